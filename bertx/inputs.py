@@ -1,0 +1,115 @@
+"""What every computation of bertx takes: token ids, their mask, and the units that they form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from inspect import signature
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Unit = Literal["word", "token"]
+"""What is ranked, deleted and inserted: whole words, or single tokens."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Token ids of B texts, padded to T tokens.
+
+    Attributes:
+        input_ids: Token ids (B, T).
+        attention_mask: 1 for tokens, 0 for padding (B, T).
+        units: Number of the unit (word or token) that each token belongs to, 0..U-1 from the left
+            and without gaps; -1 for what is never ranked: special tokens and padding (B, T).
+        token_type_ids: Segment ids (B, T), or None where the model has none.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    units: Tensor
+    token_type_ids: Tensor | None = None
+
+    @classmethod
+    def from_batch(cls, batch: Mapping[str, Any], unit: Unit = "word") -> "Inputs":
+        """Read the fields of a collated batch.
+
+        Args:
+            batch: ``input_ids``, ``attention_mask``, ``special_tokens_mask`` and, for words,
+                ``word_ids`` (-1 for none), each (B, T); ``token_type_ids`` if the model takes it.
+            unit: What a unit is.
+        """
+        mask = batch["attention_mask"]
+        ranked = mask.bool() & ~batch["special_tokens_mask"].bool()
+        words = batch["word_ids"] if unit == "word" else torch.arange(mask.shape[1]).to(mask)
+        units = number_units(words.expand(mask.shape), ranked)
+        return cls(batch["input_ids"], mask, units, batch.get("token_type_ids"))
+
+    def arguments(self, model: nn.Module) -> dict[str, Tensor]:
+        """The keyword arguments for the forward of a Hugging Face ``model``."""
+        named = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+        if self.token_type_ids is not None and takes(model, "token_type_ids"):
+            named["token_type_ids"] = self.token_type_ids
+        return named
+
+    def rows(self, rows: Tensor | slice) -> "Inputs":
+        """The texts at ``rows``, cut to the longest of them (right padding only)."""
+        width = int(self.attention_mask[rows].sum(1).max())
+        return Inputs(**{f.name: _cut(getattr(self, f.name), rows, width) for f in fields(self)})
+
+    @property
+    def unit_counts(self) -> Tensor:
+        """Number of units of each text (B,)."""
+        return self.units.amax(1) + 1
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+def takes(model: nn.Module, argument: str) -> bool:
+    """Whether the forward of ``model`` has an argument of that name."""
+    return argument in signature(type(model).forward).parameters
+
+
+def number_units(words: Tensor, ranked: Tensor) -> Tensor:
+    """Number the runs of equal word ids from the left.
+
+    Args:
+        words: Word id of every token (B, T); a change between neighbours starts a unit.
+        ranked: True where a token may be ranked (B, T).
+
+    Returns:
+        Unit numbers 0..U-1 without gaps, -1 where ``ranked`` is False (B, T).
+
+    Examples:
+        >>> words = torch.tensor([[-1, 0, 0, 1, -1]])
+        >>> number_units(words, words >= 0)
+        tensor([[-1,  0,  0,  1, -1]])
+    """
+    before = torch.nn.functional.pad(words[:, :-1], (1, 0), value=-2)
+    was_ranked = torch.nn.functional.pad(ranked[:, :-1], (1, 0), value=False)
+    starts = ranked & ((words != before) | ~was_ranked)
+    return torch.where(ranked, starts.cumsum(1) - 1, -1)
+
+
+def sum_by_unit(scores: Tensor, units: Tensor) -> Tensor:
+    """Add the scores of the tokens of each unit.
+
+    Args:
+        scores: Token scores (B, T).
+        units: Unit numbers (B, T), -1 for none.
+
+    Returns:
+        Unit scores (B, U), U the largest number of units in the batch (at least 1); 0 beyond a
+        text's own units.
+
+    Examples:
+        >>> sum_by_unit(torch.tensor([[9.0, 1.0, 2.0, 5.0]]), torch.tensor([[-1, 0, 0, 1]]))
+        tensor([[3., 5.]])
+    """
+    width = max(int(units.max()) + 1, 1)
+    total = scores.new_zeros(len(scores), width + 1)
+    return total.scatter_add(1, units.masked_fill(units < 0, width), scores)[:, :width]
+
+
+def _cut(field: Tensor | None, rows: Tensor | slice, width: int) -> Tensor | None:
+    return None if field is None else field[rows][:, :width]

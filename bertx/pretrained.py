@@ -1,0 +1,104 @@
+"""Where a pretrained model comes from: the hub, a folder, or a folder inside an installed package."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertx.errors import InputError
+
+PACKAGE = "package:"
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def locate(name: str) -> str:
+    """Turn a model name into what ``from_pretrained`` understands.
+
+    Args:
+        name: A hub id (``google-bert/bert-base-uncased``), a folder, or ``package:MODULE/FOLDER``,
+            the folder of an installed module. The module is found without being imported.
+
+    Returns:
+        The hub id as it is, or the path of an existing folder.
+
+    Raises:
+        InputError: If the module is not installed or has no such folder.
+
+    Examples:
+        >>> locate("google-bert/bert-base-uncased")
+        'google-bert/bert-base-uncased'
+    """
+    if not name.startswith(PACKAGE):
+        return name
+    module, _, folder = name.removeprefix(PACKAGE).partition("/")
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"model {name!r}: expected {PACKAGE}MODULE/FOLDER with an installed package, but "
+            f"{module!r} is not installed. Run: pip install {module.replace('_', '-')}"
+        )
+    path = Path(next(iter(spec.submodule_search_locations)), folder)
+    if not (path / "config.json").is_file():
+        raise InputError(f"model {name!r}: no config.json in {path}. Check FOLDER after the slash.")
+    return str(path)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that belongs to a model name (see `locate`).
+
+    Raises:
+        InputError: If there is no tokenizer under that name, or none that knows character offsets.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(locate(name))
+    except (OSError, ValueError) as error:
+        raise _not_found("tokenizer", name, error) from error
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"tokenizer of {name!r} is {type(tokenizer).__name__}, which knows no word boundaries. "
+            "Use a model with a fast tokenizer (a tokenizer.json)."
+        )
+    return tokenizer
+
+
+def load_classifier(name: str, labels: Sequence[str], dtype: Dtype = "float32") -> PreTrainedModel:
+    """Load a sequence classifier with one output per label.
+
+    Args:
+        name: A model name (see `locate`). A head of another size than ``labels`` is drawn anew.
+        labels: The names of the C classes, in the order of their numbers.
+        dtype: The precision of the weights. A checkpoint saved in another one is converted.
+
+    Returns:
+        The model in training mode (``from_pretrained`` alone returns it in evaluation mode).
+
+    Raises:
+        InputError: If there is no model under that name.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            locate(name),
+            dtype=dtype,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: i for i, label in enumerate(labels)},
+            ignore_mismatched_sizes=True,
+        )
+    except (OSError, ValueError) as error:
+        raise _not_found("model", name, error) from error
+    return model.train()
+
+
+def _not_found(what: str, name: str, error: Exception) -> InputError:
+    reason = str(error).strip().split("\n")[0]
+    return InputError(
+        f"{what} {name!r} cannot be loaded: {reason} Expected a hub id, a folder with config.json "
+        f"and weights, or {PACKAGE}MODULE/FOLDER."
+    )

@@ -1,0 +1,75 @@
+"""Tiny random classifiers (3 layers, 2 heads) and a tiny WordPiece tokenizer, built without a download."""
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertTokenizer,
+    DistilBertConfig,
+    ElectraConfig,
+    RobertaConfig,
+)
+
+WORDS = (
+    "the a film movie book food was is not never very really good great bad dull awful superb "
+    "but and of in it plot acting un ##believ ##able ##s ##ly . , ! \" ' < > & / script"
+).split()
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+
+_SHAPE = {
+    "vocab_size": len(VOCABULARY),
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+}
+_CONFIGS = {
+    "bert": lambda **kw: BertConfig(**_SHAPE, **kw),
+    "roberta": lambda **kw: RobertaConfig(**_SHAPE, **kw),
+    "electra": lambda **kw: ElectraConfig(**_SHAPE, embedding_size=8, **kw),
+    "distilbert": lambda **kw: DistilBertConfig(
+        vocab_size=_SHAPE["vocab_size"], dim=16, n_layers=3, n_heads=2, hidden_dim=24,
+        max_position_embeddings=64, initializer_range=0.3, pad_token_id=0, **kw,
+    ),
+}  # fmt: skip
+ARCHITECTURES = tuple(_CONFIGS)
+
+
+def tiny_tokenizer():
+    return BertTokenizer(vocab={word: i for i, word in enumerate(VOCABULARY)}, do_lower_case=True)
+
+
+def tiny_model(kind="bert", labels=3, dtype=torch.float64, seed=0, **config):
+    """A random model in evaluation mode; biases and norms are random too, so that they matter."""
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(
+        _CONFIGS[kind](num_labels=labels, **config)
+    )
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            noise = torch.randn_like(parameter) * 0.2
+            parameter.data.copy_(noise + ("Norm.weight" in name or "norm.weight" in name))
+    return model.to(dtype).eval()
+
+
+def tiny_batch(tokenizer, texts, labels=None):
+    """A padded batch as the collator makes it."""
+    encoded = tokenizer(
+        texts, padding=True, return_tensors="pt",
+        return_special_tokens_mask=True, return_offsets_mapping=True,
+    )  # fmt: skip
+    words = [[-1 if w is None else w for w in encoded.word_ids(i)] for i in range(len(texts))]
+    return {
+        "input_ids": encoded["input_ids"],
+        "attention_mask": encoded["attention_mask"],
+        "token_type_ids": encoded["token_type_ids"],
+        "special_tokens_mask": encoded["special_tokens_mask"],
+        "word_ids": torch.tensor(words),
+        "offsets": encoded["offset_mapping"],
+        "labels": torch.tensor(labels if labels is not None else [0] * len(texts)),
+        "index": torch.arange(len(texts)),
+        "text": list(texts),
+    }
