@@ -1,4 +1,4 @@
-"""Where a pretrained model comes from: the hub, a folder, or a folder inside an installed package."""
+"""Where a pretrained model comes from: the hub, a folder, or a folder of an installed package."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec

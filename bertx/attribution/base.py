@@ -1,0 +1,56 @@
+"""What every attribution method is: settings in the constructor, a trace in the call."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bertx.anatomy import UnsupportedArchitecture, embedding_block
+from bertx.scope import recorded_attention
+from bertx.trace import Needs, Trace, wide
+
+
+class Attribution(ABC):
+    """One score for every token of every text: ``method(trace) -> (B, T)``.
+
+    A subclass says what it needs from the forward (`needs`), whether its scores have a sign
+    (`signed`), and computes them in `scores`. Shapes everywhere: B batch, T tokens, H heads,
+    D hidden, L layers, C classes.
+
+    Attributes:
+        needs: What the trace must record.
+        signed: True if positive scores speak for the explained class and negative ones against
+            it; False if scores are not negative and say only how much a token matters.
+    """
+
+    needs: Needs = Needs.NOTHING
+    signed: bool = False
+
+    @abstractmethod
+    def scores(self, trace: Trace) -> Tensor:
+        """Token scores (B, T) in any floating type; what stands at padding does not matter."""
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Explain the texts of a trace.
+
+        Returns:
+            Scores (B, T), 0 on padding, detached, in float32 (float64 for a float64 model).
+            Special tokens have scores too. A text whose computation overflowed has NaN or
+            infinite scores.
+        """
+        with torch.autocast(trace.model.device.type, enabled=False):
+            scores = wide(self.scores(trace).detach())
+        return scores.masked_fill(trace.inputs.attention_mask == 0, 0.0)
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raise `UnsupportedArchitecture` if the method is not defined for ``model``."""
+        name = type(self).__name__
+        embedding_block(model, name)
+        if Needs.ATTENTION in self.needs:
+            try:
+                with recorded_attention(model):
+                    pass
+            except ValueError as error:
+                known = "models that use transformers' attention interface"
+                raise UnsupportedArchitecture(name, model, known) from error

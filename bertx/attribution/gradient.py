@@ -1,0 +1,51 @@
+"""Methods that read the gradient at the embeddings."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from bertx.attribution.base import Attribution
+from bertx.trace import Needs, Trace, wide
+
+
+class GradientSensitivity(Attribution):
+    """Squared length of the gradient: Σ_D (∂y_c/∂e_t)², e the embeddings, y_c the class's logit.
+
+    Unsigned, in squared logits per squared embedding unit. Cost: one forward, one backward.
+
+    References:
+        On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196;
+        Deep Inside Convolutional Networks (Simonyan et al., 2014), arXiv 1312.6034.
+    """
+
+    needs = Needs.GRADIENT
+
+    def scores(self, trace: Trace) -> Tensor:
+        """(B, T), not negative."""
+        return wide(trace.gradient).square().sum(-1)
+
+
+class GradientXInput(Attribution):
+    """Gradient times input at the embeddings: Σ_D e_t · ∂y_c/∂e_t.
+
+    In logits; signed, unless reduced by the squared norm. Cost: one forward, one backward.
+
+    Args:
+        reduce: ``sum`` over D (signed), or ``squared_norm``, Σ_D (e_t · ∂y_c/∂e_t)², by which the
+            paper ranks words in its deletion study (unsigned).
+
+    References:
+        On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196;
+        Not Just a Black Box (Shrikumar et al., 2016), arXiv 1605.01713.
+    """
+
+    needs = Needs.GRADIENT
+
+    def __init__(self, reduce: Literal["sum", "squared_norm"] = "sum") -> None:
+        self.reduce = reduce
+        self.signed = reduce == "sum"
+
+    def scores(self, trace: Trace) -> Tensor:
+        """(B, T)."""
+        product = wide(trace.embeddings) * wide(trace.gradient)
+        return (product if self.signed else product.square()).sum(-1)

@@ -1,0 +1,147 @@
+"""Everything with an undo: what explaining a model needs, gone after the body, also if it raises.
+
+No function here changes a class, a global table or a setting of the Trainer.
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+Record = dict[nn.Module, tuple[Tensor, Tensor]]
+"""First input and output of every recorded module, in the live graph."""
+
+
+@contextmanager
+def gradients() -> Iterator[None]:
+    """Gradients anywhere in a training loop, also where it validates in inference mode.
+
+    Compiled modules run eagerly inside, because they ignore hooks that were added later.
+    Tensors made in inference mode cannot enter a graph: pass them through `normal` inside.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), _uncompiled():
+        yield
+
+
+def normal(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy that autograd may keep if it was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off; every module gets back the flag that it had of its own."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+@contextmanager
+def isolated_rng() -> Iterator[None]:
+    """Whatever the body draws, the random streams of Python, NumPy and torch go on as before."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextmanager
+def recorded_attention(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Compute attention weights explicitly and keep them, through transformers' own interface.
+
+    ``output_attentions=True`` would do, but leaves hooks on the model for good.
+
+    Yields:
+        A list to which every layer adds its weights (B, H, T, T) in the live graph.
+
+    Raises:
+        ValueError: If the model does not take its attention function from the interface.
+    """
+    weights: list[Tensor] = []
+    attend = partial(_attend, weights)
+    name, before = f"bertx_{id(weights)}", model.config._attn_implementation
+    ALL_ATTENTION_FUNCTIONS[name] = attend
+    AttentionMaskInterface.register(name, eager_mask)  # a mask of one instance is not looked up
+    try:
+        model.set_attn_implementation(name)
+        if model.config._attn_implementation != name:
+            raise ValueError(f"{type(model).__name__} has an attention of its own")
+        yield weights
+    finally:
+        model.set_attn_implementation(before)
+        del ALL_ATTENTION_FUNCTIONS[name], AttentionMaskInterface._global_mapping[name]
+
+
+def _attend(
+    weights: list[Tensor],
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **_: object,
+) -> tuple[Tensor, Tensor]:
+    """softmax(q kᵀ · scaling + mask) v, as transformers calls it: (B, H, T, D/H) each."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    logits = query @ key.transpose(-1, -2) * scale
+    if attention_mask is not None:
+        logits = logits + attention_mask
+    weights.append(logits.softmax(-1).to(value.dtype))
+    return (weights[-1] @ value).transpose(1, 2).contiguous(), weights[-1]
+
+
+@contextmanager
+def recording(modules: Iterable[nn.Module]) -> Iterator[Record]:
+    """Collect the first input and the output of each module's last call."""
+    record: Record = {}
+
+    def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        record[module] = (args[0], output)
+
+    handles = [module.register_forward_hook(note) for module in modules]
+    try:
+        yield record
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def leaf(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Cut the graph at a module: its output becomes the one tensor that needs a gradient.
+
+    Yields:
+        A list that holds this tensor after the module has run.
+    """
+    cut: list[Tensor] = []
+
+    def replace(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        cut[:] = [output.detach().requires_grad_(torch.is_grad_enabled())]
+        return cut[0]
+
+    handle = module.register_forward_hook(replace)
+    try:
+        yield cut
+    finally:
+        handle.remove()
+
+
+def _uncompiled() -> AbstractContextManager[None]:
+    if torch.compiler.is_compiling():
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")

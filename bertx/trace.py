@@ -1,0 +1,205 @@
+"""Trace: one recorded forward of an unmodified model; everything else follows lazily from it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from enum import Flag, auto
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bertx.anatomy import Anatomy, anatomy, embedding_block
+from bertx.inputs import Inputs
+from bertx.scope import Record, evaluating, gradients, leaf, normal, recorded_attention, recording
+
+
+class Needs(Flag):
+    """What a method asks a trace to record during its forward."""
+
+    NOTHING = 0
+    GRADIENT = auto()
+    ATTENTION = auto()
+    ACTIVATIONS = auto()
+
+
+class Trace:
+    """One forward of a classifier, without dropout, recorded as far as the methods need it.
+
+    It may be made anywhere, also under ``torch.inference_mode``; the model, its mode, hooks,
+    attention setting and parameter gradients are as before when the constructor returns. It holds
+    the graph of the batch: drop it when the methods are through.
+
+    Args:
+        model: A Hugging Face sequence classifier.
+        inputs: B texts of T tokens, on the model's device.
+        target: The class to explain for each text (B,), or None for the predicted one.
+        needs: What to record.
+
+    Attributes:
+        inputs: The texts.
+        logits: (B, C), detached.
+        target: The explained classes (B,).
+        embeddings: Output of the embedding block after its LayerNorm (B, T, D), detached.
+        seconds: Time that each shared part took: ``forward``, ``gradient``.
+        used: The shared parts that were asked for since it was last cleared.
+
+    Raises:
+        UnsupportedArchitecture: If the model has no embedding block, or no `anatomy` where
+            activations are needed.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        inputs: Inputs,
+        target: Tensor | None = None,
+        needs: Needs = Needs.GRADIENT | Needs.ATTENTION,
+    ) -> None:
+        self.model = model
+        self.needs = needs
+        self.seconds: dict[str, float] = {}
+        self.used: set[str] = set()
+        self._gradient: Tensor | None = None
+        self._attention: list[Tensor] = []
+        with gradients(), self._part("forward"):
+            self.inputs = _normal(inputs)
+            logits = self._forward()
+            self.logits = logits.detach()
+            chosen = self.logits.argmax(-1) if target is None else target
+            self.target = normal(chosen.to(self.logits.device))
+            self._score = logits.gather(1, self.target[:, None])[:, 0]
+
+    def _forward(self) -> Tensor:
+        graph = self.needs & (Needs.GRADIENT | Needs.ACTIVATIONS)
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self.model))
+            stack.enter_context(torch.set_grad_enabled(bool(graph)))
+            cut = stack.enter_context(leaf(embedding_block(self.model, "Trace")))
+            if Needs.ATTENTION in self.needs:
+                self._attention = stack.enter_context(recorded_attention(self.model))
+            if Needs.ACTIVATIONS in self.needs:
+                self._anatomy = anatomy(self.model, "Trace")
+                self._record = stack.enter_context(recording(self._anatomy.modules()))
+            logits = self.model(**self.inputs.arguments(self.model)).logits
+        self._leaf = cut[0]
+        return logits
+
+    @property
+    def embeddings(self) -> Tensor:
+        """Output of the embedding block after its LayerNorm (B, T, D), detached."""
+        self.used.add("forward")
+        return self._leaf.detach()
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits (B, C), float32 or wider."""
+        self.used.add("forward")
+        return wide(self.logits).softmax(-1)
+
+    @property
+    def attention(self) -> tuple[Tensor, ...]:
+        """Attention weights of every layer, L times (B, H, T, T); rows sum to 1.
+
+        Raises:
+            RuntimeError: If the trace was made without them.
+        """
+        self.used.add("forward")
+        if not self._attention:
+            raise RuntimeError("this trace kept no attention: make it with needs=Needs.ATTENTION")
+        return tuple(self._attention)
+
+    @property
+    def gradient(self) -> Tensor:
+        """∂y_c/∂e (B, T, D), e the embeddings and y_c the target's logit; computed once.
+
+        Raises:
+            RuntimeError: If the trace was made without a graph.
+        """
+        self.used.update(("forward", "gradient"))
+        if self._gradient is None:
+            with self._part("gradient"):
+                (self._gradient,) = self.backward(self._score, [self._leaf], None)
+        return self._gradient
+
+    def backward(
+        self, output: Tensor, inputs: list[Tensor], cotangent: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Vector-Jacobian products in the live graph of this trace, which stays usable.
+
+        Args:
+            output: A tensor of the graph.
+            inputs: Tensors of the graph that it depends on.
+            cotangent: Weights of ``output``, of its shape; None for ones.
+
+        Returns:
+            For each input, Σ cotangent · ∂output/∂input, of the input's shape.
+
+        Raises:
+            RuntimeError: If the trace was made without a graph.
+        """
+        if not self.needs & (Needs.GRADIENT | Needs.ACTIVATIONS):
+            raise RuntimeError("this trace holds no graph: make it with needs=Needs.GRADIENT")
+        weights = torch.ones_like(output) if cotangent is None else cotangent.to(output.dtype)
+        with gradients():
+            return torch.autograd.grad(output, inputs, weights, retain_graph=True)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The named parts of the model.
+
+        Raises:
+            RuntimeError: If the trace was made without activations.
+        """
+        self._require_activations()
+        return self._anatomy
+
+    @property
+    def record(self) -> Record:
+        """Input and output of the linear maps and LayerNorms of the anatomy, in the live graph.
+
+        Raises:
+            RuntimeError: If the trace was made without activations.
+        """
+        self._require_activations()
+        self.used.add("forward")
+        return self._record
+
+    def _require_activations(self) -> None:
+        if Needs.ACTIVATIONS not in self.needs:
+            raise RuntimeError("this trace kept no activations: needs=Needs.ACTIVATIONS")
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        start = now(self.model.device)
+        yield
+        self.seconds[name] = now(self.model.device) - start
+
+
+def now(device: torch.device) -> float:
+    """The time in seconds at which all work given to a device so far is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 if it was."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _normal(inputs: Inputs) -> Inputs:
+    segments = inputs.token_type_ids
+    return replace(
+        inputs,
+        input_ids=normal(inputs.input_ids),
+        attention_mask=normal(inputs.attention_mask),
+        units=normal(inputs.units),
+        token_type_ids=None if segments is None else normal(segments),
+    )
+
+
+def classifier_in(module: nn.Module) -> PreTrainedModel | None:
+    """The first Hugging Face model inside a module, with any compiled shell taken off."""
+    return next((m for m in module.modules() if isinstance(m, PreTrainedModel)), None)
