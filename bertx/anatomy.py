@@ -58,6 +58,13 @@ class Anatomy:
         return [*self.head, *(part for layer in self.layers for part in layer.modules())]
 
 
+def classifier_in(module: nn.Module) -> PreTrainedModel | None:
+    """The Hugging Face sequence classifier inside a module, without any compiled shell."""
+    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
+    named = [model for model in models if "SequenceClassification" in type(model).__name__]
+    return next(iter(named or models), None)
+
+
 def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
     """Name the parts of a classifier.
 

@@ -1,13 +1,13 @@
 """Trace: one recorded forward of an unmodified model; everything else follows lazily from it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import Flag, auto
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.anatomy import Anatomy, anatomy, embedding_block
@@ -145,6 +145,19 @@ class Trace:
         with gradients():
             return torch.autograd.grad(output, inputs, weights, retain_graph=True)
 
+    def timed(self, method: Callable[["Trace"], Tensor]) -> tuple[Tensor, float]:
+        """Run a method and say what it would have cost alone.
+
+        Returns:
+            Its result, and its own seconds with those of all shared parts that it asked for.
+        """
+        self.used.clear()
+        shared = sum(self.seconds.values())
+        start = now(self.model.device)
+        result = method(self)
+        own = now(self.model.device) - start - (sum(self.seconds.values()) - shared)
+        return result, own + sum(self.seconds[part] for part in self.used)
+
     @property
     def anatomy(self) -> Anatomy:
         """The named parts of the model.
@@ -198,8 +211,3 @@ def _normal(inputs: Inputs) -> Inputs:
         units=normal(inputs.units),
         token_type_ids=None if segments is None else normal(segments),
     )
-
-
-def classifier_in(module: nn.Module) -> PreTrainedModel | None:
-    """The first Hugging Face model inside a module, with any compiled shell taken off."""
-    return next((m for m in module.modules() if isinstance(m, PreTrainedModel)), None)

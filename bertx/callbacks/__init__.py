@@ -1,0 +1,15 @@
+"""Lightning callbacks: thin, isolated, and reusable with any module that holds a classifier."""
+
+from bertx.callbacks.export import HuggingFaceExport
+from bertx.callbacks.faithfulness import FaithfulnessMonitor
+from bertx.callbacks.folder import run_folder
+from bertx.callbacks.heatmaps import HeatmapLogger
+from bertx.callbacks.predictions import PredictionWriter
+
+__all__ = [
+    "FaithfulnessMonitor",
+    "HeatmapLogger",
+    "HuggingFaceExport",
+    "PredictionWriter",
+    "run_folder",
+]

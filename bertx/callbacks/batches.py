@@ -1,0 +1,113 @@
+"""Reading the batches of any project: what bertx's collator makes, or less."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from bertx.errors import InputError
+
+UNKNOWN = -100
+"""The label of an example that has none."""
+
+_WORD_STARTS = ("Ġ", "▁")
+
+
+def read_batch(batch: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Complete a batch from what it holds.
+
+    Args:
+        batch: A mapping with ``input_ids`` (B, T). ``attention_mask``, ``special_tokens_mask``,
+            ``labels`` (or ``label``) are worked out if they are missing; ``word_ids``, ``text``
+            and ``offsets`` are then spelt from the tokens.
+        tokenizer: The tokenizer that made the ids.
+
+    Returns:
+        A dictionary with all of these, on the CPU, and whatever else the batch holds.
+
+    Raises:
+        InputError: If the batch is no mapping with ``input_ids``.
+    """
+    if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
+        raise InputError(
+            f"expected a batch that maps 'input_ids' to a tensor, got {type(batch).__name__}. "
+            "Override read(batch) of the callback to return such a mapping."
+        )
+    known = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
+    ids = known["input_ids"]
+    known.setdefault("attention_mask", (ids != tokenizer.pad_token_id).long())
+    if "special_tokens_mask" not in known:
+        known["special_tokens_mask"] = _special(ids, known["attention_mask"], tokenizer)
+    if "labels" not in known:
+        known["labels"] = known.get("label", torch.full((len(ids),), UNKNOWN))
+    if not {"word_ids", "text", "offsets"} <= known.keys():
+        known |= {**_spell(known, tokenizer), **known}
+    return known
+
+
+def collate(rows: list[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tensor]:
+    """Pad rows of tokens on the right: N dictionaries of (t, ...) to one of (N, T, ...)."""
+    fill = {"input_ids": pad_token_id, "special_tokens_mask": 1, "word_ids": -1}
+    batch = {
+        name: pad_sequence([row[name] for row in rows], batch_first=True, padding_value=value)
+        for name in rows[0]
+        for value in [fill.get(name, 0)]
+    }
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    width = batch["input_ids"].shape[1]
+    batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
+    return batch
+
+
+def _special(ids: Tensor, mask: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
+    return (mask == 0) | torch.isin(ids, torch.tensor(special, dtype=ids.dtype))
+
+
+def _spell(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    texts, words, offsets = [], [], []
+    for ids, special in zip(batch["input_ids"], batch["special_tokens_mask"].bool(), strict=True):
+        pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
+        text, numbers, spans = spell(zip(pieces, special.tolist(), strict=True))
+        texts.append(text)
+        words.append(numbers)
+        offsets.append(spans)
+    return {"text": texts, "word_ids": torch.tensor(words), "offsets": torch.tensor(offsets)}
+
+
+def spell(
+    pieces: Iterable[tuple[str, bool]],
+) -> tuple[str, list[int], list[tuple[int, int]]]:
+    """Join the pieces of WordPiece, byte-level BPE or SentencePiece to words.
+
+    Args:
+        pieces: Each token with whether it is special.
+
+    Returns:
+        The text with one space between words; for each token the number of its word (-1 for
+        special ones) and its span in the text.
+
+    Examples:
+        >>> spell([("[CLS]", True), ("un", False), ("##able", False), ("to", False)])
+        ('unable to', [-1, 0, 0, 1], [(0, 0), (0, 2), (2, 6), (7, 9)])
+    """
+    pieces = list(pieces)
+    marked = any(piece.startswith(_WORD_STARTS) for piece, _ in pieces)
+    text, words, spans, word, fresh = "", [], [], -1, True
+    for piece, special in pieces:
+        if special:
+            words.append(-1)
+            spans.append((0, 0))
+            fresh = True
+            continue
+        starts = piece.startswith(_WORD_STARTS) if marked else not piece.startswith("##")
+        surface = piece.lstrip("".join(_WORD_STARTS)) if marked else piece.removeprefix("##")
+        if starts or fresh:
+            word, text = word + 1, text + (" " if text else "")
+        words.append(word)
+        spans.append((len(text), len(text) + len(surface)))
+        text, fresh = text + surface, False
+    return text, words, spans

@@ -1,0 +1,133 @@
+"""HeatmapLogger: the words of a few sentences, coloured by what each method makes of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch import distributed
+from transformers import PreTrainedTokenizerBase
+
+from bertx.attribution import Attribution
+from bertx.callbacks.clock import here
+from bertx.callbacks.folder import run_folder
+from bertx.callbacks.probe import Explained, Probe
+from bertx.inputs import Unit, sum_by_unit
+from bertx.report import Heatmap, HeatmapRow, heatmap_of, log_heatmaps, write_heatmaps
+
+
+class HeatmapLogger(Probe):
+    """Logs a table of heatmaps at the end of every validation and test epoch.
+
+    One row an example: epoch, step, text, gold and predicted class, probability of the predicted
+    class, and one heatmap per method, with the scores of word pieces added up to words. It goes to
+    every logger under ``val/heatmaps`` or ``test/heatmaps`` and, as one page, to
+    ``<run>/bertx/<stage>/heatmaps.html``.
+
+    Args:
+        methods: Attribution methods by the name of their column; null for the paper's four, as far
+            as the model supports them, and a random control.
+        every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
+            own are always explained.
+        max_examples: How many examples, the same ones in every epoch.
+        target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
+        unit: What is coloured: ``word`` or ``token``.
+        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
+            module has one.
+    """
+
+    def __init__(
+        self,
+        methods: dict[str, Attribution] | None = None,
+        every_n_epochs: int = 1,
+        max_examples: int | None = 16,
+        target: str | int = "predicted",
+        unit: Unit = "word",
+        tokenizer: str | PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        self.page: Path | None = None
+
+    def report(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+    ) -> None:
+        """Draw this rank's examples, bring all together, and send them off from rank zero."""
+        epoch, step = here(trainer)
+        mine = [row for chunk in chunks for row in self._rows(chunk, epoch, step)]
+        numbered = sorted(_gather(mine), key=lambda pair: pair[0])
+        rows = [row for _, row in numbered]
+        folder = run_folder(trainer) / "bertx" / stage
+        if not rows or not trainer.is_global_zero:
+            return
+        self.page = write_heatmaps(folder, rows, epoch, step)
+        for logger in trainer.loggers:
+            log_heatmaps(logger, f"{stage}/heatmaps", rows, step)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the page is."""
+        self._say()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the page of a validation run of its own is."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._say()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the page is."""
+        self._say()
+
+    @rank_zero_only
+    def _say(self) -> None:
+        if self.page is not None:
+            print(f"Heatmaps: {self.page}")
+
+    def _rows(self, chunk: Explained, epoch: int, step: int) -> Iterator[tuple[int, HeatmapRow]]:
+        names = self._model.config.id2label
+        summed = {name: _by_unit(s, chunk.inputs.units) for name, s in chunk.scores.items()}
+        for i, example in enumerate(chunk.examples):
+            best = int(chunk.probabilities[i].argmax())
+            spans = _spans(chunk.inputs.units[i].cpu(), chunk.batch["offsets"][i])
+            yield (
+                example.index,
+                HeatmapRow(
+                    epoch=epoch,
+                    step=step,
+                    text=example.text,
+                    gold=str(names[example.label]) if example.label in names else "",
+                    predicted=str(names[best]),
+                    probability=float(chunk.probabilities[i, best]),
+                    heatmaps={
+                        name: heatmap_of(
+                            example.text, spans, scores[i, : len(spans)].tolist(), method.signed
+                        )
+                        for (name, scores), method in zip(
+                            summed.items(), self._methods.values(), strict=True
+                        )
+                    },
+                ),
+            )
+
+
+def _by_unit(scores: Tensor, units: Tensor) -> Tensor:
+    return sum_by_unit(scores, units).cpu()
+
+
+def _spans(units: Tensor, offsets: Tensor) -> list[tuple[int, int]]:
+    """Character span of every unit."""
+    return [
+        (int(own[:, 0].min()), int(own[:, 1].max()))
+        for unit in range(int(units.max()) + 1)
+        for own in [offsets[units == unit]]
+    ]
+
+
+def _gather(rows: list[tuple[int, HeatmapRow]]) -> list[tuple[int, HeatmapRow]]:
+    """The rows of all ranks; a collective call."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    everyone: list[list[tuple[int, HeatmapRow]]] = [[]] * distributed.get_world_size()
+    distributed.all_gather_object(everyone, rows)
+    return [row for part in everyone for row in part]

@@ -1,0 +1,87 @@
+"""The methods and the tokenizer of a run, checked before it starts."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertx.anatomy import UnsupportedArchitecture
+from bertx.attribution import (
+    LRP,
+    Attribution,
+    GradientSensitivity,
+    GradientXInput,
+    LayerwiseAttentionTracing,
+    Random,
+)
+from bertx.errors import InputError
+from bertx.pretrained import load_tokenizer
+
+
+def check_methods(
+    methods: dict[str, Attribution] | None, model: PreTrainedModel
+) -> dict[str, Attribution]:
+    """The methods that were asked for, or those of the paper that the model supports.
+
+    Raises:
+        InputError: If a value is not an `Attribution`.
+        UnsupportedArchitecture: If a method that was asked for is not defined for the model.
+    """
+    if methods is None:
+        return {name: method for name, method in _paper().items() if _supports(method, model)}
+    for name, method in methods.items():
+        if not isinstance(method, Attribution):
+            raise InputError(
+                f"method {name!r}: expected an instance of bertx.attribution.Attribution, "
+                f"got {method!r}"
+            )
+        method.check(model)
+    return methods
+
+
+def tokenizer_of(
+    trainer: Trainer,
+    pl_module: LightningModule,
+    model: PreTrainedModel,
+    given: str | PreTrainedTokenizerBase | None,
+) -> PreTrainedTokenizerBase:
+    """The tokenizer given to a callback, or the one of the module, the data or the model's name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    for found in (given, getattr(pl_module, "tokenizer", None), _of(datamodule)):
+        if isinstance(found, PreTrainedTokenizerBase):
+            return found
+        if isinstance(found, str):
+            return load_tokenizer(found)
+    try:
+        return load_tokenizer(model.name_or_path)
+    except InputError as error:
+        raise InputError(
+            f"no tokenizer: neither the callback, {type(pl_module).__name__} nor the data module "
+            f"has one, and {error} Give the callback tokenizer=..."
+        ) from error
+
+
+def _of(datamodule: Any) -> Any:
+    return getattr(datamodule, "tokenizer", None)
+
+
+def _paper() -> dict[str, Attribution]:
+    return {
+        "gs": GradientSensitivity(),
+        "gi": GradientXInput(),
+        "lat": LayerwiseAttentionTracing(),
+        "lrp": LRP(),
+        "random": Random(),
+    }
+
+
+def _supports(method: Attribution, model: PreTrainedModel) -> bool:
+    try:
+        method.check(model)
+    except UnsupportedArchitecture:
+        return False
+    return True

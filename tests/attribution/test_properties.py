@@ -1,0 +1,157 @@
+"""What holds for every method: found by class, so that a new one is tested by being there."""
+
+import inspect
+
+import pytest
+import torch
+
+import bertx.attribution as attribution
+from bertx.anatomy import UnsupportedArchitecture
+from bertx.attribution import (
+    LRP,
+    Attribution,
+    GradientSensitivity,
+    GradientXInput,
+    LayerwiseAttentionTracing,
+    Random,
+)
+from bertx.inputs import Inputs
+from bertx.trace import Needs, Trace
+from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
+
+METHODS = [
+    member
+    for member in vars(attribution).values()
+    if inspect.isclass(member) and issubclass(member, Attribution) and member is not Attribution
+]
+TEXTS = [
+    "the film was not very good",
+    "dull",
+    "a superb movie , unbelievable acting !",
+    "zzz in it",
+]
+ALL = Needs.GRADIENT | Needs.ATTENTION | Needs.ACTIVATIONS
+
+
+def supported(method, kind):
+    return not (method is LRP and kind in ("electra", "distilbert"))
+
+
+PAIRS = [(m, k) for m in METHODS for k in ARCHITECTURES if supported(m, k)]
+
+
+def scores_of(method, model, tokenizer, texts=TEXTS, **batch_changes):
+    batch = tiny_batch(tokenizer, texts) | batch_changes
+    return method()(Trace(model, Inputs.from_batch(batch), None, method.needs))
+
+
+def test_all_methods_are_found():
+    named = {LRP, GradientSensitivity, GradientXInput, LayerwiseAttentionTracing, Random}
+    assert named <= set(METHODS)
+
+
+@pytest.mark.parametrize(("method", "kind"), PAIRS)
+def test_scores_are_one_number_a_token_and_zero_on_padding(method, kind, tokenizer):
+    model = tiny_model(kind, dtype=torch.float32)
+    scores = scores_of(method, model, tokenizer)
+    mask = tiny_batch(tokenizer, TEXTS)["attention_mask"].bool()
+    assert scores.shape == mask.shape and scores.dtype == torch.float32
+    assert not scores.requires_grad and scores.isfinite().all()
+    assert (scores[~mask] == 0).all() and (scores[mask] != 0).all()
+    assert method().signed or (scores >= 0).all()
+
+
+@pytest.mark.parametrize(("method", "kind"), PAIRS)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["f64", "f32"]
+)
+def test_a_sentence_scores_the_same_alone_padded_and_in_any_order(
+    method, kind, dtype, tolerance, tokenizer
+):
+    model = tiny_model(kind, dtype=dtype)
+    together = scores_of(method, model, tokenizer)
+    backwards = scores_of(method, model, tokenizer, TEXTS[::-1]).flip(0)
+    for i, text in enumerate(TEXTS):
+        alone = scores_of(method, model, tokenizer, [text])[0]
+        size = alone.abs().max()
+        for batch in (together, backwards):
+            assert (batch[i, : len(alone)] - alone).abs().max() <= tolerance * size
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_it_works_in_every_grad_mode(method, mode, tokenizer):
+    model = tiny_model()
+    expected = scores_of(method, model, tokenizer)
+    with mode():
+        assert torch.equal(scores_of(method, model, tokenizer), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_half_precision_gives_single_precision_scores_near_the_exact_ones(method, tokenizer):
+    exact = scores_of(method, tiny_model(), tokenizer)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = scores_of(method, tiny_model(dtype=torch.float32), tokenizer)
+    half = scores_of(method, tiny_model(dtype=torch.bfloat16), tokenizer)
+    for scores in (mixed, half):
+        assert scores.dtype == torch.float32 and scores.isfinite().all()
+        both = torch.stack([scores.flatten().double(), exact.flatten()])
+        assert torch.corrcoef(both)[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_frozen_model_is_explained_too(method, tokenizer):
+    expected = scores_of(method, tiny_model(), tokenizer)
+    assert torch.equal(scores_of(method, tiny_model().requires_grad_(False), tokenizer), expected)
+
+
+def test_class_blind_and_class_bound_methods(tokenizer):
+    model, inputs = tiny_model(), Inputs.from_batch(tiny_batch(tokenizer, TEXTS))
+    first, second = (Trace(model, inputs, torch.full((len(TEXTS),), c), ALL) for c in range(2))
+    for method in (GradientSensitivity(), GradientXInput(), LRP()):
+        assert not torch.allclose(method(first), method(second))
+    for method in (LayerwiseAttentionTracing(), Random()):
+        assert torch.equal(method(first), method(second))
+
+
+@pytest.mark.parametrize("kind", ["electra", "distilbert"])
+def test_an_unsupported_architecture_is_named_with_the_method(kind):
+    model = tiny_model(kind)
+    with pytest.raises(UnsupportedArchitecture, match=f"LRP does not support .*{kind!r}"):
+        LRP().check(model)
+    for method in METHODS:
+        if method is not LRP:
+            method().check(model)
+
+
+def test_a_model_with_its_own_attention_is_refused_by_attention_methods():
+    model = tiny_model()
+    model.set_attn_implementation = lambda _name: None
+    with pytest.raises(UnsupportedArchitecture, match="LayerwiseAttentionTracing"):
+        LayerwiseAttentionTracing().check(model)
+
+
+def test_random_is_uniform_seeded_and_leaves_the_global_stream(tokenizer):
+    model = tiny_model()
+    ids = torch.randint(5, 40, (200, 50))
+    inputs = Inputs(ids, torch.ones_like(ids), torch.zeros_like(ids))
+    before = torch.random.get_rng_state()
+    trace = Trace(model, inputs, None, Needs.NOTHING)
+    scores = Random()(trace)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(scores, Random(0)(trace)) and not torch.equal(scores, Random(1)(trace))
+    counts = torch.histc(scores, bins=20, min=0, max=1)
+    assert ((counts - 500).square() / 500).sum() < 43.8  # chi-squared, 19 degrees, p = 0.001
+    assert abs(float(torch.corrcoef(scores.T)[0, 1:].mean())) < 0.05
+    ids[:, 7] += 1  # one token changes a text's whole draw
+    changed = Random()(Trace(model, inputs, None, Needs.NOTHING))
+    assert (changed != scores).float().mean() > 0.99
+
+
+def test_nan_weights_give_nan_scores_of_the_touched_texts_only(tokenizer):
+    model = tiny_model()
+    word = tokenizer.convert_tokens_to_ids("superb")
+    model.get_input_embeddings().weight.data[word] = float("nan")
+    for method in (GradientSensitivity, GradientXInput, LayerwiseAttentionTracing, LRP):
+        finite = scores_of(method, model, tokenizer).isfinite().all(1)
+        assert finite.tolist() == [True, True, False, True]

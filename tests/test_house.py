@@ -1,0 +1,80 @@
+"""The house rules that a machine can check: import direction, file and function length."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import bertx
+
+PACKAGE = Path(bertx.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+LEAVES = {"errors", "pretrained", "inputs"}
+MAY_IMPORT = {
+    "errors": set(),
+    "pretrained": {"errors"},
+    "inputs": set(),
+    "anatomy": LEAVES,
+    "rules": LEAVES,
+    "scope": LEAVES,
+    "trace": LEAVES | {"anatomy", "rules", "scope"},
+    "attribution": LEAVES | {"anatomy", "rules", "scope", "trace"},
+    "perturb": LEAVES | {"scope"},
+    "faithfulness": LEAVES | {"perturb"},
+    "report": LEAVES,
+    "data": LEAVES,
+    "model": LEAVES,
+    "callbacks": LEAVES
+    | {"anatomy", "attribution", "faithfulness", "perturb", "report", "scope", "trace"},
+    "cli": None,  # may import everything; nobody imports it
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+NO_LIGHTNING = (
+    "anatomy",
+    "attribution",
+    "faithfulness",
+    "inputs",
+    "perturb",
+    "rules",
+    "scope",
+    "trace",
+)
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    here = room(path)
+    allowed = MAY_IMPORT[here]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "bertx" and len(parts) > 1 and parts[1] != here:
+            assert parts[1] != "cli" or here == "__main__", f"{here} imports cli"
+            assert allowed is None or parts[1] in allowed, f"{here} imports {name}"
+        if here in NO_LIGHTNING:
+            assert parts[0] not in ("lightning", "wandb"), f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            doc = node.body[0] if ast.get_docstring(node) else None
+            length = node.end_lineno - node.lineno + 1
+            length -= doc.end_lineno - doc.lineno + 1 if doc else 0
+            assert length <= 30, f"{path}:{node.lineno} {node.name} has {length} lines"
