@@ -20,7 +20,7 @@ def split_weights(
 
     Args:
         x: Input of the map (B, ..., I).
-        y: Its output x Wᵀ + b (B, ..., O), which saves one of the two products z⁺ and z⁻.
+        y: Its output x Wᵀ + b (B, ..., O), which saves the product of z⁻ = y - z⁺.
         weight: (O, I).
         bias: (O,).
         relevance: Relevance of the output (B, ..., O).
@@ -35,18 +35,18 @@ def split_weights(
         the authors' public code.
     """
     positive, negative = weight.clamp(min=0), weight.clamp(max=0)
-    up = linear(x, positive)
-    down = y - bias - up
-    share_up = alpha * relevance / (up + bias.clamp(min=0) + STABILIZER)
-    share_down = (1 - alpha) * relevance / (down + bias.clamp(max=0) - STABILIZER)
-    return _rescale(x * (share_up @ positive + share_down @ negative), relevance)
+    up = linear(x, positive, bias.clamp(min=0) + STABILIZER)
+    down = y - up  # z⁺ + z⁻ = y, the stabilisers cancel
+    width = weight.shape[0]
+    share_up, share_down = ((relevance / z).reshape(-1, width) for z in (up, down))
+    spread = torch.addmm(share_up @ positive, share_down, negative, beta=alpha, alpha=1 - alpha)
+    return _rescale(spread.view_as(x).mul_(x).abs_(), relevance)
 
 
-def _rescale(spread: Tensor, relevance: Tensor) -> Tensor:
-    size = spread.abs()
+def _rescale(size: Tensor, relevance: Tensor) -> Tensor:
     total, given = size.flatten(1).sum(1), relevance.flatten(1).sum(1)
     factor = (given + STABILIZER) / (total + STABILIZER)
-    return size * factor.view(-1, *[1] * (size.dim() - 1))
+    return size.mul_(factor.view(-1, *[1] * (size.dim() - 1)))
 
 
 def one_hot(values: Tensor, classes: Tensor, count: int) -> Tensor:

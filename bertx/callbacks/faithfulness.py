@@ -1,6 +1,7 @@
 """FaithfulnessMonitor: how much the explanations of a model are worth, while it trains."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -17,13 +18,8 @@ from bertx.callbacks.tally import Estimates, Tally
 from bertx.faithfulness import curves, fractions
 from bertx.inputs import Unit
 from bertx.perturb import Operator, Perturber
-from bertx.report import (
-    MethodResult,
-    append_scores,
-    faithfulness_table,
-    log_curves,
-    write_curves,
-)
+from bertx.report import MethodResult, append_scores, faithfulness_table, write_curves
+from bertx.report.loggers import log_curves
 
 
 class FaithfulnessMonitor(Probe):
@@ -141,11 +137,12 @@ class FaithfulnessMonitor(Probe):
         if not trainer.is_global_zero:
             return
         epoch, step = here(trainer)
-        drawn = estimates.drawn()
-        write_curves(folder, drawn, epoch, step)
-        append_scores(folder, self.results, epoch, step)
+        drawn = estimates.drawn(self._control())
+        write_curves(folder, drawn, epoch, step, self.unit)
+        rows = [{"epoch": epoch, "step": step, **asdict(result)} for result in self.results]
+        append_scores(folder / "faithfulness.csv", rows)
         for logger in trainer.loggers:
-            log_curves(logger, f"{stage}/curves", drawn, epoch, step)
+            log_curves(logger, f"{stage}/curves", drawn, epoch, step, self.unit)
 
     @rank_zero_only
     def _print(self) -> None:

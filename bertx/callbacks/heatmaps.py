@@ -3,20 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
-from torch import distributed
+from torch import Tensor, distributed
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe
+from bertx.callbacks.targets import class_names
 from bertx.inputs import Unit, sum_by_unit
-from bertx.report import Heatmap, HeatmapRow, heatmap_of, log_heatmaps, write_heatmaps
+from bertx.report import Heatmap, HeatmapRow, write_heatmaps
+from bertx.report.loggers import log_heatmaps
 
 
 class HeatmapLogger(Probe):
@@ -62,7 +62,8 @@ class HeatmapLogger(Probe):
         folder = run_folder(trainer) / "bertx" / stage
         if not rows or not trainer.is_global_zero:
             return
-        self.page = write_heatmaps(folder, rows, epoch, step)
+        title = f"{stage} heatmaps, epoch {epoch}, step {step}"
+        self.page = write_heatmaps(folder, rows, title, step)
         for logger in trainer.loggers:
             log_heatmaps(logger, f"{stage}/heatmaps", rows, step)
 
@@ -85,34 +86,35 @@ class HeatmapLogger(Probe):
             print(f"Heatmaps: {self.page}")
 
     def _rows(self, chunk: Explained, epoch: int, step: int) -> Iterator[tuple[int, HeatmapRow]]:
-        names = self._model.config.id2label
-        summed = {name: _by_unit(s, chunk.inputs.units) for name, s in chunk.scores.items()}
+        names = class_names(self._model)
+        best = chunk.probabilities.max(-1)
         for i, example in enumerate(chunk.examples):
-            best = int(chunk.probabilities[i].argmax())
-            spans = _spans(chunk.inputs.units[i].cpu(), chunk.batch["offsets"][i])
-            yield (
-                example.index,
-                HeatmapRow(
-                    epoch=epoch,
-                    step=step,
-                    text=example.text,
-                    gold=str(names[example.label]) if example.label in names else "",
-                    predicted=str(names[best]),
-                    probability=float(chunk.probabilities[i, best]),
-                    heatmaps={
-                        name: heatmap_of(
-                            example.text, spans, scores[i, : len(spans)].tolist(), method.signed
-                        )
-                        for (name, scores), method in zip(
-                            summed.items(), self._methods.values(), strict=True
-                        )
-                    },
-                ),
+            row = HeatmapRow(
+                epoch=epoch,
+                step=step,
+                text=example.text,
+                gold=names[example.label] if 0 <= example.label < len(names) else "",
+                predicted=names[int(best.indices[i])],
+                probability=float(best.values[i]),
+                heatmaps=self._heatmaps(chunk, i),
             )
+            yield example.index, row
 
-
-def _by_unit(scores: Tensor, units: Tensor) -> Tensor:
-    return sum_by_unit(scores, units).cpu()
+    def _heatmaps(self, chunk: Explained, i: int) -> dict[str, Heatmap]:
+        example, units = chunk.examples[i], chunk.inputs.units[i].cpu()
+        spans = _spans(units, chunk.batch["offsets"][i])
+        rationale = chunk.batch.get("rationale")
+        marked = None if rationale is None else _marked(units, rationale[i], len(spans))
+        return {
+            name: Heatmap.from_offsets(
+                example.text,
+                spans,
+                sum_by_unit(scores[i : i + 1].cpu(), units[None])[0, : len(spans)].tolist(),
+                self._methods[name].signed,
+                marked,
+            )
+            for name, scores in chunk.scores.items()
+        }
 
 
 def _spans(units: Tensor, offsets: Tensor) -> list[tuple[int, int]]:
@@ -122,6 +124,10 @@ def _spans(units: Tensor, offsets: Tensor) -> list[tuple[int, int]]:
         for unit in range(int(units.max()) + 1)
         for own in [offsets[units == unit]]
     ]
+
+
+def _marked(units: Tensor, rationale: Tensor, count: int) -> list[bool]:
+    return [bool(rationale[units == unit].any()) for unit in range(count)]
 
 
 def _gather(rows: list[tuple[int, HeatmapRow]]) -> list[tuple[int, HeatmapRow]]:

@@ -57,7 +57,7 @@ def tokenizer_of(
         if isinstance(found, str):
             return load_tokenizer(found)
     try:
-        return load_tokenizer(model.name_or_path)
+        return load_tokenizer(str(model.name_or_path))
     except InputError as error:
         raise InputError(
             f"no tokenizer: neither the callback, {type(pl_module).__name__} nor the data module "

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import reduce
@@ -20,7 +20,7 @@ from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
 from bertx.callbacks.methods import check_methods, tokenizer_of
 from bertx.callbacks.sample import Example, Sample
-from bertx.callbacks.targets import targets
+from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
 from bertx.inputs import Inputs, Unit
 from bertx.scope import evaluating, isolated_rng
@@ -157,6 +157,7 @@ class Probe(Callback, ABC):
         self._model: PreTrainedModel = model
         self._tokenizer = tokenizer_of(trainer, pl_module, model, self.tokenizer)
         self._methods = check_methods(self.methods, model)
+        check_target(self.target, model)
         self._needs = reduce(or_, (m.needs for m in self._methods.values()), Needs.NOTHING)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: Any) -> None:
@@ -167,7 +168,7 @@ class Probe(Callback, ABC):
         if self._methods and due and not trainer.sanity_checking:
             first = loaders[0] if isinstance(loaders, (list, tuple)) else loaders
             data = getattr(first, "dataset", None)
-            size = len(data) if hasattr(data, "__len__") else None
+            size = len(data) if isinstance(data, Sized) else None
             ranks, rank = trainer.world_size, trainer.global_rank
             self._sample = Sample(self.max_examples, size, ranks, rank)
 

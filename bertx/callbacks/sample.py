@@ -40,7 +40,9 @@ class Sample:
         offset: this process's rank; both only count where a batch has no ``index``.
     """
 
-    def __init__(self, limit: int | None, size: int | None, stride: int = 1, offset: int = 0):
+    def __init__(
+        self, limit: int | None, size: int | None, stride: int = 1, offset: int = 0
+    ) -> None:
         self.examples: list[Example] = []
         self._limit, self._size, self._stride = limit, size, stride
         self._next = offset

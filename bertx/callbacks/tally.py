@@ -78,14 +78,14 @@ class Estimates:
             for name, deletion in self.curves["deletion"].items()
         ]
 
-    def drawn(self) -> dict[Kind, list[Curve]]:
+    def drawn(self, control: str | None) -> dict[Kind, list[Curve]]:
         """The curves with their 95 % bands, for figures."""
         return {
-            kind: [self._draw(name, estimate) for name, estimate in estimates.items()]
+            kind: [self._draw(name, mean, name == control) for name, mean in estimates.items()]
             for kind, estimates in self.curves.items()
         }
 
-    def _draw(self, name: str, estimate: CurveEstimate) -> Curve:
+    def _draw(self, name: str, estimate: CurveEstimate, control: bool) -> Curve:
         band = Z95 * estimate.curve_se.nan_to_num(0.0)
         return Curve(
             name=name,
@@ -94,6 +94,7 @@ class Estimates:
             low=(estimate.curve - band).clamp(0, 1).tolist(),
             high=(estimate.curve + band).clamp(0, 1).tolist(),
             auc=float(estimate.auc),
+            control=control,
         )
 
 
@@ -123,12 +124,13 @@ class Tally:
 
     def add(self, deletion: Tensor, insertion: Tensor) -> None:
         """Add the curves (M, B, K) of B examples."""
-        for kind, values in (("deletion", deletion), ("insertion", insertion)):
-            for metric, curve in zip(self._curves[kind].values(), values, strict=True):
+        values: dict[Kind, Tensor] = {"deletion": deletion, "insertion": insertion}
+        for kind, metrics in self._curves.items():
+            for metric, curve in zip(metrics.values(), values[kind], strict=True):
                 metric.update(curve)
         areas = dict(zip(self._curves["deletion"], area(deletion, self._grid), strict=True))
-        for name, metric in self._gains.items():
-            metric.update(areas[str(self._control)], areas[name])
+        for name, gain in self._gains.items():
+            gain.update(areas[str(self._control)], areas[name])
 
     def add_cost(self, seconds: Mapping[str | None, float]) -> None:
         """Add the time of each method and, under None, of the plain forward."""

@@ -1,5 +1,8 @@
 """Which class is explained."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -28,10 +31,22 @@ def targets(target: str | int, examples: list[Example], model: PreTrainedModel) 
     if target == PREDICTED:
         return None
     if target == GOLD:
-        classes = [_gold(example, model.config.num_labels) for example in examples]
+        classes = [_gold(example, len(class_names(model))) for example in examples]
     else:
         classes = [class_number(target, model)] * len(examples)
     return torch.tensor(classes, device=model.device)
+
+
+def check_target(target: str | int, model: PreTrainedModel) -> None:
+    """Raise `InputError` if ``target`` names no class of the model."""
+    if target not in (PREDICTED, GOLD):
+        class_number(target, model)
+
+
+def class_names(model: PreTrainedModel) -> list[str]:
+    """The names of the C classes, from the model's config."""
+    names: Mapping[Any, Any] = model.config.id2label or {}
+    return [str(names.get(i, i)) for i in range(int(model.config.num_labels or 0))]
 
 
 def class_number(target: str | int, model: PreTrainedModel) -> int:
@@ -40,7 +55,7 @@ def class_number(target: str | int, model: PreTrainedModel) -> int:
     Raises:
         InputError: If the model has no such class.
     """
-    names = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
+    names = class_names(model)
     if isinstance(target, str) and target in names:
         return names.index(target)
     if str(target).isdecimal() and int(target) < len(names):

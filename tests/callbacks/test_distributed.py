@@ -1,0 +1,39 @@
+"""Two processes over gloo give the numbers of one."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
+from tests.callbacks.distributed import ODD
+from tests.callbacks.toy import ForeignModule, loader, trainer
+
+
+def scores(folder):
+    with (folder / "version_0/bertx/val/faithfulness.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_processes_equal_one(tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    subprocess.run(
+        [sys.executable, "-m", "tests.callbacks.distributed", str(two)],
+        check=True,
+        timeout=300,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+    )
+    callbacks = [FaithfulnessMonitor(), HeatmapLogger(max_examples=7)]
+    trainer(one, callbacks).validate(ForeignModule(), loader(data=ODD), verbose=False)
+    rows, expected = scores(two), scores(one)
+    assert len(rows) == 2 * len(expected) == 10  # validated, then validated while fitting
+    for row, other in zip(rows, expected, strict=False):
+        assert row["count"] == other["count"] == str(len(ODD))
+        for name in ("deletion_auc", "deletion_se", "insertion_auc", "insertion_se"):
+            assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-6)
+    history = two / "version_0/bertx/val/heatmaps/step=00000.html"
+    page = one / "version_0/bertx/val/heatmaps.html"
+    assert history.read_text() == page.read_text()

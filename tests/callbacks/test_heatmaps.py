@@ -1,0 +1,77 @@
+"""HeatmapLogger: the right rows, words and scores, on disk."""
+
+import re
+
+import pytest
+import torch
+
+from bertx.attribution import GradientXInput
+from bertx.callbacks import HeatmapLogger
+from bertx.inputs import Inputs, sum_by_unit
+from bertx.trace import Needs, Trace
+from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
+
+
+class Keeping(HeatmapLogger):
+    """Keeps the rows of each report."""
+
+    def report(self, trainer, pl_module, stage, chunks):
+        chunks = list(chunks)
+        self.rows = [row for chunk in chunks for row in self._rows(chunk, 0, 0)]
+        super().report(trainer, pl_module, stage, iter(chunks))
+
+
+FULL = ("text", "offsets", "special_tokens_mask", "word_ids", "token_type_ids", "index")
+
+
+@pytest.fixture
+def run(tmp_path):
+    maps = Keeping({"gi": GradientXInput()}, max_examples=None)
+    module = ForeignModule()
+    trainer(tmp_path, [maps]).validate(module, loader(extra=FULL[:-1]), verbose=False)
+    return maps, module, tmp_path
+
+
+def test_rows_hold_words_of_the_text_with_their_summed_scores(run):
+    maps, module, _ = run
+    batch = Plain(FULL)(DATA)
+    trace = Trace(module.net, Inputs.from_batch(batch), None, Needs.GRADIENT)
+    expected = sum_by_unit(GradientXInput()(trace), trace.inputs.units)
+    rows = dict(maps.rows)
+    assert sorted(rows) == list(range(len(DATA)))
+    for index, row in rows.items():
+        heatmap = row.heatmaps["gi"]
+        text, label = DATA[index]
+        assert row.text == text == heatmap.text
+        assert list(heatmap.words) == re.findall(r"\w+|[^\w\s]", text)
+        scores = torch.tensor(heatmap.scores)
+        assert torch.allclose(scores, expected[index, : len(scores)], atol=1e-5)
+        assert row.gold == f"LABEL_{label}"
+        assert row.predicted == f"LABEL_{int(trace.logits[index].argmax())}"
+        assert row.probability == pytest.approx(float(trace.probabilities[index].max()), abs=1e-5)
+
+
+def test_the_page_is_written_and_announced(run, capsys):
+    maps, _, folder = run
+    page = folder / "version_0" / "bertx" / "val" / "heatmaps.html"
+    assert maps.page == page
+    html = page.read_text()
+    assert html.count(">unbelievable</") == 3 and "<script" not in html
+
+
+def test_rationale_words_are_marked(tmp_path):
+    maps = Keeping({"gi": GradientXInput()})
+
+    class WithRationale(Plain):
+        def __call__(self, items):
+            batch = super().__call__(items)
+            not_word = self.tokenizer.convert_tokens_to_ids("not")
+            return batch | {"rationale": batch["input_ids"] == not_word}
+
+    data = loader(extra=FULL[:-1])
+    data.collate_fn = WithRationale(FULL[:-1])
+    trainer(tmp_path, [maps]).validate(ForeignModule(), data, verbose=False)
+    for index, row in maps.rows:
+        heatmap = row.heatmaps["gi"]
+        marked = [w for w, mark in zip(heatmap.words, heatmap.marked, strict=True) if mark]
+        assert marked == (["not"] if "not" in DATA[index][0] else [])

@@ -1,0 +1,299 @@
+"""FaithfulnessMonitor in a foreign project: fit, validate, test; right numbers, nothing changed."""
+
+import csv
+import logging
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from bertx.anatomy import UnsupportedArchitecture
+from bertx.attribution import LRP, Attribution, GradientSensitivity, GradientXInput, Random
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
+from bertx.callbacks.batches import read_batch
+from bertx.errors import InputError
+from bertx.faithfulness import area, curves, fractions
+from bertx.inputs import Inputs
+from bertx.perturb import Perturber
+from bertx.trace import Needs, Trace
+from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
+from tests.test_trace import assert_same, condition
+from tests.tiny import tiny_tokenizer
+
+METHODS = ("gs", "gi", "lat", "lrp", "random")
+
+
+def rows(folder, stage="val"):
+    with (folder / "version_0" / "bertx" / stage / "faithfulness.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(monitor):
+    return {r.method: (r.deletion_auc, r.insertion_auc, r.gain) for r in monitor.results}
+
+
+def test_fit_validate_and_test_log_every_number(tmp_path):
+    monitor = FaithfulnessMonitor()
+    runner = trainer(tmp_path, [monitor])
+    module = ForeignModule()
+    runner.fit(module, loader(), loader())
+    for stage in ("val", "test"):
+        if stage == "test":
+            runner.test(module, loader(), verbose=False)
+        for name in METHODS:
+            for key in ("deletion_auc", "insertion_auc"):
+                assert 0 < runner.callback_metrics[f"{stage}/{key}/{name}"] < 1
+                assert 0 < runner.callback_metrics[f"{stage}/{key}/{name}_se"] < 0.2
+            assert f"{stage}/cost/{name}" in runner.callback_metrics
+            assert (f"{stage}/deletion_gain/{name}" in runner.callback_metrics) == (
+                name != "random"
+            )
+    runner.validate(module, loader(), verbose=False)
+    after_fit, of_its_own = rows(tmp_path)[:5], rows(tmp_path)[5:]
+    for a, b in zip(after_fit, of_its_own, strict=True):
+        assert float(a["deletion_auc"]) == pytest.approx(float(b["deletion_auc"]), abs=1e-6)
+
+
+def test_numbers_are_those_of_the_definition(tmp_path):
+    """All examples in one padded batch, without Lightning."""
+    monitor = FaithfulnessMonitor(operator="remove", points=6)
+    module = ForeignModule()
+    trainer(tmp_path, [monitor]).validate(module, loader(5), verbose=False)
+    batch = read_batch(Plain()(DATA), tiny_tokenizer())
+    inputs, grid = Inputs.from_batch(batch), fractions(6)
+    trace = Trace(module.net, inputs, None, Needs.GRADIENT)
+    scores = torch.stack([m(trace) for m in (GradientSensitivity(), GradientXInput())])
+    perturber = Perturber(module.net, "remove", mask_token_id=4, pad_token_id=0)
+    deletion, insertion = curves(perturber, inputs, scores, trace.target, grid)
+    for m, name in enumerate(("gs", "gi")):
+        areas = area(deletion[m], grid)
+        result = next(r for r in monitor.results if r.method == name)
+        assert result.deletion_auc == pytest.approx(float(areas.mean()), abs=1e-5)
+        assert result.deletion_se == pytest.approx(float(areas.std() / len(DATA) ** 0.5), abs=1e-5)
+        assert result.insertion_auc == pytest.approx(
+            float(area(insertion[m], grid).mean()), abs=1e-5
+        )
+        assert result.count == len(DATA)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"precision": "bf16-mixed"}])
+def test_training_is_bit_identical_with_and_without(tmp_path, kwargs):
+    weights = []
+    for n, callbacks in enumerate([[], [FaithfulnessMonitor(), HeatmapLogger()]]):
+        torch.manual_seed(7)
+        module = ForeignModule()
+        torch.manual_seed(8)
+        runner = trainer(tmp_path / str(n), callbacks, max_epochs=2, **kwargs)
+        runner.fit(module, loader(shuffle=True), loader())
+        weights.append({k: v.clone() for k, v in module.state_dict().items()})
+    assert all(torch.equal(v, weights[1][k]) for k, v in weights[0].items())
+    module.eval()
+    fresh = ForeignModule().state_dict()
+    assert not all(torch.equal(v, weights[0][k]) for k, v in fresh.items())
+
+
+class Failing(Attribution):
+    needs = Needs.GRADIENT | Needs.ATTENTION | Needs.ACTIVATIONS
+
+    def scores(self, trace):
+        torch.rand(3)
+        raise ArithmeticError("no")
+
+
+@pytest.mark.parametrize("run", ["validate", "test"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_left_changed(tmp_path, run, fails):
+    """Compared with a run without callbacks: Lightning itself draws a seed for its loader."""
+    module = ForeignModule().train()
+    module.net.base_model.encoder.layer[1].eval()
+    conditions = []
+    methods = {"failing": Failing()} if fails else None
+    for callbacks in ([], [FaithfulnessMonitor(methods), HeatmapLogger()]):
+        torch.manual_seed(5)
+        runner = trainer(tmp_path, callbacks)
+        with pytest.raises(ArithmeticError) if fails and callbacks else nullcontext():
+            getattr(runner, run)(module, loader(), verbose=False)
+        conditions.append(condition(module.net))
+    if fails:  # on an error Lightning itself leaves the module in evaluation mode
+        conditions[1]["modes"] = conditions[0]["modes"]
+    assert_same(*conditions)
+
+
+def test_the_sample_is_the_same_in_every_epoch_batch_size_and_order(tmp_path):
+    seen = []
+
+    class Watching(FaithfulnessMonitor):
+        def report(self, trainer, pl_module, stage, chunks):
+            chunks = list(chunks)
+            texts = [e.text for c in chunks for e in c.examples]
+            seen.append(sorted(texts))
+            super().report(trainer, pl_module, stage, iter(chunks))
+
+    found = []
+    shuffled = torch.utils.data.DataLoader(_Shuffled(), batch_size=None)
+    for n, data in enumerate([loader(6), loader(24), loader(1), shuffled]):
+        monitor = Watching(max_examples=7)
+        trainer(tmp_path / str(n), [monitor]).validate(ForeignModule(), data, verbose=False)
+        found.append(numbers(monitor))
+    assert all(texts == seen[0] and len(texts) == 7 for texts in seen)
+    for other in found[1:]:
+        for name, values in found[0].items():
+            for a, b in zip(values, other[name], strict=True):
+                assert a == pytest.approx(b, abs=1e-5) if a is not None else b is None
+
+
+class _Shuffled(torch.utils.data.Dataset):
+    """Batches of odd sizes in an order of their own, told by `index`; -1 is a repeated row."""
+
+    parts = ([20, 3, 1], [*range(4, 20)], [0, 2, -1], [21, 22, 23])
+
+    def __len__(self):
+        return len(DATA)
+
+    def __getitem__(self, i):
+        if i >= len(self.parts):
+            return self.batch([-1])
+        return self.batch(self.parts[i])
+
+    def batch(self, part):
+        return Plain()([DATA[i] for i in part]) | {"index": torch.tensor(part)}
+
+
+def test_only_due_epochs_are_explained_and_never_the_sanity_check(tmp_path):
+    calls = []
+
+    class Counting(GradientSensitivity):
+        def scores(self, trace):
+            calls.append(len(trace.inputs))
+            return super().scores(trace)
+
+    monitor = FaithfulnessMonitor({"gs": Counting()}, every_n_epochs=2)
+    trainer(tmp_path, [monitor], max_epochs=5).fit(ForeignModule(), loader(), loader())
+    assert [row["epoch"] for row in rows(tmp_path)] == ["1", "3"]
+    assert sum(calls) == 2 * 2 * len(DATA)  # the first chunk of each is run once to warm up
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_compiled_inner_model_and_half_precision_run(tmp_path, compiled):
+    monitor, maps = FaithfulnessMonitor(max_examples=8), HeatmapLogger(max_examples=2)
+    runner = trainer(tmp_path, [monitor, maps], precision="bf16-mixed")
+    module = ForeignModule(compiled=compiled)
+    runner.fit(module, loader(), loader())
+    assert len(monitor.results) == 5 and maps.page.is_file()
+
+
+class HalfNaN(Attribution):
+    """Not a number for texts with an exclamation mark."""
+
+    needs = Needs.NOTHING
+
+    def scores(self, trace):
+        bad = (trace.inputs.input_ids == tiny_tokenizer().convert_tokens_to_ids("!")).any(1)
+        scores = torch.rand(trace.inputs.input_ids.shape)
+        return torch.where(bad[:, None], float("nan"), scores)
+
+
+def test_examples_with_nan_scores_are_reported_and_left_out(tmp_path, caplog):
+    methods = {"half": HalfNaN(), "random": Random()}
+    monitor = FaithfulnessMonitor(methods)
+    with caplog.at_level(logging.WARNING, "bertx"):
+        trainer(tmp_path, [monitor, HeatmapLogger(methods)]).fit(
+            ForeignModule(), loader(), loader()
+        )
+    bad = [i for i, (text, _) in enumerate(DATA) if "!" in text]
+    assert monitor.results[0].count == len(DATA) - len(bad)
+    for index in bad:
+        assert f"half: scores of example {index} are not finite" in caplog.text
+    assert "not a number" in (tmp_path / "version_0/bertx/val/heatmaps.html").read_text()
+
+
+def test_target_may_be_a_class_or_the_label(tmp_path):
+    found = []
+    for n, target in enumerate(["predicted", "gold", 0, "LABEL_0"]):
+        monitor = FaithfulnessMonitor({"gs": GradientSensitivity()}, target=target)
+        trainer(tmp_path / str(n), [monitor]).validate(ForeignModule(), loader(), verbose=False)
+        found.append(monitor.results[0].deletion_auc)
+    assert found[2] == found[3] and len(set(found)) == 3
+
+
+def fit(tmp_path, module, callback, data=None):
+    trainer(tmp_path, [callback]).fit(module, data or loader(), data or loader())
+
+
+class Untrained(ForeignModule):
+    def training_step(self, batch, _):
+        raise AssertionError("training began")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FaithfulnessMonitor({"gs": "GS"}), "method 'gs': expected an instance"),
+        (lambda: FaithfulnessMonitor(target=3), r"target 3: expected .*0 \(LABEL_0\)"),
+        (lambda: FaithfulnessMonitor(target="postive"), "target 'postive': expected"),
+        (lambda: FaithfulnessMonitor(points=1), "points"),
+        (lambda: FaithfulnessMonitor(every_n_epochs=0), "every_n_epochs must be at least 1"),
+        (lambda: FaithfulnessMonitor(max_examples=0), "max_examples must be at least 1"),
+        (lambda: HeatmapLogger(tokenizer="no/such/folder"), "no/such/folder"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_work_are_refused_before_training(tmp_path, make, message):
+    with pytest.raises(InputError, match=message):
+        fit(tmp_path, Untrained(), make())
+
+
+def test_an_unsupported_architecture_is_refused_before_training(tmp_path):
+    with pytest.raises(UnsupportedArchitecture, match="LRP does not support DistilBert"):
+        fit(tmp_path, Untrained("distilbert"), FaithfulnessMonitor({"lrp": LRP()}))
+
+
+def test_the_default_methods_are_those_that_the_architecture_supports(tmp_path):
+    monitor = FaithfulnessMonitor()
+    fit(tmp_path, ForeignModule("distilbert"), monitor)
+    assert [r.method for r in monitor.results] == ["gs", "gi", "lat", "random"]
+
+
+def test_a_module_without_classifier_or_tokenizer_is_refused(tmp_path):
+    module = Untrained()
+    module.net = torch.nn.Linear(2, 2)
+    with pytest.raises(InputError, match="found no Hugging Face sequence classifier in Untrained"):
+        fit(tmp_path, module, FaithfulnessMonitor())
+    with pytest.raises(InputError, match="no tokenizer"):
+        fit(tmp_path, Untrained(tokenizer=False), FaithfulnessMonitor())
+
+
+def test_a_tokenizer_can_be_given(tmp_path):
+    monitor = FaithfulnessMonitor(tokenizer=tiny_tokenizer())
+    fit(tmp_path, ForeignModule(tokenizer=False), monitor)
+    assert monitor.results
+
+
+def test_a_strange_batch_can_be_translated(tmp_path):
+    class Tuples(ForeignModule):
+        def on_after_batch_transfer(self, batch, _):
+            return (batch["input_ids"], batch["labels"])
+
+        def loss(self, batch):
+            return self.net(batch[0]).logits.square().mean()
+
+        def validation_step(self, batch, _):
+            self.loss(batch)
+
+    with pytest.raises(InputError, match=r"got tuple. Override read\(batch\)"):
+        fit(tmp_path / "a", Tuples(), FaithfulnessMonitor())
+
+    class Reading(FaithfulnessMonitor):
+        def read(self, batch):
+            return {"input_ids": batch[0], "label": batch[1]}
+
+    monitor = Reading()
+    fit(tmp_path / "b", Tuples(), monitor)
+    assert monitor.results[0].count == len(DATA)
+
+
+def test_gold_needs_labels(tmp_path):
+    data = [(text, -100) for text, _ in DATA]
+    with pytest.raises(InputError, match="target 'gold': example 1 has no label"):
+        trainer(tmp_path, [FaithfulnessMonitor(target="gold")]).validate(
+            ForeignModule(), loader(data=data), verbose=False
+        )
