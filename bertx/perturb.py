@@ -1,0 +1,314 @@
+"""The perturbation engine: kept units -> distinct sequences -> packed forwards -> probabilities.
+
+Every question that a curve asks of the model is a text of which some units are perturbed. All of
+them come in one call, equal ones are answered once, and no forward carries a token that the model
+does not have to see: what is dropped is gone, not padded.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bertx.errors import InputError
+from bertx.inputs import Inputs, takes
+from bertx.scope import evaluating
+
+Operator = Literal["remove", "mask", "pad", "attention", "zero"]
+"""What perturbing a token does.
+
+``remove`` deletes its id and closes the sequence up, positions are numbered anew; ``mask`` writes
+[MASK]; ``pad`` writes [PAD], which is still attended to; ``attention`` hides it from attention and
+leaves all positions as they were; ``zero`` makes its word embedding zero.
+"""
+
+CPU_BUDGET = 2048
+"""Tokens of one forward on a CPU: fills two to eight cores and stays in their caches."""
+
+DEVICE_BUDGET = 32768
+"""Tokens of one forward on an accelerator."""
+
+ABSOLUTE = frozenset(
+    {"albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"}
+)
+"""Model types in which a token's place is told by its position id alone, so that a hidden token can
+be dropped. Others may measure distances between rows: there it is kept and masked, which is slower.
+"""
+
+_ID, _PLACE, _SEGMENT, _STATE = range(4)
+"""Fields of a token."""
+
+_PRESENT, _HIDDEN, _ZEROED = 1, 2, 3
+"""State of a token; 0 is a place behind the end."""
+
+
+class Work(NamedTuple):
+    """What the engine has done.
+
+    Attributes:
+        asked: Sequences that it was asked for.
+        distinct: Sequences that it forwarded, each once.
+        tokens: Tokens in them.
+        padding: Tokens of padding forwarded beside them.
+        batches: Forwards.
+    """
+
+    asked: int = 0
+    distinct: int = 0
+    tokens: int = 0
+    padding: int = 0
+    batches: int = 0
+
+
+class Perturber:
+    """Probabilities of a classifier for texts of which only some units stay.
+
+    The model runs in evaluation mode and inference mode, with its own attention, in its present
+    precision and the surrounding autocast, and is left as it was. Token ids are edited as they
+    are; no text is decoded or tokenised again. Special tokens ([CLS], [SEP]) always stay.
+
+    Args:
+        model: A Hugging Face sequence classifier.
+        operator: What happens to the tokens of a unit that does not stay.
+        mask_token_id: Id of [MASK], None if the tokenizer has none.
+        pad_token_id: Id of [PAD].
+        token_budget: Largest number of tokens (rows times the longest) of one forward; a longer
+            sequence is forwarded alone. None for what is fast on the model's device.
+
+    Attributes:
+        model: The classifier.
+        operator: The operator.
+        work: What was done since construction.
+
+    Raises:
+        InputError: If the operator does not exist, or writes [MASK] and there is none.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        operator: Operator = "mask",
+        *,
+        mask_token_id: int | None,
+        pad_token_id: int,
+        token_budget: int | None = None,
+    ) -> None:
+        if operator not in get_args(Operator):
+            raise InputError(f"operator {operator!r}: expected {', '.join(get_args(Operator))}")
+        if token_budget is not None and token_budget < 1:
+            raise InputError(f"token_budget must be at least 1, got {token_budget}")
+        self.model = model
+        self.operator: Operator = operator
+        self.work = Work()
+        self._pad = pad_token_id
+        self._written = _mask_id(mask_token_id) if operator == "mask" else pad_token_id
+        self._budget = token_budget or _default_budget(model)
+        # A model left to itself may number by ids ([PAD] inside a text) and closes gaps.
+        self._numbers = operator in ("pad", "attention", "zero") and takes(model, "position_ids")
+        self._first_place = _first_place(model)
+        absolute = self._numbers and model.config.model_type in ABSOLUTE
+        self._drops = operator == "remove" or (operator == "attention" and absolute)
+
+    def __call__(self, inputs: Inputs, kept: Tensor) -> Tensor:
+        """Answer all questions about a batch at once.
+
+        Args:
+            inputs: B texts of T tokens.
+            kept: Whether each unit stays (B, N, U) in the N versions of a text, in whatever order;
+                U is at least the largest number of units.
+
+        Returns:
+            Probabilities in [0, 1] (B, N, C), float32 (float64 from a float64 model); NaN where
+            the model's logits are. Ordinary tensors, also when called in inference mode.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            versions = self._versions(inputs, kept)
+            first, which = merge(versions.flatten(1))
+            lengths, order = versions[first, _STATE].count_nonzero(1).sort(descending=True)
+            segments = "token_type_ids" in inputs.arguments(self.model)
+            answers = self._answer(versions[first[order]], lengths.tolist(), segments)
+            self._count(len(versions), lengths.tolist())
+            probabilities = torch.empty_like(answers).index_copy_(0, order, answers)[which]
+            return probabilities.unflatten(0, kept.shape[:2])
+
+    def _versions(self, inputs: Inputs, kept: Tensor) -> Tensor:
+        """The N versions of all texts, field by field and closed up (B * N, F, T)."""
+        units = inputs.units.clamp(min=0)[:, None].expand(-1, kept.shape[1], -1)
+        stays = kept.gather(2, units) | (inputs.units < 0)[:, None]
+        present = inputs.attention_mask.bool()[:, None].expand_as(stays)
+        tokens = self._fields(inputs)
+        if self._drops:
+            present = present & stays
+            versions = tokens[:, None].expand(-1, kept.shape[1], -1, -1)
+        else:
+            perturbed = self._overwrite(tokens)
+            versions = torch.where(stays[:, :, None], tokens[:, None], perturbed[:, None])
+        filler = tokens.new_tensor([self._pad, 0, 0, 0])
+        return close_up(versions.flatten(0, 1), present.flatten(0, 1), filler)
+
+    def _fields(self, inputs: Inputs) -> Tensor:
+        """What the model has to know about each token: id, place, segment, state (B, F, T)."""
+        ids, segments = inputs.input_ids, inputs.token_type_ids
+        places = inputs.attention_mask.cumsum(1) - 1 + self._first_place
+        none = torch.zeros_like(ids)
+        fields = [
+            ids,
+            places if self._numbers else none,
+            none if segments is None else segments,
+            torch.full_like(ids, _PRESENT),
+        ]
+        return torch.stack(fields, 1).int()
+
+    def _overwrite(self, tokens: Tensor) -> Tensor:
+        perturbed = tokens.clone()
+        if self.operator == "attention":
+            perturbed[:, _STATE] = _HIDDEN
+        else:
+            perturbed[:, _ID] = self._written
+        if self.operator == "zero":
+            perturbed[:, _STATE] = _ZEROED
+        return perturbed
+
+    def _answer(self, sequences: Tensor, lengths: list[int], segments: bool) -> Tensor:
+        """Probabilities of the sequences (S, F, T), which come longest first (S, C)."""
+        answers = []
+        with evaluating(self.model), torch.compiler.set_stance("force_eager"):
+            for start, end in pack(lengths, self._budget):
+                tokens = sequences[start:end, :, : lengths[start]]
+                with torch.inference_mode(), self._zeroing(tokens[:, _STATE] == _ZEROED):
+                    logits = self.model(**self._arguments(tokens, segments)).logits
+                    precision = torch.promote_types(logits.dtype, torch.float32)
+                    answers.append(logits.softmax(-1, dtype=precision))
+        return torch.cat(answers)
+
+    def _arguments(self, tokens: Tensor, segments: bool) -> dict[str, Tensor]:
+        ids, places, kinds, states = tokens.long().unbind(1)
+        attended = (states == _PRESENT) | (states == _ZEROED)
+        named = {"input_ids": ids, "attention_mask": attended.long()}
+        if self._numbers:
+            named["position_ids"] = places
+        if segments:
+            named["token_type_ids"] = kinds
+        return named
+
+    @contextmanager
+    def _zeroing(self, zeroed: Tensor) -> Iterator[None]:
+        """Make the word embeddings of the tokens at ``zeroed`` (S, T) zero."""
+        if self.operator != "zero":
+            yield
+            return
+
+        def blank(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+            return output.masked_fill(zeroed[..., None], 0)
+
+        handle = self.model.get_input_embeddings().register_forward_hook(blank)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _count(self, asked: int, lengths: list[int]) -> None:
+        batches = list(pack(lengths, self._budget))
+        forwarded = sum((end - start) * lengths[start] for start, end in batches)
+        new = Work(asked, len(lengths), sum(lengths), forwarded - sum(lengths), len(batches))
+        self.work = Work(*map(sum, zip(self.work, new, strict=True)))
+
+
+def close_up(tokens: Tensor, present: Tensor, filler: Tensor) -> Tensor:
+    """Move the tokens that are present to the left.
+
+    Args:
+        tokens: Tokens by their F fields (M, F, T).
+        present: Which of them stay (M, T).
+        filler: What fills the rest (F,).
+
+    Returns:
+        The tokens without gaps (M, F, T).
+
+    Examples:
+        >>> tokens, present = torch.tensor([[[7, 8, 9]]]), torch.tensor([[True, False, True]])
+        >>> close_up(tokens, present, torch.tensor([0]))
+        tensor([[[7, 9, 0]]])
+    """
+    rows, fields, width = tokens.shape
+    places = torch.where(present, present.cumsum(1) - 1, width)
+    closed = filler[:, None].expand(rows, fields, width + 1).clone()
+    return closed.scatter_(2, places[:, None].expand_as(tokens), tokens)[..., :width]
+
+
+def merge(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Find equal rows.
+
+    Rows are told apart by a sum with random odd factors modulo 2**64; should two different rows
+    have the same sum, whole rows are compared instead.
+
+    Args:
+        rows: Whole numbers (M, J).
+
+    Returns:
+        One row number for each of the S distinct rows (S,), and for every row which of the S it
+        equals (M,).
+
+    Examples:
+        >>> first, which = merge(torch.tensor([[1, 2], [3, 4], [1, 2]]))
+        >>> len(first), bool(which[0] == which[2])
+        (2, True)
+    """
+    seeded = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**63), 2**63 - 1, rows.shape[1:], generator=seeded) | 1
+    sums = (rows * factors.to(rows.device)).sum(1)
+    first, which = _representatives(*torch.unique(sums, return_inverse=True))
+    if not torch.equal(rows[first][which], rows):
+        return _representatives(*torch.unique(rows, dim=0, return_inverse=True))
+    return first, which
+
+
+def pack(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
+    """Cut sequences into batches.
+
+    Args:
+        lengths: Lengths of the sequences, longest first.
+        budget: Largest product of rows and longest row; a longer sequence is a batch of its own.
+
+    Yields:
+        First and last row (exclusive) of each batch.
+
+    Examples:
+        >>> list(pack([9, 4, 3, 3], budget=8))
+        [(0, 1), (1, 3), (3, 4)]
+    """
+    start = 0
+    while start < len(lengths):
+        end = min(start + max(budget // max(lengths[start], 1), 1), len(lengths))
+        yield start, end
+        start = end
+
+
+def _representatives(distinct: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    rows = torch.arange(len(which), device=which.device)
+    return rows.new_empty(len(distinct)).scatter_(0, which, rows), which
+
+
+def _mask_id(mask_token_id: int | None) -> int:
+    if mask_token_id is None:
+        raise InputError(
+            "operator 'mask' writes the mask token, but the tokenizer has none. "
+            "Use operator 'remove', 'pad', 'attention' or 'zero'."
+        )
+    return mask_token_id
+
+
+def _first_place(model: PreTrainedModel) -> int:
+    """The position id of the first token; RoBERTa and its kin keep those up to padding's own."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
+
+
+def _default_budget(model: PreTrainedModel) -> int:
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return CPU_BUDGET if on_cpu else DEVICE_BUDGET
