@@ -1,0 +1,114 @@
+"""The report in files: pages, pictures and tables that are whole even after a kill."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+
+from bertx.errors import InputError
+from bertx.report.curves import Curve, Kind, Unit, curves_svg
+from bertx.report.page import HeatmapRow, heatmap_page
+
+Cell = str | int | float | bool | None
+
+
+def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: int) -> Path:
+    """Write ``heatmaps/step=00063.html`` and its copy ``heatmaps.html``, always the latest.
+
+    Args:
+        folder: Where to; made if it is missing.
+        rows: The examples.
+        title: The heading of the page.
+        step: The optimiser step that names the page.
+
+    Returns:
+        The path of ``heatmaps.html``.
+    """
+    page = heatmap_page(rows, title)
+    write_whole(folder / "heatmaps" / f"step={step:05d}.html", page)
+    return write_whole(folder / "heatmaps.html", page)
+
+
+def write_curves(
+    folder: Path,
+    curves: Mapping[Kind, Sequence[Curve]],
+    epoch: int,
+    step: int,
+    unit: Unit = "word",
+) -> Path:
+    """Write a picture per kind, and every point of every curve to a table.
+
+    The files are ``curves/deletion_step=00063.svg``, its copy ``deletion.svg``, always the latest,
+    and ``curves.csv``, which grows: epoch, step, kind, method, fraction, mean, low, high.
+
+    Args:
+        folder: Where to; made if it is missing.
+        curves: The curves of each kind.
+        epoch: The epoch.
+        step: The optimiser step.
+        unit: What was deleted or inserted.
+
+    Returns:
+        The path of ``curves.csv``.
+    """
+    for kind, lines in curves.items():
+        picture = curves_svg(lines, kind, f"epoch {epoch}, step {step}", unit)
+        write_whole(folder / "curves" / f"{kind}_step={step:05d}.svg", picture)
+        write_whole(folder / f"{kind}.svg", picture)
+    points = [
+        {"epoch": epoch, "step": step, "kind": kind, **point}
+        for kind, lines in curves.items()
+        for curve in lines
+        for point in _points(curve)
+    ]
+    return append_scores(folder / "curves.csv", points)
+
+
+def append_scores(path: Path, rows: Sequence[Mapping[str, Cell]]) -> Path:
+    """Add rows to a CSV table, which is replaced as a whole.
+
+    Args:
+        path: The table. If it is missing, the keys become its first line.
+        rows: Rows with equal keys in equal order. None becomes an empty cell.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        InputError: If the keys differ from each other or from the first line of the table.
+    """
+    if not rows:
+        return path
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    columns = next(csv.reader(StringIO(before)), list(rows[0]))
+    lines = StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    if not before:
+        writer.writerow(columns)
+    for row in rows:
+        if list(row) != columns:
+            raise InputError(
+                f"{path}: expected the columns {', '.join(columns)}, got {', '.join(row)}. "
+                "Move the old table away to begin a new one."
+            )
+        writer.writerow(row.values())
+    return write_whole(path, before + lines.getvalue())
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write a file through a temporary neighbour, so that it is never seen half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8", errors="replace", newline="")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def _points(curve: Curve) -> list[dict[str, Cell]]:
+    columns = zip(curve.fractions, curve.mean, curve.low, curve.high, strict=True)
+    names = ("method", "fraction", "mean", "low", "high")
+    return [dict(zip(names, (curve.name, *point), strict=True)) for point in columns]
