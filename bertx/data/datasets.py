@@ -1,0 +1,203 @@
+"""The data sets that bertx knows by a short name, and loading any other from the hub."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bertx.data.readers import SPLITS, FolderReader
+from bertx.data.table import Table
+from bertx.errors import InputError
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set is and what it looks like.
+
+    Attributes:
+        path: Its id on the hub; empty for the packaged demonstration.
+        config: Name of its configuration on the hub, if it has several.
+        text_column: Column of the texts; None: guessed.
+        label_column: Column of the labels; None: guessed.
+        labels: Names of its C classes; None: what the data set declares.
+    """
+
+    path: str
+    config: str | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+    labels: tuple[str, ...] | None = None
+
+
+class Reader(Protocol):
+    """What reads the splits of a data set."""
+
+    def has(self, split: str) -> bool:
+        """Whether there is a ``train``, ``validation``, ``test`` or ``predict`` split."""
+        ...
+
+    def read(self, split: str) -> Table:
+        """The rows of ``split``."""
+        ...
+
+    def names(self, column: str | None) -> Sequence[str] | None:
+        """Names of the classes that label column ``column`` declares, if it does."""
+        ...
+
+
+DEMO = "demo"
+
+DATASETS: Mapping[str, Source] = {
+    DEMO: Source("", None, "text", "label", ("negative", "positive")),
+    "imdb": Source("stanfordnlp/imdb", None, "text", "label", ("negative", "positive")),
+    "semeval": Source(
+        "cardiffnlp/tweet_eval", "sentiment", "text", "label", ("negative", "neutral", "positive")
+    ),
+    "sst2": Source("stanfordnlp/sst2", None, "sentence", "label", ("negative", "positive")),
+    "sst5": Source(
+        "SetFit/sst5",
+        None,
+        "text",
+        "label",
+        ("very negative", "negative", "neutral", "positive", "very positive"),
+    ),
+    "yelp5": Source(
+        "Yelp/yelp_review_full",
+        None,
+        "text",
+        "label",
+        ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"),
+    ),
+}
+"""Sentiment data sets by their short names."""
+
+
+def find_source(dataset: str) -> Source:
+    """The data set of a short name, or of a hub id (``owner/name`` or ``owner/name:config``).
+
+    Raises:
+        InputError: If it is neither.
+
+    Examples:
+        >>> find_source("cardiffnlp/tweet_eval:emotion").config
+        'emotion'
+    """
+    if dataset in DATASETS:
+        return DATASETS[dataset]
+    path, _, config = dataset.partition(":")
+    if "/" not in path:
+        raise InputError(
+            f"unknown data set {dataset!r}: expected {', '.join(sorted(DATASETS))} or a hub id "
+            "such as owner/name. --data.path DIR reads local files."
+        )
+    return Source(path, config or None)
+
+
+def open_source(dataset: str | None, path: str | None) -> tuple[Source, Reader]:
+    """What a data set looks like, and what reads it.
+
+    Args:
+        dataset: A short name or hub id (see `find_source`).
+        path: A folder of local files, read instead of what ``dataset`` names.
+
+    Raises:
+        InputError: If neither is given, or one of them names nothing.
+    """
+    if not dataset and not path:
+        raise InputError(
+            "no data: expected --data.dataset NAME "
+            f"({', '.join(sorted(DATASETS))} or a hub id) or --data.path DIR, but got neither."
+        )
+    source = find_source(dataset) if dataset else Source("")
+    if path:
+        return source, FolderReader(path)
+    return source, DemoReader() if dataset == DEMO else HubReader(source)
+
+
+class HubReader:
+    """A data set of the hub, downloaded when first asked for and cached by ``datasets``."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._splits: DatasetDict | None = None
+
+    def has(self, split: str) -> bool:
+        """Whether the data set has ``split``, under any of its usual names."""
+        return self._name(split) is not None
+
+    def read(self, split: str) -> Table:
+        """The rows of ``split``.
+
+        Raises:
+            InputError: If the data set cannot be loaded or has no such split or no rows.
+        """
+        name = self._name(split)
+        if name is None:
+            raise InputError(
+                f"data set {self.source.path}: no {split} split; it has {', '.join(self._load())}."
+            )
+        rows = self._load()[name]
+        where = f"{self.source.path} ({name})"
+        if not len(rows):
+            raise InputError(f"{where}: expected at least one row, but the split is empty.")
+        columns = {column: rows[column] for column in rows.column_names}
+        return Table(where, columns, range(1, len(rows) + 1), "row")
+
+    def names(self, column: str | None) -> list[str] | None:
+        """Names of the classes, if the data set declares them for its label column."""
+        from datasets import ClassLabel
+
+        name = self._name("train") or next(iter(self._load()))
+        feature = self._load()[name].features.get(column or "label")
+        return list(feature.names) if isinstance(feature, ClassLabel) else None
+
+    def _name(self, split: str) -> str | None:
+        return next((name for name in SPLITS[split] if name in self._load()), None)
+
+    def _load(self) -> "DatasetDict":
+        if self._splits is None:
+            import datasets
+
+            path, config = self.source.path, self.source.config
+            try:
+                self._splits = datasets.load_dataset(path, config)
+            # Network, hub, cache and builder fail with unrelated types, some of other libraries.
+            except Exception as error:
+                reason = str(error).strip().split("\n")[0]
+                raise InputError(
+                    f"data set {path!r} cannot be loaded from the hub: {reason}. Check the name "
+                    "and the network; --data.path DIR reads local files instead."
+                ) from error
+        return self._splits
+
+
+class DemoReader:
+    """The packaged demonstration (see `bertx.data.demo`)."""
+
+    def has(self, split: str) -> bool:
+        """Whether the demonstration has ``split``."""
+        return split in ("train", "validation", "test")
+
+    def read(self, split: str) -> Table:
+        """The rows of ``split``, with rationales.
+
+        Raises:
+            InputError: If there is no such split.
+        """
+        from bertx.data.demo import demo_splits
+
+        if not self.has(split):
+            raise InputError(f"the demo data set has no {split} split. Use --data.path DIR.")
+        rows = demo_splits()[split]
+        columns: dict[str, Sequence[Any]] = {
+            "text": [row.text for row in rows],
+            "label": [row.label for row in rows],
+        }
+        lines = range(1, len(rows) + 1)
+        return Table(f"demo ({split})", columns, lines, "row", [row.rationale for row in rows])
+
+    def names(self, column: str | None) -> list[str]:
+        """Names of its classes."""
+        return list(DATASETS[DEMO].labels or ())

@@ -1,0 +1,77 @@
+"""Batches of texts of similar length, shared out over processes."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import distributed
+from torch.utils.data.distributed import DistributedSampler
+
+MEGA_BATCH = 50
+"""Batches that are sorted together: long enough to save padding, short enough to stay random."""
+
+
+class LengthBucketSampler(DistributedSampler[int]):
+    """The order of an epoch in which neighbours have similar lengths.
+
+    A `torch.utils.data.DataLoader` with the same ``batch_size`` cuts that order into batches. The
+    r-th of R processes gets every R-th row of each global batch, so that all processes have the
+    same number of batches and of rows. Where the rows do not suffice, some are repeated; row i is
+    then yielded as ``~i`` (see `bertx.data.TextDataset`), so that over all processes there is
+    exactly one copy of every row that is no filler.
+
+    Training shuffles by a generator of its own, seeded by ``seed`` + epoch, sorts stretches of
+    `MEGA_BATCH` global batches by length and shuffles the batches. Evaluation sorts all rows, the
+    longest first, so that a batch too large for the memory shows at once.
+
+    Args:
+        lengths: Length of every row, in any unit, N.
+        batch_size: Rows of a batch of one process.
+        shuffle: True for training.
+        seed: Seed of the order.
+        num_replicas: Number of processes R; None: of the process group, 1 without one.
+        rank: Number of this process; None: in the process group, 0 without one.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+    ) -> None:
+        together = distributed.is_available() and distributed.is_initialized()
+        if num_replicas is None:
+            num_replicas = distributed.get_world_size() if together else 1
+        if rank is None:
+            rank = distributed.get_rank() if together else 0
+        super().__init__(lengths, num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
+        self.lengths = torch.tensor(lengths)
+        self.global_batch = batch_size * num_replicas
+
+    def __iter__(self) -> Iterator[int]:
+        for batch in self._shuffled() if self.shuffle else self._sorted():
+            yield from self._share(batch.tolist())
+
+    def _shuffled(self) -> list[torch.Tensor]:
+        """Global batches; the last one, which may be smaller, has rows of any length."""
+        random = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.lengths), generator=random)
+        whole = len(order) - len(order) % self.global_batch
+        batches: list[torch.Tensor] = []
+        for stretch in order[:whole].split(MEGA_BATCH * self.global_batch):
+            ranking = self.lengths[stretch].argsort(stable=True)
+            batches += stretch[ranking].split(self.global_batch)
+        places = torch.randperm(len(batches), generator=random).tolist()
+        rest = [order[whole:]] if whole < len(order) else []
+        return [batches[place] for place in places] + rest
+
+    def _sorted(self) -> tuple[torch.Tensor, ...]:
+        return self.lengths.argsort(descending=True, stable=True).split(self.global_batch)
+
+    def _share(self, rows: list[int]) -> list[int]:
+        """The rows of a global batch for this process, fillers included."""
+        missing = -len(rows) % self.num_replicas
+        fillers = [~rows[i % len(rows)] for i in range(missing)]
+        return (rows + fillers)[self.rank :: self.num_replicas]
