@@ -74,8 +74,9 @@ class FaithfulnessMonitor(Probe):
     ) -> None:
         """Run the curves of all chunks and log them."""
         tally = Tally(list(self._methods), self._control(), self.points, pl_module.device)
-        for chunk in chunks:
-            self._add(tally, chunk)
+        spent = [self._add(tally, chunk) for chunk in chunks]
+        for seconds in spent[1:] or spent:  # the first forwards after training are slow
+            tally.add_cost(seconds)
         estimates = tally.compute()
         if not estimates.count:
             log.warning(f"{stage}: no example of the sample came by; nothing is explained")
@@ -110,14 +111,14 @@ class FaithfulnessMonitor(Probe):
     def _control(self) -> str | None:
         return next((n for n, m in self._methods.items() if isinstance(m, Random)), None)
 
-    def _add(self, tally: Tally, chunk: Explained) -> None:
+    def _add(self, tally: Tally, chunk: Explained) -> dict[str | None, float]:
         sound = self._sound(chunk)
         if sound.any():
             scores = torch.stack([chunk.scores[name][sound] for name in self._methods])
             inputs = chunk.inputs.rows(sound)
             grid = fractions(self.points)
             tally.add(*curves(self._perturber, inputs, scores, chunk.target[sound], grid))
-        tally.add_cost(chunk.seconds)
+        return chunk.seconds
 
     def _sound(self, chunk: Explained) -> Tensor:
         """Which examples have units to rank and finite scores from every method (B,)."""

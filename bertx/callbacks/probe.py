@@ -186,9 +186,7 @@ class Probe(Callback, ABC):
         self._sample = None
 
     def _explain_all(self, sample: Sample) -> Iterator[Explained]:
-        for number, chunk in enumerate(sample.chunks(self.token_budget)):
-            if number == 0:
-                self._explain(chunk)  # the first forwards of a process are slow: do not time them
+        for chunk in sample.chunks(self.token_budget):
             yield self._explain(chunk)
 
     def _explain(self, examples: list[Example]) -> Explained:
