@@ -197,9 +197,10 @@ class TextDataModule(LightningDataModule):
         if self.num_workers:
             # A tokenizer that ran threads before the workers are forked warns in each of them.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        # All by name: for predictions Lightning builds the loader anew from what it was given.
         return DataLoader(
             data,
-            batch_size,
+            batch_size=batch_size,
             sampler=LengthBucketSampler(list(map(len, data.texts)), batch_size, shuffle, self.seed),
             collate_fn=self.collator,
             num_workers=self.num_workers,

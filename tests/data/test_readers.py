@@ -1,0 +1,179 @@
+import csv
+import gzip
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from bertx.data.readers import FolderReader, read_table
+from bertx.errors import InputError
+
+ROWS = [('a "fine" film', "1"), ("dull", "0"), ("NA", "1"), ("null", "0")]
+
+
+def write(folder, name, text, encoding="utf-8"):
+    file = folder / name
+    data = text if isinstance(text, bytes) else text.encode(encoding)
+    file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return file
+
+
+def tsv(rows):
+    return "sentence\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
+
+
+def comma(rows):
+    quoted = ('"{}",{}\n'.format(text.replace('"', '""'), label) for text, label in rows)
+    return "sentence,label\n" + "".join(quoted)
+
+
+def jsonl(rows):
+    return "".join(json.dumps({"sentence": t, "label": n}) + "\n" for t, n in rows)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("kind, render", [("tsv", tsv), ("csv", comma), ("jsonl", jsonl)])
+def test_text_formats_give_the_same_rows(tmp_path, kind, render, ending):
+    write(tmp_path, f"train.{kind}{ending}", render(ROWS))
+    table = FolderReader(str(tmp_path)).read("train")
+    assert list(zip(table.columns["sentence"], table.columns["label"], strict=True)) == ROWS
+    assert list(table.lines) == ([1, 2, 3, 4] if kind == "jsonl" else [2, 3, 4, 5])
+
+
+def test_parquet_has_the_same_rows_and_counts_rows(tmp_path):
+    texts, labels = zip(*ROWS, strict=True)
+    file = tmp_path / "train.parquet"
+    parquet.write_table(pa.table({"sentence": texts, "label": labels}), file)
+    table = FolderReader(str(tmp_path)).read("train")
+    assert list(zip(table.columns["sentence"], table.columns["label"], strict=True)) == ROWS
+    assert table.where(1) == f"{file}, row 2"
+
+
+def test_lone_quotation_mark_in_tsv_is_text(tmp_path):
+    text = tsv([('" a lone quote', 1), ('ends with "', 0), ("after", 1)])
+    table = read_table(write(tmp_path, "train.tsv", text))
+    assert list(table.columns["sentence"]) == ['" a lone quote', 'ends with "', "after"]
+
+
+def test_only_line_feeds_end_a_line_of_tsv(tmp_path):
+    text = "text\tlabel\r\none\x85two\u2028three\rfour\t1\r\n"
+    table = read_table(write(tmp_path, "train.tsv", text))
+    assert list(table.columns["text"]) == ["one\x85two\u2028three\rfour"]
+    assert list(table.columns["label"]) == ["1"]
+
+
+def test_csv_fields_of_several_lines_keep_the_line_where_they_begin(tmp_path):
+    text = 'text,label\n"one\ntwo\nthree",1\n\nfour,0\n'
+    table = read_table(write(tmp_path, "train.csv", text))
+    assert list(table.columns["text"]) == ["one\ntwo\nthree", "four"]
+    assert list(table.lines) == [2, 6]
+
+
+def test_huge_csv_field_is_read_and_the_limit_restored(tmp_path):
+    before = csv.field_size_limit()
+    table = read_table(write(tmp_path, "train.csv", f"text,label\n{'x' * 300_000},1\n"))
+    assert len(table.columns["text"][0]) == 300_000
+    assert csv.field_size_limit() == before
+
+
+def test_blank_line_is_an_empty_text_only_where_there_is_one_column(tmp_path):
+    one = read_table(write(tmp_path, "one.tsv", "text\na\n\nb\n"))
+    two = read_table(write(tmp_path, "two.tsv", "text\tlabel\na\t1\n\nb\t0\n"))
+    assert list(one.columns["text"]) == ["a", "", "b"]
+    assert list(two.columns["text"]) == ["a", "b"] and list(two.lines) == [2, 4]
+
+
+@pytest.mark.parametrize("name, render", [("a.tsv", tsv), ("a.csv", comma), ("a.jsonl", jsonl)])
+def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path, name, render):
+    assert "sentence" in read_table(write(tmp_path, name, render(ROWS), "utf-8-sig")).columns
+
+
+@pytest.mark.parametrize("name", ["dev", "val", "validation"])
+def test_names_of_the_validation_file(tmp_path, name):
+    write(tmp_path, f"{name}.tsv", tsv(ROWS))
+    reader = FolderReader(str(tmp_path))
+    assert reader.has("validation") and not reader.has("train")
+    assert len(reader.read("validation")) == 4
+
+
+def refuses(call, *parts):
+    with pytest.raises(InputError) as caught:
+        call()
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_missing_folder(tmp_path):
+    refuses(lambda: FolderReader(str(tmp_path / "no")), "no", "does not exist", "--data.path")
+    refuses(lambda: FolderReader(str(write(tmp_path, "f.csv", "x"))), "f.csv", "is a file")
+
+
+def test_missing_split_lists_what_is_there(tmp_path):
+    write(tmp_path, "dev.tsv", tsv(ROWS))
+    read = FolderReader(str(tmp_path)).read
+    refuses(lambda: read("train"), str(tmp_path), "train split", "jsonl.gz", "found: dev.tsv")
+
+
+def test_two_files_of_a_split(tmp_path):
+    write(tmp_path, "dev.tsv", tsv(ROWS))
+    write(tmp_path, "val.csv.gz", comma(ROWS))
+    read = FolderReader(str(tmp_path)).read
+    refuses(lambda: read("validation"), "dev.tsv and val.csv.gz", "Keep one")
+
+
+BAD = {
+    "short.tsv": ("text\tlabel\na\t1\nb\n", ["line 3", "expected 2 columns", "got 1", "'b'"]),
+    "long.tsv": ("text\tlabel\na\tb\t1\n", ["line 2", "expected 2 columns (text, label)", "got 3"]),
+    "short.csv": ('text,label\n"a\nb",1\nc\n', ["line 4", "expected 2 columns", "got 1"]),
+    "open.csv": ('text,label\na,1\n"b,0\nc,1\n', ["line 3", "quoted", ".tsv"]),
+    "twice.csv": ("text,text\na,b\n", ["line 1", "twice"]),
+    "broken.jsonl": ('{"text": "a"}\n{"text": \n', ["line 2", "JSON object", "character"]),
+    "list.jsonl": ('{"text": "a"}\n\n["a", 1]\n', ["line 3", "JSON object", "['a', 1]"]),
+    "latin.tsv": ("text\tlabel\na\t1\ncaf\xe9\t1\n", ["line 3", "UTF-8", "0xe9"]),
+    "latin.jsonl.gz": ('{"text": "a"}\n{"text": "caf\xe9"}\n', ["line 2", "UTF-8"]),
+    "empty.tsv": ("", ["at least one row", "empty"]),
+    "header.csv.gz": ("text,label\n", ["at least one row", "empty"]),
+    "blank.jsonl": ("\n\n", ["at least one row", "empty"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_malformed_file_names_the_line(tmp_path, name):
+    text, parts = BAD[name]
+    file = write(tmp_path, name, text, "latin-1")
+    refuses(lambda: read_table(file), str(file), *parts)
+
+
+def test_undecodable_line_is_found_far_into_a_file(tmp_path):
+    good = b"a fine film\t1\n" * 20_000
+    file = write(tmp_path, "train.tsv", b"text\tlabel\n" + good + b"\xff\t1\n")
+    refuses(lambda: read_table(file), "line 20002")
+
+
+def test_corrupt_gzip(tmp_path):
+    plain = tmp_path / "plain.tsv.gz"
+    plain.write_text(tsv(ROWS))
+    refuses(lambda: read_table(plain), str(plain), "cannot be read", "gzip")
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(gzip.compress(comma(ROWS * 999).encode())[:-20])
+    refuses(lambda: read_table(cut), str(cut), "cannot be read")
+
+
+def test_corrupt_parquet(tmp_path):
+    file = write(tmp_path, "train.parquet", "no parquet")
+    refuses(lambda: read_table(file), str(file), "Parquet")
+
+
+@pytest.mark.parametrize("name", ["sst2/train.tsv", "imdb/train.tsv", "yelp5/train.tsv"])
+def test_real_files_are_read_as_they_are(data_folder, name):
+    table = read_table(data_folder / name)
+    lines = (data_folder / name).read_text("utf-8").split("\n")[1:-1]
+    rows = zip(*table.columns.values(), strict=True)
+    assert ["\t".join(row) for row in rows] == lines
+
+
+def test_real_texts_with_a_lone_quote(data_folder):
+    texts = read_table(data_folder / "imdb" / "train.tsv").columns["text"]
+    assert len(texts) == 4000
+    assert sum(text.count('"') % 2 for text in texts) == 36

@@ -1,0 +1,115 @@
+import random
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from bertx.data import LengthBucketSampler, TextDataset
+
+
+def lengths(rows, seed=0):
+    numbers = random.Random(seed)
+    return [numbers.randint(1, 500) for _ in range(rows)]
+
+
+def epoch(rows, batch_size, shuffle, ranks=1, at=0):
+    """The rows that each rank yields in one epoch."""
+    yielded = []
+    for rank in range(ranks):
+        sampler = LengthBucketSampler(lengths(rows), batch_size, shuffle, 7, ranks, rank)
+        sampler.set_epoch(at)
+        yielded.append(list(sampler))
+        assert len(sampler) == len(yielded[-1])
+    return yielded
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 2, 23, 24, 25, 500])
+def test_every_row_once_and_every_rank_as_many(rows, ranks, shuffle):
+    shares = epoch(rows, 4, shuffle, ranks)
+    assert len({len(share) for share in shares}) == 1
+    yielded = [row for share in shares for row in share]
+    assert sorted(row for row in yielded if row >= 0) == list(range(rows))
+    fillers = [row for row in yielded if row < 0]
+    assert len(fillers) == -rows % ranks
+    assert all(0 <= ~row < rows for row in fillers)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    first = epoch(200, 8, True)
+    torch.manual_seed(123)
+    assert epoch(200, 8, True) == first
+    assert epoch(200, 8, True, at=1) != first
+    other = LengthBucketSampler(lengths(200), 8, True, 8)
+    assert list(other) != first[0]
+    assert epoch(200, 8, False) == epoch(200, 8, False, at=1)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_global_random_state_is_untouched(shuffle):
+    before, numbers = torch.get_rng_state(), random.getstate()
+    list(LengthBucketSampler(lengths(100), 4, shuffle))
+    assert torch.equal(torch.get_rng_state(), before) and random.getstate() == numbers
+
+
+def spread(order, size, batch_size):
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return sum(max(size[row] for row in b) - min(size[row] for row in b) for b in batches)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_neighbours_have_similar_lengths(shuffle):
+    size = lengths(2000)
+    (order,) = epoch(2000, 16, shuffle)
+    assert spread(order, size, 16) < 0.1 * spread(list(range(2000)), size, 16)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_have_similar_lengths_at_the_same_time(ranks):
+    size = lengths(960)
+    together = [row for rows in zip(*epoch(960, 8, True, ranks), strict=True) for row in rows]
+    assert spread(together, size, 8 * ranks) < 0.3 * spread(list(range(960)), size, 8 * ranks)
+
+
+def test_batches_of_an_epoch_are_not_sorted():
+    size = lengths(960)
+    (order,) = epoch(960, 8, True)
+    longest = [max(size[row] for row in order[i : i + 8]) for i in range(0, 960, 8)]
+    assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
+
+
+def test_evaluation_takes_the_longest_first():
+    size = lengths(50)
+    (order,) = epoch(50, 8, False)
+    assert [size[row] for row in order] == sorted(size, reverse=True)
+
+
+def test_data_loader_of_a_rank_marks_fillers():
+    data = TextDataset([f"text {i}" for i in range(7)], [0] * 7)
+    loaders = [
+        DataLoader(data, 2, sampler=LengthBucketSampler([1] * 7, 2, False, 0, 2, rank),
+                   collate_fn=lambda items: items)
+        for rank in range(2)
+    ]  # fmt: skip
+    batches = [list(loader) for loader in loaders]
+    assert [list(map(len, rank)) for rank in batches] == [[2, 2], [2, 2]]
+    items = [item for rank in batches for batch in rank for item in batch]
+    assert sorted(item["index"] for item in items) == [-1, *range(7)]
+    (filler,) = (item for item in items if item["index"] == -1)
+    assert filler["text"] in data.texts
+
+
+def test_lightning_takes_it_for_distributed():
+    assert isinstance(LengthBucketSampler([1, 2], 1), DistributedSampler)
+
+
+def test_process_group_gives_rank_and_replicas(monkeypatch):
+    from torch import distributed
+
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 2)
+    sampler = LengthBucketSampler([1] * 9, 2, False)
+    assert (sampler.num_replicas, sampler.rank, len(sampler)) == (3, 2, 3)
