@@ -43,7 +43,7 @@ class HuggingFaceExport(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the folder on rank zero."""
         path = run_folder(trainer) / self.folder
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         model = _classifier(pl_module)
         best = _best_checkpoint(trainer)

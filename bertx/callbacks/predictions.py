@@ -76,13 +76,8 @@ class PredictionWriter(BasePredictionWriter):
                 f"{type(prediction).__name__}."
             ) from error
         texts = batch.get("text") or [""] * len(numbers)
-        self._rows += [
-            Prediction(index, text, tuple(row))
-            for index, text, row in zip(
-                numbers.tolist(), texts, probabilities.tolist(), strict=True
-            )
-            if index >= 0
-        ]
+        rows = zip(numbers.tolist(), texts, probabilities.tolist(), strict=True)
+        self._rows += [Prediction(i, text, tuple(row)) for i, text, row in rows if i >= 0]
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write them on rank zero."""

@@ -28,6 +28,10 @@ from bertx.trace import Needs, Trace, now
 
 log = logging.getLogger("bertx")
 
+CPU_BUDGET, DEVICE_BUDGET = 1024, 8192
+"""Padded tokens that are explained at once: their graph needs no more memory than a training step.
+"""
+
 
 @dataclass(frozen=True)
 class Explained:
@@ -62,8 +66,6 @@ class Probe(Callback, ABC):
 
     Subclasses fill `report`; foreign batches can be translated by overriding `read`.
     """
-
-    token_budget = 4096
 
     def __init__(
         self,
@@ -186,7 +188,8 @@ class Probe(Callback, ABC):
         self._sample = None
 
     def _explain_all(self, sample: Sample) -> Iterator[Explained]:
-        for chunk in sample.chunks(self.token_budget):
+        on_cpu = self._model.device.type == "cpu"
+        for chunk in sample.chunks(CPU_BUDGET if on_cpu else DEVICE_BUDGET):
             yield self._explain(chunk)
 
     def _explain(self, examples: list[Example]) -> Explained:

@@ -1,0 +1,180 @@
+"""The command ``bertx`` and its subcommands fit, validate, test and predict."""
+
+import glob
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonargparse
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from bertx import __version__
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, HuggingFaceExport, PredictionWriter
+from bertx.cli.account import stay_offline_without_key
+from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
+from bertx.cli.configs import BASE, ConfigFile, shipped_folder
+from bertx.cli.saving import SaveConfig
+from bertx.data import TextDataModule
+from bertx.errors import InputError
+from bertx.model import TextClassifier
+
+PROG = "bertx"
+SEED = 42
+CALLBACKS = {
+    "faithfulness": FaithfulnessMonitor,
+    "heatmaps": HeatmapLogger,
+    "predictions": PredictionWriter,
+    "checkpoint": BestCheckpoint,
+    "last_checkpoint": LastCheckpoint,
+    "export": HuggingFaceExport,
+}
+"""The callbacks of every run, by the key that configures them."""
+
+
+class Parser(LightningArgumentParser):
+    """Prints an error as one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what is wrong and leave with code 2; nested parsers raise."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        _fail(f"{message.strip()}\nFor all settings: {self.prog.replace(' [options]', '')} --help")
+
+
+class BertxCLI(LightningCLI):
+    """LightningCLI for text classification with the configurations of bertx.
+
+    ``_base.yaml`` is read first, then every ``--config`` in turn, then the rest of the command
+    line. What a checkpoint was made with never replaces any of it: ``--ckpt_path`` gives weights
+    and, for ``fit``, the state of the training.
+    """
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser whose ``--config`` takes names."""
+        parser = self.parser_class(**{"dump_header": [f"bertx=={__version__}"], **kwargs})
+        parser.add_argument(
+            "-c",
+            "--config",
+            action=ConfigFile,
+            help="A path, the name of a file in ./configs, or the name of a shipped configuration.",
+        )
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks of every run, and tie what model and data share."""
+        for key, callback in CALLBACKS.items():
+            parser.add_lightning_class_args(callback, key)
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/accuracy",
+                "checkpoint.mode": "max",
+                "checkpoint.auto_insert_metric_name": False,
+                "checkpoint.filename": "epoch={epoch}-step={step}",
+            }
+        )
+        parser.link_arguments("model.name", "data.tokenizer")
+        parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Settle what depends on the loggers before they are made."""
+        loggers = self._loggers()
+        stay_offline_without_key(loggers)
+        if not loggers:
+            _drop_rate_monitor(self._get(self.config, "trainer"))
+
+    def _parse_ckpt_path(self) -> None:
+        """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
+        config = self.config[self.config["subcommand"]]
+        which = config.get("ckpt_path")
+        if which in ("last", "best"):
+            config["ckpt_path"] = find_checkpoint(which, self._run_folders())
+            rank_zero_only(print)(f"Checkpoint: {config['ckpt_path']}")
+        elif which and _is_local(str(which)) and not Path(which).exists():
+            raise InputError(
+                f"--ckpt_path {which}: no such file. Expected a checkpoint, or last or best for "
+                "that of the newest run."
+            )
+
+    def _loggers(self) -> list[Namespace]:
+        configured = self.config[self.config["subcommand"]]["trainer"]["logger"]
+        every = configured if isinstance(configured, list) else [configured]
+        return [logger for logger in every if isinstance(logger, Namespace)]
+
+    def _run_folders(self) -> Iterator[str]:
+        config = self.config[self.config["subcommand"]]
+        yield config["trainer"]["default_root_dir"] or "."
+        for key in ("checkpoint", "last_checkpoint"):
+            if config[key]["dirpath"]:
+                yield config[key]["dirpath"]
+        for logger in self._loggers():
+            arguments = logger.get("init_args") or {}
+            if folder := arguments.get("save_dir") or arguments.get("dir"):
+                yield os.fspath(folder)
+
+
+def main(args: ArgsType = None) -> None:
+    """Run the command line.
+
+    Args:
+        args: Arguments without the name of the program; None for those of the process.
+    """
+    try:
+        _allow_completion()
+        BertxCLI(
+            TextClassifier,
+            TextDataModule,
+            save_config_callback=SaveConfig,
+            trainer_class=Trainer,
+            seed_everything_default=SEED,
+            parser_class=Parser,
+            parser_kwargs=_parser_settings(),
+            auto_configure_optimizers=False,
+            args=args,
+        )
+    except (InputError, MisconfigurationException) as error:
+        if os.environ.get("BERTX_DEBUG"):
+            raise
+        _fail(str(error))
+    except SIGTERMException:
+        sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
+
+
+def _parser_settings() -> dict[str, Any]:
+    # Not a pattern: the folder may have any name.
+    base = glob.escape(str(shipped_folder().resolve() / f"{BASE}.yaml"))
+    return {
+        "prog": PROG,
+        "version": __version__,
+        "description": "Fine-tune text classifiers and see why they decide.",
+        **{name: {"default_config_files": [base]} for name in LightningCLI.subcommands()},
+    }
+
+
+def _allow_completion() -> None:
+    """Add ``--print_completion``, which older versions of jsonargparse lack."""
+    try:
+        jsonargparse.set_parsing_settings(add_print_completion_argument=True)
+    except TypeError:
+        pass
+
+
+def _drop_rate_monitor(trainer: Namespace) -> None:
+    """Lightning's LearningRateMonitor refuses to run without a logger."""
+    callbacks = trainer["callbacks"] or []
+    kept = [c for c in callbacks if not c["class_path"].endswith("LearningRateMonitor")]
+    trainer["callbacks"] = kept
+
+
+def _is_local(path: str) -> bool:
+    return path != "hpc" and "://" not in path and not path.startswith("registry")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"{PROG}: error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,246 @@
+"""The module: a Hugging Face sequence classifier, trained by Lightning."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from bertx.errors import InputError
+from bertx.inputs import takes
+from bertx.pretrained import Dtype, load_classifier
+
+UNKNOWN = -100
+"""The label of an example that has none."""
+
+FIELDS = ("input_ids", "attention_mask", "token_type_ids")
+"""What the forward of an encoder may take from a batch."""
+
+_SHOWN = 80
+
+Stage = Literal["train", "val", "test", "predict"]
+
+
+class TextClassifier(LightningModule):
+    """Fine-tunes a pretrained encoder with AdamW, linear warm-up and linear decay.
+
+    Logs ``train/loss`` at every step and, at the end of an epoch, ``val/loss`` (mean over the
+    examples), ``val/accuracy`` and ``val/macro_f1``; ``test/...`` likewise. Rows whose label is
+    -100 or whose ``index`` is -1 (a distributed sampler's repetitions) count in none of them.
+
+    Args:
+        name: The pretrained model: a hub id, a folder, or package:MODULE/FOLDER.
+        labels: Names of the C classes, in the order of their numbers.
+        learning_rate: Highest learning rate, reached at the end of the warm-up.
+        weight_decay: Decay of the weights; biases and norms have none.
+        warmup: Share of all training steps in which the learning rate rises from 0.
+        dtype: Precision of the weights.
+
+    Raises:
+        InputError: If a number is out of range or the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        labels: list[str],
+        learning_rate: float = 2e-5,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        dtype: Dtype = "float32",
+    ) -> None:
+        super().__init__()
+        _check_settings(learning_rate, weight_decay, warmup)
+        self.save_hyperparameters(logger=False)
+        self.labels = list(labels)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.model = load_classifier(name, labels, dtype)
+        self._taken = [field for field in FIELDS if takes(self.model, field)]
+        self.metrics = epoch_metrics(len(labels))
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (B, C) of a collated batch."""
+        taken = {field: batch[field] for field in self._taken if field in batch}
+        return self.model(**taken).logits
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """The mean loss of a batch, and its logits (B, C)."""
+        self._check_labels("train", batch)
+        logits = self._finite_logits("train", batch)
+        loss = cross_entropy(logits.float(), batch["labels"], ignore_index=UNKNOWN)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(logits))
+        return {"loss": loss, "logits": logits.detach()}
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """The mean loss of a batch, and its logits (B, C)."""
+        return self._evaluate("val", batch)
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """The mean loss of a batch, and its logits (B, C)."""
+        return self._evaluate("test", batch)
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """``index`` (B,) and ``probabilities`` (B, C)."""
+        logits = self._finite_logits("predict", batch)
+        return {"index": batch["index"], "probabilities": logits.float().softmax(-1)}
+
+    def on_validation_epoch_start(self) -> None:
+        """Count from zero."""
+        self._reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Count from zero."""
+        self._reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the epoch came to."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log what the epoch came to."""
+        self._report("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW; the learning rate rises and falls linearly, step by step."""
+        from transformers import get_linear_schedule_with_warmup
+
+        optimizer = torch.optim.AdamW(self._groups(), lr=self.learning_rate)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise InputError(
+                "the learning rate falls to 0 at the last step, but training has no end. "
+                "Set --trainer.max_epochs or --trainer.max_steps."
+            )
+        schedule = get_linear_schedule_with_warmup(
+            optimizer, math.ceil(self.warmup * steps), int(steps)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model; let this run's settings win over the saved ones.
+
+        Raises:
+            InputError: If the classes or the weights are not those of this model.
+        """
+        self._check_checkpoint(checkpoint)
+        rates = [self.learning_rate] * 2
+        decays = [self.weight_decay, 0.0]
+        for state in checkpoint.get("optimizer_states", []):
+            for group, rate, decay in zip(state["param_groups"], rates, decays, strict=True):
+                group["lr"] *= rate / group["initial_lr"]
+                group.update(initial_lr=rate, weight_decay=decay)
+        for state in checkpoint.get("lr_schedulers", []):
+            state["base_lrs"] = rates
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Matrices, which decay, and biases and norms, which are vectors and do not."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+
+    def _evaluate(self, stage: Stage, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        self._check_labels(stage, batch)
+        logits = self._finite_logits(stage, batch)
+        labels = batch["labels"]
+        counted = labels != UNKNOWN
+        if "index" in batch:
+            counted = counted & (batch["index"] >= 0)
+        losses = cross_entropy(logits.float(), labels, ignore_index=UNKNOWN, reduction="none")
+        if counted.any():
+            self.metrics["loss"].update(losses[counted])
+            self.metrics["accuracy"].update(logits[counted], labels[counted])
+            self.metrics["macro_f1"].update(logits[counted], labels[counted])
+        return {"loss": losses.sum() / (labels != UNKNOWN).sum().clamp(min=1), "logits": logits}
+
+    def _reset(self) -> None:
+        # A state that is made in inference mode (trainer.validate) cannot be updated in fit.
+        with torch.inference_mode(False):
+            for metric in self.metrics.values():
+                metric.reset()
+
+    def _report(self, stage: Stage) -> None:
+        for key, metric in self.metrics.items():
+            # compute() has summed over the processes already: the mean of equal numbers is exact.
+            self.log(f"{stage}/{key}", metric.compute(), prog_bar=True, sync_dist=True)
+
+    def _check_labels(self, stage: Stage, batch: Mapping[str, Any]) -> None:
+        labels, classes = batch["labels"], len(self.labels)
+        wrong = ((labels < 0) | (labels >= classes)) & (labels != UNKNOWN)
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise InputError(
+                f"{stage}, step {self.global_step}: expected labels 0..{classes - 1} "
+                f"({', '.join(self.labels)}), but {_shown(batch, row)} has label "
+                f"{int(labels[row])}. Check the label column and --data.labels."
+            )
+
+    def _finite_logits(self, stage: Stage, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (B, C); finite logits have a finite loss."""
+        logits = self(batch)
+        finite = logits.isfinite().all(-1)
+        if not finite.all():
+            row = int((~finite).nonzero()[0])
+            raise InputError(
+                f"{stage}, step {self.global_step}: expected finite logits, but "
+                f"{_shown(batch, row)} has {logits[row].tolist()}. Lower --model.learning_rate, "
+                f"check the weights of {self.hparams['name']!r}, or use "
+                "--trainer.precision=32-true."
+            )
+        return logits
+
+    def _check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        saved = checkpoint.get("hyper_parameters", {})
+        if list(saved.get("labels", self.labels)) != self.labels:
+            raise InputError(
+                f"the checkpoint has the classes {saved['labels']}, this run {self.labels}. Give "
+                "the data set of the checkpoint, or its classes by --data.labels."
+            )
+        theirs = {key: value.shape for key, value in checkpoint["state_dict"].items()}
+        ours = {key: value.shape for key, value in self.state_dict().items()}
+        if theirs != ours:
+            key = sorted({k for k, _ in theirs.items() ^ ours.items()})[0]
+            raise InputError(
+                f"the checkpoint's weights are those of {saved.get('name', 'another model')!r}, "
+                f"not of {self.hparams['name']!r}: they differ in {key}. Set --model.name."
+            )
+
+
+def epoch_metrics(classes: int) -> nn.ModuleDict:
+    """What is measured in an epoch, by the name under which it is logged."""
+    return nn.ModuleDict(
+        {
+            "loss": MeanMetric(),
+            "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
+            "macro_f1": MulticlassF1Score(classes, average="macro", validate_args=False),
+        }
+    )
+
+
+def _check_settings(learning_rate: float, weight_decay: float, warmup: float) -> None:
+    for name, value, valid, expected in (
+        ("learning_rate", learning_rate, 0 < learning_rate < math.inf, "a number above 0"),
+        ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more"),
+        ("warmup", warmup, 0 <= warmup <= 1, "a share from 0 to 1"),
+    ):
+        if not valid:
+            raise InputError(f"--model.{name}: expected {expected}, but got {value}.")
+
+
+def _shown(batch: Mapping[str, Any], row: int) -> str:
+    """Which example it is, with the beginning of its text."""
+    index = f"example {int(batch['index'][row])}" if "index" in batch else f"row {row}"
+    text = batch["text"][row] if "text" in batch else ""
+    return f"{index} ({text[:_SHOWN]!r}{'...' if len(text) > _SHOWN else ''})" if text else index
