@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "attribution": LEAVES | {"anatomy", "rules", "scope", "trace"},
     "perturb": LEAVES | {"scope"},
     "faithfulness": LEAVES | {"perturb"},
-    "report": LEAVES,
+    "report": {"errors"},
     "data": LEAVES,
     "model": LEAVES,
     "callbacks": LEAVES

@@ -1,17 +1,19 @@
 """Read what W&B logged offline, without a network: the ``.wandb`` file of a run.
 
 Checked with wandb 0.28 and 0.31, which have no reader of their own. The file is a LevelDB log (7
-bytes of header, then blocks of 32 KiB) of protobuf records. Call ``wandb.finish()`` first: it
-flushes them.
+bytes of header, then blocks of 32 KiB) of protobuf records. Call ``wandb.finish()`` first; the
+file is complete shortly after it returns, with an exit record at its end.
 """
 
 import json
 import struct
+import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _BLOCK = 32768
+_PATIENCE = 60  # seconds
 _FULL, _FIRST, _LAST = 1, 2, 4
 
 
@@ -47,9 +49,9 @@ class Run:
 
 
 def read_run(folder):
-    """Read the run in ``.../wandb/offline-run-DATE-ID``."""
+    """Read the run in ``.../wandb/offline-run-DATE-ID``, waiting until its file is complete."""
     run = Run(Path(folder))
-    for record in records(next(run.folder.glob("*.wandb"))):
+    for record in _finished(next(run.folder.glob("*.wandb"))):
         match record.WhichOneof("record_type"):
             case "history":
                 run.history.append(_merge({}, record.history.item))
@@ -63,8 +65,18 @@ def read_run(folder):
     return run
 
 
+def _finished(path):
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        found = list(records(path))
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        assert time.monotonic() < deadline, f"{path} has no exit record: was wandb.finish() called?"
+        time.sleep(0.05)
+
+
 def records(path):
-    """Yield every Record of a ``.wandb`` file."""
+    """Yield every Record that a ``.wandb`` file has so far."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     for message in _messages(Path(path).read_bytes()):
@@ -74,6 +86,8 @@ def records(path):
 
 
 def _messages(data):
+    if len(data) < 7:
+        return
     mark, magic, _ = struct.unpack("<4sHB", data[:7])
     assert (mark, magic) == (b":W&B", 0xBEE1), "not a .wandb file"
     position, message = 7, b""
@@ -86,6 +100,8 @@ def _messages(data):
         if kind == size == 0:
             return
         chunk = data[position + 7 : position + 7 + size]
+        if len(chunk) < size:  # still being written
+            return
         assert zlib.crc32(bytes([kind]) + chunk) == checksum, f"bad checksum at byte {position}"
         position += 7 + size
         message = chunk if kind in (_FULL, _FIRST) else message + chunk

@@ -6,13 +6,14 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, distributed
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe
+from bertx.callbacks.ranks import gather
 from bertx.callbacks.targets import class_names
 from bertx.inputs import Unit, sum_by_unit
 from bertx.report import Heatmap, HeatmapRow, write_heatmaps
@@ -57,13 +58,12 @@ class HeatmapLogger(Probe):
         """Draw this rank's examples, bring all together, and send them off from rank zero."""
         epoch, step = here(trainer)
         mine = [row for chunk in chunks for row in self._rows(chunk, epoch, step)]
-        numbered = sorted(_gather(mine), key=lambda pair: pair[0])
+        numbered = sorted(gather(mine), key=lambda pair: pair[0])
         rows = [row for _, row in numbered]
         folder = run_folder(trainer) / "bertx" / stage
         if not rows or not trainer.is_global_zero:
             return
-        title = f"{stage} heatmaps, epoch {epoch}, step {step}"
-        self.page = write_heatmaps(folder, rows, title, step)
+        self.page = write_heatmaps(folder, rows, f"{stage} heatmaps", step)
         for logger in trainer.loggers:
             log_heatmaps(logger, f"{stage}/heatmaps", rows, step)
 
@@ -128,12 +128,3 @@ def _spans(units: Tensor, offsets: Tensor) -> list[tuple[int, int]]:
 
 def _marked(units: Tensor, rationale: Tensor, count: int) -> list[bool]:
     return [bool(rationale[units == unit].any()) for unit in range(count)]
-
-
-def _gather(rows: list[tuple[int, HeatmapRow]]) -> list[tuple[int, HeatmapRow]]:
-    """The rows of all ranks; a collective call."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return rows
-    everyone: list[list[tuple[int, HeatmapRow]]] = [[]] * distributed.get_world_size()
-    distributed.all_gather_object(everyone, rows)
-    return [row for part in everyone for row in part]

@@ -22,6 +22,6 @@ def rendered(page, folder):
         "--disable-background-networking", f"--user-data-dir={folder / 'profile'}",
         "--dump-dom", path.as_uri(),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode("utf-8")

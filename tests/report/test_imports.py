@@ -9,7 +9,8 @@ HEAVY = ("wandb", "tensorboard", "matplotlib", "jinja2", "lightning", "torch", "
 
 
 def loaded_by(statement):
-    code = f"import sys, json\n{statement}\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    loaded = f"[name for name in {HEAVY!r} if name in sys.modules]"
+    code = f"import sys, json\n{statement}\nprint(json.dumps({loaded}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout))
 

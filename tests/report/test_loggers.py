@@ -155,7 +155,7 @@ def test_tensorboard_heatmaps(tensorboard):
     assert head.startswith(
         "| epoch | text | gold | predicted | probability | grad&#95;x&#95;input |"
     )
-    assert "superb +0.52, new -0.31, acting +0.22" in first
+    assert "superb +0.52, isn&#39;t -0.31, acting +0.22" in first
     assert len({line.count("|") for line in (head, rule, first, second)}) == 1
     assert "<" not in second
 

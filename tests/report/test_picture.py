@@ -1,4 +1,5 @@
 import warnings
+from itertools import pairwise
 from math import nan
 
 import pytest
@@ -70,7 +71,7 @@ def test_long_texts_wrap_inside_of_the_figure_and_end():
 def test_boxes_of_a_line_do_not_overlap():
     figure = heatmap_figure([row_of(examples.signed())])
     line = boxes(figure)
-    for one, other in zip(line, line[1:], strict=False):
+    for one, other in pairwise(line):
         assert one.get_x() + one.get_width() <= other.get_x() + 1e-6
 
 
