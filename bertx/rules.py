@@ -38,9 +38,15 @@ def split_weights(
     up = linear(x, positive, bias.clamp(min=0) + STABILIZER)
     down = y - up  # z⁺ + z⁻ = y, the stabilisers cancel
     width = weight.shape[0]
-    share_up, share_down = ((relevance / z).reshape(-1, width) for z in (up, down))
+    share_up = (relevance / _off_zero(up, STABILIZER)).reshape(-1, width)
+    share_down = (relevance / _off_zero(down, -STABILIZER)).reshape(-1, width)
     spread = torch.addmm(share_up @ positive, share_down, negative, beta=alpha, alpha=1 - alpha)
     return _rescale(spread.view_as(x).mul_(x).abs_(), relevance)
+
+
+def _off_zero(z: Tensor, least: float) -> Tensor:
+    """In float32 a stabiliser is lost beside numbers near 1, and a sum can be exactly 0."""
+    return z.masked_fill_(z == 0, least)
 
 
 def _rescale(size: Tensor, relevance: Tensor) -> Tensor:
