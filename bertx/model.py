@@ -64,7 +64,7 @@ class TextClassifier(LightningModule):
         self.warmup = warmup
         self.model = load_classifier(name, labels, dtype)
         self._taken = [field for field in FIELDS if takes(self.model, field)]
-        self.metrics = epoch_metrics(len(labels))
+        self.metrics = EpochMetrics(len(labels))
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits (B, C) of a collated batch."""
@@ -94,11 +94,11 @@ class TextClassifier(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Count from zero."""
-        self._reset()
+        self.metrics.reset()
 
     def on_test_epoch_start(self) -> None:
         """Count from zero."""
-        self._reset()
+        self.metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log what the epoch came to."""
@@ -160,21 +160,13 @@ class TextClassifier(LightningModule):
             counted = counted & (batch["index"] >= 0)
         losses = cross_entropy(logits.float(), labels, ignore_index=UNKNOWN, reduction="none")
         if counted.any():
-            self.metrics["loss"].update(losses[counted])
-            self.metrics["accuracy"].update(logits[counted], labels[counted])
-            self.metrics["macro_f1"].update(logits[counted], labels[counted])
+            self.metrics.add(losses[counted], logits[counted], labels[counted])
         return {"loss": losses.sum() / (labels != UNKNOWN).sum().clamp(min=1), "logits": logits}
 
-    def _reset(self) -> None:
-        # A state that is made in inference mode (trainer.validate) cannot be updated in fit.
-        with torch.inference_mode(False):
-            for metric in self.metrics.values():
-                metric.reset()
-
     def _report(self, stage: Stage) -> None:
-        for key, metric in self.metrics.items():
-            # compute() has summed over the processes already: the mean of equal numbers is exact.
-            self.log(f"{stage}/{key}", metric.compute(), prog_bar=True, sync_dist=True)
+        for key, value in self.metrics.compute().items():
+            # Summed over the processes already: their mean is one of equal numbers.
+            self.log(f"{stage}/{key}", value, prog_bar=True, sync_dist=True)
 
     def _check_labels(self, stage: Stage, batch: Mapping[str, Any]) -> None:
         labels, classes = batch["labels"], len(self.labels)
@@ -218,15 +210,36 @@ class TextClassifier(LightningModule):
             )
 
 
-def epoch_metrics(classes: int) -> nn.ModuleDict:
-    """What is measured in an epoch, by the name under which it is logged."""
-    return nn.ModuleDict(
-        {
-            "loss": MeanMetric(),
-            "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
-            "macro_f1": MulticlassF1Score(classes, average="macro", validate_args=False),
-        }
-    )
+class EpochMetrics(nn.Module):
+    """What is measured in an epoch, exact over several processes.
+
+    Args:
+        classes: Number of classes C.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.macro_f1 = MulticlassF1Score(classes, average="macro", validate_args=False)
+
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add B examples: losses (B,), logits (B, C), labels (B,)."""
+        self.loss.update(losses)
+        self.accuracy.update(logits, labels)
+        self.macro_f1.update(logits, labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values by the name under which they are logged; a collective call."""
+        metrics = {"loss": self.loss, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
+        return {name: metric.compute() for name, metric in metrics.items()}
+
+    def reset(self) -> None:
+        """Begin anew."""
+        # A state that is made in inference mode (trainer.validate) cannot be updated in fit.
+        with torch.inference_mode(False):
+            for metric in (self.loss, self.accuracy, self.macro_f1):
+                metric.reset()
 
 
 def _check_settings(learning_rate: float, weight_decay: float, warmup: float) -> None:

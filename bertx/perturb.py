@@ -26,14 +26,12 @@ leaves all positions as they were; ``zero`` makes its word embedding zero.
 """
 
 CPU_BUDGET = 2048
-"""Tokens of one forward on a CPU: fills two to eight cores and stays in their caches."""
+"""Tokens of one forward on a CPU; more are slower there, because they leave the caches."""
 
-DEVICE_BUDGET = 32768
+DEVICE_BUDGET = 16384
 """Tokens of one forward on an accelerator."""
 
-ABSOLUTE = frozenset(
-    {"albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"}
-)
+ABSOLUTE = ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
 """Model types in which a token's place is told by its position id alone, so that a hidden token can
 be dropped. Others may measure distances between rows: there it is kept and masked, which is slower.
 """
@@ -43,6 +41,8 @@ _ID, _PLACE, _SEGMENT, _STATE = range(4)
 
 _PRESENT, _HIDDEN, _ZEROED = 1, 2, 3
 """State of a token; 0 is a place behind the end."""
+
+_STATES = {"attention": _HIDDEN, "zero": _ZEROED}
 
 
 class Work(NamedTuple):
@@ -66,9 +66,10 @@ class Work(NamedTuple):
 class Perturber:
     """Probabilities of a classifier for texts of which only some units stay.
 
-    The model runs in evaluation mode and inference mode, with its own attention, in its present
-    precision and the surrounding autocast, and is left as it was. Token ids are edited as they
-    are; no text is decoded or tokenised again. Special tokens ([CLS], [SEP]) always stay.
+    The model runs in evaluation mode and inference mode, uncompiled because every batch has its
+    own shape, with its own attention, in its present precision and the surrounding autocast, and
+    is left as it was. Token ids are edited as they are; no text is decoded or tokenised again.
+    Special tokens ([CLS], [SEP]) always stay.
 
     Args:
         model: A Hugging Face sequence classifier.
@@ -105,7 +106,7 @@ class Perturber:
         self.work = Work()
         self._pad = pad_token_id
         self._written = _mask_id(mask_token_id) if operator == "mask" else pad_token_id
-        self._budget = token_budget or _default_budget(model)
+        self._budget = token_budget or (CPU_BUDGET if model.device.type == "cpu" else DEVICE_BUDGET)
         # A model left to itself may number by ids ([PAD] inside a text) and closes gaps.
         self._numbers = operator in ("pad", "attention", "zero") and takes(model, "position_ids")
         self._first_place = _first_place(model)
@@ -152,24 +153,15 @@ class Perturber:
     def _fields(self, inputs: Inputs) -> Tensor:
         """What the model has to know about each token: id, place, segment, state (B, F, T)."""
         ids, segments = inputs.input_ids, inputs.token_type_ids
-        places = inputs.attention_mask.cumsum(1) - 1 + self._first_place
-        none = torch.zeros_like(ids)
-        fields = [
-            ids,
-            places if self._numbers else none,
-            none if segments is None else segments,
-            torch.full_like(ids, _PRESENT),
-        ]
-        return torch.stack(fields, 1).int()
+        places = (inputs.attention_mask.cumsum(1) - 1 + self._first_place) * self._numbers
+        segments = torch.zeros_like(ids) if segments is None else segments
+        return torch.stack([ids, places, segments, torch.full_like(ids, _PRESENT)], 1).int()
 
     def _overwrite(self, tokens: Tensor) -> Tensor:
         perturbed = tokens.clone()
-        if self.operator == "attention":
-            perturbed[:, _STATE] = _HIDDEN
-        else:
+        perturbed[:, _STATE] = _STATES.get(self.operator, _PRESENT)
+        if self.operator != "attention":
             perturbed[:, _ID] = self._written
-        if self.operator == "zero":
-            perturbed[:, _STATE] = _ZEROED
         return perturbed
 
     def _answer(self, sequences: Tensor, lengths: list[int], segments: bool) -> Tensor:
@@ -295,8 +287,7 @@ def _representatives(distinct: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
 def _mask_id(mask_token_id: int | None) -> int:
     if mask_token_id is None:
         raise InputError(
-            "operator 'mask' writes the mask token, but the tokenizer has none. "
-            "Use operator 'remove', 'pad', 'attention' or 'zero'."
+            "operator 'mask' writes the mask token, but the tokenizer has none. Use 'remove'."
         )
     return mask_token_id
 
@@ -307,8 +298,3 @@ def _first_place(model: PreTrainedModel) -> int:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return 0 if module.padding_idx is None else module.padding_idx + 1
     return 0
-
-
-def _default_budget(model: PreTrainedModel) -> int:
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    return CPU_BUDGET if on_cpu else DEVICE_BUDGET

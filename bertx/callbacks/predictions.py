@@ -1,7 +1,7 @@
 """PredictionWriter: what a model makes of texts, as a table."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,15 +67,14 @@ class PredictionWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Keep the rows of a batch, without those that only fill it up."""
-        try:
-            numbers, probabilities = prediction["index"], prediction["probabilities"]
-        except (TypeError, KeyError, IndexError) as error:
+        if not isinstance(prediction, Mapping) or not {"index", "probabilities"} <= set(prediction):
             raise InputError(
                 "PredictionWriter: expected predict_step to return a dictionary with 'index' and "
                 f"'probabilities', but {type(pl_module).__name__} returns "
                 f"{type(prediction).__name__}."
-            ) from error
-        texts = batch.get("text") or [""] * len(numbers)
+            )
+        numbers, probabilities = prediction["index"], prediction["probabilities"]
+        texts = (batch.get("text") if isinstance(batch, Mapping) else None) or [""] * len(numbers)
         rows = zip(numbers.tolist(), texts, probabilities.tolist(), strict=True)
         self._rows += [Prediction(i, text, tuple(row)) for i, text, row in rows if i >= 0]
 

@@ -20,8 +20,7 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score, if its checkpoint is still there."""
         if Path(state_dict["best_model_path"]).is_file():
-            state_dict = {**state_dict, "dirpath": self.dirpath}
-        super().load_state_dict(state_dict)
+            super().load_state_dict({**state_dict, "dirpath": self.dirpath})
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -43,6 +42,10 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_exception=True,
             enable_version_counter=False,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: a resumed run writes a file of its own."""
+        return {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write it, also where the last step has: the best checkpoint is known only now."""

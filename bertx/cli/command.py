@@ -14,7 +14,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from bertx import __version__
+from bertx import __version__, attribution
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, HuggingFaceExport, PredictionWriter
 from bertx.cli.account import stay_offline_without_key
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
@@ -36,6 +36,9 @@ CALLBACKS = {
 }
 """The callbacks of every run, by the key that configures them."""
 
+METHODS = [name for name in attribution.__all__ if name != "Attribution"]
+"""Class names that ``methods`` of the two callbacks takes without their module."""
+
 
 class Parser(LightningArgumentParser):
     """Prints an error as one line."""
@@ -44,7 +47,10 @@ class Parser(LightningArgumentParser):
         """Print what is wrong and leave with code 2; nested parsers raise."""
         if not self.exit_on_error:
             super().error(message, ex)
-        _fail(f"{message.strip()}\nFor all settings: {self.prog.replace(' [options]', '')} --help")
+        hints = [f"For all settings: {self.prog.replace(' [options]', '')} --help"]
+        if '.methods"' in message:
+            hints.insert(0, f"Known methods: {', '.join(METHODS)}, or the import path of your own.")
+        _fail("\n".join([message.strip(), *hints]))
 
 
 class BertxCLI(LightningCLI):

@@ -1,0 +1,75 @@
+"""The table of predictions."""
+
+import csv
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from bertx.callbacks import PredictionWriter
+from bertx.callbacks.predictions import Prediction, write_predictions
+from bertx.errors import InputError
+from tests.callbacks.toy import TEXTS, ForeignModule, trainer
+from tests.tiny import tiny_batch, tiny_tokenizer
+
+
+class Predicting(ForeignModule):
+    def predict_step(self, batch, _):
+        logits = self.net(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        return {"index": batch["index"], "probabilities": logits.softmax(-1)}
+
+
+def batches():
+    """Three batches in another order than the texts', the last with a row that only fills it."""
+    made = []
+    for rows in ([5, 0, 3], [1, 7, 2], [4, 6, -1]):
+        batch = tiny_batch(tiny_tokenizer(), [TEXTS[row] for row in rows])
+        made.append({**batch, "index": torch.tensor(rows)})
+    return DataLoader(made, batch_size=None)
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_row_a_text_in_order(tmp_path, capsys):
+    module, writer = Predicting().eval(), PredictionWriter()
+    module.net.config.id2label = {0: "bad", 1: "so so", 2: "good"}
+    trainer(tmp_path, [writer]).predict(module, batches())
+    rows = table(writer.path)
+    assert str(writer.path) in capsys.readouterr().out
+    assert [row["index"] for row in rows] == [str(i) for i in range(len(TEXTS))]
+    assert [row["text"] for row in rows] == TEXTS
+    names = ["bad", "so so", "good"]
+    for row in rows:
+        batch = tiny_batch(module.tokenizer, [row["text"]])
+        expected = module.predict_step(batch, 0)["probabilities"][0]
+        found = [float(row[f"probability({name})"]) for name in names]
+        assert found == pytest.approx(expected.tolist(), abs=1e-5)
+        assert row["predicted"] == names[int(expected.argmax())]
+
+
+def test_a_second_run_begins_a_new_table(tmp_path):
+    writer = PredictionWriter("mine.csv")
+    for _ in range(2):
+        trainer(tmp_path, [writer]).predict(Predicting(), batches())
+        assert writer.path.name == "mine.csv" and len(table(writer.path)) == len(TEXTS)
+
+
+def test_texts_of_any_kind_survive(tmp_path):
+    texts = ['a "quote", and a comma', "two\nlines", "naïve ☃", ""]
+    rows = [Prediction(i, text, (0.25, 0.75)) for i, text in enumerate(texts)]
+    write_predictions(tmp_path / "p.csv", rows, ["no", "yes"])
+    read = table(tmp_path / "p.csv")
+    assert [row["text"] for row in read] == texts
+    assert {row["predicted"] for row in read} == {"yes"}
+
+
+def test_other_outputs_are_refused(tmp_path):
+    class Bare(Predicting):
+        def predict_step(self, batch, _):
+            return super().predict_step(batch, _)["probabilities"]
+
+    with pytest.raises(InputError, match="'index' and 'probabilities', but Bare returns Tensor"):
+        trainer(tmp_path, [PredictionWriter()]).predict(Bare(), batches())

@@ -1,0 +1,107 @@
+"""What Ctrl-C, SIGTERM and SIGKILL leave behind, and going on from there."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.runs import arguments, logged, save_data
+
+SIGNALS = {signal.SIGINT: 1, signal.SIGTERM: 128 + 15, signal.SIGKILL: -9}
+PERIOD, EPOCH = 20, 250
+ENDLESS = [
+    "--trainer.max_steps=100000",
+    "--trainer.max_epochs=-1",
+    f"--last_checkpoint.every_n_train_steps={PERIOD}",
+]
+RUN = Path("lightning_logs/version_0")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Long epochs, so that every signal falls into one."""
+    sizes = {"train": 8 * EPOCH, "validation": 23}
+    return save_data(tmp_path_factory.mktemp("data"), sizes=sizes)
+
+
+@pytest.fixture(scope="module")
+def ended(model, data, tmp_path_factory):
+    """Three trainings, each ended by a signal after its first checkpoint: folder, code, output."""
+    started = {}
+    for number in SIGNALS:
+        folder = tmp_path_factory.mktemp(number.name)
+        args = arguments("fit", model, data, *ENDLESS)
+        with (folder / "output.txt").open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bertx.cli", *args],
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        started[number] = folder, process
+    try:
+        return {number: end(*started[number], number) for number in SIGNALS}
+    finally:
+        for _, process in started.values():
+            process.kill()
+
+
+def end(folder, process, number):
+    deadline = time.monotonic() + 240
+    while not (folder / RUN / "checkpoints/last.ckpt").is_file():
+        assert process.poll() is None, (folder / "output.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    code = process.wait(timeout=120)
+    return folder, code, (folder / "output.txt").read_text()
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_resumes_where_it_was_ended(number, ended, run, monkeypatch, capsys):
+    folder, code, output = ended[number]
+    assert code == SIGNALS[number]
+    assert "Traceback" not in output
+    monkeypatch.chdir(folder)
+    last = RUN / "checkpoints/last.ckpt"
+    done = torch.load(last)["global_step"]
+    periodic = done > 0 and (done % PERIOD == 0 or done % EPOCH == 0)
+    assert periodic if number == signal.SIGKILL else periodic or "saved checkpoint to" in output
+
+    stop = ["--trainer.max_epochs=-1", f"--trainer.max_steps={done + 3}"]
+    run("fit", *stop, "--ckpt_path=last", "--trainer.log_every_n_steps=1")
+    assert f"Checkpoint: {last}" in capsys.readouterr().out
+    again = RUN.with_name("version_1")
+    steps = [row["step"] for row in logged(again) if "train/loss" in row]
+    assert steps == [done, done + 1, done + 2]
+    assert torch.load(again / "checkpoints/last.ckpt")["global_step"] == done + 3
+
+
+def test_a_resumed_run_remembers_the_best(run):
+    run("fit", "--trainer.max_epochs=2", "--trainer.limit_train_batches=6")
+    best = torch.load(RUN / "checkpoints/last.ckpt")["callbacks"]
+    kept = next(s for key, s in best.items() if key.startswith("BestCheckpoint"))
+    assert kept["best_model_score"] > 0
+    # The next epoch changes nothing, so its score is at most the best one.
+    still = [
+        "--trainer.limit_train_batches=6",
+        "--model.learning_rate=1e-30",
+        "--model.weight_decay=0",
+    ]
+    run("fit", "--trainer.max_epochs=3", "--ckpt_path=last", *still)
+    again = torch.load("lightning_logs/version_1/checkpoints/last.ckpt")["callbacks"]
+    state = next(s for key, s in again.items() if key.startswith("BestCheckpoint"))
+    assert state["best_model_path"] == kept["best_model_path"]
+    assert Path(state["best_model_path"]).is_file()
+
+
+def test_an_error_overwrites_no_checkpoint(run, capsys):
+    """What Ctrl-C saves is sound; what NaN logits stop is not."""
+    with pytest.raises(SystemExit):
+        run("fit", "--model.learning_rate=1e38", "--trainer.gradient_clip_val=null")
+    assert "finite logits" in capsys.readouterr().err
+    assert not list(Path().rglob("*.ckpt"))

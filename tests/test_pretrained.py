@@ -1,0 +1,79 @@
+"""Models and tokenizers by name, from folders alone."""
+
+import sys
+
+import pytest
+import torch
+from transformers import BertModel
+
+from bertx.errors import InputError
+from bertx.pretrained import load_classifier, load_tokenizer, locate
+from tests.runs import save_model
+from tests.tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("model"), labels=3)
+
+
+def test_locate_leaves_names_and_folders_alone(folder):
+    assert locate(folder) == folder
+    assert locate("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+
+
+def test_locate_finds_the_folder_of_a_package_without_importing_it(tmp_path, monkeypatch):
+    package = tmp_path / "some_encoder"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "model/config.json").write_text("{}")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert locate("package:some_encoder/model") == str(package / "model")
+    assert "some_encoder" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["package:no_such_thing/model", "package:/model", "package:a-b/c"])
+def test_locate_refuses_what_is_not_installed(name):
+    with pytest.raises(InputError, match="is not installed"):
+        locate(name)
+
+
+def test_locate_refuses_a_folder_without_a_model():
+    with pytest.raises(InputError, match=r"no config.json in .*tests"):
+        locate("package:tests/cli")
+
+
+def test_a_classifier_trains_and_names_its_classes(folder):
+    model = load_classifier(folder, ["bad", "so so", "good"])
+    assert all(part.training for part in model.modules())
+    assert model.config.id2label == {0: "bad", 1: "so so", 2: "good"}
+    assert model.config.label2id == {"bad": 0, "so so": 1, "good": 2}
+
+
+def test_weights_are_kept_and_a_head_of_another_size_is_new(folder):
+    same = load_classifier(folder, ["a", "b", "c"])
+    other = load_classifier(folder, ["a", "b"])
+    assert other.classifier.out_features == 2
+    for name, weight in other.bert.state_dict().items():
+        assert torch.equal(weight, same.bert.state_dict()[name])
+
+
+def test_the_precision_is_that_asked_for(tmp_path):
+    tiny_model("bert", 2, torch.bfloat16).save_pretrained(tmp_path)
+    assert load_classifier(str(tmp_path), ["a", "b"]).dtype == torch.float32
+    assert load_classifier(str(tmp_path), ["a", "b"], "bfloat16").dtype == torch.bfloat16
+
+
+def test_an_encoder_without_a_head_gets_one(tmp_path, bert):
+    BertModel(bert.config).save_pretrained(tmp_path)
+    assert load_classifier(str(tmp_path), ["a", "b", "c", "d"]).classifier.out_features == 4
+
+
+def test_the_tokenizer_of_a_folder(folder):
+    assert load_tokenizer(folder)("the film")["input_ids"][0] == 2
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, lambda name: load_classifier(name, ["a", "b"])])
+def test_unknown_names_say_what_is_expected(load, tmp_path):
+    with pytest.raises(InputError, match=r"cannot be loaded.*a hub id, a folder"):
+        load(str(tmp_path / "nothing"))
