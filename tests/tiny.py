@@ -1,4 +1,4 @@
-"""Tiny random classifiers (3 layers, 2 heads) and a tiny WordPiece tokenizer, built without a download."""
+"""Tiny random classifiers (3 layers, 2 heads) and a tiny tokenizer, built without a download."""
 
 import torch
 from transformers import (

@@ -38,7 +38,7 @@ def test_goes_offline_and_says_how_to_sync(capsys):
 def test_other_loggers_and_choices_are_left(monkeypatch, capsys):
     stay_offline_without_key([])
     stay_offline_without_key([logger("lightning.pytorch.loggers.CSVLogger", save_dir="runs")])
-    stay_offline_without_key([logger(offline=True)])
+    stay_offline_without_key([logger(offline=True), logger(mode="disabled")])
     assert os.environ["WANDB_MODE"] == ""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     stay_offline_without_key([logger()])

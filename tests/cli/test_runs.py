@@ -9,6 +9,7 @@ import yaml
 from transformers import pipeline
 
 from bertx.cli import main
+from bertx.model import TextClassifier
 from tests.runs import CSV_ONLY, FAST, LABELS, arguments, last_value, logged
 
 RUN = Path("lightning_logs/version_0")
@@ -20,6 +21,10 @@ def test_fit_then_validate_test_and_predict(run, capsys):
     assert last_value(RUN, "val/accuracy") >= 0.9
     assert {"config.yaml", "checkpoints", "hf", "metrics.csv"} <= {p.name for p in RUN.iterdir()}
     assert f"Model (epoch={best_epoch(RUN)}" in capsys.readouterr().out
+
+    saved = torch.load(RUN / "checkpoints/last.ckpt")["callbacks"]
+    best = next(s for key, s in saved.items() if key.startswith("BestCheckpoint"))
+    assert TextClassifier.load_from_checkpoint(best["best_model_path"]).labels == LABELS
 
     run("validate", "--ckpt_path=best")
     best = max(row.get("val/accuracy", 0) for row in logged(RUN))

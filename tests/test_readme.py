@@ -1,0 +1,55 @@
+"""The README's Python runs, and what it names exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+import bertx.attribution
+from bertx.inputs import Inputs
+from bertx.trace import Trace
+from tests.callbacks.toy import ForeignModule, loader
+from tests.tiny import tiny_batch, tiny_model
+
+README = Path(__file__).parents[1] / "README.md"
+LINKS = re.findall(r"""(?:\]\(|src=")(?!http)([^)"]+)""", README.read_text())
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_foreign_project_runs_and_is_short(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in BLOCKS if "my_module" in block)
+    assert len(code.splitlines()) <= 12
+    names = {
+        "my_module": ForeignModule(),
+        "my_train_loader": loader(),
+        "my_validation_loader": loader(),
+    }
+    exec(code, names)
+    assert [result.method for result in names["monitor"].results] == ["gs", "lat", "random"]
+    assert names["heatmaps"].page.is_file()
+
+
+def test_a_batch_is_explained_without_lightning(tokenizer):
+    code = next(block for block in BLOCKS if "Inputs.from_batch" in block)
+    names = {"model": tiny_model(), "batch": tiny_batch(tokenizer, ["the film was dull"])}
+    exec(code, names)
+    assert names["scores"].shape == (1, 6)
+
+
+def test_the_method_of_your_own_is_one(tokenizer):
+    names = {}
+    exec(next(block for block in BLOCKS if "class InputNorm" in block), names)
+    inputs = Inputs.from_batch(tiny_batch(tokenizer, ["the film was dull"]))
+    scores = names["InputNorm"]()(Trace(tiny_model(), inputs))
+    assert scores.shape == (1, 6) and (scores > 0).all() and scores.dtype == torch.float64
+
+
+def test_every_method_is_in_the_table():
+    table = README.read_text()
+    for name in set(bertx.attribution.__all__) - {"Attribution"}:
+        assert f"| `{name}` |" in table
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_pictures_and_links_exist(link):
+    assert (README.parent / link).is_file()
