@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
 import bertx.attribution
 from bertx.inputs import Inputs
 from bertx.trace import Trace

@@ -28,7 +28,7 @@ def stay_offline_without_key(loggers: Sequence[Namespace]) -> None:
     folders = [
         arguments.get("save_dir") or arguments.get("dir") or "."
         for arguments in (logger.get("init_args") or {} for logger in loggers if is_wandb(logger))
-        if not arguments.get("offline")
+        if not arguments.get("offline") and not arguments.get("mode")
     ]
     if folders and not os.environ.get("WANDB_MODE") and not _configured():
         os.environ["WANDB_MODE"] = "offline"

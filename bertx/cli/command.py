@@ -89,10 +89,8 @@ class BertxCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Settle what depends on the loggers before they are made."""
-        loggers = self._loggers()
-        stay_offline_without_key(loggers)
-        if not loggers:
-            _drop_rate_monitor(self._get(self.config, "trainer"))
+        stay_offline_without_key(self._loggers())
+        _drop_rate_monitor(self._get(self.config, "trainer"))
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
@@ -171,10 +169,11 @@ def _allow_completion() -> None:
 
 
 def _drop_rate_monitor(trainer: Namespace) -> None:
-    """Lightning's LearningRateMonitor refuses to run without a logger."""
-    callbacks = trainer["callbacks"] or []
-    kept = [c for c in callbacks if not c["class_path"].endswith("LearningRateMonitor")]
-    trainer["callbacks"] = kept
+    """Lightning's LearningRateMonitor, which the base asks for, refuses to run without a logger."""
+    callbacks = trainer["callbacks"]
+    if trainer["logger"] is False and isinstance(callbacks, list):
+        kept = [c for c in callbacks if not c["class_path"].endswith("LearningRateMonitor")]
+        trainer["callbacks"] = kept
 
 
 def _is_local(path: str) -> bool:
