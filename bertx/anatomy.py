@@ -1,6 +1,7 @@
 """Where BERT-like architectures keep their parts, read off the modules themselves."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -75,14 +76,12 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
     Raises:
         UnsupportedArchitecture: If the model type is none of `ENCODERS`.
     """
-    base = model.base_model
+    base: Any = model.base_model
     if model.config.model_type not in ENCODERS or base is model:
         raise UnsupportedArchitecture(method, model, ", ".join(ENCODERS))
-    head = (
-        (base.pooler.dense, model.classifier)
-        if model.config.model_type == "bert"
-        else (model.classifier.dense, model.classifier.out_proj)
-    )
+    top: Any = model.classifier
+    bert = model.config.model_type == "bert"
+    head = (base.pooler.dense, top) if bert else (top.dense, top.out_proj)
     return Anatomy(tuple(_layer(block) for block in base.encoder.layer), head)
 
 
@@ -98,7 +97,7 @@ def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
     return block
 
 
-def _layer(block: nn.Module) -> Layer:
+def _layer(block: Any) -> Layer:
     attention, mix = block.attention.self, block.attention.output
     return Layer(
         query=attention.query,

@@ -1,7 +1,7 @@
 """What every computation of bertx takes: token ids, their mask, and the units that they form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Literal
 
@@ -54,7 +54,13 @@ class Inputs:
     def rows(self, rows: Tensor | slice) -> "Inputs":
         """The texts at ``rows``, cut to the longest of them (right padding only)."""
         width = int(self.attention_mask[rows].sum(1).max())
-        return Inputs(**{f.name: _cut(getattr(self, f.name), rows, width) for f in fields(self)})
+        segments = self.token_type_ids
+        return Inputs(
+            input_ids=self.input_ids[rows, :width],
+            attention_mask=self.attention_mask[rows, :width],
+            units=self.units[rows, :width],
+            token_type_ids=None if segments is None else segments[rows, :width],
+        )
 
     @property
     def unit_counts(self) -> Tensor:
@@ -109,7 +115,3 @@ def sum_by_unit(scores: Tensor, units: Tensor) -> Tensor:
     width = max(int(units.max()) + 1, 1)
     total = scores.new_zeros(len(scores), width + 1)
     return total.scatter_add(1, units.masked_fill(units < 0, width), scores)[:, :width]
-
-
-def _cut(field: Tensor | None, rows: Tensor | slice, width: int) -> Tensor | None:
-    return None if field is None else field[rows][:, :width]

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from bertx.errors import InputError
 from bertx.inputs import takes
-from bertx.pretrained import Dtype, load_classifier
+from bertx.pretrained import Dtype, load_classifier, longest_input
 
 UNKNOWN = -100
 """The label of an example that has none."""
@@ -63,11 +63,18 @@ class TextClassifier(LightningModule):
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.model = load_classifier(name, labels, dtype)
+        self._longest = longest_input(self.model)
         self._taken = [field for field in FIELDS if takes(self.model, field)]
         self.metrics = EpochMetrics(len(labels))
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Logits (B, C) of a collated batch."""
+        width = batch["input_ids"].shape[1]
+        if self._longest is not None and width > self._longest:
+            raise InputError(
+                f"a text of {width} tokens, but {self.hparams['name']!r} has {self._longest} "
+                f"positions. Set --data.max_length={self._longest} or less."
+            )
         taken = {field: batch[field] for field in self._taken if field in batch}
         return self.model(**taken).logits
 

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.errors import InputError
@@ -54,8 +55,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
+    place = locate(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(name))
+        tokenizer = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError) as error:
         raise _not_found("tokenizer", name, error) from error
     if not tokenizer.is_fast:
@@ -82,9 +84,10 @@ def load_classifier(name: str, labels: Sequence[str], dtype: Dtype = "float32") 
     """
     from transformers import AutoModelForSequenceClassification
 
+    place = locate(name)
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
-            locate(name),
+            place,
             dtype=dtype,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
@@ -94,6 +97,18 @@ def load_classifier(name: str, labels: Sequence[str], dtype: Dtype = "float32") 
     except (OSError, ValueError) as error:
         raise _not_found("model", name, error) from error
     return model.train()
+
+
+def longest_input(model: nn.Module) -> int | None:
+    """How many tokens a model has positions for, or None where positions are not in a table.
+
+    RoBERTa and its kin number from behind the padding id; those places are not counted.
+    """
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            unused = 0 if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - unused
+    return None
 
 
 def _not_found(what: str, name: str, error: Exception) -> InputError:

@@ -189,6 +189,12 @@ def test_labels_outside_the_classes_are_refused(module, label, stage):
     assert f"example 1 ('{'x' * 80}'...)" in message
 
 
+def test_a_text_longer_than_the_model_is_refused_with_the_length_that_fits(module):
+    rows = [("dull " * 70, 1, 0)]  # the tiny model has 64 positions
+    with pytest.raises(InputError, match=r"72 tokens.* has 64 positions.*max_length=64"):
+        trainer().fit(module, loader(rows))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 @pytest.mark.parametrize(
     ("call", "stage"), [("fit", "train"), ("test", "test"), ("predict", "predict")]

@@ -7,7 +7,7 @@ import torch
 from transformers import BertModel
 
 from bertx.errors import InputError
-from bertx.pretrained import load_classifier, load_tokenizer, locate
+from bertx.pretrained import load_classifier, load_tokenizer, locate, longest_input
 from tests.runs import save_model
 from tests.tiny import tiny_model
 
@@ -77,3 +77,16 @@ def test_the_tokenizer_of_a_folder(folder):
 def test_unknown_names_say_what_is_expected(load, tmp_path):
     with pytest.raises(InputError, match=r"cannot be loaded.*a hub id, a folder"):
         load(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, lambda name: load_classifier(name, ["a", "b"])])
+def test_a_missing_package_is_said_once(load):
+    with pytest.raises(InputError) as caught:
+        load("package:no_such_module/model")
+    assert str(caught.value).count("no_such_module") == 2  # the name and the package in it
+    assert "cannot be loaded" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("bert", 64), ("roberta", 63), ("distilbert", 64)])
+def test_positions_kept_for_padding_do_not_count(kind, longest):
+    assert longest_input(tiny_model(kind)) == longest
