@@ -1,0 +1,66 @@
+"""A whole run of the program under W&B, offline, read back from its file."""
+
+from pathlib import Path
+
+import pytest
+
+from bertx.cli import main
+from tests.runs import CSV_ONLY, UNEXPLAINED, arguments
+from tests.wandb_reader import read_run
+
+METHODS = ("gs", "gi", "lat", "lrp", "random")
+MORE = ("--heatmaps.max_examples=3", "--trainer.log_every_n_steps=1")
+COLUMNS = ("epoch", "step", "text", "gold", "predicted", "probability", *METHODS)
+
+
+@pytest.fixture
+def logged(model, data, tmp_path, monkeypatch):
+    """A fit of two epochs, explained after each, and what W&B holds of it."""
+    import wandb
+
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    args = arguments("fit", model, data, "--trainer.max_epochs=2", *MORE)
+    main([a for a in args if a not in (*CSV_ONLY, *UNEXPLAINED)])
+    folder = Path("lightning_logs/bertx", wandb.run.id)
+    directory = Path(wandb.run.dir).parent
+    wandb.finish()
+    return read_run(directory), folder
+
+
+def test_every_key_arrives_and_the_heatmaps_are_those_on_disk(logged):
+    run, folder = logged
+    keys = set().union(*run.history)
+    for name in METHODS:
+        assert {f"val/deletion_auc/{name}", f"val/deletion_auc/{name}_se"} <= keys
+        assert {f"val/insertion_auc/{name}", f"val/insertion_auc/{name}_se"} <= keys
+        assert f"val/cost/{name}" in keys
+        assert (f"val/deletion_gain/{name}" in keys) == (name != "random")
+    for kind in ("deletion", "insertion"):
+        assert {f"val/curves/{kind}_table", f"val/curves/{kind}_image"} <= keys
+        assert f"val/curves/{kind}" in run.config["_wandb"]["visualize"]
+    assert {"val/accuracy", "val/macro_f1", "val/loss", "train/loss"} <= keys
+    tables = run.tables("val/heatmaps")
+    assert len(tables) == 2
+    page = (folder / "bertx/val/heatmaps.html").read_text()
+    for number, table in enumerate(tables):
+        assert tuple(table["columns"]) == COLUMNS
+        assert len(table["data"]) == 3
+        for row in table["data"]:
+            cells = dict(zip(COLUMNS, row, strict=True))
+            assert cells["epoch"] == number and 0 <= cells["probability"] <= 1
+            assert cells["gold"] in ("negative", "positive")
+            html = cells["gs"].decode()
+            assert html.startswith("<div") and "<script" not in html and "http" not in html
+            if number == 1:
+                assert cells["text"] in page
+    _share_their_steps(run)
+    assert run.config["data"]["batch_size"] == 8
+
+
+def _share_their_steps(run):
+    steps = run.values("trainer/global_step")
+    assert steps == sorted(steps)
+    keys = ("val/deletion_auc/gs", "val/heatmaps", "val/curves/deletion_image")
+    of = [[row["trainer/global_step"] for row in run.history if key in row] for key in keys]
+    assert of[0] == of[1] == of[2] and len(of[0]) == 2
