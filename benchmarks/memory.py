@@ -13,14 +13,15 @@ import tempfile
 
 BARE = ["--faithfulness.methods={}", "--heatmaps.methods={}"]
 REPEAT = 3
+LOGGER = "lightning.pytorch.loggers.CSVLogger"
 
 
 def peak(arguments):
     """Largest resident size of one run in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bertx.cli", "fit", "--config=demo.yaml"]
-        command += ["--trainer.logger.class_path=lightning.pytorch.loggers.CSVLogger"]
-        command += [f"--trainer.logger.save_dir={folder}", *arguments]
+        logger = f"{{class_path: {LOGGER}, init_args: {{save_dir: {folder}}}}}"
+        command += [f"--trainer.logger={logger}", *arguments]
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(child.pid, 0)
         if status:

@@ -23,8 +23,8 @@ def run(data_folder, tmp_path_factory):
             "--trainer.max_epochs=2",
             "--trainer.accelerator=cpu",
             "--trainer.enable_progress_bar=false",
-            "--trainer.logger.class_path=lightning.pytorch.loggers.CSVLogger",
-            f"--trainer.logger.save_dir={folder}",
+            "--trainer.logger={class_path: lightning.pytorch.loggers.CSVLogger, "
+            f"init_args: {{save_dir: {folder}}}}}",
             "--faithfulness.max_examples=200",
             "--faithfulness.points=6",
             "--faithfulness.every_n_epochs=2",

@@ -77,7 +77,9 @@ def test_resumes_where_it_was_ended(number, ended, run, monkeypatch, capsys):
     assert f"Checkpoint: {last}" in capsys.readouterr().out
     again = RUN.with_name("version_1")
     steps = [row["step"] for row in logged(again) if "train/loss" in row]
-    assert steps == [done, done + 1, done + 2]
+    assert steps == [steps[0], steps[0] + 1, steps[0] + 2]
+    # Ctrl-C may fall between a step and its being counted for the logs.
+    assert abs(steps[0] - done) <= (number == signal.SIGINT)
     assert torch.load(again / "checkpoints/last.ckpt")["global_step"] == done + 3
 
 

@@ -18,6 +18,7 @@ def logged(model, data, tmp_path, monkeypatch):
     """A fit of two epochs, explained after each, and what W&B holds of it."""
     import wandb
 
+    wandb.teardown()  # its service resolves relative folders from where it was started
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     args = arguments("fit", model, data, "--trainer.max_epochs=2", *MORE)
