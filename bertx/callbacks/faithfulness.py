@@ -121,8 +121,8 @@ class FaithfulnessMonitor(Probe):
         return chunk.seconds
 
     def _sound(self, chunk: Explained) -> Tensor:
-        """Which examples have units to rank and finite scores from every method (B,)."""
-        sound = chunk.inputs.unit_counts > 0
+        """Which examples have units to rank, and finite numbers throughout (B,)."""
+        sound = (chunk.inputs.unit_counts > 0) & chunk.probabilities.isfinite().all(1)
         for name, scores in chunk.scores.items():
             finite = scores.isfinite().all(1)
             for row in (~finite & sound).nonzero()[:, 0].tolist():

@@ -8,10 +8,10 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
-from torch import distributed
 
 from bertx.anatomy import classifier_in
 from bertx.callbacks.folder import run_folder
+from bertx.callbacks.ranks import gather
 from bertx.callbacks.targets import class_names
 from bertx.errors import InputError
 
@@ -80,7 +80,7 @@ class PredictionWriter(BasePredictionWriter):
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write them on rank zero."""
-        rows = sorted(_gather(self._rows), key=lambda row: row.index)
+        rows = sorted(gather(self._rows), key=lambda row: row.index)
         path = run_folder(trainer) / self.filename
         self._rows = []
         if not trainer.is_global_zero:
@@ -114,12 +114,3 @@ def _names(module: LightningModule, rows: Sequence[Prediction]) -> list[str]:
     classes = len(rows[0].probabilities) if rows else 0
     names = class_names(model) if model is not None else []
     return names or [str(number) for number in range(classes)]
-
-
-def _gather(rows: list[Prediction]) -> list[Prediction]:
-    """The rows of all processes; a collective call."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return rows
-    everyone: list[list[Prediction]] = [[]] * distributed.get_world_size()
-    distributed.all_gather_object(everyone, rows)
-    return [row for part in everyone for row in part]

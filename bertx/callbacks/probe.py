@@ -158,6 +158,11 @@ class Probe(Callback, ABC):
             )
         self._model: PreTrainedModel = model
         self._tokenizer = tokenizer_of(trainer, pl_module, model, self.tokenizer)
+        if self._tokenizer.pad_token_id is None:
+            raise InputError(
+                f"{type(self._tokenizer).__name__} has no padding token, but examples are padded "
+                "to batches. Set tokenizer.pad_token."
+            )
         self._methods = check_methods(self.methods, model)
         check_target(self.target, model)
         self._needs = reduce(or_, (m.needs for m in self._methods.values()), Needs.NOTHING)

@@ -262,6 +262,13 @@ def test_a_module_without_classifier_or_tokenizer_is_refused(tmp_path):
         fit(tmp_path, Untrained(tokenizer=False), FaithfulnessMonitor())
 
 
+def test_a_tokenizer_without_padding_is_refused(tmp_path):
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    with pytest.raises(InputError, match="has no padding token"):
+        fit(tmp_path, Untrained(), FaithfulnessMonitor(tokenizer=tokenizer))
+
+
 def test_a_tokenizer_can_be_given(tmp_path):
     monitor = FaithfulnessMonitor(tokenizer=tiny_tokenizer())
     fit(tmp_path, ForeignModule(tokenizer=False), monitor)
