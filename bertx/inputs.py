@@ -11,6 +11,9 @@ from torch import Tensor, nn
 Unit = Literal["word", "token"]
 """What is ranked, deleted and inserted: whole words, or single tokens."""
 
+UNKNOWN = -100
+"""The label of an example that has none."""
+
 
 @dataclass(frozen=True)
 class Inputs:

@@ -13,11 +13,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from bertx.errors import InputError
-from bertx.inputs import takes
+from bertx.inputs import UNKNOWN, takes
 from bertx.pretrained import Dtype, load_classifier, longest_input
-
-UNKNOWN = -100
-"""The label of an example that has none."""
 
 FIELDS = ("input_ids", "attention_mask", "token_type_ids")
 """What the forward of an encoder may take from a batch."""

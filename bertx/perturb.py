@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from bertx.errors import InputError
 from bertx.inputs import Inputs, takes
+from bertx.pretrained import first_position
 from bertx.scope import evaluating
 
 Operator = Literal["remove", "mask", "pad", "attention", "zero"]
@@ -109,7 +110,7 @@ class Perturber:
         self._budget = token_budget or (CPU_BUDGET if model.device.type == "cpu" else DEVICE_BUDGET)
         # A model left to itself may number by ids ([PAD] inside a text) and closes gaps.
         self._numbers = operator in ("pad", "attention", "zero") and takes(model, "position_ids")
-        self._first_place = _first_place(model)
+        self._first_place = first_position(model)
         absolute = self._numbers and model.config.model_type in ABSOLUTE
         self._drops = operator == "remove" or (operator == "attention" and absolute)
 
@@ -290,11 +291,3 @@ def _mask_id(mask_token_id: int | None) -> int:
             "operator 'mask' writes the mask token, but the tokenizer has none. Use 'remove'."
         )
     return mask_token_id
-
-
-def _first_place(model: PreTrainedModel) -> int:
-    """The position id of the first token; RoBERTa and its kin keep those up to padding's own."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return 0 if module.padding_idx is None else module.padding_idx + 1
-    return 0

@@ -100,14 +100,21 @@ def load_classifier(name: str, labels: Sequence[str], dtype: Dtype = "float32") 
 
 
 def longest_input(model: nn.Module) -> int | None:
-    """How many tokens a model has positions for, or None where positions are not in a table.
+    """How many tokens a model has positions for, or None where positions are not in a table."""
+    table = _position_table(model)
+    return None if table is None else table.num_embeddings - first_position(model)
 
-    RoBERTa and its kin number from behind the padding id; those places are not counted.
-    """
+
+def first_position(model: nn.Module) -> int:
+    """The position id of the first token; RoBERTa and its kin keep those up to padding's own."""
+    table = _position_table(model)
+    return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
+
+
+def _position_table(model: nn.Module) -> nn.Embedding | None:
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            unused = 0 if module.padding_idx is None else module.padding_idx + 1
-            return module.num_embeddings - unused
+            return module
     return None
 
 

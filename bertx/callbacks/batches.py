@@ -9,9 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.errors import InputError
-
-UNKNOWN = -100
-"""The label of an example that has none."""
+from bertx.inputs import UNKNOWN
 
 _WORD_STARTS = ("Ġ", "▁")
 

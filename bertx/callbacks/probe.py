@@ -205,7 +205,7 @@ class Probe(Callback, ABC):
         )
         seconds: dict[str | None, float] = {None: _plain_seconds(self._model, inputs)}
         target = targets(self.target, examples, self._model)
-        trace = Trace(self._model, inputs, None if target is None else target, self._needs)
+        trace = Trace(self._model, inputs, target, self._needs)
         scores = {}
         for name, method in self._methods.items():
             scores[name], seconds[name] = trace.timed(method)

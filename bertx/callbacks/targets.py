@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.callbacks.batches import UNKNOWN
 from bertx.callbacks.sample import Example
 from bertx.errors import InputError
+from bertx.inputs import UNKNOWN
 
 PREDICTED, GOLD = "predicted", "gold"
 

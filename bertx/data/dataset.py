@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset
 
 from bertx.data.collate import special_tokens
-from bertx.data.table import UNKNOWN, Spans
+from bertx.data.table import Spans
+from bertx.inputs import UNKNOWN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -14,7 +14,6 @@ from bertx.data.datasets import open_source
 from bertx.data.reports import report_overlong, report_skipped, report_unlabelled
 from bertx.data.sampling import LengthBucketSampler
 from bertx.data.table import (
-    UNKNOWN,
     Table,
     class_numbers,
     find_label_column,
@@ -24,6 +23,7 @@ from bertx.data.table import (
     texts,
 )
 from bertx.errors import InputError
+from bertx.inputs import UNKNOWN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

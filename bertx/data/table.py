@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bertx.errors import InputError
+from bertx.inputs import UNKNOWN
 
 TEXT_COLUMNS = ("sentence", "text")
 LABEL_COLUMN = "label"
-UNKNOWN = -100
-"""The class number of a row without a label, which every loss and metric ignores."""
-
 Spans = tuple[tuple[int, int], ...]
 """Character spans (start, end) of a text, the end exclusive."""
 

@@ -5,9 +5,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from bertx.callbacks.batches import UNKNOWN, collate, read_batch, spell
+from bertx.callbacks.batches import collate, read_batch, spell
 from bertx.callbacks.sample import Sample
 from bertx.errors import InputError
+from bertx.inputs import UNKNOWN
 from tests.tiny import tiny_batch
 
 TEXTS = ["the film was unbelievable !", "zzz dull"]
