@@ -1,15 +1,19 @@
 """What every computation of bertx takes: token ids, their mask, and the units that they form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 Unit = Literal["word", "token"]
 """What is ranked, deleted and inserted: whole words, or single tokens."""
+
+Merge = Literal["sum", "max"]
+"""How the scores of a unit's tokens become one: added up, or the largest of them."""
 
 UNKNOWN = -100
 """The label of an example that has none."""
@@ -25,27 +29,43 @@ class Inputs:
         units: Number of the unit (word or token) that each token belongs to, 0..U-1 from the left
             and without gaps; -1 for what is never ranked: special tokens and padding (B, T).
         token_type_ids: Segment ids (B, T), or None where the model has none.
+        mask_token_id: Id of [MASK], None if there is none or it is not known.
+        pad_token_id: Id of [PAD].
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     units: Tensor
     token_type_ids: Tensor | None = None
+    mask_token_id: int | None = None
+    pad_token_id: int = 0
 
     @classmethod
-    def from_batch(cls, batch: Mapping[str, Any], unit: Unit = "word") -> "Inputs":
+    def from_batch(
+        cls,
+        batch: Mapping[str, Any],
+        unit: Unit = "word",
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> "Inputs":
         """Read the fields of a collated batch.
 
         Args:
             batch: ``input_ids``, ``attention_mask``, ``special_tokens_mask`` and, for words,
                 ``word_ids`` (-1 for none), each (B, T); ``token_type_ids`` if the model takes it.
             unit: What a unit is.
+            tokenizer: The tokenizer that made the ids; methods that write [MASK] or [PAD] need it.
         """
         mask = batch["attention_mask"]
         ranked = mask.bool() & ~batch["special_tokens_mask"].bool()
         words = batch["word_ids"] if unit == "word" else torch.arange(mask.shape[1]).to(mask)
         units = number_units(words.expand(mask.shape), ranked)
-        return cls(batch["input_ids"], mask, units, batch.get("token_type_ids"))
+        known = cls(batch["input_ids"], mask, units, batch.get("token_type_ids"))
+        if tokenizer is None:
+            return known
+        pad = tokenizer.pad_token_id
+        return replace(
+            known, mask_token_id=tokenizer.mask_token_id, pad_token_id=0 if pad is None else pad
+        )
 
     def arguments(self, model: nn.Module) -> dict[str, Tensor]:
         """The keyword arguments for the forward of a Hugging Face ``model``."""
@@ -58,7 +78,8 @@ class Inputs:
         """The texts at ``rows``, cut to the longest of them (right padding only)."""
         width = int(self.attention_mask[rows].sum(1).max())
         segments = self.token_type_ids
-        return Inputs(
+        return replace(
+            self,
             input_ids=self.input_ids[rows, :width],
             attention_mask=self.attention_mask[rows, :width],
             units=self.units[rows, :width],
@@ -100,21 +121,44 @@ def number_units(words: Tensor, ranked: Tensor) -> Tensor:
     return torch.where(ranked, starts.cumsum(1) - 1, -1)
 
 
-def sum_by_unit(scores: Tensor, units: Tensor) -> Tensor:
-    """Add the scores of the tokens of each unit.
+def merge_by_unit(scores: Tensor, units: Tensor, how: Merge = "sum") -> Tensor:
+    """Make one score of those of the tokens of each unit.
 
     Args:
         scores: Token scores (B, T).
         units: Unit numbers (B, T), -1 for none.
+        how: ``sum``, or ``max`` (which has a meaning for unsigned scores only).
 
     Returns:
         Unit scores (B, U), U the largest number of units in the batch (at least 1); 0 beyond a
         text's own units.
 
     Examples:
-        >>> sum_by_unit(torch.tensor([[9.0, 1.0, 2.0, 5.0]]), torch.tensor([[-1, 0, 0, 1]]))
+        >>> merge_by_unit(torch.tensor([[9.0, 1.0, 2.0, 5.0]]), torch.tensor([[-1, 0, 0, 1]]))
         tensor([[3., 5.]])
     """
     width = max(int(units.max()) + 1, 1)
-    total = scores.new_zeros(len(scores), width + 1)
-    return total.scatter_add(1, units.masked_fill(units < 0, width), scores)[:, :width]
+    merged = scores.new_zeros(len(scores), width + 1)
+    places = units.masked_fill(units < 0, width)
+    if how == "sum":
+        return merged.scatter_add(1, places, scores)[:, :width]
+    return merged.scatter_reduce(1, places, scores, "amax", include_self=False)[:, :width]
+
+
+def spread_by_unit(scores: Tensor, units: Tensor) -> Tensor:
+    """Give each token an even share of its unit's score, so that `merge_by_unit` undoes it.
+
+    Args:
+        scores: Unit scores (B, U).
+        units: Unit numbers (B, T), -1 for none.
+
+    Returns:
+        Token scores (B, T); 0 for tokens of no unit.
+
+    Examples:
+        >>> spread_by_unit(torch.tensor([[3.0, 5.0]]), torch.tensor([[-1, 0, 0, 1]]))
+        tensor([[0.0000, 1.5000, 1.5000, 5.0000]])
+    """
+    sizes = merge_by_unit(torch.ones_like(units, dtype=scores.dtype), units)
+    shares = scores[:, : sizes.shape[1]] / sizes.clamp(min=1)
+    return shares.gather(1, units.clamp(min=0)).masked_fill(units < 0, 0)

@@ -1,10 +1,106 @@
 """Relevance rules: how a layer hands the relevance of its output down to its input."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from bertx.errors import InputError
+
 STABILIZER = 1e-7
+
+
+class LinearRule(Protocol):
+    """A rule for linear maps, in gradient × input form."""
+
+    def __call__(
+        self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor
+    ) -> Tensor:
+        """Hand down the relevance R = y ⊙ grad of the output y = x Wᵀ + b.
+
+        Args:
+            x: Input (..., I).
+            y: Output (..., O).
+            weight: (O, I).
+            bias: (O,) or None.
+            grad: Relevance of the output divided by the output (..., O).
+
+        Returns:
+            Relevance of the input divided by the input (..., I).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a backward passes each kind of operation, in gradient × input form.
+
+    Every number is the share of the true gradient. What is missing to 1 goes through a linear map
+    that has the same output at the forward's values (norm, activation), or nowhere (the others).
+    All 1 is the gradient.
+
+    Attributes:
+        norm: LayerNorm; the rest goes through it with the denominator held constant.
+        activation: Elementwise functions; the rest goes through the secant f(x) / x.
+        softmax: Softmax of attention; 0 makes the attention weights constants.
+        product: Each factor of a matrix product of two activations (queries and keys, weights and
+            values); ½ splits the relevance equally.
+        gate: Each factor of an elementwise product of two activations.
+        linear: Rule for linear maps by their weight; None for the gradient, which is the ε-rule
+            with ε = 0.
+
+    References:
+        AttnLRP (Achtibat et al., 2024), arXiv 2402.05602; XAI for Transformers: Better
+        Explanations through Conservative Propagation (Ali et al., 2022), arXiv 2202.07304.
+    """
+
+    norm: float = 1.0
+    activation: float = 1.0
+    softmax: float = 1.0
+    product: float = 1.0
+    gate: float = 1.0
+    linear: Callable[[Tensor], LinearRule | None] | None = None
+
+    def rule_for(self, weight: Tensor) -> LinearRule | None:
+        """The rule of the linear map with this weight, None for the gradient."""
+        return None if self.linear is None else self.linear(weight)
+
+
+ATTN_LRP = Rules(norm=0.0, activation=0.0, softmax=1.0, product=0.5, gate=0.5)
+"""AttnLRP, arXiv 2402.05602, Eq. 7-15."""
+
+CP_LRP = Rules(norm=0.0, activation=0.0, softmax=0.0, product=1.0, gate=0.5)
+"""CP-LRP, arXiv 2202.07304, with activations by their secant."""
+
+
+@torch.no_grad()
+def secant(x: Tensor, y: Tensor, grad: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pass an elementwise function y = f(x) as multiplication by y / x; f'(0) where x = 0."""
+    if not (zeros := x == 0).any():
+        return grad * (y / x)
+    near = torch.full_like(x[zeros][:1], torch.finfo(x.dtype).eps ** 0.5)
+    return grad * torch.where(zeros, function(near) / near, y / x)
+
+
+@torch.no_grad()
+def constant_denominator(
+    x: Tensor, _y: Tensor, grad: Tensor, settings: tuple[Tensor | None, float]
+) -> Tensor:
+    """Pass LayerNorm over the last dimension with √(Var x + eps) held constant.
+
+    Args:
+        x: Input (..., D).
+        grad: Gradient of the output (..., D).
+        settings: Weight (D,) or None, and eps.
+    """
+    weight, eps = settings
+    scaled = grad if weight is None else grad * weight
+    centred = scaled - scaled.mean(-1, keepdim=True)
+    variance = x.var(-1, correction=0, keepdim=True)
+    return (centred * (variance + eps).rsqrt()).to(x.dtype)
 
 
 @torch.no_grad()
@@ -60,3 +156,83 @@ def one_hot(values: Tensor, classes: Tensor, count: int) -> Tensor:
     return torch.zeros(len(values), count, dtype=values.dtype, device=values.device).scatter(
         1, classes[:, None], values[:, None]
     )
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """The ε-rule: R_i = Σ_j x_i w_ij / (z_j + ε sign z_j) · R_j, with z = x Wᵀ + b.
+
+    Attributes:
+        epsilon: Stabiliser, at least 0; it takes up relevance. 0 is the gradient.
+
+    References:
+        Bach et al. (2015), On Pixel-Wise Explanations by Layer-Wise Relevance Propagation, Eq. 58.
+    """
+
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Refuse a negative ε.
+
+        Raises:
+            InputError: If ``epsilon`` is negative.
+        """
+        if not self.epsilon >= 0:
+            raise InputError(f"Epsilon: expected epsilon of at least 0, got {self.epsilon}")
+
+    def __call__(
+        self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor
+    ) -> Tensor:
+        """See `LinearRule`."""
+        if self.epsilon:  # in float32 or wider: a half is no place for a stabiliser
+            z = y.to(torch.promote_types(y.dtype, torch.float32))
+            grad = grad * (z / (z + self.epsilon * torch.where(z < 0, -1.0, 1.0)))
+        return grad.to(weight.dtype) @ weight
+
+
+@dataclass(frozen=True)
+class AlphaBeta:
+    """The αβ-rule on contributions: R_i = Σ_j (α z⁺_ij / z⁺_j - β z⁻_ij / z⁻_j) R_j.
+
+    z_ij = x_i w_ij, ⁺ and ⁻ its positive and negative part, z⁺_j and z⁻_j their sums with the
+    bias's part, β = α - 1. Where a sum is 0 its term is. α = 1 is the z⁺-rule. It splits what the
+    inputs contribute, not the weights, and is therefore not the paper's rule, `split_weights`.
+
+    Attributes:
+        alpha: α, at least 1.
+
+    References:
+        Bach et al. (2015), On Pixel-Wise Explanations by Layer-Wise Relevance Propagation, Eq. 60.
+    """
+
+    alpha: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse α below 1, where β would be negative.
+
+        Raises:
+            InputError: If ``alpha`` is below 1.
+        """
+        if not self.alpha >= 1:
+            raise InputError(f"AlphaBeta: expected alpha of at least 1, got {self.alpha}")
+
+    @torch.no_grad()
+    def __call__(
+        self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor
+    ) -> Tensor:
+        """See `LinearRule`."""
+        offset = weight.new_zeros(len(weight)) if bias is None else bias
+        x, relevance = x.to(weight.dtype), (y * grad).to(weight.dtype)
+        up, down = weight.clamp(min=0), weight.clamp(max=0)
+        x_up, x_down = x.clamp(min=0), x.clamp(max=0)
+        positive = linear(x_up, up) + linear(x_down, down) + offset.clamp(min=0)
+        negative = linear(x_up, down) + linear(x_down, up) + offset.clamp(max=0)
+        share_up = self.alpha * _over(relevance, positive)
+        share_down = (1 - self.alpha) * _over(relevance, negative)
+        where_positive = share_up @ up + share_down @ down
+        where_negative = share_up @ down + share_down @ up
+        return torch.where(x > 0, where_positive, where_negative)
+
+
+def _over(relevance: Tensor, total: Tensor) -> Tensor:
+    return (relevance / total).masked_fill(total == 0, 0)

@@ -6,7 +6,6 @@ No function here changes a class, a global table or a setting of the Trainer.
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,8 +14,11 @@ from transformers import PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-Record = dict[nn.Module, tuple[Tensor, Tensor]]
-"""First input and output of every recorded module, in the live graph."""
+Record = dict[nn.Module, list[tuple[Tensor, Tensor]]]
+"""First input and output of each call of every recorded module, in the live graph."""
+
+_ALWAYS_EXPLICIT = ("mpnet", "deberta", "deberta-v2")
+"""Model types whose only attention computes its weights with a softmax."""
 
 
 @contextmanager
@@ -60,34 +62,45 @@ def isolated_rng() -> Iterator[None]:
 
 
 @contextmanager
-def recorded_attention(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """Compute attention weights explicitly and keep them, through transformers' own interface.
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter needs a gradient: a graph made inside leads to activations alone."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def explicit_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Compute attention weights as such, through transformers' own interface.
 
     ``output_attentions=True`` would do, but leaves hooks on the model for good.
 
-    Yields:
-        A list to which every layer adds its weights (B, H, T, T) in the live graph.
-
     Raises:
-        ValueError: If the model does not take its attention function from the interface.
+        ValueError: If the model does not take its attention function from the interface, and is
+            none of those that always compute the weights.
     """
-    weights: list[Tensor] = []
-    attend = partial(_attend, weights)
-    name, before = f"bertx_{id(weights)}", model.config._attn_implementation
-    ALL_ATTENTION_FUNCTIONS[name] = attend
+    if model.config.model_type in _ALWAYS_EXPLICIT:
+        yield
+        return
+    name, before = f"bertx_{id(model)}", model.config._attn_implementation
+    ALL_ATTENTION_FUNCTIONS[name] = _attend
     AttentionMaskInterface.register(name, eager_mask)  # a mask of one instance is not looked up
     try:
         model.set_attn_implementation(name)
         if model.config._attn_implementation != name:
             raise ValueError(f"{type(model).__name__} has an attention of its own")
-        yield weights
+        yield
     finally:
         model.set_attn_implementation(before)
         del ALL_ATTENTION_FUNCTIONS[name], AttentionMaskInterface._global_mapping[name]
 
 
 def _attend(
-    weights: list[Tensor],
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -101,19 +114,19 @@ def _attend(
     logits = query @ key.transpose(-1, -2) * scale
     if attention_mask is not None:
         logits = logits + attention_mask
-    weights.append(logits.softmax(-1).to(value.dtype))
-    return (weights[-1] @ value).transpose(1, 2).contiguous(), weights[-1]
+    weights = logits.softmax(-1).to(value.dtype)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
 @contextmanager
 def recording(modules: Iterable[nn.Module]) -> Iterator[Record]:
-    """Collect the first input and the output of each module's last call."""
-    record: Record = {}
+    """Collect the first input and the output of each module's calls, in their order."""
+    record: Record = {module: [] for module in modules}
 
     def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        record[module] = (args[0], output)
+        record[module].append((args[0], output))
 
-    handles = [module.register_forward_hook(note) for module in modules]
+    handles = [module.register_forward_hook(note) for module in record]
     try:
         yield record
     finally:

@@ -1,5 +1,6 @@
 """Trace: one recorded forward of an unmodified model; everything else follows lazily from it."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,16 +13,42 @@ from transformers import PreTrainedModel
 
 from bertx.anatomy import Anatomy, anatomy, embedding_block
 from bertx.inputs import Inputs
-from bertx.scope import Record, evaluating, gradients, leaf, normal, recorded_attention, recording
+from bertx.rules import Rules, one_hot
+from bertx.scope import (
+    Record,
+    evaluating,
+    explicit_attention,
+    frozen,
+    gradients,
+    leaf,
+    normal,
+    recording,
+)
+from bertx.switch import Switch, recording_functions
 
 
 class Needs(Flag):
-    """What a method asks a trace to record during its forward."""
+    """What a method asks a trace to record during its forward.
+
+    GRADIENT: a graph. ATTENTION: the attention weights. ATTENTION_GRADIENT: their gradient, with
+    the backward of GRADIENT. RELEVANCE: backwards under other `bertx.rules.Rules`; LINEAR: with
+    rules for linear maps too. ACTIVATIONS: inputs and outputs of the parts of the `anatomy`.
+    """
 
     NOTHING = 0
     GRADIENT = auto()
     ATTENTION = auto()
+    ATTENTION_GRADIENT = auto()
+    RELEVANCE = auto()
+    LINEAR = auto()
     ACTIVATIONS = auto()
+
+
+_GRAPH = (
+    Needs.GRADIENT | Needs.ATTENTION_GRADIENT | Needs.RELEVANCE | Needs.LINEAR | Needs.ACTIVATIONS
+)
+EXPLICIT = Needs.ATTENTION | Needs.ATTENTION_GRADIENT | Needs.RELEVANCE | Needs.LINEAR
+_SWITCHED = Needs.RELEVANCE | Needs.LINEAR
 
 
 class Trace:
@@ -61,30 +88,53 @@ class Trace:
         self.needs = needs
         self.seconds: dict[str, float] = {}
         self.used: set[str] = set()
-        self._gradient: Tensor | None = None
+        self._switch = Switch()
         self._attention: list[Tensor] = []
+        self._forget()
         with gradients(), self._part("forward"):
             self.inputs = _normal(inputs)
-            logits = self._forward()
-            self.logits = logits.detach()
+            self._logits = self._forward()
+            self.logits = self._logits.detach()
             chosen = self.logits.argmax(-1) if target is None else target
             self.target = normal(chosen.to(self.logits.device))
-            self._score = logits.gather(1, self.target[:, None])[:, 0]
 
     def _forward(self) -> Tensor:
-        graph = self.needs & (Needs.GRADIENT | Needs.ACTIVATIONS)
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.model))
-            stack.enter_context(torch.set_grad_enabled(bool(graph)))
+            stack.enter_context(frozen(self.model))
+            stack.enter_context(torch.set_grad_enabled(bool(self.needs & _GRAPH)))
             cut = stack.enter_context(leaf(embedding_block(self.model, "Trace")))
-            if Needs.ATTENTION in self.needs:
-                self._attention = stack.enter_context(recorded_attention(self.model))
+            if self.needs & EXPLICIT:
+                stack.enter_context(explicit_attention(self.model))
+                switch = self._switch if self.needs & _SWITCHED else None
+                recorder = stack.enter_context(
+                    recording_functions(self.model, switch, Needs.LINEAR in self.needs)
+                )
+                self._attention = recorder.attention
             if Needs.ACTIVATIONS in self.needs:
                 self._anatomy = anatomy(self.model, "Trace")
                 self._record = stack.enter_context(recording(self._anatomy.modules()))
             logits = self.model(**self.inputs.arguments(self.model)).logits
         self._leaf = cut[0]
         return logits
+
+    def _forget(self) -> None:
+        self._gradient: Tensor | None = None
+        self._attention_gradient: tuple[Tensor, ...] = ()
+        self._relevance: dict[Rules, Tensor] = {}
+
+    def towards(self, target: Tensor | int) -> "Trace":
+        """The same forward, explained for other classes: (B,), or one for all texts."""
+        other = copy.copy(self)
+        other.target = torch.as_tensor(target, device=self.target.device).expand_as(self.target)
+        other.seconds, other.used = dict(self.seconds), set()
+        other._forget()
+        return other
+
+    def _explain(self, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+        """Gradients of the targets' logits, under the rules that are set."""
+        chosen = one_hot(torch.ones_like(self._logits[:, 0]), self.target, self._logits.shape[1])
+        return self.backward(self._logits, inputs, chosen)
 
     @property
     def embeddings(self) -> Tensor:
@@ -119,9 +169,42 @@ class Trace:
         """
         self.used.update(("forward", "gradient"))
         if self._gradient is None:
+            wanted = self._attention if Needs.ATTENTION_GRADIENT in self.needs else []
             with self._part("gradient"):
-                (self._gradient,) = self.backward(self._score, [self._leaf], None)
+                found = self._explain([self._leaf, *wanted])
+            self._gradient, self._attention_gradient = found[0], found[1:]
         return self._gradient
+
+    @property
+    def attention_gradient(self) -> tuple[Tensor, ...]:
+        """∂y_c/∂A of every layer's attention weights, L times (B, H, T, T).
+
+        Raises:
+            RuntimeError: If the trace was made without attention weights or a graph.
+        """
+        _ = self.attention, self.gradient
+        if not self._attention_gradient:
+            with self._part("attention_gradient"):
+                self._attention_gradient = self._explain(self._attention)
+        return self._attention_gradient
+
+    def relevance(self, rules: Rules) -> Tensor:
+        """Relevance over input at the embeddings (B, T, D): the gradient ∂y_c/∂e under ``rules``.
+
+        Computed once for each of the rules. Times the embeddings, it is the relevance in logits.
+
+        Raises:
+            RuntimeError: If the trace was made without what the rules need.
+        """
+        needed = Needs.RELEVANCE if rules.linear is None else Needs.LINEAR
+        if not self.needs & (needed | Needs.LINEAR):
+            raise RuntimeError(f"this trace cannot switch its backward: make it with {needed}")
+        name = f"relevance {len(self._relevance)}"
+        if rules not in self._relevance:
+            with self._part(name), self._switch.set_to(rules):
+                (self._relevance[rules],) = self._explain([self._leaf])
+        self.used.update(("forward", f"relevance {list(self._relevance).index(rules)}"))
+        return self._relevance[rules]
 
     def backward(
         self, output: Tensor, inputs: list[Tensor], cotangent: Tensor | None
@@ -139,7 +222,7 @@ class Trace:
         Raises:
             RuntimeError: If the trace was made without a graph.
         """
-        if not self.needs & (Needs.GRADIENT | Needs.ACTIVATIONS):
+        if not self.needs & _GRAPH:
             raise RuntimeError("this trace holds no graph: make it with needs=Needs.GRADIENT")
         weights = torch.ones_like(output) if cotangent is None else cotangent.to(output.dtype)
         with gradients():

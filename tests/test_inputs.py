@@ -2,7 +2,7 @@
 
 import torch
 
-from bertx.inputs import Inputs, number_units, sum_by_unit
+from bertx.inputs import Inputs, merge_by_unit, number_units
 from tests.tiny import tiny_batch
 
 TEXTS = ["the film was unbelievable !", "dull"]
@@ -28,7 +28,7 @@ def test_a_special_token_inside_a_word_starts_a_new_unit():
 def test_a_text_of_special_tokens_has_no_units(tokenizer):
     inputs = Inputs.from_batch(tiny_batch(tokenizer, [""]))
     assert inputs.unit_counts.tolist() == [0]
-    assert sum_by_unit(torch.ones(1, 2), inputs.units).tolist() == [[0.0]]
+    assert merge_by_unit(torch.ones(1, 2), inputs.units).tolist() == [[0.0]]
 
 
 def test_rows_are_cut_to_their_longest(tokenizer):
@@ -41,5 +41,5 @@ def test_rows_are_cut_to_their_longest(tokenizer):
 def test_unit_scores_add_up(tokenizer):
     inputs = Inputs.from_batch(tiny_batch(tokenizer, TEXTS))
     scores = torch.arange(18.0).view(2, 9)
-    total = sum_by_unit(scores, inputs.units)
+    total = merge_by_unit(scores, inputs.units)
     assert total.tolist() == [[1, 2, 3, 4 + 5 + 6, 7], [10, 0, 0, 0, 0]]

@@ -59,6 +59,8 @@ def test_recording_removes_its_hooks():
     x = torch.ones(1, 2)
     with pytest.raises(KeyError), recording([part]) as record:
         y = part(x)
-        assert record[part][0] is x and record[part][1] is y
+        again = part(2 * x)
+        assert record[part][0][0] is x and record[part][0][1] is y
+        assert record[part][1][1] is again and len(record[part]) == 2
         raise KeyError
     assert not part._forward_hooks

@@ -2,12 +2,17 @@
 
 import torch
 from transformers import (
+    AlbertConfig,
     AutoModelForSequenceClassification,
     BertConfig,
     BertTokenizer,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
+    ModernBertConfig,
+    MPNetConfig,
     RobertaConfig,
+    XLMRobertaConfig,
 )
 
 WORDS = (
@@ -29,10 +34,21 @@ _SHAPE = {
 _CONFIGS = {
     "bert": lambda **kw: BertConfig(**_SHAPE, **kw),
     "roberta": lambda **kw: RobertaConfig(**_SHAPE, **kw),
+    "xlm-roberta": lambda **kw: XLMRobertaConfig(**_SHAPE, **kw),
     "electra": lambda **kw: ElectraConfig(**_SHAPE, embedding_size=8, **kw),
     "distilbert": lambda **kw: DistilBertConfig(
         vocab_size=_SHAPE["vocab_size"], dim=16, n_layers=3, n_heads=2, hidden_dim=24,
         max_position_embeddings=64, initializer_range=0.3, pad_token_id=0, **kw,
+    ),
+    "albert": lambda **kw: AlbertConfig(**_SHAPE, embedding_size=8, **kw),
+    "mpnet": lambda **kw: MPNetConfig(**_SHAPE, **kw),
+    "deberta-v2": lambda **kw: DebertaV2Config(
+        **_SHAPE, relative_attention=True, pos_att_type=["c2p", "p2c"], position_buckets=8,
+        share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False, **kw,
+    ),
+    "modernbert": lambda **kw: ModernBertConfig(
+        **_SHAPE, local_attention=8, cls_token_id=2, sep_token_id=3, bos_token_id=2,
+        eos_token_id=3, **kw,
     ),
 }  # fmt: skip
 ARCHITECTURES = tuple(_CONFIGS)
@@ -51,7 +67,7 @@ def tiny_model(kind="bert", labels=3, dtype=torch.float64, seed=0, **config):
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
             noise = torch.randn_like(parameter) * 0.2
-            parameter.data.copy_(noise + ("Norm.weight" in name or "norm.weight" in name))
+            parameter.data.copy_(noise + ("norm" in name.lower() and name.endswith("weight")))
     return model.to(dtype).eval()
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.anatomy import UnsupportedArchitecture, embedding_block
-from bertx.scope import recorded_attention
-from bertx.trace import Needs, Trace, wide
+from bertx.scope import explicit_attention
+from bertx.trace import EXPLICIT, Needs, Trace, wide
 
 
 class Attribution(ABC):
@@ -43,13 +43,22 @@ class Attribution(ABC):
             scores = wide(self.scores(trace).detach())
         return scores.masked_fill(trace.inputs.attention_mask == 0, 0.0)
 
+    def every_class(self, trace: Trace) -> Tensor:
+        """Explain all classes of the texts of a trace, from its one forward.
+
+        Returns:
+            Scores (B, C, T), as of a call for each class.
+        """
+        classes = range(trace.logits.shape[1])
+        return torch.stack([self(trace.towards(number)) for number in classes], 1)
+
     def check(self, model: PreTrainedModel) -> None:
         """Raise `UnsupportedArchitecture` if the method is not defined for ``model``."""
         name = type(self).__name__
         embedding_block(model, name)
-        if Needs.ATTENTION in self.needs:
+        if self.needs & EXPLICIT:
             try:
-                with recorded_attention(model):
+                with explicit_attention(model):
                     pass
             except ValueError as error:
                 known = "models that use transformers' attention interface"

@@ -48,17 +48,17 @@ class LRP(Attribution):
 
 
 def _feed_forward(trace: Trace, layer: Layer, relevance: Tensor) -> Tensor:
-    block_input, _ = trace.record[layer.up]
+    block_input, _ = trace.record[layer.up][0]
     inner, skip = _residual(trace, layer.down_norm, layer.down, block_input, relevance)
     return _linear(trace, layer.up, inner) + skip
 
 
 def _attention(trace: Trace, layer: Layer, relevance: Tensor) -> Tensor:
-    block_input, _ = trace.record[layer.query]
+    block_input, _ = trace.record[layer.query][0]
     inner, skip = _residual(trace, layer.mix_norm, layer.mix, block_input, relevance)
-    context, _ = trace.record[layer.mix]
+    context, _ = trace.record[layer.mix][0]
     parts = (layer.query, layer.key, layer.value)
-    shares = trace.backward(context, [trace.record[part][1] for part in parts], inner)
+    shares = trace.backward(context, [trace.record[part][0][1] for part in parts], inner)
     for part, share in zip(parts, shares, strict=True):
         skip = skip + _linear(trace, part, wide(share))
     return skip
@@ -67,14 +67,14 @@ def _attention(trace: Trace, layer: Layer, relevance: Tensor) -> Tensor:
 def _residual(
     trace: Trace, norm: nn.LayerNorm, last: nn.Linear, block_input: Tensor, relevance: Tensor
 ) -> tuple[Tensor, Tensor]:
-    _, dense = trace.record[last]
-    _, output = trace.record[norm]
+    _, dense = trace.record[last][0]
+    _, output = trace.record[norm][0]
     through, skip = trace.backward(output, [dense, block_input], relevance)
     return _linear(trace, last, wide(through)), wide(skip)
 
 
 def _linear(trace: Trace, part: nn.Linear, relevance: Tensor) -> Tensor:
-    x, y = trace.record[part]
+    x, y = trace.record[part][0]
     if x.shape[:-1] != relevance.shape[:-1]:  # the head may run on all tokens; it reads the first
         x, y = x[:, 0], y[:, 0]
     weight, bias = wide(part.weight.detach()), wide(part.bias.detach())

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.errors import InputError
 from bertx.inputs import UNKNOWN
+from bertx.words import special_ids
 
 _WORD_STARTS = ("Ġ", "▁")
 
@@ -61,8 +62,8 @@ def collate(rows: list[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tenso
 
 
 def _special(ids: Tensor, mask: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
-    return (mask == 0) | torch.isin(ids, torch.tensor(special, dtype=ids.dtype))
+    special = torch.tensor(special_ids(tokenizer), dtype=ids.dtype)
+    return (mask == 0) | torch.isin(ids, special)
 
 
 def _spell(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.targets import class_names
-from bertx.inputs import Unit, sum_by_unit
+from bertx.inputs import Unit, merge_by_unit
 from bertx.report import Heatmap, HeatmapRow, write_heatmaps
 from bertx.report.loggers import log_heatmaps
 
@@ -109,7 +109,7 @@ class HeatmapLogger(Probe):
             name: Heatmap.from_offsets(
                 example.text,
                 spans,
-                sum_by_unit(scores[i : i + 1].cpu(), units[None])[0, : len(spans)].tolist(),
+                merge_by_unit(scores[i : i + 1].cpu(), units[None])[0, : len(spans)].tolist(),
                 self._methods[name].signed,
                 marked,
             )

@@ -5,7 +5,6 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import (
     LRP,
     Attribution,
@@ -14,6 +13,7 @@ from bertx.attribution import (
     LayerwiseAttentionTracing,
     Random,
 )
+from bertx.choices import check_each, supported
 from bertx.errors import InputError
 from bertx.pretrained import load_tokenizer
 
@@ -28,14 +28,8 @@ def check_methods(
         UnsupportedArchitecture: If a method that was asked for is not defined for the model.
     """
     if methods is None:
-        return {name: method for name, method in _paper().items() if _supports(method, model)}
-    for name, method in methods.items():
-        if not isinstance(method, Attribution):
-            raise InputError(
-                f"method {name!r}: expected an instance of bertx.attribution.Attribution, "
-                f"got {method!r}"
-            )
-        method.check(model)
+        return supported(_paper(), model)
+    check_each(methods, model)
     return methods
 
 
@@ -77,11 +71,3 @@ def _paper() -> dict[str, Attribution]:
         "lrp": LRP(),
         "random": Random(),
     }
-
-
-def _supports(method: Attribution, model: PreTrainedModel) -> bool:
-    try:
-        method.check(model)
-    except UnsupportedArchitecture:
-        return False
-    return True

@@ -201,7 +201,7 @@ class Probe(Callback, ABC):
         batch = collate([example.tokens for example in examples], self._tokenizer.pad_token_id)
         device = self._model.device
         inputs = Inputs.from_batch(
-            {name: value.to(device) for name, value in batch.items()}, self.unit
+            {name: value.to(device) for name, value in batch.items()}, self.unit, self._tokenizer
         )
         seconds: dict[str | None, float] = {None: _plain_seconds(self._model, inputs)}
         target = targets(self.target, examples, self._model)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bertx.errors import InputError
-from bertx.inputs import Inputs, sum_by_unit
+from bertx.inputs import Inputs, merge_by_unit
 from bertx.perturb import Perturber
 
 
@@ -147,7 +147,7 @@ def curves(
     """
     units, counts = inputs.units, inputs.unit_counts
     inserted = torch.stack(
-        [insertion_masks(sum_by_unit(s, units), counts, fractions) for s in scores], 1
+        [insertion_masks(merge_by_unit(s, units), counts, fractions) for s in scores], 1
     )
     kept = torch.stack([~inserted, inserted], 1)  # (B, 2, M, K, U)
     values = _probabilities(perturber, inputs, kept.flatten(1, 3), target)
@@ -170,7 +170,7 @@ def deletion_curve(
     Returns:
         Probabilities of the class in [0, 1] (B, K).
     """
-    scores = sum_by_unit(scores, inputs.units)
+    scores = merge_by_unit(scores, inputs.units)
     kept = deletion_masks(scores, inputs.unit_counts, fractions)
     return _probabilities(perturber, inputs, kept, target)
 
@@ -190,7 +190,7 @@ def insertion_curve(
     Returns:
         Probabilities of the class in [0, 1] (B, K).
     """
-    scores = sum_by_unit(scores, inputs.units)
+    scores = merge_by_unit(scores, inputs.units)
     kept = insertion_masks(scores, inputs.unit_counts, fractions)
     return _probabilities(perturber, inputs, kept, target)
 

@@ -61,7 +61,8 @@ def test_gradients_equal_autograd_written_out(kind, tokenizer):
 def test_gradients_equal_finite_differences(kind, tokenizer):
     model = tiny_model(kind)
     trace = trace_of(model, tokenizer)
-    step = 1e-5
+    # ModernBERT rotates in float32, also in a float64 model.
+    step, tolerance = (3e-3, 1e-3) if kind == "modernbert" else (1e-5, 1e-6)
     block = model.base_model.embeddings
     for row in range(len(TEXTS)):
         direction = torch.randn_like(trace.embeddings[row])
@@ -74,7 +75,7 @@ def test_gradients_equal_finite_differences(kind, tokenizer):
                 values.append(model(**trace.inputs.arguments(model)).logits)
             handle.remove()
         slope = (values[0] - values[1])[row, trace.target[row]] / (2 * step)
-        assert slope == pytest.approx(float((trace.gradient[row] * direction).sum()), rel=1e-6)
+        assert slope == pytest.approx(float((trace.gradient[row] * direction).sum()), rel=tolerance)
 
 
 @pytest.mark.parametrize("kind", WRITTEN_OUT)

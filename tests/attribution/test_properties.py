@@ -13,7 +13,9 @@ from bertx.attribution import (
     GradientSensitivity,
     GradientXInput,
     LayerwiseAttentionTracing,
+    ModifiedGradient,
     Random,
+    TextbookLRP,
 )
 from bertx.inputs import Inputs
 from bertx.trace import Needs, Trace
@@ -22,7 +24,9 @@ from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 METHODS = [
     member
     for member in vars(attribution).values()
-    if inspect.isclass(member) and issubclass(member, Attribution) and member is not Attribution
+    if inspect.isclass(member)
+    and issubclass(member, Attribution)
+    and member not in (Attribution, ModifiedGradient)
 ]
 TEXTS = [
     "the film was not very good",
@@ -34,7 +38,11 @@ ALL = Needs.GRADIENT | Needs.ATTENTION | Needs.ACTIVATIONS
 
 
 def supported(method, kind):
-    return not (method is LRP and kind in ("electra", "distilbert"))
+    try:
+        method().check(tiny_model(kind))
+    except UnsupportedArchitecture:
+        return False
+    return True
 
 
 PAIRS = [(m, k) for m in METHODS for k in ARCHITECTURES if supported(m, k)]
@@ -68,6 +76,8 @@ def test_scores_are_one_number_a_token_and_zero_on_padding(method, kind, tokeniz
 def test_a_sentence_scores_the_same_alone_padded_and_in_any_order(
     method, kind, dtype, tolerance, tokenizer
 ):
+    if method is TextbookLRP and dtype == torch.float32:
+        tolerance = 1e-3  # it divides by sums that may be near 0
     model = tiny_model(kind, dtype=dtype)
     together = scores_of(method, model, tokenizer)
     backwards = scores_of(method, model, tokenizer, TEXTS[::-1]).flip(0)

@@ -7,7 +7,7 @@ import torch
 
 from bertx.attribution import GradientXInput
 from bertx.callbacks import HeatmapLogger
-from bertx.inputs import Inputs, sum_by_unit
+from bertx.inputs import Inputs, merge_by_unit
 from bertx.trace import Needs, Trace
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 
@@ -36,7 +36,7 @@ def test_rows_hold_words_of_the_text_with_their_summed_scores(run):
     maps, module, _ = run
     batch = Plain(FULL)(DATA)
     trace = Trace(module.net, Inputs.from_batch(batch), None, Needs.GRADIENT)
-    expected = sum_by_unit(GradientXInput()(trace), trace.inputs.units)
+    expected = merge_by_unit(GradientXInput()(trace), trace.inputs.units)
     rows = dict(maps.rows)
     assert sorted(rows) == list(range(len(DATA)))
     for index, row in rows.items():

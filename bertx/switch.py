@@ -1,0 +1,247 @@
+"""One forward, many backwards: the forward is the ordinary one, the backward is chosen later.
+
+While a model runs inside of `recording_functions`, every norm, activation, softmax, product and
+linear map of the graph is followed by a node that passes its output on unchanged. In the backward
+this node sends the gradient on through the operation, or through the linear map that `Rules` put in
+its place. Nothing is patched: calls are seen by a mode of this thread, activation modules by hooks.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from bertx.rules import Rules, constant_denominator, secant
+
+_GRADIENT = Rules()
+_LINEARISED = Callable[[Tensor], Tensor]
+
+
+class Switch:
+    """What the nodes of one graph do in the next backward: `rules`."""
+
+    def __init__(self) -> None:
+        self.rules = _GRADIENT
+
+    @contextmanager
+    def set_to(self, rules: Rules) -> Iterator[None]:
+        """Follow ``rules`` within the body, the gradient after it."""
+        self.rules = rules
+        try:
+            yield
+        finally:
+            self.rules = _GRADIENT
+
+
+class FunctionRecorder(TorchFunctionMode):
+    """Puts switchable nodes behind the functions that a model calls, and keeps attention weights.
+
+    Args:
+        switch: The switch of the graph, or None for no nodes.
+        linear: Whether linear maps get nodes too, which keeps their inputs.
+
+    Attributes:
+        attention: Every softmax of four dimensions that was computed: (B, H, T, T) in the graph.
+        inside: Depth of activation modules that are running; their insides are left alone.
+    """
+
+    def __init__(self, switch: Switch | None, linear: bool) -> None:
+        super().__init__()
+        self.switch = switch
+        self.linear = linear
+        self.attention: list[Tensor] = []
+        self.inside = 0
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call ``func``, with a node before or behind it."""
+        kwargs = kwargs or {}
+        handler = None if self.inside else _HANDLERS.get(func)
+        return func(*args, **kwargs) if handler is None else handler(self, func, args, kwargs)
+
+    def activated(self, x: Tensor, y: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """``y = function(x)``, elementwise, with a node behind it."""
+        if self.switch is None or not y.requires_grad:
+            return y
+        return _Linearised.apply(x, y, self.switch, "activation", secant, function)
+
+    def _activation(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        y = func(*args, **kwargs)
+        return self.activated(args[0], y, lambda x: func(x, *args[1:], **kwargs))
+
+    def _norm(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        y = func(*args, **kwargs)
+        if self.switch is None or not y.requires_grad:
+            return y
+        given = dict(zip(("input", "shape", "weight", "bias", "eps"), args, strict=False)) | kwargs
+        settings = (given.get("weight"), given.get("eps", 1e-5))
+        return _Linearised.apply(
+            given["input"], y, self.switch, "norm", constant_denominator, settings
+        )
+
+    def _linear(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        y = func(*args, **kwargs)
+        if self.switch is None or not self.linear or not y.requires_grad:
+            return y
+        given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+        return _Linear.apply(given["input"], y, self.switch, given["weight"], given.get("bias"))
+
+    def _softmax(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        weights = func(*args, **kwargs)
+        if self.switch is not None and weights.requires_grad:
+            weights = _Shared.apply(weights, self.switch, "softmax")
+        if weights.dim() == 4:
+            self.attention.append(weights)
+        return weights
+
+    def _product(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        return func(*self._factors(args, "product"), **kwargs)
+
+    def _gate(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        return func(*self._factors(args, "gate"), **kwargs)
+
+    def _factors(self, args: Any, kind: str) -> Any:
+        both = args[:2]
+        if self.switch is None or not all(isinstance(a, Tensor) and a.requires_grad for a in both):
+            return args
+        return (*(_Shared.apply(a, self.switch, kind) for a in both), *args[2:])
+
+
+class _Shared(torch.autograd.Function):
+    """The tensor itself; its gradient times the share that the rules name."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, switch: Switch, kind: str) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.switch, ctx.kind = switch, kind
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
+        share = getattr(ctx.switch.rules, ctx.kind)
+        if grad is None or share == 0:
+            return None, None, None
+        return (grad if share == 1 else grad * share), None, None
+
+
+class _Linearised(torch.autograd.Function):
+    """``y`` itself; a share of its gradient goes to y, the rest through a linear map to x."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, switch: Switch, kind: str, rule: Any, settings: Any
+    ) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, y)
+        ctx.switch, ctx.kind, ctx.rule, ctx.settings = switch, kind, rule, settings
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
+        share = getattr(ctx.switch.rules, ctx.kind)
+        if grad is None or share == 1:
+            return None, grad, None, None, None, None
+        x, y = ctx.saved_tensors
+        through_x = ctx.rule(x, y, grad, ctx.settings)
+        if share == 0:
+            return through_x, None, None, None, None, None
+        return through_x * (1 - share), grad * share, None, None, None, None
+
+
+class _Linear(torch.autograd.Function):
+    """``y`` itself; its gradient goes to y, or to x as a rule for linear maps says."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, switch: Switch, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, y, weight, bias)
+        ctx.switch = switch
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
+        x, y, weight, bias = ctx.saved_tensors
+        rule = ctx.switch.rules.rule_for(weight)
+        if grad is None or rule is None:
+            return None, grad, None, None, None
+        return rule(x, y, weight, bias, grad), None, None, None, None
+
+
+_HANDLERS: dict[Any, Any] = {
+    **dict.fromkeys(
+        (
+            nn.functional.gelu,
+            nn.functional.relu,
+            nn.functional.silu,
+            nn.functional.tanh,
+            torch.relu,
+            torch.tanh,
+            Tensor.relu,
+            Tensor.tanh,
+        ),
+        FunctionRecorder._activation,
+    ),
+    nn.functional.layer_norm: FunctionRecorder._norm,
+    nn.functional.linear: FunctionRecorder._linear,
+    **dict.fromkeys(
+        (nn.functional.softmax, torch.softmax, Tensor.softmax), FunctionRecorder._softmax
+    ),
+    **dict.fromkeys(
+        (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__),
+        FunctionRecorder._product,
+    ),
+    **dict.fromkeys((torch.mul, Tensor.mul, Tensor.__mul__), FunctionRecorder._gate),
+}
+
+
+@contextmanager
+def recording_functions(
+    model: nn.Module, switch: Switch | None, linear: bool = False
+) -> Iterator[FunctionRecorder]:
+    """Let the functions that a model calls be recorded and switched; gone after the body.
+
+    Args:
+        model: The model that runs inside.
+        switch: The switch of the graph; None keeps attention weights alone.
+        linear: Whether linear maps can be switched too.
+    """
+    recorder = FunctionRecorder(switch, linear)
+
+    def enter(_module: nn.Module, _args: Any) -> None:
+        recorder.inside += 1
+
+    def leave(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        recorder.inside -= 1
+        return recorder.activated(args[0], output, module)
+
+    handles = []
+    for module in filter(_is_activation, model.modules()):
+        handles.append(module.register_forward_pre_hook(enter))
+        handles.append(module.register_forward_hook(leave))
+    try:
+        with recorder:
+            yield recorder
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_activation(module: nn.Module) -> bool:
+    home = type(module).__module__
+    return home == "transformers.activations" or (
+        home == "torch.nn.modules.activation"
+        and not isinstance(module, (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax))
+    )
