@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.anatomy import Anatomy, anatomy, embedding_block
+from bertx.anatomy import Anatomy, UnsupportedArchitecture, anatomy, embedding_block
 from bertx.inputs import Inputs
 from bertx.rules import Rules, one_hot
 from bertx.scope import (
@@ -115,6 +115,8 @@ class Trace:
                 self._anatomy = anatomy(self.model, "Trace")
                 self._record = stack.enter_context(recording(self._anatomy.modules()))
             logits = self.model(**self.inputs.arguments(self.model)).logits
+        if self.needs & EXPLICIT and not self._attention:
+            raise UnsupportedArchitecture("Trace", self.model, "models whose attention is a softmax")
         self._leaf = cut[0]
         return logits
 
@@ -198,7 +200,7 @@ class Trace:
         """
         needed = Needs.RELEVANCE if rules.linear is None else Needs.LINEAR
         if not self.needs & (needed | Needs.LINEAR):
-            raise RuntimeError(f"this trace cannot switch its backward: make it with {needed}")
+            raise RuntimeError(f"this trace has one backward only: make it with needs={needed}")
         name = f"relevance {len(self._relevance)}"
         if rules not in self._relevance:
             with self._part(name), self._switch.set_to(rules):

@@ -1,8 +1,10 @@
 """The linear rule of the paper, where it is delicate."""
 
+import pytest
 import torch
 
-from bertx.rules import STABILIZER, one_hot, split_weights
+from bertx.errors import InputError
+from bertx.rules import STABILIZER, AlphaBeta, Epsilon, one_hot, split_weights
 from tests.oracles.encoder import linear_rule
 
 
@@ -41,3 +43,79 @@ def test_one_hot_places_values():
         [2.0, 0, 0],
     ]
     assert STABILIZER == 1e-7
+
+
+def loop(x, weight, bias, relevance, share):
+    """Relevance of one input vector: every contribution z_ij on its own."""
+    out = torch.zeros_like(x)
+    for j in range(len(weight)):
+        contributions = [x[i] * weight[j, i] for i in range(len(x))]
+        for i, z in enumerate(contributions):
+            out[i] += share(z, contributions, bias[j]) * relevance[j]
+    return out
+
+
+def epsilon_share(epsilon):
+    def share(z, contributions, bias):
+        total = sum(contributions) + bias
+        return z / (total + epsilon * (1 if total >= 0 else -1))
+
+    return share
+
+
+def alpha_beta_share(alpha):
+    def share(z, contributions, bias):
+        positive = sum(c for c in contributions if c > 0) + max(bias, 0)
+        negative = sum(c for c in contributions if c < 0) + min(bias, 0)
+        if z > 0:
+            return alpha * z / positive
+        return (1 - alpha) * z / negative if z < 0 else 0
+
+    return share
+
+
+@pytest.mark.parametrize(
+    ("rule", "share"),
+    [
+        (Epsilon(0.0), epsilon_share(0.0)),
+        (Epsilon(0.25), epsilon_share(0.25)),
+        (AlphaBeta(1.0), alpha_beta_share(1.0)),
+        (AlphaBeta(2.0), alpha_beta_share(2.0)),
+        (AlphaBeta(1.5), alpha_beta_share(1.5)),
+    ],
+)
+@pytest.mark.parametrize("biased", [True, False])
+def test_textbook_rules_equal_the_sum_over_contributions(rule, share, biased):
+    for seed in range(10):
+        torch.manual_seed(seed)
+        width, height = int(torch.randint(1, 8, ())), int(torch.randint(1, 8, ()))
+        x, weight = torch.randn(3, width).double(), torch.randn(height, width).double()
+        bias = torch.randn(height).double() * biased
+        relevance = torch.randn(3, height).double()
+        y = x @ weight.T + bias
+        found = x * rule(x, y, weight, bias if biased else None, relevance / y)
+        for row in range(3):
+            expected = loop(x[row], weight, bias, relevance[row], share)
+            torch.testing.assert_close(found[row], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_alpha_one_is_the_z_plus_rule_and_alpha_beta_conserves_without_bias():
+    torch.manual_seed(0)  # wide enough for contributions of both signs
+    x, weight = torch.randn(4, 40).double(), torch.randn(5, 40).double()
+    y, relevance = x @ weight.T, torch.randn(4, 5).double()
+    contributions = x[:, None] * weight  # (B, O, I)
+    plus = contributions.clamp(min=0)
+    z_plus = (plus / plus.sum(-1, keepdim=True) * relevance[..., None]).sum(1)
+    torch.testing.assert_close(
+        x * AlphaBeta(1.0)(x, y, weight, None, relevance / y), z_plus, rtol=1e-10, atol=1e-12
+    )
+    for alpha in (1.0, 2.0, 3.0):
+        down = x * AlphaBeta(alpha)(x, y, weight, None, relevance / y)
+        torch.testing.assert_close(down.sum(1), relevance.sum(1))
+
+
+def test_numbers_that_are_no_rule_are_refused():
+    with pytest.raises(InputError, match=r"alpha of at least 1, got 0.5"):
+        AlphaBeta(0.5)
+    with pytest.raises(InputError, match="epsilon of at least 0, got -1"):
+        Epsilon(-1)
