@@ -288,6 +288,7 @@ def _representatives(distinct: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
 def _mask_id(mask_token_id: int | None) -> int:
     if mask_token_id is None:
         raise InputError(
-            "operator 'mask' writes the mask token, but the tokenizer has none. Use 'remove'."
+            "operator 'mask' writes the mask token, but its id is not known: use a tokenizer that "
+            "has one (Inputs.from_batch takes it), or operator 'remove'."
         )
     return mask_token_id

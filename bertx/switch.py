@@ -6,18 +6,17 @@ this node sends the gradient on through the operation, or through the linear map
 its place. Nothing is patched: calls are seen by a mode of this thread, activation modules by hooks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from bertx.activations import ActivationMode, Elementwise, watching
 from bertx.rules import Rules, constant_denominator, secant
 
 _GRADIENT = Rules()
-_LINEARISED = Callable[[Tensor], Tensor]
 
 
 class Switch:
@@ -36,7 +35,7 @@ class Switch:
             self.rules = _GRADIENT
 
 
-class FunctionRecorder(TorchFunctionMode):
+class FunctionRecorder(ActivationMode):
     """Puts switchable nodes behind the functions that a model calls, and keeps attention weights.
 
     Args:
@@ -45,7 +44,6 @@ class FunctionRecorder(TorchFunctionMode):
 
     Attributes:
         attention: Every softmax of four dimensions that was computed: (B, H, T, T) in the graph.
-        inside: Depth of activation modules that are running; their insides are left alone.
     """
 
     def __init__(self, switch: Switch | None, linear: bool) -> None:
@@ -53,29 +51,19 @@ class FunctionRecorder(TorchFunctionMode):
         self.switch = switch
         self.linear = linear
         self.attention: list[Tensor] = []
-        self.inside = 0
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Call ``func``, with a node before or behind it."""
-        kwargs = kwargs or {}
-        handler = None if self.inside else _HANDLERS.get(func)
-        return func(*args, **kwargs) if handler is None else handler(self, func, args, kwargs)
-
-    def activated(self, x: Tensor, y: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """``y = function(x)``, elementwise, with a node behind it."""
+    def activated(self, function: Elementwise, x: Tensor, y: Tensor) -> Tensor:
+        """``y`` with a node behind it."""
         if self.switch is None or not y.requires_grad:
             return y
         return _Linearised.apply(x, y, self.switch, "activation", secant, function)
 
-    def _activation(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        y = func(*args, **kwargs)
-        return self.activated(args[0], y, lambda x: func(x, *args[1:], **kwargs))
+    def called(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What ``function`` gives, with a node before or behind it."""
+        handler = _HANDLERS.get(function)
+        return (
+            function(*args, **kwargs) if handler is None else handler(self, function, args, kwargs)
+        )
 
     def _norm(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         y = func(*args, **kwargs)
@@ -181,19 +169,6 @@ class _Linear(torch.autograd.Function):
 
 
 _HANDLERS: dict[Any, Any] = {
-    **dict.fromkeys(
-        (
-            nn.functional.gelu,
-            nn.functional.relu,
-            nn.functional.silu,
-            nn.functional.tanh,
-            torch.relu,
-            torch.tanh,
-            Tensor.relu,
-            Tensor.tanh,
-        ),
-        FunctionRecorder._activation,
-    ),
     nn.functional.layer_norm: FunctionRecorder._norm,
     nn.functional.linear: FunctionRecorder._linear,
     **dict.fromkeys(
@@ -219,29 +194,5 @@ def recording_functions(
         linear: Whether linear maps can be switched too.
     """
     recorder = FunctionRecorder(switch, linear)
-
-    def enter(_module: nn.Module, _args: Any) -> None:
-        recorder.inside += 1
-
-    def leave(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        recorder.inside -= 1
-        return recorder.activated(args[0], output, module)
-
-    handles = []
-    for module in filter(_is_activation, model.modules()):
-        handles.append(module.register_forward_pre_hook(enter))
-        handles.append(module.register_forward_hook(leave))
-    try:
-        with recorder:
-            yield recorder
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _is_activation(module: nn.Module) -> bool:
-    home = type(module).__module__
-    return home == "transformers.activations" or (
-        home == "torch.nn.modules.activation"
-        and not isinstance(module, (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax))
-    )
+    with watching(model, recorder):
+        yield recorder

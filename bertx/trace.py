@@ -116,7 +116,9 @@ class Trace:
                 self._record = stack.enter_context(recording(self._anatomy.modules()))
             logits = self.model(**self.inputs.arguments(self.model)).logits
         if self.needs & EXPLICIT and not self._attention:
-            raise UnsupportedArchitecture("Trace", self.model, "models whose attention is a softmax")
+            raise UnsupportedArchitecture(
+                "Trace", self.model, "models whose attention is a softmax"
+            )
         self._leaf = cut[0]
         return logits
 

@@ -14,32 +14,42 @@ MAY_IMPORT = {
     "errors": set(),
     "pretrained": {"errors"},
     "inputs": set(),
-    "anatomy": LEAVES,
+    "anatomy": LEAVES | {"activations"},
     "rules": LEAVES,
     "scope": LEAVES,
-    "switch": LEAVES | {"rules", "scope"},
+    "activations": set(),
+    "switch": LEAVES | {"activations", "rules", "scope"},
     "trace": LEAVES | {"anatomy", "rules", "scope", "switch"},
-    "attribution": LEAVES | {"anatomy", "perturb", "rules", "scope", "switch", "trace"},
+    "attribution": LEAVES
+    | {"activations", "anatomy", "perturb", "rules", "scope", "switch", "trace"},
     "perturb": LEAVES | {"scope"},
     "faithfulness": LEAVES | {"perturb"},
     "report": {"errors"},
     "data": LEAVES,
     "model": LEAVES,
+    "words": set(),
+    "choices": LEAVES | {"anatomy", "attribution"},
+    "explaining": LEAVES
+    | {"anatomy", "attribution", "choices", "perturb", "report", "scope", "trace", "words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "faithfulness", "perturb", "report", "scope", "trace"},
+    | {"anatomy", "attribution", "choices", "faithfulness", "perturb", "report", "scope", "trace"}
+    | {"words"},
     "cli": None,  # may import everything; nobody imports it
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"explaining"},
 }
 NO_LIGHTNING = (
     "anatomy",
     "attribution",
+    "choices",
+    "explaining",
     "faithfulness",
     "inputs",
     "perturb",
     "rules",
     "scope",
     "trace",
+    "words",
 )
 
 

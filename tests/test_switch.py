@@ -7,7 +7,15 @@ from torch.autograd.functional import jacobian
 from torch.nn import functional
 from transformers.activations import ACT2FN
 
-from bertx.attribution import CPLRP, AttnLRP, GradientXInput, ModifiedGradient, TextbookLRP
+from bertx.anatomy import UnsupportedArchitecture
+from bertx.attribution import (
+    CPLRP,
+    AttnLRP,
+    DeepLift,
+    GradientXInput,
+    ModifiedGradient,
+    TextbookLRP,
+)
 from bertx.inputs import Inputs
 from bertx.rules import CP_LRP, Epsilon, Rules
 from bertx.scope import explicit_attention
@@ -243,3 +251,18 @@ def test_attention_weights_are_kept_and_can_be_constants(softmax):
     with switch.set_to(Rules(softmax=0.0)):
         (nothing,) = torch.autograd.grad(y.sum(), x, allow_unused=True)
     assert nothing is None or (nothing == 0).all()
+
+
+@pytest.mark.parametrize("setting", ["pooler_hidden_act", "conv_act"])
+def test_an_activation_that_no_hook_reaches_is_refused(setting):
+    model = tiny_model("deberta-v2", **{setting: "gelu_new"})
+    for method in (AttnLRP(), CPLRP(), TextbookLRP(), DeepLift()):
+        with pytest.raises(UnsupportedArchitecture, match=f"{setting} gelu, relu, silu or tanh"):
+            method.check(model)
+    for method in (AttnLRP(), DeepLift()):
+        method.check(tiny_model("deberta-v2", **{setting: "tanh"}))
+
+
+def test_an_activation_that_is_not_zero_at_zero_is_refused():
+    with pytest.raises(UnsupportedArchitecture, match="activations that are 0 at 0"):
+        CPLRP().check(tiny_model("bert", hidden_act="sigmoid"))

@@ -4,10 +4,12 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from bertx.anatomy import Layer, anatomy
+from bertx.anatomy import Layer, UnsupportedArchitecture, anatomy
 from bertx.attribution.base import Attribution
 from bertx.rules import one_hot, split_weights
 from bertx.trace import Needs, Trace, wide
+
+_MODELS = ("bert", "roberta", "xlm-roberta")
 
 
 class LRP(Attribution):
@@ -31,7 +33,9 @@ class LRP(Attribution):
     needs = Needs.ACTIVATIONS
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if the layers of ``model`` are not known."""
+        """Raise `UnsupportedArchitecture` if ``model`` is neither BERT nor RoBERTa."""
+        if model.config.model_type not in _MODELS:
+            raise UnsupportedArchitecture(type(self).__name__, model, ", ".join(_MODELS))
         anatomy(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:
@@ -39,10 +43,11 @@ class LRP(Attribution):
         target = trace.target
         start = trace.probabilities.gather(1, target[:, None])[:, 0]
         relevance = one_hot(start, target, trace.logits.shape[1])
-        for part in reversed(trace.anatomy.head):
-            relevance = _linear(trace, part, relevance)
+        for step in reversed(trace.anatomy.head):
+            relevance = _linear(trace, step.linear, relevance)
         relevance = _at_first_token(relevance, trace.embeddings)
-        for layer in reversed(trace.anatomy.layers):
+        layers = [layer for layer in trace.anatomy.layers if isinstance(layer, Layer)]
+        for layer in reversed(layers):
             relevance = _attention(trace, layer, _feed_forward(trace, layer, relevance))
         return relevance.abs().sum(-1)
 

@@ -3,20 +3,16 @@
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.anatomy import UnsupportedArchitecture
+from bertx.activations import activation_modules, unseen_activations
+from bertx.anatomy import ENCODERS, UnsupportedArchitecture
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
 from bertx.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon, LinearRule, Rules
 from bertx.trace import Needs, Trace, wide
-
-TESTED = (
-    *("albert", "bert", "deberta-v2", "distilbert", "electra"),
-    *("modernbert", "mpnet", "roberta", "xlm-roberta"),
-)
-"""Model types whose every operation the rules are known to see."""
 
 
 class ModifiedGradient(Attribution):
@@ -37,10 +33,23 @@ class ModifiedGradient(Attribution):
         self.rules = rules
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if an operation of ``model`` might escape the rules."""
+        """Refuse models of which an operation might escape the rules.
+
+        Raises:
+            UnsupportedArchitecture: If the model type is not known, or an activation is not 0 at
+                0 and so has no secant through it.
+        """
         super().check(model)
-        if model.config.model_type not in TESTED:
-            raise UnsupportedArchitecture(type(self).__name__, model, ", ".join(TESTED))
+        name = type(self).__name__
+        if model.config.model_type not in ENCODERS:
+            raise UnsupportedArchitecture(name, model, ", ".join(ENCODERS))
+        zero = torch.zeros(1, dtype=model.dtype, device=model.device)
+        if any(module(zero).abs().item() > 0 for module in activation_modules(model)):
+            known = "activations that are 0 at 0, such as gelu, relu, silu and tanh"
+            raise UnsupportedArchitecture(name, model, known)
+        if hidden := unseen_activations(model):
+            known = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
+            raise UnsupportedArchitecture(name, model, known)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T)."""

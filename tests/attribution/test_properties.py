@@ -50,7 +50,8 @@ PAIRS = [(m, k) for m in METHODS for k in ARCHITECTURES if supported(m, k)]
 
 def scores_of(method, model, tokenizer, texts=TEXTS, **batch_changes):
     batch = tiny_batch(tokenizer, texts) | batch_changes
-    return method()(Trace(model, Inputs.from_batch(batch), None, method.needs))
+    inputs = Inputs.from_batch(batch, tokenizer=tokenizer)
+    return method()(Trace(model, inputs, None, method.needs))
 
 
 def test_all_methods_are_found():
@@ -62,16 +63,18 @@ def test_all_methods_are_found():
 def test_scores_are_one_number_a_token_and_zero_on_padding(method, kind, tokenizer):
     model = tiny_model(kind, dtype=torch.float32)
     scores = scores_of(method, model, tokenizer)
-    mask = tiny_batch(tokenizer, TEXTS)["attention_mask"].bool()
+    batch = tiny_batch(tokenizer, TEXTS)
+    mask = batch["attention_mask"].bool()
+    ranked = Inputs.from_batch(batch).units >= 0
     assert scores.shape == mask.shape and scores.dtype == torch.float32
     assert not scores.requires_grad and scores.isfinite().all()
-    assert (scores[~mask] == 0).all() and (scores[mask] != 0).all()
+    assert (scores[~mask] == 0).all() and (scores[ranked] != 0).all()
     assert method().signed or (scores >= 0).all()
 
 
 @pytest.mark.parametrize(("method", "kind"), PAIRS)
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["f64", "f32"]
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 3e-5)], ids=["f64", "f32"]
 )
 def test_a_sentence_scores_the_same_alone_padded_and_in_any_order(
     method, kind, dtype, tolerance, tokenizer

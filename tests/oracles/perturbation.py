@@ -37,7 +37,8 @@ def perturbed(model, row, gone, operator, mask_id, pad_id):
     elif operator == "mask":
         ids = [mask_id if t in gone else i for t, i in enumerate(ids)]
     elif operator == "pad":
-        first = pad_id + 1 if model.config.model_type == "roberta" else 0
+        kind = model.config.model_type
+        first = {"roberta": pad_id + 1, "xlm-roberta": pad_id + 1, "mpnet": 2}.get(kind, 0)
         named["position_ids"] = torch.arange(first, first + length)[None]
         ids = [pad_id if t in gone else i for t, i in enumerate(ids)]
     elif operator == "attention":

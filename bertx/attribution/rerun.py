@@ -1,0 +1,206 @@
+"""Running a model again: from other embeddings with gradients, or on perturbed texts.
+
+Rows of equal length go together and no forward exceeds a number of tokens, so that many points of
+many texts cost few forwards. The model is left as it was: no dropout, no gradient of a parameter.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bertx.anatomy import UnsupportedArchitecture
+from bertx.errors import InputError
+from bertx.inputs import Inputs
+from bertx.perturb import CPU_BUDGET, DEVICE_BUDGET, Operator, Perturber, pack
+from bertx.scope import evaluating, frozen, gradients
+from bertx.trace import Trace, wide
+
+Baseline = Literal["mask", "pad", "zero"]
+"""What stands for a word's absence: the word embedding of [MASK], that of [PAD], or zeros."""
+
+States = Callable[[Tensor, int], Tensor]
+"""From row numbers (S,) and a width t, the states (S, t, D) that these rows run from."""
+
+
+def word_embedding(model: PreTrainedModel, method: str) -> nn.Module:
+    """The module that looks word embeddings up (before positions, segments and LayerNorm).
+
+    Raises:
+        UnsupportedArchitecture: If the model does not name it.
+    """
+    try:
+        module = model.get_input_embeddings()
+    except NotImplementedError:
+        module = None
+    if not isinstance(module, nn.Module):
+        raise UnsupportedArchitecture(method, model, "models with word embeddings")
+    return module
+
+
+def check_baseline(baseline: str) -> None:
+    """Raise `InputError` for a baseline that does not exist."""
+    if baseline not in get_args(Baseline):
+        raise InputError(f"baseline {baseline!r}: expected {', '.join(get_args(Baseline))}")
+
+
+def check_positive(**settings: float | None) -> None:
+    """Raise `InputError` for a setting below 1 that is not None."""
+    for name, value in settings.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+
+
+def word_path(trace: Trace, baseline: Baseline, method: str) -> tuple[Tensor, Tensor]:
+    """Word embeddings of the texts, and of the baseline; call it inside of `rerunning`.
+
+    Returns:
+        Word embeddings (B, T, D), and the same with those of all ranked tokens (``units`` >= 0)
+        replaced; special tokens and padding stay. Both in the model's precision.
+
+    Raises:
+        InputError: If the baseline is [MASK] and its id is not known.
+    """
+    inputs = trace.inputs
+    table = word_embedding(trace.model, method)
+    if baseline == "mask" and inputs.mask_token_id is None:
+        raise InputError(
+            "baseline 'mask' takes the embedding of the mask token, but its id is not known: make "
+            "the Inputs with a tokenizer that has one, or use baseline 'pad' or 'zero'."
+        )
+    written = inputs.mask_token_id if baseline == "mask" else inputs.pad_token_id
+    words = table(inputs.input_ids)
+    away = table(torch.full_like(inputs.input_ids, written or 0))
+    away = torch.zeros_like(words) if baseline == "zero" else away
+    return words, torch.where((inputs.units >= 0)[..., None], away, words)
+
+
+def summed_gradient(
+    trace: Trace,
+    module: nn.Module,
+    texts: Tensor,
+    weights: Tensor,
+    states: States,
+    token_budget: int | None = None,
+) -> Tensor:
+    """Σ over the rows of a text of weight · ∂y_c/∂state, y_c the logit of the explained class.
+
+    Call it inside of `rerunning`.
+
+    Args:
+        trace: The texts, the model and the explained classes.
+        module: Where the states enter: its output is replaced.
+        texts: The text that each row is a version of (R,).
+        weights: The weight of each row (R,).
+        states: Gives the states of some rows.
+        token_budget: Largest number of tokens of one forward; None for what is fast.
+
+    Returns:
+        (B, T, D), in float32 or wider; 0 for texts without rows.
+    """
+    total = torch.zeros(())
+    for rows in batches(trace, texts, token_budget):
+        part = trace.inputs.rows(texts[rows])
+        width = part.input_ids.shape[1]
+        state = states(rows, width).detach().requires_grad_()
+        logits = _forward(trace.model, module, part, state)
+        (gradient,) = torch.autograd.grad(_chosen(logits, trace, texts[rows]).sum(), state)
+        weighted = wide(gradient) * weights[rows, None, None]
+        if not total.dim():
+            total = weighted.new_zeros(*trace.inputs.input_ids.shape, state.shape[-1])
+        total[:, :width].index_add_(0, texts[rows], weighted)
+    return total
+
+
+def logits_from(
+    trace: Trace, module: nn.Module, texts: Tensor, states: States, token_budget: int | None
+) -> Tensor:
+    """y_c of every row (R,), float32 or wider, without gradients; see `summed_gradient`."""
+    answers = torch.zeros(len(texts), dtype=wide(trace.logits).dtype, device=texts.device)
+    with torch.no_grad():
+        for rows in batches(trace, texts, token_budget):
+            part = trace.inputs.rows(texts[rows])
+            state = states(rows, part.input_ids.shape[1])
+            logits = _forward(trace.model, module, part, state)
+            answers[rows] = wide(_chosen(logits, trace, texts[rows]))
+    return answers
+
+
+def perturber_of(trace: Trace, operator: Operator, token_budget: int | None) -> Perturber:
+    """The engine for the model and the tokens of a trace.
+
+    Raises:
+        InputError: If the operator writes [MASK] and its id is not known.
+    """
+    mask, pad = trace.inputs.mask_token_id, trace.inputs.pad_token_id
+    return Perturber(
+        trace.model, operator, mask_token_id=mask, pad_token_id=pad, token_budget=token_budget
+    )
+
+
+def check_operator(operator: str) -> None:
+    """Raise `InputError` for an operator that does not exist."""
+    if operator not in get_args(Operator):
+        raise InputError(f"operator {operator!r}: expected {', '.join(get_args(Operator))}")
+
+
+def text_seed(ids: Tensor, *numbers: int) -> int:
+    """A seed that is a function of a text's token ids (t,) and some numbers alone."""
+    text = ",".join(map(str, [*numbers, *ids.tolist()]))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def rerunning(model: PreTrainedModel) -> Iterator[None]:
+    """Gradients that lead to activations alone, without dropout and without autocast."""
+    autocast = torch.autocast(model.device.type, enabled=False)
+    with gradients(), evaluating(model), frozen(model), autocast:
+        yield
+
+
+def batches(
+    trace: Trace, texts: Tensor, token_budget: int | None, copies: int = 1
+) -> Iterator[Tensor]:
+    """Cut rows into batches, longest first.
+
+    Args:
+        trace: The texts.
+        texts: The text that each row is a version of (R,).
+        token_budget: Largest number of tokens of one forward; None for what is fast.
+        copies: How often each row is in the forward.
+
+    Yields:
+        Row numbers (S,).
+    """
+    budget = token_budget or (CPU_BUDGET if texts.device.type == "cpu" else DEVICE_BUDGET)
+    lengths = trace.inputs.attention_mask.sum(1)[texts]
+    lengths, order = lengths.sort(descending=True, stable=True)
+    for start, end in pack((lengths * copies).tolist(), budget):
+        yield order[start:end]
+
+
+def _forward(model: PreTrainedModel, module: nn.Module, inputs: Inputs, state: Tensor) -> Tensor:
+    with replaced(module, state):
+        return model(**inputs.arguments(model)).logits
+
+
+@contextmanager
+def replaced(module: nn.Module, state: Tensor) -> Iterator[None]:
+    """Let a module answer ``state`` whatever it is given, in its own precision."""
+
+    def answer(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+        return state.to(output.dtype)
+
+    handle = module.register_forward_hook(answer)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _chosen(logits: Tensor, trace: Trace, texts: Tensor) -> Tensor:
+    return logits.gather(1, trace.target[texts, None])[:, 0]

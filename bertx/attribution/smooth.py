@@ -1,0 +1,90 @@
+"""The gradient, averaged over noisy copies of a text."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bertx.anatomy import embedding_block
+from bertx.attribution.base import Attribution
+from bertx.attribution.rerun import check_positive, rerunning, summed_gradient, text_seed
+from bertx.errors import InputError
+from bertx.trace import Trace, wide
+
+
+class SmoothGrad(Attribution):
+    """Mean gradient ḡ of the class's logit over copies of the embeddings e with Gaussian noise.
+
+    ḡ = 1/n Σ_s ∂y_c/∂e at e + σ ε_s, ε_s standard normal and σ = ``sigma`` times the standard
+    deviation of the text's own embeddings (over its tokens and D); the paper measures the noise
+    by the range of the input instead. Reduced to Σ_D e_t · ḡ_t (signed, in logits), or to
+    Σ_D ḡ_t² (unsigned, in squared logits per squared embedding unit); with ``sigma`` 0 these are
+    `GradientXInput` and `GradientSensitivity`. The noise is a function of the text's token ids,
+    the seed and the sample alone, so that company and order do not matter. The model runs in its
+    own precision, without autocast. Cost: ``samples`` forwards and backwards.
+
+    Args:
+        samples: Noisy copies n of each text.
+        sigma: Standard deviation of the noise, in those of the text's embeddings.
+        reduce: ``sum`` of ḡ times the clean embeddings, or ``squared_norm`` of ḡ.
+        seed: Another seed is another draw.
+        token_budget: Largest number of tokens of one forward; None for what is fast.
+
+    Raises:
+        InputError: For a setting that cannot be.
+
+    References:
+        SmoothGrad: Removing Noise by Adding Noise (Smilkov et al., 2017), arXiv 1706.03825,
+        Section 3.
+    """
+
+    def __init__(
+        self,
+        samples: int = 20,
+        sigma: float = 0.1,
+        reduce: Literal["sum", "squared_norm"] = "sum",
+        seed: int = 0,
+        token_budget: int | None = None,
+    ) -> None:
+        check_positive(samples=samples, token_budget=token_budget)
+        if not sigma >= 0:
+            raise InputError(f"sigma must not be negative, got {sigma}")
+        if reduce not in ("sum", "squared_norm"):
+            raise InputError(f"reduce {reduce!r}: expected sum, squared_norm")
+        self.samples = samples
+        self.sigma = sigma
+        self.reduce = reduce
+        self.seed = seed
+        self.token_budget = token_budget
+        self.signed = reduce == "sum"
+
+    def scores(self, trace: Trace) -> Tensor:
+        """(B, T)."""
+        with rerunning(trace.model):
+            embeddings = wide(trace.embeddings)
+            mean = self._mean_gradient(trace, embeddings)
+            return (embeddings * mean if self.signed else mean.square()).sum(-1)
+
+    def _mean_gradient(self, trace: Trace, embeddings: Tensor) -> Tensor:
+        ids, mask = trace.inputs.input_ids, trace.inputs.attention_mask.bool()
+        sizes = torch.stack([e[m].std(correction=0) for e, m in zip(embeddings, mask, strict=True)])
+        texts = torch.arange(len(mask), device=mask.device).repeat_interleave(self.samples)
+
+        def states(rows: Tensor, width: int) -> Tensor:
+            noisy = embeddings[texts[rows], :width].clone()
+            for state, row in zip(noisy, rows.tolist(), strict=True):
+                text, sample = divmod(row, self.samples)
+                noise = self.noise(ids[text, mask[text]], sample, state.shape[1])
+                state[mask[text, :width]] += self.sigma * sizes[text] * noise.to(state)
+            return noisy.to(trace.embeddings.dtype)
+
+        # captum's NoiseTunnel draws all noise of a batch from the global stream: a text's scores
+        # would depend on its company.
+        weights = embeddings.new_full(texts.shape, 1 / self.samples)
+        block = embedding_block(trace.model, type(self).__name__)
+        return summed_gradient(trace, block, texts, weights, states, self.token_budget)
+
+    def noise(self, ids: Tensor, sample: int, size: int) -> Tensor:
+        """The standard normal noise (t, ``size``) of one copy of the text with these ids (t,)."""
+        generator = torch.Generator().manual_seed(text_seed(ids, self.seed, sample))
+        return torch.randn(len(ids), size, generator=generator)
