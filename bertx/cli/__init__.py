@@ -1,5 +1,37 @@
-"""The command line: ``bertx fit --config sst2.yaml``."""
+"""The command line: ``bertx fit --config sst2.yaml``, ``bertx explain --model FOLDER``."""
 
-from bertx.cli.command import BertxCLI, main
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import ArgsType
+
+    from bertx.cli.command import BertxCLI as BertxCLI
 
 __all__ = ["BertxCLI", "main"]
+
+
+def main(args: "ArgsType" = None) -> None:
+    """Run the command line.
+
+    Args:
+        args: Arguments without the name of the program; None for those of the process.
+    """
+    given = sys.argv[1:] if args is None else args
+    if isinstance(given, list) and given[:1] == ["explain"]:
+        from bertx.cli.explain import explain_command
+
+        explain_command(given[1:])
+        return
+    from bertx.cli.command import run
+
+    run(args)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the commands that train when they are used: ``explain`` can do without Lightning."""
+    if name == "BertxCLI":
+        from bertx.cli.command import BertxCLI
+
+        return BertxCLI
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

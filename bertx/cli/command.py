@@ -1,4 +1,4 @@
-"""The command ``bertx`` and its subcommands fit, validate, test and predict."""
+"""The subcommands fit, validate, test and predict, which LightningCLI runs."""
 
 import glob
 import os
@@ -15,20 +15,27 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from bertx import __version__, attribution
-from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, HuggingFaceExport, PredictionWriter
+from bertx.callbacks import (
+    AttributionWriter,
+    FaithfulnessMonitor,
+    HeatmapLogger,
+    HuggingFaceExport,
+    PredictionWriter,
+)
 from bertx.cli.account import stay_offline_without_key
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
+from bertx.cli.failing import PROG, debugging, fail
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
 from bertx.model import TextClassifier
 
-PROG = "bertx"
 SEED = 42
 CALLBACKS = {
     "faithfulness": FaithfulnessMonitor,
     "heatmaps": HeatmapLogger,
+    "attributions": AttributionWriter,
     "predictions": PredictionWriter,
     "checkpoint": BestCheckpoint,
     "last_checkpoint": LastCheckpoint,
@@ -37,7 +44,7 @@ CALLBACKS = {
 """The callbacks of every run, by the key that configures them."""
 
 METHODS = [name for name in attribution.__all__ if name != "Attribution"]
-"""Class names that ``methods`` of the two callbacks takes without their module."""
+"""Class names that ``methods`` of the callbacks takes without their module."""
 
 
 class Parser(LightningArgumentParser):
@@ -50,7 +57,7 @@ class Parser(LightningArgumentParser):
         hints = [f"For all settings: {self.prog.replace(' [options]', '')} --help"]
         if '.methods"' in message:
             hints.insert(0, f"Known methods: {', '.join(METHODS)}, or the import path of your own.")
-        _fail("\n".join([message.strip(), *hints]))
+        fail("\n".join([message.strip(), *hints]))
 
 
 class BertxCLI(LightningCLI):
@@ -60,6 +67,16 @@ class BertxCLI(LightningCLI):
     line. What a checkpoint was made with never replaces any of it: ``--ckpt_path`` gives weights
     and, for ``fit``, the state of the training.
     """
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The subcommands, with the arguments of the trainer's methods that are no options."""
+        known = LightningCLI.subcommands()
+        return {**known, "predict": known["predict"] | {"return_predictions"}}
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predict; what comes out is written by callbacks and not collected."""
+        self.trainer.predict(**kwargs, return_predictions=False)
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser whose ``--config`` takes names."""
@@ -122,8 +139,8 @@ class BertxCLI(LightningCLI):
                 yield os.fspath(folder)
 
 
-def main(args: ArgsType = None) -> None:
-    """Run the command line.
+def run(args: ArgsType = None) -> None:
+    """Run the subcommands that need data and a trainer.
 
     Args:
         args: Arguments without the name of the program; None for those of the process.
@@ -142,9 +159,9 @@ def main(args: ArgsType = None) -> None:
             args=args,
         )
     except (InputError, MisconfigurationException) as error:
-        if os.environ.get("BERTX_DEBUG"):
+        if debugging():
             raise
-        _fail(str(error))
+        fail(str(error))
     except SIGTERMException:
         sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
 
@@ -155,7 +172,8 @@ def _parser_settings() -> dict[str, Any]:
     return {
         "prog": PROG,
         "version": __version__,
-        "description": "Fine-tune text classifiers and see why they decide.",
+        "description": "Fine-tune text classifiers and see why they decide. A trained one is "
+        f"explained by another subcommand: {PROG} explain --help",
         **{name: {"default_config_files": [base]} for name in LightningCLI.subcommands()},
     }
 
@@ -178,8 +196,3 @@ def _drop_rate_monitor(trainer: Namespace) -> None:
 
 def _is_local(path: str) -> bool:
     return path != "hpc" and "://" not in path and not path.startswith("registry")
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"{PROG}: error: {message}", file=sys.stderr)
-    sys.exit(2)

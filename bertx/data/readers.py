@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ ENDINGS = (*TEXT_FORMATS, *(f"{name}.gz" for name in TEXT_FORMATS), "parquet")
 
 # The csv module refuses fields over 128 KiB; this is the most that a C long holds everywhere.
 _LONGEST_FIELD = 2**31 - 1
+
+_BUFFER = 2**20  # bytes: without a buffer a whole column of a row group is fetched at once
 
 Numbered = tuple[int, list[Any]]
 """A record and the number of the line where it begins."""
@@ -59,6 +62,16 @@ class FolderReader:
         Raises:
             InputError: If there is no file or more than one for the split, or it cannot be read.
         """
+        return read_table(self._file(split))
+
+    def stream(self, split: str, rows: int) -> Iterator[Table]:
+        """The rows of ``split``, at most ``rows`` at a time (raises as `read` does)."""
+        return stream_tables(self._file(split), rows)
+
+    def names(self, column: str | None) -> None:
+        """Files do not declare the names of their labels."""
+
+    def _file(self, split: str) -> Path:
         files = self._files(split)
         if not files:
             raise InputError(
@@ -71,10 +84,7 @@ class FolderReader:
                 f"data folder {self.folder}: {' and '.join(file.name for file in files)} are all "
                 f"the {split} split. Keep one of them."
             )
-        return read_table(files[0])
-
-    def names(self, column: str | None) -> None:
-        """Files do not declare the names of their labels."""
+        return files[0]
 
     def _files(self, split: str) -> list[Path]:
         names = (f"{stem}.{ending}" for stem in SPLITS[split] for ending in ENDINGS)
@@ -91,17 +101,33 @@ def read_table(file: Path) -> Table:
     Raises:
         InputError: If the file cannot be read, is malformed, or has no rows.
     """
-    kind = file.name.removesuffix(".gz").rpartition(".")[2]
-    table = _parquet(file) if kind == "parquet" else _text(file, kind)
-    if not len(table):
-        raise InputError(f"{file}: expected at least one row below the header, but it is empty.")
+    (table,) = stream_tables(file, None)
     return table
 
 
-def _text(file: Path, kind: str) -> Table:
+def stream_tables(file: Path, rows: int | None) -> Iterator[Table]:
+    """Read one file a stretch at a time; a stretch takes memory, the file does not.
+
+    Args:
+        file: The file; its ending names the format.
+        rows: At most so many rows make a table; None: all make one.
+
+    Raises:
+        InputError: While reading, if the file is malformed or cannot be read, or has no rows.
+    """
+    kind = file.name.removesuffix(".gz").rpartition(".")[2]
+    empty = True
+    for table in _parquet(file, rows) if kind == "parquet" else _text(file, kind, rows):
+        empty = False
+        yield table
+    if empty:
+        raise InputError(f"{file}: expected at least one row below the header, but it is empty.")
+
+
+def _text(file: Path, kind: str, rows: int | None) -> Iterator[Table]:
     parse = {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl}[kind]
     try:
-        return parse(file)
+        yield from parse(file, rows)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{file}, line {_undecodable_line(file)}: expected UTF-8, but {error.reason} "
@@ -116,11 +142,11 @@ def _open(file: Path, newline: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, encoding="utf-8-sig", newline=newline)
 
 
-def _tsv(file: Path) -> Table:
+def _tsv(file: Path, rows: int | None) -> Iterator[Table]:
     """GLUE's format: one record a line, fields divided by tabs, a quotation mark is text."""
     with _open(file, newline="\n") as lines:
         records = ((number, _fields(line)) for number, line in enumerate(lines, start=1))
-        return _tabulate(file, records)
+        yield from _tabulate(file, records, rows)
 
 
 def _fields(line: str) -> list[str]:
@@ -128,15 +154,19 @@ def _fields(line: str) -> list[str]:
     return line.split("\t") if line else []
 
 
-def _csv(file: Path) -> Table:
-    with _open(file, newline="") as lines, _long_fields():
-        return _tabulate(file, _csv_records(file, lines))
+def _csv(file: Path, rows: int | None) -> Iterator[Table]:
+    with _open(file, newline="") as lines:
+        yield from _tabulate(file, _csv_records(file, lines), rows)
 
 
 def _csv_records(file: Path, lines: io.TextIOWrapper) -> Iterator[Numbered]:
     reader, start = csv.reader(lines, strict=True), 1
     try:
-        for record in reader:
+        while True:
+            with _long_fields():  # not around the yield: whoever reads has a limit of its own
+                record = next(reader, None)
+            if record is None:
+                return
             yield start, record
             start = reader.line_num + 1
     except csv.Error as error:
@@ -155,12 +185,19 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(limit)
 
 
-def _tabulate(file: Path, records: Iterator[Numbered]) -> Table:
+def _tabulate(file: Path, records: Iterator[Numbered], rows: int | None) -> Iterator[Table]:
     """Turn records, the header first, into columns."""
     _, header = next(records, (0, []))
     if len(set(header)) < len(header):
         raise InputError(f"{file}, line 1: a column name occurs twice in {header}. Rename one.")
-    lines, rows = [], []
+    checked = _checked(file, header, records)
+    while part := list(islice(checked, rows)):
+        columns = zip(*(fields for _, fields in part), strict=True)
+        yield Table(str(file), dict(zip(header, columns, strict=True)), [n for n, _ in part])
+
+
+def _checked(file: Path, header: list[str], records: Iterator[Numbered]) -> Iterator[Numbered]:
+    """The records below the header, each with as many fields."""
     for line, record in records:
         # A blank line is nothing in a table of several columns, and an empty text in one of one.
         fields = record or [""]
@@ -171,18 +208,16 @@ def _tabulate(file: Path, records: Iterator[Numbered]) -> Table:
                 f"{file}, line {line}: expected {len(header)} columns ({', '.join(header)}), but "
                 f"got {len(fields)}: {_shortened(fields)}. Correct the row."
             )
-        lines.append(line)
-        rows.append(fields)
-    columns = zip(*rows, strict=True) if rows else ([] for _ in header)
-    return Table(str(file), dict(zip(header, columns, strict=True)), lines)
+        yield line, fields
 
 
-def _jsonl(file: Path) -> Table:
+def _jsonl(file: Path, rows: int | None) -> Iterator[Table]:
     with _open(file, newline="\n") as text:
-        numbered = [(n, _json(file, n, line)) for n, line in enumerate(text, 1) if line.strip()]
-    names = dict.fromkeys(name for _, record in numbered for name in record)
-    columns = {name: [record.get(name) for _, record in numbered] for name in names}
-    return Table(str(file), columns, [number for number, _ in numbered])
+        numbered = ((n, _json(file, n, line)) for n, line in enumerate(text, 1) if line.strip())
+        while part := list(islice(numbered, rows)):
+            names = dict.fromkeys(name for _, record in part for name in record)
+            columns = {name: [record.get(name) for _, record in part] for name in names}
+            yield Table(str(file), columns, [number for number, _ in part])
 
 
 def _json(file: Path, number: int, line: str) -> dict[str, Any]:
@@ -201,19 +236,23 @@ def _json(file: Path, number: int, line: str) -> dict[str, Any]:
     return record
 
 
-def _parquet(file: Path) -> Table:
+def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
     import pyarrow
     from pyarrow import parquet
 
+    first = 1
     try:
         # A plain file: a folder's name such as "split=train" must not become a column.
-        data = parquet.ParquetFile(file).read()
+        with parquet.ParquetFile(file, buffer_size=_BUFFER if rows else 0) as data:
+            for part in data.iter_batches(rows) if rows else [data.read()]:
+                columns = {name: part.column(name).to_pylist() for name in part.schema.names}
+                if part.num_rows:
+                    yield Table(str(file), columns, range(first, first + part.num_rows), "row")
+                first += part.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(
             f"{file} cannot be read as Parquet: {error}. Fetch or write it again."
         ) from error
-    columns = {name: data.column(name).to_pylist() for name in data.column_names}
-    return Table(str(file), columns, range(1, data.num_rows + 1), "row")
 
 
 def _undecodable_line(file: Path) -> int:

@@ -1,0 +1,206 @@
+"""The subcommand explain: why a trained classifier decides as it does, text by text."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from importlib import import_module
+from inspect import isabstract, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
+
+from bertx.cli.failing import PROG, debugging, fail
+from bertx.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bertx.attribution import Attribution
+    from bertx.explaining import Explainer, Explanation
+    from bertx.report.sheet import HeatmapSheet
+
+
+class Parser(ArgumentParser):
+    """Prints an error as one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what is wrong and leave with code 2."""
+        fail(f"{message.strip()}\nFor all settings: {self.prog} --help")
+
+
+def explain_command(args: list[str]) -> None:
+    """Run ``bertx explain``.
+
+    Args:
+        args: Arguments without the name of the program and of the subcommand.
+    """
+    options = _parser().parse_args(args)
+    try:
+        _run(options)
+    except InputError as error:
+        if debugging():
+            raise
+        fail(str(error))
+    except BrokenPipeError:  # such as | head: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=f"{PROG} explain",
+        description="Show which words speak for and against a prediction. Texts come from --text, "
+        "--file or standard input, one a line.",
+    )
+    add = parser.add_argument
+    add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
+        "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
+    add("--text", action="append", type=str, help="A text; may be given several times.")
+    add("--file", type=str, help="A table: .csv, .tsv, .jsonl (also .gz) or .parquet.")
+    add("--column", type=str, help="Its column of texts. Default: sentence or text.")
+    add("--methods", type=str, help="Methods, parted by commas: class names of bertx.attribution, "
+        "or import paths of your own. Default: those that suit the model.")  # fmt: skip
+    add("--target", default="predicted", type=str, help="The explained class: predicted, its name "
+        "or number, or all.")  # fmt: skip
+    add("--unit", choices=["word", "token"], default="word", help="What is scored.")
+    add("--merge", choices=["sum", "max"], default="sum", help="How the scores of a word's tokens "
+        "become one, for methods without a sign.")  # fmt: skip
+    add("--window", type=int, help="Explain longer texts in overlapping windows of so many tokens, "
+        "instead of cutting them off where the model ends.")  # fmt: skip
+    add("--html", type=str, help="Also write all heatmaps to this page.")
+    add("--json", action="store_true", help="Print one JSON object a line instead.")
+    add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
+    return parser
+
+
+def _run(options: Namespace) -> None:
+    from bertx.cli.texts import portions
+
+    texts = portions(options.text or [], options.file, options.column)
+    explainer = _explainer(options)
+    with ExitStack() as stack:
+        page = _page(options, explainer, stack)
+        show = _print_json if options.json else _printer(explainer)
+        for explanation in _explained(explainer, texts):
+            show(explanation)
+            if page is not None:
+                _add(page, explanation, options.unit)
+    if page is not None:
+        print(f"Heatmaps: {page.path}", file=sys.stderr)
+
+
+def _explainer(options: Namespace) -> "Explainer":
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    from bertx.cli.classifiers import load_trained
+    from bertx.explaining import Explainer
+
+    methods = None if options.methods is None else _methods(options.methods)
+    disable_progress_bar()
+    set_verbosity_error()
+    model, tokenizer = load_trained(options.model, options.device)
+    return Explainer(
+        model, tokenizer, methods, options.target, options.unit, options.merge, options.window
+    )
+
+
+def _explained(explainer: "Explainer", texts: Iterator[list[Any]]) -> Iterator["Explanation"]:
+    first = 0
+    for portion in texts:
+        yield from explainer(portion, first)
+        first += len(portion)
+
+
+def _methods(names: str) -> dict[str, "Attribution"]:
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    return {name.rpartition(".")[2]: _method(name) for name in listed}
+
+
+def _method(name: str) -> "Attribution":
+    from bertx import attribution
+
+    module, _, cls = name.rpartition(".")
+    known = [n for n in attribution.__all__ if _needs_nothing(getattr(attribution, n))]
+    try:
+        found = getattr(import_module(module) if module else attribution, cls)
+        made = found()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"--methods {name}: {error}. Known methods: {', '.join(known)}, or the import path "
+            "of your own class, which must need no arguments."
+        ) from error
+    return made
+
+
+def _needs_nothing(cls: type) -> bool:
+    arguments = signature(cls).parameters.values()
+    return not isabstract(cls) and all(a.default is not a.empty for a in arguments)
+
+
+def _print_json(explanation: "Explanation") -> None:
+    sys.stdout.write(json.dumps(explanation.to_dict(), allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _printer(explainer: "Explainer") -> Any:
+    from rich.console import Console
+    from rich.text import Text
+
+    from bertx.report.terminal import coloured, terminal_legend
+
+    console = Console(highlight=False)
+    for signed in sorted(set(explainer.signed.values()), reverse=True):
+        names = ", ".join(name for name, signs in explainer.signed.items() if signs == signed)
+        legend = terminal_legend(signed, coloured(console))
+        console.print(Text.assemble((f"{names}: ", "dim"), legend))
+    return lambda explanation: _print(console, explanation)
+
+
+def _print(console: "Console", explanation: "Explanation") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from bertx.report.terminal import TerminalHeatmap, for_terminal
+
+    console.print()
+    heading = f"{explanation.index}  {for_terminal(explanation.verdict)}"
+    console.print(Text(heading, style="bold"))
+    rows = Table.grid(padding=(0, 2, 0, 0))
+    rows.add_column(style="dim", no_wrap=True, overflow="ellipsis", max_width=28)
+    rows.add_column(overflow="fold")
+    for name, heatmap in _heatmaps(explanation).items():
+        rows.add_row(Text(name), TerminalHeatmap(heatmap))
+    if not explanation.words:
+        rows.add_row("text", Text(for_terminal(explanation.text).strip() or "(empty)"))
+    if explanation.error is not None:
+        rows.add_row("error", Text(for_terminal(explanation.error), style="red"))
+    console.print(rows)
+
+
+def _page(options: Namespace, explainer: "Explainer", stack: ExitStack) -> "HeatmapSheet | None":
+    from bertx.report.sheet import HeatmapSheet
+
+    if options.html is None:
+        return None
+    title = f"Explanations of {options.model}"
+    try:
+        return stack.enter_context(HeatmapSheet(Path(options.html), title, explainer.signed))
+    except OSError as error:
+        raise InputError(f"--html {options.html} cannot be written: {error.strerror}") from error
+
+
+def _add(page: "HeatmapSheet", explanation: "Explanation", unit: str) -> None:
+    notes = [explanation.error] if explanation.error else []
+    if explanation.left_out:
+        notes.append(f"The model did not see the last {explanation.left_out} {unit}s.")
+    heatmaps = _heatmaps(explanation)
+    page.add(explanation.index, explanation.text, explanation.verdict, heatmaps, "\n".join(notes))
+
+
+def _heatmaps(explanation: "Explanation") -> Mapping[str, Any]:
+    names = explanation.scores if explanation.words else ()
+    return {name: explanation.heatmap(name) for name in names}

@@ -1,0 +1,164 @@
+"""Parts of texts, as many as fit into the model at once, and what becomes of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from bertx.explaining.explanation import Explanation
+from bertx.explaining.reading import Reading
+from bertx.explaining.windows import join
+from bertx.inputs import Inputs, Merge, merge_by_unit
+
+
+@dataclass
+class Part:
+    """A window of a text; it is the whole text if that fits into the model.
+
+    Attributes:
+        reading: The text.
+        start, stop: The window within its t own tokens.
+        target: The class to explain, None if it is the predicted one and not known yet.
+        logits: (C,), once they are known.
+        scores: For each method (1, stop - start), or (C, stop - start) for all classes.
+        error: Why there are none.
+    """
+
+    reading: Reading
+    start: int
+    stop: int
+    target: int | None = None
+    logits: Tensor | None = None
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of tokens, special ones included."""
+        return self.reading.specials + self.stop - self.start
+
+    @property
+    def ranked(self) -> bool:
+        """Whether there is anything to score."""
+        return any(unit >= 0 for unit in self.reading.units[self.start : self.stop])
+
+    def take_logits(self, logits: Tensor, dtype: torch.dtype) -> None:
+        """Keep the logits (C,); an overflow is an error."""
+        self.logits = logits.cpu()
+        if not logits.isfinite().all():
+            shown = ", ".join(f"{value:.3g}" for value in logits.tolist())
+            self.error = (
+                f"the model's logits ({shown}) are not finite in {dtype}. Use a wider type, or "
+                "check the weights."
+            )
+
+    def take_scores(self, method: str, scores: Tensor) -> None:
+        """Keep the scores of the window's own tokens out of those of a batch (C, T)."""
+        head = len(self.reading.before)
+        self.scores[method] = scores[:, head : head + self.stop - self.start].clone()
+
+    def units(self) -> list[int]:
+        """The unit of each token, special ones included, 0..U-1 within this window, -1 for none."""
+        own = self.reading.units[self.start : self.stop]
+        first = min((unit for unit in own if unit >= 0), default=0)
+        here = [max(unit - first, -1) for unit in own]
+        return [*[-1] * len(self.reading.before), *here, *[-1] * len(self.reading.after)]
+
+    def ids(self) -> list[int]:
+        """The token ids, special ones included."""
+        own = self.reading.ids[self.start : self.stop]
+        return [*self.reading.before, *own, *self.reading.after]
+
+
+def collate(
+    parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase, device: torch.device
+) -> Inputs:
+    """A batch of parts, padded on the right to the longest."""
+    width = max(part.length for part in parts)
+
+    def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+        return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], device=device)
+
+    pad = int(tokenizer.pad_token_id)
+    segments = [part.reading.segments_of(part.start, part.stop) for part in parts]
+    segmented = "token_type_ids" in tokenizer.model_input_names
+    return Inputs(
+        input_ids=padded([part.ids() for part in parts], pad),
+        attention_mask=padded([[1] * part.length for part in parts], 0),
+        units=padded([part.units() for part in parts], -1),
+        token_type_ids=padded(segments, 0) if segmented else None,
+        mask_token_id=tokenizer.mask_token_id,
+        pad_token_id=pad,
+    )
+
+
+def probabilities(parts: Sequence[Part]) -> list[float]:
+    """The mean of the softmax over a text's parts (C,); empty if one is not known."""
+    known = [part.logits.softmax(-1) for part in parts if part.logits is not None]
+    return torch.stack(known).mean(0).tolist() if len(known) == len(parts) else []
+
+
+def target_of(parts: Sequence[Part]) -> int | None:
+    """The predicted class of a text, None if it is not known yet."""
+    known = probabilities(parts)
+    return known.index(max(known)) if known and not any(part.error for part in parts) else None
+
+
+def assemble(
+    parts: Sequence[Part],
+    place: int,
+    target: int | None,
+    classes: tuple[str, ...],
+    signed: Mapping[str, bool],
+    merge: Merge,
+) -> Explanation:
+    """Put the parts of a text together.
+
+    Args:
+        parts: The parts, from the left.
+        place: Which row of the parts' scores to take.
+        target: The explained class, None for the predicted one.
+        classes: The names of the C classes.
+        signed: For each method whether its scores have a sign.
+        merge: How the scores of an unsigned method's tokens become one.
+    """
+    reading = parts[0].reading
+    error = next((part.error for part in parts if part.error), None)
+    if error is not None:
+        return Explanation(
+            reading.index, reading.text, classes=classes, left_out=reading.left_out, error=error
+        )
+    predicted = target_of(parts)
+    scores = {
+        name: _merged(parts, name, place, "sum" if signs else merge)
+        for name, signs in signed.items()
+    }
+    lost = [name for name, own in scores.items() if not all(map(isfinite, own))]
+    return Explanation(
+        index=reading.index,
+        text=reading.text,
+        words=tuple(reading.text[start:stop] for start, stop in reading.spans),
+        spans=reading.spans,
+        classes=classes,
+        probabilities=tuple(probabilities(parts)),
+        predicted=predicted,
+        target=predicted if target is None else target,
+        scores=scores,
+        signed=dict(signed),
+        left_out=reading.left_out,
+        error=f"{', '.join(lost)}: not all scores are finite. Use a wider type." if lost else None,
+    )
+
+
+def _merged(parts: Sequence[Part], method: str, place: int, how: Merge) -> tuple[float, ...]:
+    reading = parts[0].reading
+    if not reading.spans:
+        return ()
+    own = [part.scores[method][place].tolist() if part.ranked else [] for part in parts]
+    tokens = join(own, [(part.start, part.stop) for part in parts], reading.units)
+    units = torch.tensor([reading.units])
+    merged = merge_by_unit(torch.tensor([tokens], dtype=torch.float64), units, how)
+    return tuple(merged[0].tolist())

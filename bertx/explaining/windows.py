@@ -1,0 +1,85 @@
+"""Windows over a long text, and one score for each token out of those of all windows."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+
+def windows(units: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
+    """Cut T tokens into windows that overlap by about half and part no unit that fits into one.
+
+    Args:
+        units: The number of each token's unit, -1 for none (T,).
+        room: Most tokens of a window.
+
+    Returns:
+        Start and stop of each window, from the left. The last one is as long as it can be.
+
+    Examples:
+        >>> list(windows([0, 1, 1, 2, 3, 3, 4], 4))
+        [(0, 4), (3, 7)]
+    """
+    total, start = len(units), 0
+    borders = [i == 0 or unit != units[i - 1] or unit < 0 for i, unit in enumerate(units)]
+
+    def border(places: Sequence[int]) -> int | None:
+        return next((i for i in places if borders[i]), None)
+
+    while start + room < total:
+        stop = border(range(start + room, start, -1)) or start + room
+        yield start, stop
+        half = border(range(start + max(room // 2, 1), stop)) or stop
+        start = min(half, border(range(total - room, stop)) or stop)
+    yield start, total
+
+
+def join(
+    scores: Sequence[Sequence[float]], places: Sequence[tuple[int, int]], units: Sequence[int]
+) -> list[float]:
+    """Put the token scores of overlapping windows together.
+
+    All tokens of a unit take their scores from one window: of those that hold the whole unit the
+    one with the most tokens on the shorter side of it. The ends of the text count as no end. A
+    unit that is longer than a window takes each of its tokens from such a window.
+
+    Args:
+        scores: For each window the scores of its tokens.
+        places: Start and stop of each window.
+        units: The number of each token's unit, -1 for none (T,).
+
+    Returns:
+        Scores of all tokens (T,), 0 for tokens of no unit.
+    """
+    total = len(units)
+    joined = [0.0] * total
+    for start, stop in _runs(units):
+        whole = _holds(places, start, stop)
+        parts = [(start, stop)] if whole else [(i, i + 1) for i in range(start, stop)]
+        for first, last in parts:
+            best = max(_holds(places, first, last), key=_context(places, first, last, total))
+            offset = places[best][0]
+            joined[first:last] = scores[best][first - offset : last - offset]
+    return joined
+
+
+def _runs(units: Sequence[int]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for i in range(1, len(units) + 1):
+        if i == len(units) or units[i] != units[start]:
+            if units[start] >= 0:
+                yield start, i
+            start = i
+
+
+def _holds(places: Sequence[tuple[int, int]], start: int, stop: int) -> list[int]:
+    return [k for k, (first, last) in enumerate(places) if first <= start and stop <= last]
+
+
+def _context(
+    places: Sequence[tuple[int, int]], start: int, stop: int, total: int
+) -> Callable[[int], int]:
+    def tokens(k: int) -> int:
+        first, last = places[k]
+        left = total if first == 0 else start - first
+        right = total if last == total else last - stop
+        return min(left, right)
+
+    return tokens

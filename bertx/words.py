@@ -1,0 +1,103 @@
+"""The words of a text: which tokens form each, and which characters it is made of."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from unicodedata import category
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Span = tuple[int, int]
+"""The characters start..end of a text, the end exclusive."""
+
+
+def number_words(
+    text: str,
+    offsets: Sequence[Span],
+    word_ids: Sequence[int | None],
+    ranked: Sequence[bool],
+) -> tuple[list[int], list[Span]]:
+    """Put the tokens of a text together to words.
+
+    A word is a run of tokens to which the tokenizer gives one word id, parted at white space where
+    the tokenizer takes the whole text for one word. Tokens that share a character, as the bytes of
+    an emoji do, are never parted.
+
+    Args:
+        text: The original text.
+        offsets: The characters of each of T tokens. They may overlap, be empty or begin with the
+            space before a word.
+        word_ids: The tokenizer's number of each token's word, None for none (T,).
+        ranked: False for special tokens, which belong to no word and end one (T,).
+
+    Returns:
+        The number of each token's word, 0..U-1 from the left, -1 for none (T,), and the span of
+        each word, without white space at its ends unless it is nothing else (U,). Spans are
+        sorted, disjoint, and inside of the text.
+
+    Examples:
+        >>> offsets, ids = [(0, 0), (0, 2), (2, 6), (6, 9), (0, 0)], [None, 0, 0, 1, None]
+        >>> number_words("unable to", offsets, ids, [False, True, True, True, False])
+        ([-1, 0, 0, 1, -1], [(0, 6), (7, 9)])
+    """
+    numbers: list[int] = []
+    spans: list[Span] = []
+    before: int | None = None
+    inside = False
+    for (start, end), word, ranks in zip(offsets, word_ids, ranked, strict=True):
+        if not ranks:
+            numbers.append(-1)
+        elif inside and _continues(text, spans[-1], start, word == before):
+            spans[-1] = (min(spans[-1][0], start), max(spans[-1][1], end))
+            numbers.append(len(spans) - 1)
+        else:
+            spans.append((start, end))
+            numbers.append(len(spans) - 1)
+        before, inside = word, ranks
+    return numbers, disjoint(text, spans)
+
+
+def disjoint(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Trim spans by the white space at their ends, and give shared characters to the first.
+
+    Accents that follow a span, and that the tokenizer has dropped, belong to it.
+
+    Examples:
+        >>> disjoint("a 😀!", [(0, 1), (1, 3), (2, 3), (3, 4)])
+        [(0, 1), (2, 3), (3, 3), (3, 4)]
+    """
+    clear: list[Span] = []
+    cursor = 0
+    for place, (start, end) in enumerate(spans):
+        following = spans[place + 1][0] if place + 1 < len(spans) else len(text)
+        start = min(max(start, cursor), len(text))
+        cursor = min(max(end, start), len(text))
+        while start < cursor < following and category(text[cursor]).startswith("M"):
+            cursor += 1
+        clear.append(_trimmed(text, start, cursor))
+    return clear
+
+
+def special_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The ids of a tokenizer's special tokens; the one for unknown words stands for a word."""
+    return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
+
+
+def _continues(text: str, span: Span, start: int, same: bool) -> bool:
+    """Whether a token that begins at ``start`` belongs to the word that it follows."""
+    first, end = span
+    if start < end:
+        return True
+    blank_so_far = start == end and not text[first:end].strip()
+    # Spaces lie between the tokens, or a token begins or ends with one.
+    parted = any(map(str.isspace, text[max(first, end - 1) : start + 1]))
+    return same and (blank_so_far or not parted)
+
+
+def _trimmed(text: str, start: int, end: int) -> Span:
+    piece = text[start:end]
+    kept = piece.lstrip()
+    if not kept:
+        return start, end
+    start += len(piece) - len(kept)
+    return start, start + len(kept.rstrip())

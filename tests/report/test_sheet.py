@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from bertx.report.heatmap import heatmap_html, legend_html
+from bertx.report.sheet import HeatmapSheet
+from tests.report import examples
+from tests.report.browser import rendered
+from tests.report.parsing import Page
+
+SIGNED = {"gi": True, "lat": False}
+
+
+def test_a_page_grows_and_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "page.html"
+    with HeatmapSheet(path, "the title", SIGNED) as sheet:
+        sheet.add(7, examples.TEXT, "good 0.9", {"gi": examples.signed()}, "cut off")
+        sheet.add(8, " ", "bad 0.6", {})
+        assert not path.exists()
+    html = path.read_text(encoding="utf-8")
+    assert heatmap_html(examples.signed()) in html
+    assert legend_html(True) in html and legend_html(False) in html
+    text = " ".join(Page(html).text.split())
+    for part in ("the title", "7 good 0.9", examples.TEXT, "cut off", "8 bad 0.6", "(empty)"):
+        assert part in text
+    assert [p.name for p in path.parent.iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize(("error", "kept"), [(ValueError, True), (KeyboardInterrupt, False)])
+def test_a_failure_keeps_the_old_page_and_an_interrupt_what_there_is(error, kept, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    with pytest.raises(error):
+        with HeatmapSheet(path, "t", SIGNED) as sheet:
+            sheet.add(0, "new", "good", {})
+            raise error
+    assert (path.read_text() == "old") == kept
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_everything_is_escaped_also_in_a_browser(tmp_path):
+    path: Path = tmp_path / "sheet.html"
+    hostile = examples.hostile_row()
+    with HeatmapSheet(path, examples.HOSTILE, SIGNED) as sheet:
+        sheet.add(0, examples.HOSTILE, hostile.predicted, hostile.heatmaps, examples.HOSTILE)
+        sheet.add(1, examples.HOSTILE + "\ud800", hostile.predicted, {})
+    html = path.read_text(encoding="utf-8")
+    assert not {"script", "i", "link", "img"} & Page(html).tags()
+    dom = rendered(html, tmp_path)
+    assert not {"script", "i"} & Page(dom).tags() and "</html>" in dom
