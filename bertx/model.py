@@ -92,8 +92,10 @@ class TextClassifier(LightningModule):
         return self._evaluate("test", batch)
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """``index`` (B,) and ``probabilities`` (B, C)."""
-        logits = self._finite_logits("predict", batch)
+        """``index`` (B,) and ``probabilities`` (B, C); NaN for a text whose logits overflowed."""
+        logits = self(batch)
+        finite = logits.isfinite().all(-1, keepdim=True)
+        logits = logits.masked_fill(~finite, torch.nan)  # no text is lost for another one
         return {"index": batch["index"], "probabilities": logits.float().softmax(-1)}
 
     def on_validation_epoch_start(self) -> None:

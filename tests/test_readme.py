@@ -38,6 +38,21 @@ def test_a_batch_is_explained_without_lightning(tokenizer):
     assert names["scores"].shape == (1, 6)
 
 
+def test_methods_share_a_trace(tokenizer):
+    code = next(block for block in BLOCKS if "every_class" in block)
+    inputs = Inputs.from_batch(tiny_batch(tokenizer, ["the film was dull"]))
+    names = {"model": tiny_model(), "inputs": inputs}
+    exec(code, names)
+    assert names["every"].shape == (1, 3, 6)
+    assert {scores.shape for scores in names["scores"].values()} == {(1, 6)}
+
+
+def test_texts_are_explained_in_one_call(tokenizer, capsys):
+    code = next(block for block in BLOCKS if "bertx.explain(" in block)
+    exec(code, {"model": tiny_model(), "tokenizer": tokenizer})
+    assert "'superb': " in capsys.readouterr().out
+
+
 def test_the_method_of_your_own_is_one(tokenizer):
     names = {}
     exec(next(block for block in BLOCKS if "class InputNorm" in block), names)

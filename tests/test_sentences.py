@@ -48,7 +48,7 @@ def test_gradient_sensitivity_deletes_better_than_chance(run):
         rows = {row["method"]: row for row in csv.DictReader(file)}
     for name, row in rows.items():
         print(name, row["deletion_auc"], row["insertion_auc"], row["gain"], row["gain_se"])
-    assert set(rows) == {"gs", "gi", "lat", "lrp", "random"}
+    assert set(rows) == {"attnlrp", "gs", "gi", "lat", "lrp", "random"}
     assert all(math.isfinite(float(row["deletion_auc"])) for row in rows.values())
     assert int(rows["gs"]["count"]) == 200
     assert float(rows["gs"]["gain"]) - 1.96 * float(rows["gs"]["gain_se"]) > 0

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import (
     LRP,
+    AttnLRP,
     Attribution,
     GradientSensitivity,
     GradientXInput,
@@ -21,14 +22,14 @@ from bertx.pretrained import load_tokenizer
 def check_methods(
     methods: dict[str, Attribution] | None, model: PreTrainedModel
 ) -> dict[str, Attribution]:
-    """The methods that were asked for, or those of the paper that the model supports.
+    """The methods that were asked for, or AttnLRP and those of the paper, as the model supports.
 
     Raises:
         InputError: If a value is not an `Attribution`.
         UnsupportedArchitecture: If a method that was asked for is not defined for the model.
     """
     if methods is None:
-        return supported(_paper(), model)
+        return supported(_default(), model)
     check_each(methods, model)
     return methods
 
@@ -63,8 +64,9 @@ def _of(datamodule: Any) -> Any:
     return getattr(datamodule, "tokenizer", None)
 
 
-def _paper() -> dict[str, Attribution]:
+def _default() -> dict[str, Attribution]:
     return {
+        "attnlrp": AttnLRP(),
         "gs": GradientSensitivity(),
         "gi": GradientXInput(),
         "lat": LayerwiseAttentionTracing(),

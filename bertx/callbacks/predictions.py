@@ -1,22 +1,23 @@
 """PredictionWriter: what a model makes of texts, as a table."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from bertx.anatomy import classifier_in
 from bertx.callbacks.folder import run_folder
-from bertx.callbacks.ranks import gather
+from bertx.callbacks.spill import Sorter, sorted_on_zero
 from bertx.callbacks.targets import class_names
 from bertx.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Prediction:
     """What came out for one text.
 
@@ -31,13 +32,14 @@ class Prediction:
     probabilities: tuple[float, ...]
 
 
-class PredictionWriter(BasePredictionWriter):
+class PredictionWriter(Callback):
     """Writes ``<run>/predictions.csv`` after ``trainer.predict``.
 
     Columns: index, text, predicted (the name of the likeliest class), and one probability for each
-    class. One row a text, ordered by index, those of all processes together. The module's
-    ``predict_step`` returns ``index`` (B,), -1 for rows that only fill a process up, and
-    ``probabilities`` (B, C).
+    class; nothing is predicted where the probabilities are NaN, and their number is printed. One
+    row a text, ordered by index, those of all processes together; until all are there
+    they wait on the disk. The module's ``predict_step`` returns ``index`` (B,), -1 for rows that
+    only fill a process up, and ``probabilities`` (B, C).
 
     Args:
         filename: Name of the file within the run's folder.
@@ -47,65 +49,74 @@ class PredictionWriter(BasePredictionWriter):
     """
 
     def __init__(self, filename: str = "predictions.csv") -> None:
-        super().__init__("batch")
         self.filename = filename
         self.path: Path | None = None
-        self._rows: list[Prediction] = []
+        self._rows: Sorter[Prediction] | None = None
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new table."""
-        self._rows = []
+        self._rows = Sorter(run_folder(trainer))
 
-    def write_on_batch_end(
+    # Not a BasePredictionWriter: for those Lightning looks up the rows of every batch.
+    def on_predict_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Any,
-        batch_indices: Sequence[int] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
-        dataloader_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Keep the rows of a batch, without those that only fill it up."""
-        if not isinstance(prediction, Mapping) or not {"index", "probabilities"} <= set(prediction):
+        if not isinstance(outputs, Mapping) or not {"index", "probabilities"} <= set(outputs):
             raise InputError(
                 "PredictionWriter: expected predict_step to return a dictionary with 'index' and "
                 f"'probabilities', but {type(pl_module).__name__} returns "
-                f"{type(prediction).__name__}."
+                f"{type(outputs).__name__}."
             )
-        numbers, probabilities = prediction["index"], prediction["probabilities"]
+        numbers, probabilities = outputs["index"], outputs["probabilities"]
         texts = (batch.get("text") if isinstance(batch, Mapping) else None) or [""] * len(numbers)
         rows = zip(numbers.tolist(), texts, probabilities.tolist(), strict=True)
-        self._rows += [Prediction(i, text, tuple(row)) for i, text, row in rows if i >= 0]
+        if self._rows is not None:
+            self._rows.add([Prediction(i, text, tuple(row)) for i, text, row in rows if i >= 0])
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write them on rank zero."""
-        rows = sorted(gather(self._rows), key=lambda row: row.index)
+        if self._rows is None:
+            return
         path = run_folder(trainer) / self.filename
-        self._rows = []
+        rows = sorted_on_zero(self._rows, path.parent)
+        first = next(rows, None)
+        self._rows = None
         if not trainer.is_global_zero:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_predictions(path, rows, _names(pl_module, rows))
+        known = [] if first is None else [first]
+        failed = write_predictions(path, chain(known, rows), _names(pl_module, known))
         self.path = path
-        print(f"Predictions: {path}")
+        unknown = f" ({failed:,} texts without a finite probability)" if failed else ""
+        print(f"Predictions: {path}{unknown}")
 
 
-def write_predictions(path: Path, rows: Sequence[Prediction], names: Sequence[str]) -> None:
-    """Write a table of predictions.
+def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[str]) -> int:
+    """Write a table of predictions; returns the number of rows in which nothing is predicted.
 
     Args:
         path: The file.
         rows: The predictions.
         names: Names of the C classes.
     """
+    failed = 0
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["index", "text", "predicted", *(f"probability({n})" for n in names)])
         for row in rows:
+            sound = all(map(isfinite, row.probabilities))
             best = max(range(len(names)), key=row.probabilities.__getitem__)
             shown = [f"{probability:.6f}" for probability in row.probabilities]
-            writer.writerow([row.index, row.text, names[best], *shown])
+            writer.writerow([row.index, row.text, names[best] if sound else "", *shown])
+            failed += not sound
+    return failed
 
 
 def _names(module: LightningModule, rows: Sequence[Prediction]) -> list[str]:

@@ -96,18 +96,28 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
 
 
 def count_overlong(
-    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int
+    texts: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    at_most: int | None = None,
 ) -> tuple[int, bool]:
     """How many texts have more than ``max_length`` tokens, special ones included.
 
+    Args:
+        texts: The texts.
+        tokenizer: The tokenizer.
+        max_length: The longest text that is not cut.
+        at_most: Tokenise so many texts; None: `ESTIMATE_FROM`.
+
     Returns:
-        The number, and whether it is exact or estimated (see `ESTIMATE_FROM`).
+        The number, and whether it is exact or estimated from the texts that were tokenised.
     """
+    at_most = ESTIMATE_FROM if at_most is None else at_most
     room = max_length - tokenizer.num_special_tokens_to_add()
     # A token stands for one byte of the text at least, so that shorter texts need no tokenising.
     candidates = [text for text in texts if len(text.encode()) > room]
-    share = max(1.0, len(candidates) / ESTIMATE_FROM)
-    sample = [candidates[int(i * share)] for i in range(min(len(candidates), ESTIMATE_FROM))]
+    share = max(1.0, len(candidates) / at_most)
+    sample = [candidates[int(i * share)] for i in range(min(len(candidates), at_most))]
     overlong = 0
     for start in range(0, len(sample), _AT_ONCE):
         encoded = tokenizer(sample[start : start + _AT_ONCE], verbose=False)

@@ -1,6 +1,6 @@
 """The data sets that bertx knows by a short name, and loading any other from the hub."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +40,10 @@ class Reader(Protocol):
 
     def read(self, split: str) -> Table:
         """The rows of ``split``."""
+        ...
+
+    def stream(self, split: str, rows: int) -> Iterator[Table]:
+        """The rows of ``split``, at most ``rows`` at a time."""
         ...
 
     def names(self, column: str | None) -> Sequence[str] | None:
@@ -133,17 +137,24 @@ class HubReader:
         Raises:
             InputError: If the data set cannot be loaded or has no such split or no rows.
         """
+        (table,) = self.stream(split, None)
+        return table
+
+    def stream(self, split: str, rows: int | None) -> Iterator[Table]:
+        """The rows of ``split``, at most ``rows`` at a time (raises as `read` does)."""
         name = self._name(split)
         if name is None:
             raise InputError(
                 f"data set {self.source.path}: no {split} split; it has {', '.join(self._load())}."
             )
-        rows = self._load()[name]
+        data = self._load()[name]
         where = f"{self.source.path} ({name})"
-        if not len(rows):
+        if not len(data):
             raise InputError(f"{where}: expected at least one row, but the split is empty.")
-        columns = {column: rows[column] for column in rows.column_names}
-        return Table(where, columns, range(1, len(rows) + 1), "row")
+        for start in range(0, len(data), rows or len(data)):
+            part = data[start : start + (rows or len(data))]
+            count = min(len(data) - start, rows or len(data))
+            yield Table(where, part, range(start + 1, start + 1 + count), "row")
 
     def names(self, column: str | None) -> list[str] | None:
         """Names of the classes, if the data set declares them for its label column."""
@@ -197,6 +208,10 @@ class DemoReader:
         }
         lines = range(1, len(rows) + 1)
         return Table(f"demo ({split})", columns, lines, "row", [row.rationale for row in rows])
+
+    def stream(self, split: str, rows: int) -> Iterator[Table]:
+        """The rows of ``split``, which are few, at once."""
+        yield self.read(split)
 
     def names(self, column: str | None) -> list[str]:
         """Names of its classes."""

@@ -6,24 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
+from bertx.data.checks import check_classes, check_counts, checked_labels, no_labels
 from bertx.data.collate import Collator
-from bertx.data.dataset import TextDataset, hold_out, sample_rows, usable_rows
+from bertx.data.dataset import TextDataset, hold_out, sample_rows
 from bertx.data.datasets import open_source
-from bertx.data.reports import report_overlong, report_skipped, report_unlabelled
-from bertx.data.sampling import LengthBucketSampler
+from bertx.data.reports import first_skipped, report_overlong, report_skipped, report_unlabelled
+from bertx.data.sampling import ConsecutiveBatches, LengthBucketSampler
+from bertx.data.stream import STRETCH, Form, StreamedTexts, TextStream, survey
 from bertx.data.table import (
     Table,
-    class_numbers,
     find_label_column,
     find_text_column,
     label_names,
     require_label_column,
-    texts,
 )
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -87,7 +86,7 @@ class TextDataModule(LightningDataModule):
         seed: int = 42,
     ) -> None:
         super().__init__()
-        _check_counts(
+        check_counts(
             max_length=max_length,
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
@@ -111,10 +110,11 @@ class TextDataModule(LightningDataModule):
         self.eval_examples = eval_examples
         self.num_workers = num_workers
         self.seed = seed
-        self._named_labels = _checked_labels(labels)
+        self._named_labels = checked_labels(labels)
         self._tables: dict[str, Table] = {}
         self._whole: dict[str, TextDataset] = {}
         self._datasets: dict[str, TextDataset] = {}
+        self._predicted: StreamedTexts | None = None
 
     @cached_property
     def labels(self) -> list[str]:
@@ -155,13 +155,23 @@ class TextDataModule(LightningDataModule):
         return Collator(self.tokenizer, self.max_length)
 
     def dataset_of(self, split: str) -> TextDataset:
-        """The texts of ``train``, ``validation``, ``test`` or ``predict``, as they are used.
+        """The texts of ``train``, ``validation`` or ``test``, as they are used.
 
         The ``index`` of a batch counts its rows.
         """
         if split not in self._datasets:
             raise RuntimeError(f"the {split} split is not set up: call setup() for its stage first")
         return self._datasets[split]
+
+    @property
+    def predicted(self) -> StreamedTexts:
+        """The texts of the ``predict`` split or, without one, of the test split.
+
+        They are read when they are needed: memory does not grow with their number.
+        """
+        if self._predicted is None:
+            raise RuntimeError("the predict split is not set up: call setup('predict') first")
+        return self._predicted
 
     def prepare_data(self) -> None:
         """Download the data set, in one process, where it comes from the hub."""
@@ -174,7 +184,10 @@ class TextDataModule(LightningDataModule):
             InputError: If the data cannot be used for that stage.
         """
         for split in _SPLITS_OF[stage]:
-            self._add(split)
+            if split == "predict":
+                self._predicted = self._predicted or self._streamed()
+            else:
+                self._add(split)
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches of the training texts."""
@@ -190,10 +203,20 @@ class TextDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> Batches:
         """Batches of the ``predict`` file or, without one, of the test texts."""
-        return self._batches("predict", self.eval_batch_size)
+        # The sampler makes the batches: Lightning would keep the rows of all those of a loader.
+        batches = ConsecutiveBatches(self.predicted, self.eval_batch_size)
+        return self._loader(self.predicted, None, batches)
 
     def _batches(self, split: str, batch_size: int, shuffle: bool = False) -> Batches:
         data = self.dataset_of(split)
+        lengths = list(map(len, data.texts))
+        return self._loader(
+            data, batch_size, LengthBucketSampler(lengths, batch_size, shuffle, self.seed)
+        )
+
+    def _loader(
+        self, data: TextDataset | StreamedTexts, batch_size: int | None, sampler: Sampler[Any]
+    ) -> Batches:
         if self.num_workers:
             # A tokenizer that ran threads before the workers are forked warns in each of them.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -201,7 +224,7 @@ class TextDataModule(LightningDataModule):
         return DataLoader(
             data,
             batch_size=batch_size,
-            sampler=LengthBucketSampler(list(map(len, data.texts)), batch_size, shuffle, self.seed),
+            sampler=sampler,
             collate_fn=self.collator,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -216,13 +239,12 @@ class TextDataModule(LightningDataModule):
             "train": self._training,
             "validation": self._validation,
             "test": lambda: self._labelled("test"),
-            "predict": lambda: self._read("predict" if self.reader.has("predict") else "test"),
         }[split]
         data = make()
-        limit = {"train": self.train_examples, "predict": None}.get(split, self.eval_examples)
+        limit = self.train_examples if split == "train" else self.eval_examples
         data = data.select(sample_rows(len(data), limit, self.seed))
         if split == "train":
-            _check_classes(data, self.labels)
+            check_classes(data, self.labels)
         report_overlong(split, data.texts, self.tokenizer, self.max_length)
         self._datasets[split] = data
 
@@ -250,7 +272,7 @@ class TextDataModule(LightningDataModule):
             data = self._read(split)
             rows = data.labelled()
             if not rows:
-                raise _no_labels(split)
+                raise no_labels(split)
             report_unlabelled(split, len(data) - len(rows), len(data))
             self._whole[split] = data.select(rows)
         return self._whole[split]
@@ -258,39 +280,19 @@ class TextDataModule(LightningDataModule):
     def _read(self, split: str) -> TextDataset:
         """The rows of ``split`` with a text that the tokenizer can use."""
         table = self._tables.pop(split, None) or self.reader.read(split)
-        found = texts(table, find_text_column(table, self.text_column, self.source.text_column))
+        data, rows = self._form(split, table).use(table)
+        skipped = len(table) - len(rows)
+        report_skipped(split, table.source, skipped, len(table), first_skipped(table, rows))
+        return data
+
+    def _streamed(self) -> StreamedTexts:
+        split = "predict" if self.reader.has("predict") else "test"
+        form = self._form(split, next(self.reader.stream(split, STRETCH)))
+        stream = TextStream(self.reader, split, form, STRETCH)
+        return StreamedTexts(stream, survey(stream, self.max_length))
+
+    def _form(self, split: str, table: Table) -> Form:
+        text = find_text_column(table, self.text_column, self.source.text_column)
         find = find_label_column if split in ("test", "predict") else require_label_column
-        column = find(table, self.label_column, self.source.label_column)
-        numbers = class_numbers(table, column, self.labels) if column else [UNKNOWN] * len(table)
-        rows = usable_rows(found, self.tokenizer)
-        report_skipped(split, table, rows)
-        return TextDataset(found, numbers, table.rationales).select(rows)
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise InputError(f"--data.{name}: expected at least 1, but got {count}.")
-
-
-def _checked_labels(labels: list[str] | None) -> list[str] | None:
-    if labels is not None and (len(labels) < 2 or len(set(labels)) < len(labels)):
-        raise InputError(f"--data.labels: expected two or more different names, but got {labels}.")
-    return labels
-
-
-def _check_classes(data: TextDataset, labels: list[str]) -> None:
-    present = set(data.labels)
-    if len(present) == 1:
-        raise InputError(
-            f"train: expected texts of at least two classes, but all {len(data):,} are "
-            f"{labels[present.pop()]!r}. Check --data.label_column, or raise --data.train_examples."
-        )
-
-
-def _no_labels(split: str) -> InputError:
-    advice = "Use `predict` for texts without labels." if split == "test" else "Check the file."
-    return InputError(
-        f"{split}: expected labels, but there is no label column or every label is unknown (-1). "
-        f"{advice} Name the column with --data.label_column."
-    )
+        label = find(table, self.label_column, self.source.label_column)
+        return Form(self.tokenizer, text, label, self.labels if label else [])

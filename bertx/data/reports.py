@@ -16,24 +16,34 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bertx.data")
 
 
-def report_skipped(split: str, table: Table, rows: Sequence[int]) -> None:
-    """Report the rows of ``table`` that are not among the usable ``rows``.
+def report_skipped(split: str, source: str, skipped: int, total: int, first: str | None) -> None:
+    """Report rows without a usable text.
+
+    Args:
+        split: The split.
+        source: Where its rows are from.
+        skipped: How many are not usable,
+        total: of so many.
+        first: Where the first of them is.
 
     Raises:
         InputError: If no row is usable.
     """
     what = "without a word (empty, white space, special tokens or invisible characters only)"
-    if not rows:
+    if skipped == total:
         raise InputError(
-            f"{table.source}: expected texts, but all {len(table):,} are {what}. Check the file, "
+            f"{source}: expected texts, but all {total:,} are {what}. Check the file, "
             "or name the column with --data.text_column."
         )
-    skipped = len(table) - len(rows)
     if skipped:
-        kept = set(rows)
-        first = next(row for row in range(len(table)) if row not in kept)
-        count = _of(skipped, len(table))
-        _warn(f"{split}: {count} are {what} and are skipped; the first is {table.where(first)}")
+        count = _of(skipped, total)
+        _warn(f"{split}: {count} are {what} and are skipped; the first is {first}")
+
+
+def first_skipped(table: Table, rows: Sequence[int]) -> str | None:
+    """Where the first row of ``table`` is that is not among ``rows`` (sorted), if there is one."""
+    row = next((i for i, row in enumerate(rows) if i != row), len(rows))
+    return table.where(row) if row < len(table) else None
 
 
 def report_unlabelled(split: str, count: int, total: int) -> None:
@@ -48,8 +58,13 @@ def report_overlong(
 ) -> None:
     """Report texts that are cut to ``max_length`` tokens."""
     count, exact = count_overlong(texts, tokenizer, max_length)
+    say_overlong(split, count, exact, len(texts), max_length)
+
+
+def say_overlong(split: str, count: int, exact: bool, total: int, max_length: int) -> None:
+    """Report that ``count`` of ``total`` texts are cut, exactly or by an estimate."""
     if count:
-        number = _of(count, len(texts)) if exact else f"about {_of(count, len(texts))}"
+        number = _of(count, total) if exact else f"about {_of(count, total)}"
         _warn(f"{split}: {number} are longer than {max_length} tokens and are cut")
 
 

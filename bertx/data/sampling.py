@@ -1,6 +1,6 @@
-"""Batches of texts of similar length, shared out over processes."""
+"""Batches of texts, of similar length, shared out over processes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 
 import torch
 from torch import distributed
@@ -41,14 +41,10 @@ class LengthBucketSampler(DistributedSampler[int]):
         num_replicas: int | None = None,
         rank: int | None = None,
     ) -> None:
-        together = distributed.is_available() and distributed.is_initialized()
-        if num_replicas is None:
-            num_replicas = distributed.get_world_size() if together else 1
-        if rank is None:
-            rank = distributed.get_rank() if together else 0
-        super().__init__(lengths, num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
+        replicas, rank = _process(num_replicas, rank)
+        super().__init__(lengths, replicas, rank, shuffle, seed)  # type: ignore[arg-type]
         self.lengths = torch.tensor(lengths)
-        self.global_batch = batch_size * num_replicas
+        self.global_batch = batch_size * self.num_replicas
 
     def __iter__(self) -> Iterator[int]:
         for batch in self._shuffled() if self.shuffle else self._sorted():
@@ -75,3 +71,48 @@ class LengthBucketSampler(DistributedSampler[int]):
         missing = -len(rows) % self.num_replicas
         fillers = [~rows[i % len(rows)] for i in range(missing)]
         return (rows + fillers)[self.rank :: self.num_replicas]
+
+
+class ConsecutiveBatches(DistributedSampler[list[int]]):
+    """The rows in their order, in batches: the DataLoader that takes them has no batch size.
+
+    Rows are shared out and filled up as by `LengthBucketSampler`, the last row being the one that
+    is repeated. Nothing is kept of what was yielded.
+
+    Args:
+        data: N rows.
+        batch_size: Rows of a batch of one process.
+        num_replicas: Number of processes R; None: of the process group, 1 without one.
+        rank: Number of this process; None: in the process group, 0 without one.
+    """
+
+    def __init__(
+        self,
+        data: Sized,
+        batch_size: int,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+    ) -> None:
+        replicas, rank = _process(num_replicas, rank)
+        super().__init__(data, replicas, rank, shuffle=False)  # type: ignore[arg-type]
+        self.rows = len(data)
+        self.global_batch = batch_size * self.num_replicas
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, self.rows, self.global_batch):
+            end = min(start + self.global_batch, self.rows)
+            places = range(start + self.rank, end, self.num_replicas)
+            most = -(-(end - start) // self.num_replicas)
+            yield [*places] + [~(self.rows - 1)] * (most - len(places))
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.global_batch)
+
+
+def _process(num_replicas: int | None, rank: int | None) -> tuple[int, int]:
+    together = distributed.is_available() and distributed.is_initialized()
+    if num_replicas is None:
+        num_replicas = distributed.get_world_size() if together else 1
+    if rank is None:
+        rank = distributed.get_rank() if together else 0
+    return num_replicas, rank

@@ -20,7 +20,7 @@ from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 from tests.test_trace import assert_same, condition
 from tests.tiny import tiny_tokenizer
 
-METHODS = ("gs", "gi", "lat", "lrp", "random")
+METHODS = ("attnlrp", "gs", "gi", "lat", "lrp", "random")
 
 
 def rows(folder, stage="val"):
@@ -49,7 +49,7 @@ def test_fit_validate_and_test_log_every_number(tmp_path):
                 name != "random"
             )
     runner.validate(module, loader(), verbose=False)
-    after_fit, of_its_own = rows(tmp_path)[:5], rows(tmp_path)[5:]
+    after_fit, of_its_own = rows(tmp_path)[: len(METHODS)], rows(tmp_path)[len(METHODS) :]
     for a, b in zip(after_fit, of_its_own, strict=True):
         assert float(a["deletion_auc"]) == pytest.approx(float(b["deletion_auc"]), abs=1e-6)
 
@@ -179,7 +179,7 @@ def test_a_compiled_inner_model_and_half_precision_run(tmp_path, compiled):
     runner = trainer(tmp_path, [monitor, maps], precision="bf16-mixed")
     module = ForeignModule(compiled=compiled)
     runner.fit(module, loader(), loader())
-    assert len(monitor.results) == 5 and maps.page.is_file()
+    assert len(monitor.results) == len(METHODS) and maps.page.is_file()
 
 
 class HalfNaN(Attribution):
@@ -250,7 +250,7 @@ def test_an_unsupported_architecture_is_refused_before_training(tmp_path):
 def test_the_default_methods_are_those_that_the_architecture_supports(tmp_path):
     monitor = FaithfulnessMonitor()
     fit(tmp_path, ForeignModule("distilbert"), monitor)
-    assert [r.method for r in monitor.results] == ["gs", "gi", "lat", "random"]
+    assert [r.method for r in monitor.results] == ["attnlrp", "gs", "gi", "lat", "random"]
 
 
 def test_a_module_without_classifier_or_tokenizer_is_refused(tmp_path):

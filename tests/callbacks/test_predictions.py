@@ -73,3 +73,10 @@ def test_other_outputs_are_refused(tmp_path):
 
     with pytest.raises(InputError, match="'index' and 'probabilities', but Bare returns Tensor"):
         trainer(tmp_path, [PredictionWriter()]).predict(Bare(), batches())
+
+
+def test_what_has_no_finite_probability_is_counted_and_predicts_nothing(tmp_path):
+    rows = [Prediction(0, "a", (0.2, 0.8)), Prediction(1, "b", (float("nan"), float("nan")))]
+    assert write_predictions(tmp_path / "p.csv", rows, ["no", "yes"]) == 1
+    with (tmp_path / "p.csv").open() as file:
+        assert [row["predicted"] for row in csv.DictReader(file)] == ["yes", ""]

@@ -69,7 +69,14 @@ def test_parses(name, capsys):
     config = printed(capsys, "fit", "--config", name, "--print_config")
     assert config["seed_everything"] == 42
     assert config["data"]["dataset"] == name
-    assert list(config["faithfulness"]["methods"]) == ["gs", "gi", "lat", "lrp", "random"]
+    assert list(config["faithfulness"]["methods"]) == [
+        "attnlrp",
+        "gs",
+        "gi",
+        "lat",
+        "lrp",
+        "random",
+    ]
     assert config["heatmaps"]["methods"] == config["faithfulness"]["methods"]
     assert config["checkpoint"]["monitor"] == "val/accuracy"
 

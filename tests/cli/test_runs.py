@@ -8,6 +8,7 @@ import torch
 import yaml
 from transformers import pipeline
 
+import bertx.attribution
 from bertx.cli import main
 from bertx.model import TextClassifier
 from tests.runs import CSV_ONLY, FAST, LABELS, arguments, last_value, logged
@@ -56,9 +57,47 @@ def test_explains_with_the_methods_of_the_base(model, data):
     args = arguments("fit", model, data, "--trainer.max_epochs=1")
     main([a for a in args if "methods" not in a])
     keys = set().union(*logged(RUN))
-    for name in ("gs", "gi", "lat", "lrp", "random"):
+    for name in ("attnlrp", "gs", "gi", "lat", "lrp", "random"):
         assert {f"val/deletion_auc/{name}", f"val/insertion_auc/{name}"} <= keys
     assert (RUN / "bertx/val/heatmaps.html").is_file()
+
+
+SETTINGS = {
+    "ModifiedGradient": "{rules: {norm: 0, activation: 0, product: 0.3, gate: 0.5}}",
+    "TextbookLRP": "{linear: {alpha: 3}, parts: {'*.query': {epsilon: 0.5}}}",
+    "KernelShap": "{samples: 10}",
+    "Lime": "{samples: 10}",
+}
+
+
+def test_every_method_runs_while_a_model_trains(run):
+    names = [name for name in bertx.attribution.__all__ if name != "Attribution"]
+    methods = ", ".join(
+        f"{name.lower()}: {{class_path: {name}, init_args: {SETTINGS.get(name, '{}')}}}"
+        for name in names
+    )
+    run(
+        "fit",
+        "--trainer.max_epochs=1",
+        f"--faithfulness.methods={{{methods}}}",
+        "--faithfulness.max_examples=8",
+    )
+    with (RUN / "bertx/val/faithfulness.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {name.lower() for name in names}
+    assert {row["count"] for row in rows.values()} == {"8"}
+    saved = yaml.safe_load((RUN / "config.yaml").read_text())["faithfulness"]["methods"]
+    settings = saved["textbooklrp"]["init_args"]
+    assert settings["linear"] == {"alpha": 3.0}
+    assert settings["parts"] == {"*.query": {"epsilon": 0.5}}
+    ceiling = float(rows["beamoracle"]["deletion_auc"])
+    assert all(ceiling <= float(row["deletion_auc"]) + 1e-6 for row in rows.values())
+    main(["fit", "--config", str(RUN / "config.yaml")])  # what was saved reads the same
+    repeated = Path("lightning_logs/version_1/bertx/val/faithfulness.csv")
+    with repeated.open() as file:
+        assert {row["method"]: row["deletion_auc"] for row in csv.DictReader(file)} == {
+            name: row["deletion_auc"] for name, row in rows.items()
+        }
 
 
 def test_short_method_names_and_settings_from_the_command_line(run):

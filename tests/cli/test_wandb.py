@@ -8,7 +8,7 @@ from bertx.cli import main
 from tests.runs import CSV_ONLY, UNEXPLAINED, arguments
 from tests.wandb_reader import read_run
 
-METHODS = ("gs", "gi", "lat", "lrp", "random")
+METHODS = ("attnlrp", "gs", "gi", "lat", "lrp", "random")
 MORE = ("--heatmaps.max_examples=3", "--trainer.log_every_n_steps=1")
 COLUMNS = ("epoch", "step", "text", "gold", "predicted", "probability", *METHODS)
 

@@ -39,6 +39,17 @@ def rows(data):
     return list(zip(data.texts, data.labels, strict=True))
 
 
+def predicted(**settings):
+    """The texts and labels of the predict stage, as the batches hold them."""
+    loader = setup("predict", **settings).predict_dataloader()
+    found = {
+        int(index): (text, int(label))
+        for batch in loader
+        for index, text, label in zip(batch["index"], batch["text"], batch["labels"], strict=True)
+    }
+    return [found[index] for index in range(len(loader.dataset))]
+
+
 def setup(stage="fit", **settings):
     data = module(**settings)
     data.setup(stage)
@@ -65,15 +76,14 @@ def test_validate_needs_no_training_file(folder, stage):
 
 
 def test_predict_prefers_its_own_file(folder):
-    assert setup("predict", path=str(folder)).dataset_of("predict").texts == ["so good"]
+    assert predicted(path=str(folder)) == [("so good", 1)]
     write(folder, "predict.tsv", "what is this", header="text")
-    data = setup("predict", path=str(folder)).dataset_of("predict")
-    assert rows(data) == [("what is this", -100)]
+    assert predicted(path=str(folder)) == [("what is this", -100)]
 
 
 def test_predict_keeps_texts_without_a_label(folder):
     write(folder, "test.tsv", "so good\t1", "who knows\t-1")
-    assert setup("predict", path=str(folder)).dataset_of("predict").labels == [1, -100]
+    assert predicted(path=str(folder)) == [("so good", 1), ("who knows", -100)]
     assert setup("test", path=str(folder)).dataset_of("test").labels == [1]
 
 
@@ -182,8 +192,7 @@ def test_test_stage_needs_labels(folder, test):
     write(folder, "test.tsv", row, header=header)
     data = module(path=str(folder), dataset="sst2")
     refuses(lambda: data.setup("test"), "test: expected labels", "`predict`")
-    data.setup("predict")
-    assert data.dataset_of("predict").labels == [-100]
+    assert predicted(path=str(folder), dataset="sst2") == [("good", -100)]
 
 
 def test_validation_without_labels(folder):
@@ -259,7 +268,7 @@ def test_examples_are_a_seeded_choice(imdb):
     assert set(rows(small.dataset_of("train"))) <= set(rows(whole.dataset_of("train")))
     again = setup(dataset="imdb", train_examples=30)
     assert rows(again.dataset_of("train")) == rows(small.dataset_of("train"))
-    assert len(setup("predict", dataset="imdb", eval_examples=1).dataset_of("predict")) == 4
+    assert len(predicted(dataset="imdb", eval_examples=1)) == 4
 
 
 def test_too_few_rows_to_hold_one_out(tmp_path):
@@ -349,7 +358,7 @@ def test_sst2(data_folder):
     assert data.dataset_of("validation").labels.count(1) == 444
     refuses(lambda: data.setup("test"), "`predict`")
     data.setup("predict")
-    assert len(data.dataset_of("predict")) == 1_821
+    assert len(data.predicted) == 1_821
 
 
 def test_imdb(data_folder):

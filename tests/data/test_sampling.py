@@ -6,6 +6,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from bertx.data import LengthBucketSampler, TextDataset
+from bertx.data.sampling import ConsecutiveBatches
 
 
 def lengths(rows, seed=0):
@@ -113,3 +114,24 @@ def test_process_group_gives_rank_and_replicas(monkeypatch):
     monkeypatch.setattr(distributed, "get_rank", lambda: 2)
     sampler = LengthBucketSampler([1] * 9, 2, False)
     assert (sampler.num_replicas, sampler.rank, len(sampler)) == (3, 2, 3)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 12, 13, 25])
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_consecutive_batches(rows, size, ranks):
+    samplers = [ConsecutiveBatches(range(rows), size, ranks, rank) for rank in range(ranks)]
+    shares = [list(sampler) for sampler in samplers]
+    assert [len(sampler) for sampler in samplers] == [len(share) for share in shares]
+    assert len({tuple(map(len, share)) for share in shares}) == 1  # as many rows everywhere
+    assert all(len(batch) == size for share in shares for batch in share[:-1])
+    places = [place for share in shares for batch in share for place in batch]
+    assert sorted(place for place in places if place >= 0) == list(range(rows))
+    assert {place for place in places if place < 0} <= {~(rows - 1)}
+    for share in shares:  # never back
+        own = [place if place >= 0 else ~place for batch in share for place in batch]
+        assert own == sorted(own)
+    together = [
+        sorted(p for share in shares for p in share[b] if p >= 0) for b in range(len(shares[0]))
+    ]
+    assert [place for batch in together for place in batch] == list(range(rows))

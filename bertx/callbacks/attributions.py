@@ -1,0 +1,210 @@
+"""AttributionWriter: the words of whole corpora, with what each method makes of them."""
+
+import os
+from collections.abc import Sized
+from contextlib import ExitStack, suppress
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertx.anatomy import classifier_in
+from bertx.attribution import Attribution
+from bertx.callbacks.batches import collate, read_batch
+from bertx.callbacks.folder import run_folder
+from bertx.callbacks.methods import check_methods, tokenizer_of
+from bertx.callbacks.probe import CPU_BUDGET, DEVICE_BUDGET
+from bertx.callbacks.ranks import gather
+from bertx.callbacks.records import Records, describe
+from bertx.callbacks.sample import Example, Sample
+from bertx.callbacks.shards import ShardWriter, read_shards, shards
+from bertx.callbacks.targets import check_target, targets
+from bertx.errors import InputError
+from bertx.inputs import Inputs, Unit
+from bertx.scope import isolated_rng
+from bertx.trace import Needs, Trace
+
+
+class AttributionWriter(Callback):
+    """Explains every text of ``trainer.predict`` and writes Parquet files as it goes.
+
+    One row a text, of a batch as it comes: ``index``; ``text``; ``input_ids``, special tokens
+    included; ``words``, and in which characters of the text they are (``starts``, ``ends``);
+    ``prediction``; ``probabilities``; ``target``, the explained class; ``scores_NAME``, one number
+    a word, for each method; ``error``, null or why scores are null (a computation overflowed).
+    The schema's metadata says how they were made, under ``bertx``. All files below the folder are
+    one table for ``pandas.read_parquet``, ``pyarrow.dataset`` and ``datasets.load_dataset``.
+
+    Each process writes files of its own, ``rank-00000/part-000000.parquet`` and so on, which
+    appear when they are whole; neither memory nor open files grow with the number of texts. Texts
+    that a folder holds are not explained again, so that a killed run can be gone on with.
+
+    The model may belong to any LightningModule that holds a Hugging Face sequence classifier. It
+    is called directly, in the run's precision. Foreign batches can be translated by overriding
+    `read`. Without methods nothing is done.
+
+    Args:
+        methods: Attribution methods by the name of their column; null or none: write nothing.
+        target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
+        unit: What has a score: ``word`` or ``token``.
+        folder: The name of a folder within the run's, or a path (something with a ``/``).
+        resume: Go on in the newest run beside this one that has such a folder. A path is always
+            gone on with.
+        rows_per_shard: Rows of a file; a process that is killed loses fewer.
+        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
+            module has one.
+
+    Raises:
+        InputError: Before the first batch, if the module holds no classifier, a method is not
+            defined for it, there are several loaders, or the folder holds attributions of another
+            model, method, unit or target.
+    """
+
+    def __init__(
+        self,
+        methods: dict[str, Attribution] | None = None,
+        target: str | int = "predicted",
+        unit: Unit = "word",
+        folder: str = "attributions",
+        resume: bool = False,
+        rows_per_shard: int = 4096,
+        tokenizer: str | PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        if rows_per_shard < 1:
+            raise InputError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
+        self.methods = methods
+        self.target = target
+        self.unit = unit
+        self.folder = folder
+        self.resume = resume
+        self.rows_per_shard = rows_per_shard
+        self.tokenizer = tokenizer
+        self.path: Path | None = None
+        self._shards: ShardWriter | None = None
+
+    def read(self, batch: Any) -> Any:
+        """Translate a foreign batch into a mapping with ``input_ids`` and what else it knows."""
+        return batch
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse what cannot work, and see what is there."""
+        self._shards = None
+        if not self.methods:
+            return
+        self._prepare(trainer, pl_module, self.methods)
+        made = describe(self._model, self.methods, str(self.target), self.unit)
+        self._records = Records(self._model, self.methods, made)
+        self.path = self._find(trainer)
+        self._stored = read_shards(self.path)
+        self._records.check(self.path, self._stored.made)
+        self._sample: Sample | None = None
+        self._counts = {"written": 0, "skipped": 0, "failed": 0}
+        rank = self.path / f"rank-{trainer.global_rank:05d}"
+        self._shards = ShardWriter(rank, self._records.schema, self.rows_per_shard)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Explain the texts of a batch that are not there yet."""
+        if self._shards is None:
+            return
+        known = read_batch(self.read(batch), self._tokenizer)
+        sample = self._sample = self._sample or _whole(trainer, "index" in known)
+        sample.add(known)
+        new = [e for e in sample.examples if not self._stored.holds(e.index, e.text)]
+        self._counts["skipped"] += len(sample.examples) - len(new)
+        sample.examples = new
+        with ExitStack() as stack:
+            stack.enter_context(isolated_rng())
+            stack.enter_context(trainer.precision_plugin.forward_context())
+            on_cpu = self._model.device.type == "cpu"
+            for chunk in sample.chunks(CPU_BUDGET if on_cpu else DEVICE_BUDGET):
+                self._explain(chunk, self._shards)
+        sample.examples = []
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Finish the last file, and say on rank zero where all are."""
+        if self._shards is None:
+            return
+        self._shards.close()
+        self._shards = None
+        everyone = gather([self._counts])
+        if trainer.is_global_zero:
+            total = {key: sum(counts[key] for counts in everyone) for key in self._counts}
+            failed = f", {total['failed']:,} of them with an error" if total["failed"] else ""
+            print(
+                f"Attributions: {self.path} ({total['written']:,} texts written{failed}, "
+                f"{total['skipped']:,} skipped that were there)"
+            )
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Keep what is done."""
+        if self._shards is not None:
+            with suppress(OSError):  # the disk may be what failed
+                self._shards.close()
+        self._shards = None
+
+    def _prepare(
+        self, trainer: Trainer, module: LightningModule, methods: dict[str, Attribution]
+    ) -> None:
+        model = classifier_in(module)
+        if model is None or not getattr(model.config, "id2label", None):
+            raise InputError(
+                f"AttributionWriter found no Hugging Face sequence classifier in "
+                f"{type(module).__name__}. Hold one as an attribute of the module."
+            )
+        loaders = trainer.predict_dataloaders
+        if isinstance(loaders, (list, tuple)) and len(loaders) > 1:
+            raise InputError(
+                f"AttributionWriter: expected one loader, got {len(loaders)}, whose texts would "
+                "have the same numbers. Predict with one after the other."
+            )
+        self._model: PreTrainedModel = model
+        self._tokenizer = tokenizer_of(trainer, module, model, self.tokenizer)
+        check_methods(methods, model)
+        check_target(self.target, model)
+        self._needs = reduce(or_, (method.needs for method in methods.values()), Needs.NOTHING)
+
+    def _find(self, trainer: Trainer) -> Path:
+        run = run_folder(trainer)
+        if os.path.basename(self.folder) != self.folder:
+            return Path(self.folder)
+        found = run / self.folder
+        if self.resume and not shards(found):
+            others = [shards(other / self.folder) for other in run.parent.iterdir()]
+            newest = max(filter(None, others), key=lambda o: o[-1].stat().st_mtime, default=None)
+            found = newest[0].parents[1] if newest else found
+        return Path(trainer.strategy.broadcast(str(found)))
+
+    def _explain(self, examples: list[Example], to: ShardWriter) -> None:
+        batch = collate([example.tokens for example in examples], self._tokenizer.pad_token_id)
+        on_device = {name: value.to(self._model.device) for name, value in batch.items()}
+        inputs = Inputs.from_batch(on_device, self.unit, self._tokenizer)
+        trace = Trace(self._model, inputs, targets(self.target, examples, self._model), self._needs)
+        scores = {name: method(trace) for name, method in (self.methods or {}).items()}
+        rows = self._records.rows(examples, trace, batch["offsets"], scores)
+        to.write(rows)
+        self._counts["written"] += len(rows)
+        self._counts["failed"] += sum(row["error"] is not None for row in rows)
+
+
+def _whole(trainer: Trainer, numbered: bool) -> Sample:
+    """All rows; where the batches do not number them, without those that only fill a rank up."""
+    loaders = trainer.predict_dataloaders
+    loader = loaders[0] if isinstance(loaders, (list, tuple)) else loaders
+    data = getattr(loader, "dataset", None)
+    # A loader that does not make batches of its data set's items has another number of rows.
+    counts = isinstance(data, Sized) and getattr(loader, "batch_sampler", None) is not None
+    size = len(data) if counts and not numbered else None  # type: ignore[arg-type]
+    return Sample(None, size, trainer.world_size, trainer.global_rank)

@@ -1,0 +1,163 @@
+"""Parquet files that are whole or not there: what a killed run leaves can be gone on with."""
+
+import json
+import os
+import zlib
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from bertx.errors import InputError
+
+KEY = b"bertx"
+"""Under this key the metadata of every shard's schema says how its rows were made."""
+
+_TOGETHER = 256  # rows of a row group: what waits in memory to be written
+
+
+class ShardWriter:
+    """Appends rows to ``part-000000.parquet`` and its successors in a folder.
+
+    A file has a hidden name, which readers of folders leave out, until it is whole; then it is
+    synchronised and renamed. Numbers go on after those that are there.
+
+    Args:
+        folder: The folder, made when the first row comes. Hidden files in it are remains.
+        schema: The columns.
+        rows_per_shard: Rows of a file.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, rows_per_shard: int) -> None:
+        self.folder = folder
+        self._schema = schema
+        self._limit = rows_per_shard
+        self._waiting: list[dict[str, Any]] = []
+        self._count = 0
+        self._file: parquet.ParquetWriter | None = None
+        for remains in folder.glob(".part-*"):
+            remains.unlink()
+        numbers = [int(path.stem.rpartition("-")[2]) for path in folder.glob("part-*.parquet")]
+        self._number = max(numbers, default=-1) + 1
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows: dictionaries with a value for each column."""
+        for row in rows:
+            self._waiting.append(row)
+            whole = self._count + len(self._waiting) == self._limit
+            if whole or len(self._waiting) == _TOGETHER:
+                self._flush()
+            if whole:
+                self._finish()
+
+    def close(self) -> None:
+        """Finish the last file, which may have fewer rows."""
+        self._flush()
+        self._finish()
+
+    @property
+    def _paths(self) -> tuple[Path, Path]:
+        name = f"part-{self._number:06d}.parquet"
+        return self.folder / f".{name}", self.folder / name
+
+    def _flush(self) -> None:
+        # Emptied first: an interruption may lose rows, which are made again, but doubles none.
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        if self._file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = parquet.ParquetWriter(self._paths[0], self._schema, compression="zstd")
+        self._file.write_table(pa.Table.from_pylist(rows, self._schema))
+        self._count += len(rows)
+
+    def _finish(self) -> None:
+        if self._file is None:
+            return
+        self._file.close()
+        hidden, whole = self._paths
+        with hidden.open("rb") as file:
+            os.fsync(file.fileno())
+        hidden.rename(whole)
+        self._file, self._count = None, 0
+        self._number += 1
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a folder's shards hold.
+
+    Attributes:
+        made: How the rows were made, from the metadata; None without shards.
+        indices: The rows' numbers (N,), sorted.
+        texts: For the rows of some shards, a checksum of the text.
+    """
+
+    made: Mapping[str, Any] | None = None
+    indices: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    texts: Mapping[int, int] = field(default_factory=dict)
+
+    def holds(self, index: int, text: str) -> bool:
+        """Whether a row is there.
+
+        Raises:
+            InputError: If it is, with another text.
+        """
+        place = int(np.searchsorted(self.indices, index))
+        if place == len(self.indices) or self.indices[place] != index:
+            return False
+        if self.texts.get(index, checksum(text)) != checksum(text):
+            raise InputError(
+                f"the folder of attributions holds those of other data: its text {index} is not "
+                f"{text[:80]!r}. Give another --attributions.folder."
+            )
+        return True
+
+
+def checksum(text: str) -> int:
+    """A short number that tells texts apart."""
+    return zlib.crc32(text.encode(errors="surrogatepass"))
+
+
+def shards(folder: Path) -> list[Path]:
+    """The whole shards of all ranks below a folder."""
+    return sorted(folder.glob("rank-*/part-*.parquet"))
+
+
+def read_shards(folder: Path) -> Stored:
+    """What is in a folder.
+
+    Raises:
+        InputError: If a file is no shard, or the shards were not all made in the same way.
+    """
+    made: Any = None
+    indices, texts, seen = array("q"), dict[int, int](), set[Path]()
+    for path in shards(folder):
+        rows, mine = _read(path, with_text=path.parent not in seen)
+        if made not in (None, mine):
+            raise InputError(f"{path}: made in another way than the shards before it. Remove it.")
+        made = mine
+        seen.add(path.parent)
+        numbers = rows.column("index").to_numpy()
+        indices.frombytes(numbers.tobytes())
+        if "text" in rows.column_names:
+            found = zip(numbers.tolist(), rows.column("text").to_pylist(), strict=True)
+            texts |= {index: checksum(text) for index, text in found}
+    return Stored(made, np.sort(np.array(indices, dtype=np.int64)), texts)
+
+
+def _read(path: Path, with_text: bool) -> tuple[pa.Table, Any]:
+    try:
+        with parquet.ParquetFile(path) as file:
+            made = json.loads((file.schema_arrow.metadata or {})[KEY])
+            return file.read(["index", "text"] if with_text else ["index"]), made
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected a shard of attributions, but it cannot be read ({error}). Remove "
+            "it, or give another --attributions.folder."
+        ) from error

@@ -1,0 +1,188 @@
+"""Texts that are read while they are used: any number of them in the memory of a few thousand."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.data import Dataset
+
+from bertx.data.dataset import ESTIMATE_FROM, TextDataset, count_overlong, usable_rows
+from bertx.data.datasets import Reader
+from bertx.data.reports import first_skipped, report_skipped, say_overlong
+from bertx.data.table import Table, class_numbers, texts
+from bertx.errors import InputError
+from bertx.inputs import UNKNOWN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+STRETCH = 4096
+"""Rows that are in memory at once and sorted by length."""
+
+_count = rank_zero_only(count_overlong, default=(0, True))  # by the process that reports it
+_SAMPLED = 16  # one in so many texts is tokenised once an estimate will do
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the tables of a split become texts.
+
+    Attributes:
+        tokenizer: Says which texts are usable.
+        text: Column of the texts.
+        label: Column of the labels, if there is one.
+        labels: Names of the C classes.
+    """
+
+    tokenizer: "PreTrainedTokenizerBase"
+    text: str
+    label: str | None
+    labels: Sequence[str]
+
+    def use(self, table: Table) -> tuple[TextDataset, list[int]]:
+        """The usable texts of a table, and their rows in it.
+
+        Raises:
+            InputError: If a value is not text, or a label is none.
+        """
+        found = texts(table, self.text)
+        numbers = [UNKNOWN] * len(table)
+        if self.label is not None:
+            numbers = class_numbers(table, self.label, self.labels)
+        rows = usable_rows(found, self.tokenizer)
+        return TextDataset(found, numbers, table.rationales).select(rows), rows
+
+
+class Stretch(NamedTuple):
+    """Neighbouring rows of a split: all of them, the usable ones, and which these are."""
+
+    table: Table
+    data: TextDataset
+    rows: list[int]
+
+
+@dataclass(frozen=True)
+class TextStream:
+    """The usable texts of a split; every iteration reads them anew.
+
+    Attributes:
+        reader: What reads the split.
+        split: Its name.
+        form: How its tables become texts.
+        rows: Rows of a stretch.
+    """
+
+    reader: Reader
+    split: str
+    form: Form
+    rows: int = STRETCH
+
+    def __iter__(self) -> Iterator[Stretch]:
+        for table in self.reader.stream(self.split, self.rows):
+            # JSON lines without a field that others have
+            missing = {self.form.text, self.form.label} - {None, *table.columns}
+            columns = {**table.columns, **{name: [None] * len(table) for name in missing if name}}
+            table = replace(table, columns=columns)
+            yield Stretch(table, *self.form.use(table))
+
+
+def survey(stream: TextStream, max_length: int) -> int:
+    """Read all rows once, so that what is wrong with any of them is said before they are used.
+
+    Args:
+        stream: The rows.
+        max_length: Texts with more tokens are reported.
+
+    Returns:
+        The number of usable texts.
+
+    Raises:
+        InputError: If the split cannot be read, a row is not a text with its label, or no row has
+            a usable text.
+    """
+    source, split, tokenizer = "", stream.split, stream.form.tokenizer
+    total, usable, overlong, exact, first = 0, 0, 0, True, None
+    for table, data, rows in stream:
+        # Of the first texts all are tokenised, of the others some of every stretch.
+        limit = stream.rows if total < ESTIMATE_FROM else max(1, stream.rows // _SAMPLED)
+        count, sure = _count(data.texts, tokenizer, max_length, limit)
+        overlong, exact = overlong + count, exact and sure
+        source, first = table.source, first or first_skipped(table, rows)
+        total, usable = total + len(table), usable + len(rows)
+    report_skipped(split, source, total - usable, total, first)
+    say_overlong(split, overlong, exact, usable, max_length)
+    return usable
+
+
+class StreamedTexts(Dataset[dict[str, Any]]):
+    """N texts to be read in order, from the first to the last.
+
+    Within each stretch the longest come first, so that neighbours have similar
+    lengths; ``index`` of an item is the text's number among the usable ones of its source. Items
+    are those of `TextDataset`, with ``~i`` for a filler. Going back is possible, but begins to
+    read from the start. Every process that reads has a place of its own.
+
+    Args:
+        stream: The texts.
+        count: Their number N.
+
+    Raises:
+        InputError: While reading, if there are fewer than N texts by now.
+    """
+
+    def __init__(self, stream: TextStream, count: int) -> None:
+        self.stream = stream
+        self._count = count
+        self._leave()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, places: int | Sequence[int]) -> Any:
+        """One item, or a list of them for a list of places."""
+        if isinstance(places, int):
+            return self._item(places)
+        return [self._item(place) for place in places]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"stream": self.stream, "_count": self._count}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._stretches: Iterator[Stretch] = iter(())
+        self._first, self._order = 0, torch.empty(0, dtype=torch.long)
+        self._data = TextDataset([], [])
+        self._process = -1
+
+    def _item(self, place: int) -> dict[str, Any]:
+        wanted = place if place >= 0 else ~place
+        if wanted >= self._count:
+            raise IndexError(f"place {place} of {self._count}")
+        # A forked process shares the file's position with its parent: it opens the file anew.
+        if wanted < self._first or self._process != os.getpid():
+            self._leave()
+            self._stretches, self._process = iter(self.stream), os.getpid()
+        while wanted >= self._first + len(self._data):
+            self._advance(wanted)
+        row = int(self._order[wanted - self._first])
+        item = self._data[row]
+        # In the order of the file a stretch begins where the ones before it end.
+        return {**item, "index": self._first + row if place >= 0 else -1}
+
+    def _advance(self, wanted: int) -> None:
+        stretch = next(self._stretches, None)
+        if stretch is None:
+            raise InputError(
+                f"{self.stream.split}: expected {self._count:,} texts as before, but text "
+                f"{wanted + 1:,} is gone. Leave the data as it is while it is read."
+            )
+        self._first += len(self._data)
+        self._data = stretch.data
+        lengths = torch.tensor(list(map(len, stretch.data.texts)), dtype=torch.long)
+        self._order = lengths.argsort(descending=True, stable=True)

@@ -1,0 +1,396 @@
+"""Attributions of whole corpora: what is written, and what is left of a run that ends early."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pandas
+import pytest
+import torch
+from pyarrow import dataset
+from torch.utils.data import DataLoader
+
+from bertx.attribution import Attribution, GradientXInput, LayerwiseAttentionTracing, Random
+from bertx.callbacks import AttributionWriter
+from bertx.callbacks.records import fingerprint, settings
+from bertx.callbacks.shards import read_shards, shards
+from bertx.cli import main
+from bertx.errors import InputError
+from bertx.inputs import Inputs, merge_by_unit
+from bertx.trace import Trace
+from tests.callbacks.attributing import (
+    COUNT,
+    METHODS,
+    ON_THE_COMMAND_LINE,
+    TEXTS,
+    Killer,
+    Predicting,
+    numbered,
+    predict,
+    writer,
+)
+from tests.callbacks.toy import trainer
+from tests.runs import LABELS, arguments, save_data, save_model
+from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
+
+ROOT = Path(__file__).parents[2]
+
+
+def table(folder):
+    """The rows of a folder in the order of the texts."""
+    return dataset.dataset(folder).to_table().sort_by("index").to_pylist()
+
+
+def alone(module, text, target=None):
+    """A text's scores, one by one and without this callback."""
+    batch = tiny_batch(module.tokenizer, [text])
+    inputs = Inputs.from_batch(batch, "word")
+    trace = Trace(module.net, inputs, target and torch.tensor([target]))
+    return trace, {
+        name: merge_by_unit(method(trace), inputs.units)[0] for name, method in METHODS.items()
+    }
+
+
+def test_one_row_a_text_with_everything(tmp_path, capsys):
+    module = Predicting()
+    module.net.config.id2label = {0: "bad", 1: "so so", 2: "good"}
+    out = writer(tmp_path / "kept")
+    predict(tmp_path, out, module=module)
+    rows = table(tmp_path / "kept")
+    assert [row["index"] for row in rows] == list(range(COUNT))
+    assert [row["text"] for row in rows] == TEXTS
+    for row in rows:
+        trace, scores = alone(module, row["text"])
+        assert row["input_ids"] == trace.inputs.input_ids[0].tolist()
+        assert row["words"] == row["text"].split()
+        spans = zip(row["starts"], row["ends"], strict=True)
+        assert [row["text"][start:end] for start, end in spans] == row["words"]
+        best = int(trace.probabilities.argmax())
+        assert row["prediction"] == row["target"] == ["bad", "so so", "good"][best]
+        assert row["probabilities"] == pytest.approx(trace.probabilities[0].tolist(), abs=1e-6)
+        for name, expected in scores.items():
+            assert row[f"scores_{name}"] == pytest.approx(expected.tolist(), abs=1e-5)
+        assert row["error"] is None
+    said = f"Attributions: {tmp_path / 'kept'} (57 texts written, 0 skipped that were there)"
+    assert said in capsys.readouterr().out
+
+
+def test_readers_take_the_folder_for_one_table(tmp_path):
+    folder = tmp_path / "test" / "kept"
+    predict(tmp_path, writer(folder))
+    names = [path.name for path in shards(folder)]
+    assert names == [f"part-{i:06d}.parquet" for i in range(6)]
+    whole = pandas.read_parquet(folder).sort_values("index")
+    assert whole["text"].tolist() == TEXTS
+    assert whole["scores_gi"].map(len).tolist() == whole["words"].map(len).tolist()
+    loaded = datasets.load_dataset(
+        "parquet", data_dir=str(folder), cache_dir=str(tmp_path / "cache")
+    )
+    assert list(loaded) == ["train"] and sorted(loaded["train"]["text"]) == sorted(TEXTS)
+
+
+def test_metadata_say_how_it_was_made(tmp_path):
+    module = Predicting()
+    predict(tmp_path, writer(tmp_path / "kept", target=2, unit="token"), module=module)
+    made = read_shards(tmp_path / "kept").made
+    assert made["target"] == "2" and made["unit"] == "token" and made["version"]
+    assert made["classes"] == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert made["weights"] == fingerprint(module.net)
+    gi = made["methods"]["gi"]
+    assert gi["signed"] and gi["class"].endswith("GradientXInput")
+    assert gi["settings"]["reduce"] == "sum"
+    assert made["methods"]["random"]["settings"] == {"seed": 0}
+
+
+def test_tokens_and_a_class(tmp_path):
+    module = Predicting()
+    texts = ["an unbelievable film", "good"]
+    out = writer(tmp_path / "kept", target="LABEL_1", unit="token")
+    predict(tmp_path, out, module=module, data=numbered(texts))
+    row = table(tmp_path / "kept")[0]
+    assert row["words"] == ["an", "un", "believ", "able", "film"] and row["target"] == "LABEL_1"
+    trace, _ = alone(module, texts[0], 1)
+    assert row["scores_gi"] == pytest.approx(GradientXInput()(trace)[0, 1:-1].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("methods", [None, {}])
+def test_without_methods_nothing_is_done(tmp_path, methods, monkeypatch):
+    monkeypatch.setattr("bertx.callbacks.attributions.read_batch", None)
+    predict(tmp_path, AttributionWriter(methods))
+    assert not list(tmp_path.rglob("attributions"))
+
+
+def test_the_folder_is_the_runs(tmp_path):
+    out = AttributionWriter(METHODS, folder="mine")
+    predict(tmp_path, out)
+    assert out.path == tmp_path / "run/version_0/mine" and len(table(out.path)) == COUNT
+
+
+def test_model_and_random_streams_are_as_before(tmp_path):
+    module = Predicting().train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    states = []
+    for callbacks in ([], [writer(tmp_path / "kept")]):
+        torch.manual_seed(0)
+        predict(tmp_path, *callbacks, module=module)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+    assert module.net.training and all(p.grad is None for p in module.parameters())
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    assert not any(part._forward_hooks for part in module.modules())
+
+
+# Foreign batches
+
+
+@pytest.mark.parametrize("keep", [("input_ids",), ("input_ids", "attention_mask", "labels")])
+def test_batches_with_ids_only_are_numbered_and_spelt(tmp_path, keep):
+    class Bare(Predicting):
+        def predict_step(self, batch, _):
+            return self.net(batch["input_ids"]).logits
+
+    module = Bare()
+    predict(tmp_path, writer(tmp_path / "kept"), module=module, data=numbered(keep=keep))
+    rows = table(tmp_path / "kept")
+    assert [row["text"] for row in rows] == TEXTS
+    for row in rows[:9]:
+        expected = alone(module, row["text"])[1]["gi"].tolist()
+        assert row["scores_gi"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_batches_that_the_loader_did_not_make(tmp_path):
+    """The data set is a list of three batches, not of three texts."""
+    made = [{"input_ids": b["input_ids"], "attention_mask": b["attention_mask"]}
+            for b in list(numbered())[:3]]  # fmt: skip
+    predict(tmp_path, writer(tmp_path / "kept"), data=DataLoader(made, batch_size=None))
+    assert [row["index"] for row in table(tmp_path / "kept")] == list(range(24))
+
+
+def test_numbers_of_a_projects_own(tmp_path):
+    data = list(numbered())
+    for batch in data:
+        batch["index"] = batch["index"] * 10**12
+    out = writer(tmp_path / "kept")
+    predict(tmp_path, out, data=DataLoader(data, batch_size=None))
+    assert [row["index"] for row in table(out.path)] == [i * 10**12 for i in range(COUNT)]
+
+
+def test_rows_that_only_fill_up_are_not_written(tmp_path):
+    data = list(numbered())
+    data[3]["index"][2:] = -1
+    predict(tmp_path, writer(tmp_path / "kept"), data=DataLoader(data, batch_size=None))
+    assert len(table(tmp_path / "kept")) == COUNT - 6
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_every_architecture(tmp_path, kind):
+    module = Predicting(kind)
+    predict(tmp_path, writer(tmp_path / "kept"), module=module, data=numbered(TEXTS[:9]))
+    row = table(tmp_path / "kept")[8]
+    assert row["scores_gi"] == pytest.approx(alone(module, TEXTS[8])[1]["gi"].tolist(), abs=1e-5)
+
+
+# Texts that cannot be explained
+
+
+class Bad(Attribution):
+    """Overflows on texts of three words, 5 tokens."""
+
+    signed = True
+
+    def scores(self, trace):
+        found = trace.inputs.input_ids.double()
+        five = trace.inputs.attention_mask.sum(1) == 5
+        return found.masked_fill(five[:, None], 1e300)
+
+
+def test_a_text_without_finite_scores_has_nulls_and_an_error(tmp_path, capsys):
+    out = writer(tmp_path / "kept", methods={"bad": Bad(), "random": Random()})
+    predict(tmp_path, out)
+    rows = table(out.path)
+    assert len(rows) == COUNT
+    for row in rows:
+        wrong = len(row["words"]) == 3
+        assert row["error"] == ("no finite scores from bad" if wrong else None)
+        assert (row["scores_bad"] is None) == wrong
+        assert len(row["scores_random"]) == len(row["words"])
+    assert "57 texts written, 7 of them with an error" in capsys.readouterr().out
+
+
+def test_a_text_without_finite_probabilities(tmp_path):
+    module = Predicting()
+    with torch.no_grad():  # the word "dull"
+        module.net.get_input_embeddings().weight[module.tokenizer.vocab["dull"]] = torch.inf
+    predict(tmp_path, writer(tmp_path / "kept"), module=module)
+    rows = table(tmp_path / "kept")
+    wrong = [row for row in rows if "dull" in row["words"]]
+    assert 0 < len(wrong) < len(rows) == COUNT
+    for row in wrong:
+        assert row["error"] == "no finite probabilities"
+        for name in ("prediction", "probabilities", "target", "scores_gi", "scores_random"):
+            assert row[name] is None
+    assert all(row["error"] is None for row in rows if row not in wrong)
+
+
+# A run that ends early
+
+
+def test_after_an_exception_nothing_is_lost_and_the_rest_is_added(tmp_path, capsys):
+    folder = tmp_path / "kept"
+    with pytest.raises(RuntimeError, match="halfway"):
+        predict(tmp_path, writer(folder), Killer(3))
+    assert len(table(folder)) == 24
+    before = {path: path.read_bytes() for path in shards(folder)}
+    predict(tmp_path, writer(folder))
+    assert "33 texts written, 24 skipped that were there" in capsys.readouterr().out
+    assert [row["text"] for row in table(folder)] == TEXTS
+    assert all(path.read_bytes() == content for path, content in before.items())
+    predict(tmp_path, writer(folder))
+    assert "0 texts written, 57 skipped" in capsys.readouterr().out
+
+
+def run(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "tests.callbacks.attributing", *map(str, args)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def test_a_killed_process_leaves_whole_shards_only(tmp_path):
+    folder = tmp_path / "kept"
+    assert run("killed", tmp_path).returncode == -9
+    assert len(table(folder)) == 40 and len(shards(folder)) == 4
+    (folder / "rank-00000/.part-000004.parquet").write_bytes(b"PAR1 and no more")
+    predict(tmp_path, writer(folder))
+    assert [row["text"] for row in table(folder)] == TEXTS
+    assert not list(folder.rglob(".part-*"))
+
+
+def test_resume_goes_on_in_the_newest_run_that_has_some(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bertx"])
+    args = arguments("predict", save_model("model"), save_data("data"), ON_THE_COMMAND_LINE)
+    args.append("--attributions.rows_per_shard=10")
+    main([*args, "--attributions.resume=true"])
+    first = Path("lightning_logs/version_0/attributions")
+    assert len(table(first)) == 23
+    shards(first)[0].unlink()
+    main([a for a in args if a != ON_THE_COMMAND_LINE])  # a run without
+    main([*args, "--attributions.resume=true"])
+    assert len(table(first)) == 23
+    assert not Path("lightning_logs/version_2/attributions").exists()
+    main(args)
+    assert len(table("lightning_logs/version_3/attributions")) == 23
+
+
+def test_other_settings_are_refused(tmp_path):
+    folder = tmp_path / "kept"
+    predict(tmp_path, writer(folder))
+    others = [
+        (writer(folder, target="LABEL_1"), ["target", '"predicted" there, target "LABEL_1" here']),
+        (writer(folder, unit="token"), ['unit "word" there']),
+        (writer(folder, methods={"gi": GradientXInput()}), ["methods"]),
+        (writer(folder, methods={**METHODS, "random": Random(seed=1)}), ['"seed": 1']),
+    ]
+    for out, parts in others:
+        with pytest.raises(InputError, match="holds attributions of another run") as caught:
+            predict(tmp_path, out)
+        for part in [str(folder), "--attributions.folder", *parts]:
+            assert part in str(caught.value)
+    assert len(table(folder)) == COUNT
+
+
+def test_other_weights_and_other_texts_are_refused(tmp_path):
+    folder = tmp_path / "kept"
+    predict(tmp_path, writer(folder))
+    trained = Predicting()
+    with torch.no_grad():
+        trained.net.classifier.bias += 1e-3
+    with pytest.raises(InputError, match="weights"):
+        predict(tmp_path, writer(folder), module=trained)
+    with pytest.raises(InputError, match="other data: its text 0 is not 'dull film"):
+        predict(tmp_path, writer(folder), data=numbered([f"dull film {t}" for t in TEXTS]))
+
+
+def test_two_processes_write_what_one_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(sys, "argv", ["bertx"])
+    model, data = save_model("model"), save_data("data")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.callbacks.attributing", "two", ".", model, data],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "(23 texts written, 0 skipped that were there)" in done.stdout
+    main(arguments("predict", model, data, ON_THE_COMMAND_LINE))
+    two, one = (table(f"lightning_logs/version_{i}/attributions") for i in range(2))
+    ranks = [path.parent.name for path in shards(Path("lightning_logs/version_0/attributions"))]
+    assert ranks == ["rank-00000"] * 3 + ["rank-00001"] * 3
+    assert len(two) == 23
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours["scores_gi"] == pytest.approx(theirs["scores_gi"], abs=1e-6)
+        assert {k: v for k, v in ours.items() if k not in ("scores_gi", "probabilities")} == {
+            k: v for k, v in theirs.items() if k not in ("scores_gi", "probabilities")
+        }
+
+
+# What cannot work is said before the first batch
+
+
+def test_refused_before_the_first_batch(tmp_path):
+    class Empty(Predicting):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Linear(1, 1)
+
+        def predict_step(self, batch, _):
+            raise AssertionError("too late")
+
+    with pytest.raises(InputError, match="no Hugging Face sequence classifier in Empty"):
+        predict(tmp_path, writer(tmp_path / "kept"), module=Empty())
+    with pytest.raises(InputError, match="LABEL_0"):
+        predict(tmp_path, writer(tmp_path / "kept", target="nice"))
+    with pytest.raises(InputError, match="expected one loader, got 2"):
+
+        class Two(Predicting):
+            def predict_step(self, batch, batch_idx, dataloader_idx=0):
+                raise AssertionError("too late")
+
+        trainer(tmp_path, [writer(tmp_path / "kept")]).predict(Two(), [numbered(), numbered()])
+    with pytest.raises(InputError, match="rows_per_shard"):
+        writer(tmp_path, rows_per_shard=0)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_settings_of_any_kind_are_plain():
+    class Own(LayerwiseAttentionTracing):
+        def __init__(self):
+            self.inner, self._cache = GradientXInput(), torch.ones(3)
+            self.many, self.table, self.function = (1, "a"), {1: None}, len
+            self.tensor = torch.ones(2)
+
+    found = settings(Own())["settings"]
+    assert json.loads(json.dumps(found)) == found
+    assert found["inner"]["settings"]["reduce"] == "sum" and "_cache" not in found
+    assert found["many"] == [1, "a"] and found["table"] == {"1": None}
+    assert settings(Own()) == settings(Own())
+
+
+def test_fingerprint_sees_training_and_no_copy():
+    model, same = tiny_model(dtype=torch.float32), tiny_model(dtype=torch.float32)
+    assert fingerprint(model) == fingerprint(same)
+    with torch.no_grad():
+        same.classifier.weight *= 1.0001
+    assert fingerprint(model) != fingerprint(same)
+
+
+def test_class_names_of_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bertx"])
+    args = arguments("predict", save_model("model"), save_data("data"), ON_THE_COMMAND_LINE)
+    main([*args, "--attributions.target=positive", "--attributions.folder=./kept"])
+    assert {row["target"] for row in table("kept")} == {"positive"}
+    assert {row["prediction"] for row in table("kept")} <= set(LABELS)

@@ -1,0 +1,62 @@
+"""Whole runs of predict: memory does not grow with the number of texts."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+from pyarrow import dataset
+
+from bertx.callbacks import spill
+from bertx.cli import main
+from tests.cli.test_runs import RUN
+from tests.runs import arguments
+
+WORDS = "the film was great bad plot".split()
+GROWTH = 100
+"""Bytes a text: a text with its prediction takes over 300."""
+
+
+def corpus(count):
+    folder = Path(f"corpus-{count}")
+    folder.mkdir(exist_ok=True)
+    with (folder / "predict.jsonl").open("w") as file:
+        for i in range(count):
+            file.write(json.dumps({"text": " ".join(WORDS[: i % 5 + 1]) + f" {i}"}) + "\n")
+    return folder
+
+
+def peak(model, count, *more):
+    """Most memory during a run, in bytes."""
+    args = arguments("predict", model, corpus(count), "--data.eval_batch_size=250", *more)
+    tracemalloc.start()
+    main([*args, "--data.labels=[negative, positive]"])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+def test_predict_needs_no_more_memory_for_more_texts(model, monkeypatch):
+    monkeypatch.setattr("bertx.data.module.STRETCH", 500)
+    monkeypatch.setattr(spill, "AT_ONCE", 500)
+    more = ["--attributions.methods={random: Random}", "--attributions.rows_per_shard=500"]
+    peak(model, 100, *more)  # what is loaded once
+    few, many = peak(model, 1_000, *more), peak(model, 4_000, *more)
+    assert many - few < 3_000 * GROWTH, (few, many)
+    run = RUN.with_name("version_2")
+    assert len((run / "predictions.csv").read_text().split("\n")) == 4_002
+    assert dataset.dataset(run / "attributions").count_rows() == 4_000
+
+
+def test_lightning_keeps_neither_predictions_nor_rows(run, monkeypatch):
+    """Tensors are not in the memory that is traced above."""
+    runs = []
+    predict = Trainer.predict
+    monkeypatch.setattr(Trainer, "predict", lambda self, *args, **kwargs: (
+        runs.append((self, predict(self, *args, **kwargs)))
+    ))  # fmt: skip
+    run("predict")
+    ((trainer, returned),) = runs
+    assert returned is None and not trainer.predict_loop._predictions
+    sampler = trainer.predict_dataloaders.batch_sampler
+    assert not hasattr(sampler, "seen_batch_indices")
