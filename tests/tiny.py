@@ -31,24 +31,26 @@ _SHAPE = {
     "initializer_range": 0.3,
     "pad_token_id": 0,
 }
+_COMMON = ("vocab_size", "max_position_embeddings", "initializer_range", "pad_token_id")
 _CONFIGS = {
-    "bert": lambda **kw: BertConfig(**_SHAPE, **kw),
-    "roberta": lambda **kw: RobertaConfig(**_SHAPE, **kw),
-    "xlm-roberta": lambda **kw: XLMRobertaConfig(**_SHAPE, **kw),
-    "electra": lambda **kw: ElectraConfig(**_SHAPE, embedding_size=8, **kw),
+    "bert": lambda **kw: BertConfig(**_SHAPE | kw),
+    "roberta": lambda **kw: RobertaConfig(**_SHAPE | kw),
+    "xlm-roberta": lambda **kw: XLMRobertaConfig(**_SHAPE | kw),
+    "electra": lambda **kw: ElectraConfig(embedding_size=8, **_SHAPE | kw),
     "distilbert": lambda **kw: DistilBertConfig(
-        vocab_size=_SHAPE["vocab_size"], dim=16, n_layers=3, n_heads=2, hidden_dim=24,
-        max_position_embeddings=64, initializer_range=0.3, pad_token_id=0, **kw,
+        dim=16, n_layers=3, n_heads=2, hidden_dim=24,
+        **{name: _SHAPE[name] for name in _COMMON} | kw,
     ),
-    "albert": lambda **kw: AlbertConfig(**_SHAPE, embedding_size=8, **kw),
-    "mpnet": lambda **kw: MPNetConfig(**_SHAPE, **kw),
+    "albert": lambda **kw: AlbertConfig(embedding_size=8, **_SHAPE | kw),
+    "mpnet": lambda **kw: MPNetConfig(**_SHAPE | kw),
     "deberta-v2": lambda **kw: DebertaV2Config(
-        **_SHAPE, relative_attention=True, pos_att_type=["c2p", "p2c"], position_buckets=8,
-        share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False, **kw,
+        relative_attention=True, pos_att_type=["c2p", "p2c"], position_buckets=8,
+        share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False,
+        **_SHAPE | kw,
     ),
     "modernbert": lambda **kw: ModernBertConfig(
-        **_SHAPE, local_attention=8, cls_token_id=2, sep_token_id=3, bos_token_id=2,
-        eos_token_id=3, **kw,
+        local_attention=8, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3,
+        **_SHAPE | kw,
     ),
 }  # fmt: skip
 ARCHITECTURES = tuple(_CONFIGS)

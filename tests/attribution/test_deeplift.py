@@ -167,12 +167,12 @@ def test_it_is_not_the_gradient_and_leaves_nothing(kind, tokenizer):
 @pytest.mark.parametrize("kind", ["roberta", "mpnet", "distilbert", "deberta-v2"])
 def test_a_function_in_the_head_is_rescaled_as_a_module_is(kind, tokenizer, monkeypatch):
     """Without the functions the scores are others: the head has one that is no module."""
-    from bertx.attribution import deeplift
+    from bertx import activations
 
     model = tiny_model(kind)
     trace = trace_of(model, tokenizer)
     scores = DeepLift()(trace)
-    monkeypatch.setattr(deeplift, "_FUNCTIONS", set())
+    monkeypatch.setattr(activations, "_FUNCTIONS", set())
     assert not torch.allclose(DeepLift()(trace), scores, atol=1e-6)
 
 

@@ -29,7 +29,7 @@ def test_two_processes_equal_one(tmp_path):
     callbacks = [FaithfulnessMonitor(), HeatmapLogger(max_examples=7)]
     trainer(one, callbacks).validate(ForeignModule(), loader(data=ODD), verbose=False)
     rows, expected = scores(two), scores(one)
-    assert len(rows) == 2 * len(expected) == 10  # validated, then validated while fitting
+    assert len(rows) == 2 * len(expected)  # validated, then validated while fitting
     for row, other in zip(rows, expected, strict=False):
         assert row["count"] == other["count"] == str(len(ODD))
         for name in ("deletion_auc", "deletion_se", "insertion_auc", "insertion_se"):

@@ -21,7 +21,7 @@ from bertx.perturb import Perturber
 from tests.oracles.perturbation import curve, trapezoid
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 
-TEXTS = ["unbelievable", "the film was great", "a good book but never really funny , was it ?"]
+TEXTS = ["unbelievable", "the film was great", "a good book but never really great , was it !"]
 MASK, PAD = 4, 0
 TARGET = torch.tensor([2, 0, 1])
 
