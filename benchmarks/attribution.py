@@ -143,7 +143,7 @@ def main():
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--limit", type=int, default=None, help="number of texts")
     parser.add_argument("--length", type=int, help="make texts of so many tokens")
-    parser.add_argument("--cheap", action="store_true", help="only what costs a few forwards")
+    parser.add_argument("--methods", choices=("cheap", "dear", "all"), default="all")
     options = parser.parse_args()
     model = load_classifier(options.model, ["negative", "positive"]).eval()
     tokenizer = load_tokenizer(options.model)
@@ -153,7 +153,7 @@ def main():
     elif options.limit:  # evenly from all
         texts = texts[:: max(len(texts) // options.limit, 1)][: options.limit]
     data = batches(texts, tokenizer, options.batch_size)
-    candidates = CHEAP if options.cheap else CHEAP | DEAR
+    candidates = {"cheap": CHEAP, "dear": DEAR, "all": CHEAP | DEAR}[options.methods]
     plain, ratios = measure(model, data, candidates, options.repeat)
     tokens = sum(int(inputs.attention_mask.sum()) for inputs in data)
     print(f"{len(texts)} texts, {tokens} tokens, batches of {options.batch_size}")

@@ -113,7 +113,7 @@ def _attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     logits = query @ key.transpose(-1, -2) * scale
     if attention_mask is not None:
-        logits = logits + attention_mask
+        logits += attention_mask
     weights = logits.softmax(-1).to(value.dtype)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 

@@ -8,6 +8,7 @@ its place. Nothing is patched: calls are seen by a mode of this thread, activati
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from bertx.activations import ActivationMode, Elementwise, watching
 from bertx.rules import Rules, constant_denominator, secant
 
 _GRADIENT = Rules()
+_QKV = ("query", "key", "value")
 
 
 class Switch:
@@ -85,37 +87,54 @@ class FunctionRecorder(ActivationMode):
     def _softmax(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         weights = func(*args, **kwargs)
         if self.switch is not None and weights.requires_grad:
-            weights = _Shared.apply(weights, self.switch, "softmax")
+            weights = _Shared.apply(weights, self.switch, ("softmax",))
         if weights.dim() == 4:
             self.attention.append(weights)
         return weights
 
     def _product(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        if not self._both_explained(args):
+            return func(*args, **kwargs)
+        a, b = args[:2]
+        if a.shape[-1] > b.shape[-1]:  # cheaper at the output, and the same
+            return _Shared.apply(func(*args, **kwargs), self.switch, ("product",))
         return func(*self._factors(args, "product"), **kwargs)
 
     def _gate(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         return func(*self._factors(args, "gate"), **kwargs)
 
+    def _fused(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """Attention in one kernel: what its softmax and products share out ends at q, k and v."""
+        given = dict(zip(_QKV, args, strict=False)) | kwargs
+        shares = ("softmax", "product", "product")
+        for name, kinds in (("query", shares), ("key", shares), ("value", ("product",))):
+            if self.switch is not None and given[name].requires_grad:
+                given[name] = _Shared.apply(given[name], self.switch, kinds)
+        return func(*(given.pop(name) for name in _QKV), *args[3:], **given)
+
+    def _both_explained(self, args: Any) -> bool:
+        both = (isinstance(a, Tensor) and a.requires_grad for a in args[:2])
+        return self.switch is not None and all(both)
+
     def _factors(self, args: Any, kind: str) -> Any:
-        both = args[:2]
-        if self.switch is None or not all(isinstance(a, Tensor) and a.requires_grad for a in both):
+        if not self._both_explained(args):
             return args
-        return (*(_Shared.apply(a, self.switch, kind) for a in both), *args[2:])
+        return (*(_Shared.apply(a, self.switch, (kind,)) for a in args[:2]), *args[2:])
 
 
 class _Shared(torch.autograd.Function):
-    """The tensor itself; its gradient times the share that the rules name."""
+    """The tensor itself; its gradient times the shares that the rules name."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, switch: Switch, kind: str) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, switch: Switch, kinds: tuple[str, ...]) -> Tensor:
         ctx.set_materialize_grads(False)
-        ctx.switch, ctx.kind = switch, kind
+        ctx.switch, ctx.kinds = switch, kinds
         return tensor.view_as(tensor)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,) = grads
-        share = getattr(ctx.switch.rules, ctx.kind)
+        share = prod(getattr(ctx.switch.rules, kind) for kind in ctx.kinds)
         if grad is None or share == 0:
             return None, None, None
         return (grad if share == 1 else grad * share), None, None
@@ -171,6 +190,7 @@ class _Linear(torch.autograd.Function):
 _HANDLERS: dict[Any, Any] = {
     nn.functional.layer_norm: FunctionRecorder._norm,
     nn.functional.linear: FunctionRecorder._linear,
+    nn.functional.scaled_dot_product_attention: FunctionRecorder._fused,
     **dict.fromkeys(
         (nn.functional.softmax, torch.softmax, Tensor.softmax), FunctionRecorder._softmax
     ),

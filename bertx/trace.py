@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from enum import Flag, auto
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from bertx.anatomy import Anatomy, UnsupportedArchitecture, anatomy, embedding_block
 from bertx.inputs import Inputs
+from bertx.needs import EXPLICIT, GRAPH, SWITCHED, Needs
 from bertx.rules import Rules, one_hot
 from bertx.scope import (
     Record,
@@ -25,30 +26,6 @@ from bertx.scope import (
     recording,
 )
 from bertx.switch import Switch, recording_functions
-
-
-class Needs(Flag):
-    """What a method asks a trace to record during its forward.
-
-    GRADIENT: a graph. ATTENTION: the attention weights. ATTENTION_GRADIENT: their gradient, with
-    the backward of GRADIENT. RELEVANCE: backwards under other `bertx.rules.Rules`; LINEAR: with
-    rules for linear maps too. ACTIVATIONS: inputs and outputs of the parts of the `anatomy`.
-    """
-
-    NOTHING = 0
-    GRADIENT = auto()
-    ATTENTION = auto()
-    ATTENTION_GRADIENT = auto()
-    RELEVANCE = auto()
-    LINEAR = auto()
-    ACTIVATIONS = auto()
-
-
-_GRAPH = (
-    Needs.GRADIENT | Needs.ATTENTION_GRADIENT | Needs.RELEVANCE | Needs.LINEAR | Needs.ACTIVATIONS
-)
-EXPLICIT = Needs.ATTENTION | Needs.ATTENTION_GRADIENT | Needs.RELEVANCE | Needs.LINEAR
-_SWITCHED = Needs.RELEVANCE | Needs.LINEAR
 
 
 class Trace:
@@ -102,11 +79,13 @@ class Trace:
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.model))
             stack.enter_context(frozen(self.model))
-            stack.enter_context(torch.set_grad_enabled(bool(self.needs & _GRAPH)))
+            stack.enter_context(torch.set_grad_enabled(bool(self.needs & GRAPH)))
             cut = stack.enter_context(leaf(embedding_block(self.model, "Trace")))
-            if self.needs & EXPLICIT:
+            fused = self.model.config._attn_implementation == "sdpa"  # the switch can see it
+            if self.needs & EXPLICIT or (self.needs & SWITCHED and not fused):
                 stack.enter_context(explicit_attention(self.model))
-                switch = self._switch if self.needs & _SWITCHED else None
+            if self.needs & (EXPLICIT | SWITCHED):
+                switch = self._switch if self.needs & SWITCHED else None
                 recorder = stack.enter_context(
                     recording_functions(self.model, switch, Needs.LINEAR in self.needs)
                 )
@@ -124,7 +103,7 @@ class Trace:
 
     def _forget(self) -> None:
         self._gradient: Tensor | None = None
-        self._attention_gradient: tuple[Tensor, ...] = ()
+        self._weighted: dict[int, Tensor] = {}
         self._relevance: dict[Rules, Tensor] = {}
 
     def towards(self, target: Tensor | int) -> "Trace":
@@ -173,24 +152,39 @@ class Trace:
         """
         self.used.update(("forward", "gradient"))
         if self._gradient is None:
-            wanted = self._attention if Needs.ATTENTION_GRADIENT in self.needs else []
-            with self._part("gradient"):
-                found = self._explain([self._leaf, *wanted])
-            self._gradient, self._attention_gradient = found[0], found[1:]
+            with self._part("gradient"), self._weighing():
+                (self._gradient,) = self._explain([self._leaf])
         return self._gradient
 
     @property
-    def attention_gradient(self) -> tuple[Tensor, ...]:
-        """∂y_c/∂A of every layer's attention weights, L times (B, H, T, T).
+    def weighted_attention(self) -> tuple[Tensor, ...]:
+        """mean_H max(A ⊙ ∂y_c/∂A, 0) of every layer, A its weights: L times (B, T, T), in logits.
+
+        It comes with the gradient, layer by layer: no gradient of weights is kept.
 
         Raises:
-            RuntimeError: If the trace was made without attention weights or a graph.
+            RuntimeError: If the trace was made without Needs.ATTENTION_GRADIENT.
         """
+        if Needs.ATTENTION_GRADIENT not in self.needs:
+            raise RuntimeError("this trace weighs no attention: needs=Needs.ATTENTION_GRADIENT")
         _ = self.attention, self.gradient
-        if not self._attention_gradient:
-            with self._part("attention_gradient"):
-                self._attention_gradient = self._explain(self._attention)
-        return self._attention_gradient
+        return tuple(self._weighted[layer] for layer in range(len(self._attention)))
+
+    @contextmanager
+    def _weighing(self) -> Iterator[None]:
+        """Let the backward inside fill `weighted_attention`."""
+        kept = self._attention if Needs.ATTENTION_GRADIENT in self.needs else []
+
+        def weigh(layer: int, gradient: Tensor) -> None:
+            product = wide(kept[layer].detach()) * wide(gradient)
+            self._weighted[layer] = product.clamp_(min=0).mean(1)
+
+        hooks = [weights.register_hook(partial(weigh, n)) for n, weights in enumerate(kept)]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def relevance(self, rules: Rules) -> Tensor:
         """Relevance over input at the embeddings (B, T, D): the gradient ∂y_c/∂e under ``rules``.
@@ -226,7 +220,7 @@ class Trace:
         Raises:
             RuntimeError: If the trace was made without a graph.
         """
-        if not self.needs & _GRAPH:
+        if not self.needs & GRAPH:
             raise RuntimeError("this trace holds no graph: make it with needs=Needs.GRADIENT")
         weights = torch.ones_like(output) if cotangent is None else cotangent.to(output.dtype)
         with gradients():

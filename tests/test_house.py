@@ -18,8 +18,9 @@ MAY_IMPORT = {
     "rules": LEAVES,
     "scope": LEAVES,
     "activations": set(),
+    "needs": set(),
     "switch": LEAVES | {"activations", "rules", "scope"},
-    "trace": LEAVES | {"anatomy", "rules", "scope", "switch"},
+    "trace": LEAVES | {"anatomy", "needs", "rules", "scope", "switch"},
     "attribution": LEAVES
     | {"activations", "anatomy", "perturb", "rules", "scope", "switch", "trace"},
     "perturb": LEAVES | {"scope"},

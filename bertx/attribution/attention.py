@@ -97,13 +97,10 @@ class GradSAM(AttentionMethod):
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative."""
-        mask = trace.inputs.attention_mask
-        total = torch.zeros_like(reading(trace))
-        for weights, gradient in zip(trace.attention, trace.attention_gradient, strict=True):
-            product = wide(weights.detach()) * wide(gradient).clamp(min=0)
-            total = total + torch.einsum("bhts,bt->bs", product, mask.to(product.dtype))
-        heads = trace.attention[0].shape[1]
-        return total / (len(trace.attention) * heads * mask.sum(1, keepdim=True))
+        layers = trace.weighted_attention
+        tokens = trace.inputs.attention_mask.sum(1, keepdim=True)
+        # Nothing depends on the rows of padding: they have no gradient.
+        return sum(weighted.sum(1) for weighted in layers) / (len(layers) * tokens)
 
 
 class GenericAttention(AttentionMethod):
@@ -124,8 +121,6 @@ class GenericAttention(AttentionMethod):
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative."""
         row = reading(trace)
-        layers = list(zip(trace.attention, trace.attention_gradient, strict=True))
-        for weights, gradient in reversed(layers):
-            mean = (wide(weights.detach()) * wide(gradient)).clamp(min=0).mean(1)
-            row = row + torch.einsum("bt,bts->bs", row, mean)
+        for weighted in reversed(trace.weighted_attention):
+            row = row + torch.einsum("bt,bts->bs", row, weighted)
         return row
