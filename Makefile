@@ -20,6 +20,7 @@ lint: $(VENV)/dev
 benchmark: $(VENV)/dev
 	$(BIN)/python benchmarks/attribution.py --data $(DATA)
 	$(BIN)/python benchmarks/perturbation.py --data $(dir $(DATA))
+	$(BIN)/python benchmarks/attribution_memory.py
 
 $(VENV)/%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
