@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from bertx.activations import Elementwise
+from bertx.activations import Elementwise, unseen_activations
 from bertx.errors import InputError
 
 
@@ -113,6 +113,17 @@ def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
     if not isinstance(block, nn.Module):
         raise UnsupportedArchitecture(method, model, "models with an embedding block")
     return block
+
+
+def check_activations_seen(model: PreTrainedModel, method: str) -> None:
+    """Refuse models of which an activation would escape `bertx.activations.watching`.
+
+    Raises:
+        UnsupportedArchitecture: If the model makes it anew in every forward.
+    """
+    if hidden := unseen_activations(model):
+        known = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
+        raise UnsupportedArchitecture(method, model, known)
 
 
 def readout(model: PreTrainedModel, method: str) -> Literal["first", "mean"]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.activations import ActivationMode, Elementwise, unseen_activations, watching
-from bertx.anatomy import UnsupportedArchitecture
+from bertx.activations import ActivationMode, Elementwise, watching
+from bertx.anatomy import check_activations_seen
 from bertx.attribution.base import Attribution
 from bertx.attribution.rerun import (
     Baseline,
@@ -70,9 +70,7 @@ class DeepLift(Attribution):
         """
         super().check(model)
         word_embedding(model, type(self).__name__)
-        if hidden := unseen_activations(model):
-            known = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
-            raise UnsupportedArchitecture(type(self).__name__, model, known)
+        check_activations_seen(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), signed, in logits."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.activations import activation_modules, unseen_activations
-from bertx.anatomy import ENCODERS, UnsupportedArchitecture
+from bertx.activations import activation_modules
+from bertx.anatomy import ENCODERS, UnsupportedArchitecture, check_activations_seen
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
 from bertx.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon, LinearRule, Rules
@@ -47,9 +47,7 @@ class ModifiedGradient(Attribution):
         if any(module(zero).abs().item() > 0 for module in activation_modules(model)):
             known = "activations that are 0 at 0, such as gelu, relu, silu and tanh"
             raise UnsupportedArchitecture(name, model, known)
-        if hidden := unseen_activations(model):
-            known = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
-            raise UnsupportedArchitecture(name, model, known)
+        check_activations_seen(model, name)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T)."""

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from bertx.anatomy import classifier_in
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
 from bertx.callbacks.folder import run_folder
-from bertx.callbacks.methods import check_methods, tokenizer_of
+from bertx.callbacks.methods import check_methods, classifier_of, tokenizer_of
 from bertx.callbacks.probe import CPU_BUDGET, DEVICE_BUDGET
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.records import Records, describe
@@ -158,19 +157,13 @@ class AttributionWriter(Callback):
     def _prepare(
         self, trainer: Trainer, module: LightningModule, methods: dict[str, Attribution]
     ) -> None:
-        model = classifier_in(module)
-        if model is None or not getattr(model.config, "id2label", None):
-            raise InputError(
-                f"AttributionWriter found no Hugging Face sequence classifier in "
-                f"{type(module).__name__}. Hold one as an attribute of the module."
-            )
+        model = self._model = classifier_of(self, module)
         loaders = trainer.predict_dataloaders
         if isinstance(loaders, (list, tuple)) and len(loaders) > 1:
             raise InputError(
                 f"AttributionWriter: expected one loader, got {len(loaders)}, whose texts would "
                 "have the same numbers. Predict with one after the other."
             )
-        self._model: PreTrainedModel = model
         self._tokenizer = tokenizer_of(trainer, module, model, self.tokenizer)
         check_methods(methods, model)
         check_target(self.target, model)

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bertx.anatomy import classifier_in
 from bertx.attribution import (
     LRP,
     AttnLRP,
@@ -32,6 +33,21 @@ def check_methods(
         return supported(_default(), model)
     check_each(methods, model)
     return methods
+
+
+def classifier_of(callback: Callback, pl_module: LightningModule) -> PreTrainedModel:
+    """The classifier that a callback explains.
+
+    Raises:
+        InputError: If the module holds none.
+    """
+    model = classifier_in(pl_module)
+    if model is None or not getattr(model.config, "id2label", None):
+        raise InputError(
+            f"{type(callback).__name__} found no Hugging Face sequence classifier in "
+            f"{type(pl_module).__name__}. Hold one as an attribute of the module."
+        )
+    return model
 
 
 def tokenizer_of(

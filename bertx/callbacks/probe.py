@@ -15,10 +15,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.anatomy import classifier_in
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
-from bertx.callbacks.methods import check_methods, tokenizer_of
+from bertx.callbacks.methods import check_methods, classifier_of, tokenizer_of
 from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
@@ -150,13 +149,7 @@ class Probe(Callback, ABC):
         self._end(trainer, pl_module, "test")
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model = classifier_in(pl_module)
-        if model is None or not getattr(model.config, "id2label", None):
-            raise InputError(
-                f"{type(self).__name__} found no Hugging Face sequence classifier in "
-                f"{type(pl_module).__name__}. Hold one as an attribute of the module."
-            )
-        self._model: PreTrainedModel = model
+        model = self._model = classifier_of(self, pl_module)
         self._tokenizer = tokenizer_of(trainer, pl_module, model, self.tokenizer)
         if self._tokenizer.pad_token_id is None:
             raise InputError(
