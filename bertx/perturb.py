@@ -5,7 +5,7 @@ them come in one call, equal ones are answered once, and no forward carries a to
 does not have to see: what is dropped is gone, not padded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, get_args
 
@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from bertx.errors import InputError
 from bertx.inputs import Inputs, takes
-from bertx.pretrained import first_position
+from bertx.packing import bucket, close_up, merge, pack
+from bertx.pretrained import first_position, longest_input
 from bertx.scope import evaluating
 
 Operator = Literal["remove", "mask", "pad", "attention", "zero"]
@@ -67,10 +68,9 @@ class Work(NamedTuple):
 class Perturber:
     """Probabilities of a classifier for texts of which only some units stay.
 
-    The model runs in evaluation mode and inference mode, uncompiled because every batch has its
-    own shape, with its own attention, in its present precision and the surrounding autocast, and
-    is left as it was. Token ids are edited as they are; no text is decoded or tokenised again.
-    Special tokens ([CLS], [SEP]) always stay.
+    The model runs in evaluation mode and inference mode, with its own attention, in its present
+    precision and the surrounding autocast, and is left as it was. Token ids are edited as they
+    are; no text is decoded or tokenised again. Special tokens ([CLS], [SEP]) always stay.
 
     Args:
         model: A Hugging Face sequence classifier.
@@ -79,6 +79,9 @@ class Perturber:
         pad_token_id: Id of [PAD].
         token_budget: Largest number of tokens (rows times the longest) of one forward; a longer
             sequence is forwarded alone. None for what is fast on the model's device.
+        compiled: Forward through ``torch.compile``, with lengths rounded up to powers of two and as
+            many rows in every batch, so that few shapes are compiled: up to twice the tokens, and
+            some minutes before the first answer. Otherwise the model runs uncompiled.
 
     Attributes:
         model: The classifier.
@@ -86,7 +89,8 @@ class Perturber:
         work: What was done since construction.
 
     Raises:
-        InputError: If the operator does not exist, or writes [MASK] and there is none.
+        InputError: If the operator does not exist, or writes [MASK] and there is none, or needs a
+            hook on a model that is to be compiled.
     """
 
     def __init__(
@@ -97,14 +101,18 @@ class Perturber:
         mask_token_id: int | None,
         pad_token_id: int,
         token_budget: int | None = None,
+        compiled: bool = False,
     ) -> None:
         if operator not in get_args(Operator):
             raise InputError(f"operator {operator!r}: expected {', '.join(get_args(Operator))}")
         if token_budget is not None and token_budget < 1:
             raise InputError(f"token_budget must be at least 1, got {token_budget}")
+        if compiled and operator == "zero":
+            raise InputError("operator 'zero' sets a hook, which no compiled model sees")
         self.model = model
         self.operator: Operator = operator
         self.work = Work()
+        self._compiled = torch.compile(model, dynamic=False) if compiled else None
         self._pad = pad_token_id
         self._written = _mask_id(mask_token_id) if operator == "mask" else pad_token_id
         self._budget = token_budget or (CPU_BUDGET if model.device.type == "cpu" else DEVICE_BUDGET)
@@ -168,14 +176,34 @@ class Perturber:
     def _answer(self, sequences: Tensor, lengths: list[int], segments: bool) -> Tensor:
         """Probabilities of the sequences (S, F, T), which come longest first (S, C)."""
         answers = []
-        with evaluating(self.model), torch.compiler.set_stance("force_eager"):
-            for start, end in pack(lengths, self._budget):
-                tokens = sequences[start:end, :, : lengths[start]]
+        widths = self._widths(lengths)
+        stance = "force_eager" if self._compiled is None else "default"
+        with evaluating(self.model), torch.compiler.set_stance(stance):
+            for start, end in pack(widths, self._budget):
+                tokens = self._fill(sequences[start:end, :, : lengths[start]], widths[start])
                 with torch.inference_mode(), self._zeroing(tokens[:, _STATE] == _ZEROED):
-                    logits = self.model(**self._arguments(tokens, segments)).logits
+                    run = self.model if self._compiled is None else self._compiled
+                    logits = run(**self._arguments(tokens, segments)).logits[: end - start]
                     precision = torch.promote_types(logits.dtype, torch.float32)
                     answers.append(logits.softmax(-1, dtype=precision))
         return torch.cat(answers)
+
+    def _widths(self, lengths: list[int]) -> list[int]:
+        """How long each sequence is when it is forwarded."""
+        if self._compiled is None:
+            return lengths
+        most = longest_input(self.model) or max(lengths)
+        return [max(min(bucket(length), most), length) for length in lengths]
+
+    def _fill(self, tokens: Tensor, width: int) -> Tensor:
+        """Give a batch (S, F, T) the one shape of its width, for a compiled model."""
+        if self._compiled is None:
+            return tokens
+        rows = torch.arange(max(self._budget // width, 1), device=tokens.device)
+        tokens = tokens[rows.clamp(max=len(tokens) - 1)]
+        padding = tokens.new_zeros(*tokens.shape[:2], width - tokens.shape[2])
+        padding[:, _ID] = self._pad
+        return torch.cat([tokens, padding], 2)
 
     def _arguments(self, tokens: Tensor, segments: bool) -> dict[str, Tensor]:
         ids, places, kinds, states = tokens.long().unbind(1)
@@ -204,85 +232,11 @@ class Perturber:
             handle.remove()
 
     def _count(self, asked: int, lengths: list[int]) -> None:
-        batches = list(pack(lengths, self._budget))
-        forwarded = sum((end - start) * lengths[start] for start, end in batches)
+        widths = self._widths(lengths)
+        batches = list(pack(widths, self._budget))
+        forwarded = sum((end - start) * widths[start] for start, end in batches)
         new = Work(asked, len(lengths), sum(lengths), forwarded - sum(lengths), len(batches))
         self.work = Work(*map(sum, zip(self.work, new, strict=True)))
-
-
-def close_up(tokens: Tensor, present: Tensor, filler: Tensor) -> Tensor:
-    """Move the tokens that are present to the left.
-
-    Args:
-        tokens: Tokens by their F fields (M, F, T).
-        present: Which of them stay (M, T).
-        filler: What fills the rest (F,).
-
-    Returns:
-        The tokens without gaps (M, F, T).
-
-    Examples:
-        >>> tokens, present = torch.tensor([[[7, 8, 9]]]), torch.tensor([[True, False, True]])
-        >>> close_up(tokens, present, torch.tensor([0]))
-        tensor([[[7, 9, 0]]])
-    """
-    rows, fields, width = tokens.shape
-    places = torch.where(present, present.cumsum(1) - 1, width)
-    closed = filler[:, None].expand(rows, fields, width + 1).clone()
-    return closed.scatter_(2, places[:, None].expand_as(tokens), tokens)[..., :width]
-
-
-def merge(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Find equal rows.
-
-    Rows are told apart by a sum with random odd factors modulo 2**64; should two different rows
-    have the same sum, whole rows are compared instead.
-
-    Args:
-        rows: Whole numbers (M, J).
-
-    Returns:
-        One row number for each of the S distinct rows (S,), and for every row which of the S it
-        equals (M,).
-
-    Examples:
-        >>> first, which = merge(torch.tensor([[1, 2], [3, 4], [1, 2]]))
-        >>> len(first), bool(which[0] == which[2])
-        (2, True)
-    """
-    seeded = torch.Generator().manual_seed(0)
-    factors = torch.randint(-(2**63), 2**63 - 1, rows.shape[1:], generator=seeded) | 1
-    sums = (rows * factors.to(rows.device)).sum(1)
-    first, which = _representatives(*torch.unique(sums, return_inverse=True))
-    if not torch.equal(rows[first][which], rows):
-        return _representatives(*torch.unique(rows, dim=0, return_inverse=True))
-    return first, which
-
-
-def pack(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
-    """Cut sequences into batches.
-
-    Args:
-        lengths: Lengths of the sequences, longest first.
-        budget: Largest product of rows and longest row; a longer sequence is a batch of its own.
-
-    Yields:
-        First and last row (exclusive) of each batch.
-
-    Examples:
-        >>> list(pack([9, 4, 3, 3], budget=8))
-        [(0, 1), (1, 3), (3, 4)]
-    """
-    start = 0
-    while start < len(lengths):
-        end = min(start + max(budget // max(lengths[start], 1), 1), len(lengths))
-        yield start, end
-        start = end
-
-
-def _representatives(distinct: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-    rows = torch.arange(len(which), device=which.device)
-    return rows.new_empty(len(distinct)).scatter_(0, which, rows), which
 
 
 def _mask_id(mask_token_id: int | None) -> int:

@@ -176,8 +176,10 @@ class Trace:
         kept = self._attention if Needs.ATTENTION_GRADIENT in self.needs else []
 
         def weigh(layer: int, gradient: Tensor) -> None:
-            product = wide(kept[layer].detach()) * wide(gradient)
-            self._weighted[layer] = product.clamp_(min=0).mean(1)
+            heads = zip(kept[layer].detach().unbind(1), gradient.unbind(1), strict=True)
+            # Head by head: what is small stays in the caches.
+            total = sum((wide(weights) * wide(own)).clamp_(min=0) for weights, own in heads)
+            self._weighted[layer] = total / gradient.shape[1]
 
         hooks = [weights.register_hook(partial(weigh, n)) for n, weights in enumerate(kept)]
         try:

@@ -22,9 +22,19 @@ MAY_IMPORT = {
     "switch": LEAVES | {"activations", "rules", "scope"},
     "trace": LEAVES | {"anatomy", "needs", "rules", "scope", "switch"},
     "attribution": LEAVES
-    | {"activations", "anatomy", "perturb", "rules", "scope", "switch", "trace"},
-    "perturb": LEAVES | {"scope"},
-    "faithfulness": LEAVES | {"perturb"},
+    | {"activations", "anatomy", "perturb", "rules", "rerun", "scope", "search", "switch", "trace"},
+    "packing": set(),
+    "perturb": LEAVES | {"packing", "scope"},
+    "search": LEAVES | {"perturb"},
+    "rerun": LEAVES | {"anatomy", "packing", "perturb", "scope", "trace"},
+    "faithfulness": LEAVES | {"anatomy", "needs", "perturb", "rerun", "scope", "search", "trace"},
+    "plausibility": LEAVES | {"faithfulness"},
+    "stability": LEAVES | {"anatomy", "faithfulness", "needs", "scope", "trace"},
+    "statistics": LEAVES,
+    "judging": LEAVES
+    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "needs", "perturb"}
+    | {"plausibility", "report", "rerun", "scope", "search", "stability", "statistics", "trace"}
+    | {"words"},
     "report": {"errors"},
     "data": LEAVES,
     "model": LEAVES,
@@ -33,11 +43,12 @@ MAY_IMPORT = {
     "explaining": LEAVES
     | {"anatomy", "attribution", "choices", "perturb", "report", "scope", "trace", "words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "faithfulness", "perturb", "report", "scope", "trace"}
+    | {"anatomy", "attribution", "choices", "faithfulness", "needs", "perturb", "plausibility"}
+    | {"judging", "report", "rerun", "scope", "search", "stability", "statistics", "trace"}
     | {"words"},
     "cli": None,  # may import everything; nobody imports it
     "__main__": {"cli"},
-    "__init__": {"explaining"},
+    "__init__": {"explaining", "judging"},
 }
 NO_LIGHTNING = (
     "anatomy",
@@ -46,9 +57,16 @@ NO_LIGHTNING = (
     "explaining",
     "faithfulness",
     "inputs",
+    "judging",
+    "packing",
     "perturb",
+    "plausibility",
+    "rerun",
     "rules",
     "scope",
+    "search",
+    "stability",
+    "statistics",
     "trace",
     "words",
 )

@@ -11,7 +11,8 @@ from transformers import (
 
 from bertx.errors import InputError
 from bertx.inputs import Inputs
-from bertx.perturb import Perturber, close_up, merge, pack
+from bertx.packing import close_up, merge, pack
+from bertx.perturb import Perturber
 from tests.oracles.perturbation import perturbed, units_of
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 
@@ -298,3 +299,23 @@ def test_what_cannot_work_is_refused(bert):
         engine(bert, "delete")
     with pytest.raises(InputError, match="token_budget"):
         engine(bert, token_budget=0)
+
+
+def test_a_compiled_model_answers_alike_in_few_shapes(batch, monkeypatch):
+    model, inputs = tiny_model(), Inputs.from_batch(batch)
+    kept = random_kept(inputs, 9)
+    plain = engine(model, "attention")
+    expected = plain(inputs, kept)
+    compiled = engine(model, "attention", token_budget=64, compiled=True)
+    assert torch.allclose(compiled(inputs, kept), expected, rtol=0, atol=1e-10)
+    assert compiled.work.padding > plain.work.padding
+    assert compiled.work.tokens == plain.work.tokens
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    shaped = engine(model, "attention", token_budget=64, compiled=True)
+    calls = forwarded(model, lambda: shaped(inputs, kept))
+    assert len(calls) > 1 and {call["input_ids"].shape for call in calls} == {(4, 16)}
+
+
+def test_a_hooked_operator_is_not_compiled():
+    with pytest.raises(InputError, match="'zero' sets a hook"):
+        engine(tiny_model(), "zero", compiled=True)

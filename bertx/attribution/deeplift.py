@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from bertx.activations import ActivationMode, Elementwise, watching
 from bertx.anatomy import check_activations_seen
 from bertx.attribution.base import Attribution
-from bertx.attribution.rerun import (
+from bertx.inputs import Inputs
+from bertx.rerun import (
     Baseline,
     batches,
     check_baseline,
@@ -21,7 +22,6 @@ from bertx.attribution.rerun import (
     word_embedding,
     word_path,
 )
-from bertx.inputs import Inputs
 from bertx.trace import Trace, wide
 
 

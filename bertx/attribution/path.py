@@ -8,7 +8,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.attribution.base import Attribution
-from bertx.attribution.rerun import (
+from bertx.errors import InputError
+from bertx.rerun import (
     Baseline,
     check_baseline,
     check_positive,
@@ -18,7 +19,6 @@ from bertx.attribution.rerun import (
     word_embedding,
     word_path,
 )
-from bertx.errors import InputError
 from bertx.trace import Trace, wide
 
 

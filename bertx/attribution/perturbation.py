@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from bertx.attribution.base import Attribution
-from bertx.attribution.rerun import check_operator, check_positive, perturber_of
 from bertx.inputs import spread_by_unit
 from bertx.perturb import Operator
+from bertx.rerun import check_operator, check_positive, perturber_of
 from bertx.trace import Trace, wide
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from bertx.anatomy import embedding_block
 from bertx.attribution.base import Attribution
-from bertx.attribution.rerun import check_positive, rerunning, summed_gradient, text_seed
 from bertx.errors import InputError
+from bertx.rerun import check_positive, rerunning, summed_gradient, text_seed
 from bertx.trace import Trace, wide
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bertx.attribution.perturbation import UnitAttribution
-from bertx.attribution.rerun import check_operator, check_positive, perturber_of, text_seed
 from bertx.errors import InputError
 from bertx.perturb import Operator
+from bertx.rerun import check_operator, check_positive, perturber_of, text_seed
 from bertx.trace import Trace
 
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from bertx.attribution import GradientSensitivity, GradientXInput, Random
-from bertx.attribution.oracle import BeamOracle, deletion_orders
+from bertx.attribution.oracle import BeamOracle
 from bertx.attribution.perturbation import Occlusion
 from bertx.errors import InputError
 from bertx.inputs import Inputs, merge_by_unit, spread_by_unit
 from bertx.perturb import Perturber
+from bertx.search import deletion_orders
 from bertx.trace import Needs, Trace
 from tests.attribution.test_perturbation import calls_of
 from tests.attribution.test_surrogate import game, trace_of

@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 from bertx.anatomy import UnsupportedArchitecture
 from bertx.errors import InputError
 from bertx.inputs import Inputs
-from bertx.perturb import CPU_BUDGET, DEVICE_BUDGET, Operator, Perturber, pack
+from bertx.packing import pack
+from bertx.perturb import CPU_BUDGET, DEVICE_BUDGET, Operator, Perturber
 from bertx.scope import evaluating, frozen, gradients
-from bertx.trace import Trace, wide
+from bertx.trace import Trace, now, wide
 
 Baseline = Literal["mask", "pad", "zero"]
 """What stands for a word's absence: the word embedding of [MASK], that of [PAD], or zeros."""
@@ -140,6 +141,14 @@ def perturber_of(trace: Trace, operator: Operator, token_budget: int | None) -> 
     return Perturber(
         trace.model, operator, mask_token_id=mask, pad_token_id=pad, token_budget=token_budget
     )
+
+
+def plain_seconds(model: PreTrainedModel, inputs: Inputs) -> float:
+    """How long a plain batched forward takes, without dropout and gradients."""
+    with torch.inference_mode(), evaluating(model):
+        start = now(model.device)
+        model(**inputs.arguments(model))
+        return now(model.device) - start
 
 
 def check_operator(operator: str) -> None:
