@@ -7,22 +7,27 @@ import torch.multiprocessing as mp
 from torchmetrics import MetricCollection
 
 from bertx.errors import InputError
-from bertx.faithfulness import DeletionCurve, Difference, InsertionCurve, PairedDifference
+from bertx.faithfulness import (
+    DeletionCurve,
+    Difference,
+    InsertionCurve,
+    PairedDifference,
+    fractions,
+    with_area,
+)
 
 CURVES = torch.rand(23, 6, generator=torch.Generator().manual_seed(0))
+VALUES = with_area(CURVES.double(), fractions(6))
 RAGGED = (1, 7, 2, 13)
 METRICS = [DeletionCurve, InsertionCurve]
 
 
-def reference(curves):
+def reference(values):
     """Mean and standard error of curves and areas from all examples at once."""
-    values = curves.double().numpy()
-    areas = np.trapezoid(values, np.linspace(0, 1, values.shape[1]), axis=1)
-    root = np.sqrt(len(values))
-    return (
-        values.mean(0), values.std(0, ddof=1) / root,
-        areas.mean(), areas.std(ddof=1) / root, len(values),
-    )  # fmt: skip
+    curves = values[:, :-1].double().numpy()
+    areas = np.trapezoid(curves, np.linspace(0, 1, curves.shape[1]), axis=1)
+    both = np.concatenate([curves, areas[:, None]], 1)
+    return both.mean(0), both.std(0, ddof=1) / np.sqrt(len(both)), np.full(7, len(both))
 
 
 def equal(estimate, expected):
@@ -38,28 +43,28 @@ def updated(metric, *batches):
 
 @pytest.mark.parametrize("kind", METRICS)
 def test_ragged_batches_equal_all_examples_at_once(kind):
-    metric = updated(kind(points=6), *CURVES.split(RAGGED))
-    assert equal(metric.compute(), reference(CURVES))
-    assert metric.compute().auc.dtype == torch.float64
-    assert metric.compute().curve.shape == (6,)
+    metric = updated(kind(points=6), *VALUES.split(RAGGED))
+    assert equal(metric.compute(), reference(VALUES))
+    assert metric.compute().value.dtype == torch.float64
+    assert metric.compute().mean.shape == (7,)
 
 
 @pytest.mark.parametrize("kind", METRICS)
 def test_forward_gives_the_batch_and_keeps_the_rest(kind):
     metric = kind(points=6)
-    for batch in CURVES.split((10, 13)):
+    for batch in VALUES.split((10, 13)):
         assert equal(metric(batch), reference(batch))
-    assert equal(metric.compute(), reference(CURVES))
+    assert equal(metric.compute(), reference(VALUES))
 
 
 @pytest.mark.parametrize("kind", METRICS)
 def test_pickle_clone_and_reset(kind):
-    metric = updated(kind(points=6), CURVES[:9])
+    metric = updated(kind(points=6), VALUES[:9])
     for copy in (pickle.loads(pickle.dumps(metric)), metric.clone()):
-        assert equal(updated(copy, CURVES[9:]).compute(), reference(CURVES))
-    assert equal(metric.compute(), reference(CURVES[:9]))
+        assert equal(updated(copy, VALUES[9:]).compute(), reference(VALUES))
+    assert equal(metric.compute(), reference(VALUES[:9]))
     metric.reset()
-    assert equal(updated(metric, CURVES[3:]).compute(), reference(CURVES[3:]))
+    assert equal(updated(metric, VALUES[3:]).compute(), reference(VALUES[3:]))
 
 
 @pytest.mark.parametrize("kind", METRICS)
@@ -67,25 +72,25 @@ def test_reset_in_inference_mode_update_outside_and_back(kind):
     metric = kind(points=6)
     with torch.inference_mode():
         metric.reset()
-        metric.update(CURVES[:4].clone())
-    metric.update(CURVES[4:9])
+        metric.update(VALUES[:4].clone())
+    metric.update(VALUES[4:9])
     with torch.inference_mode():
-        metric.update(CURVES[9:])
-    assert equal(metric.compute(), reference(CURVES))
+        metric.update(VALUES[9:])
+    assert equal(metric.compute(), reference(VALUES))
 
 
 @pytest.mark.parametrize("groups", [True, False])
 def test_a_collection_does_not_take_one_curve_for_the_other(groups):
     metrics = {"deletion": DeletionCurve(6), "insertion": InsertionCurve(6)}
     collection = MetricCollection(metrics, compute_groups=groups)
-    collection.update(CURVES[:2])  # equal sums, which is when groups are formed
+    collection.update(VALUES[:2])  # equal sums, which is when groups are formed
     assert not groups or len(collection.compute_groups) == 2
-    collection["deletion"].update(CURVES[2:9])
-    collection["insertion"].update(CURVES[9:])
+    collection["deletion"].update(VALUES[2:9])
+    collection["insertion"].update(VALUES[9:])
     found = collection.compute()
-    assert float(found["deletion"].auc) == pytest.approx(reference(CURVES[:9])[2])
-    others = torch.cat([CURVES[:2], CURVES[9:]])
-    assert float(found["insertion"].auc) == pytest.approx(reference(others)[2])
+    assert float(found["deletion"].value) == pytest.approx(reference(VALUES[:9])[0][-1])
+    others = torch.cat([VALUES[:2], VALUES[9:]])
+    assert float(found["insertion"].value) == pytest.approx(reference(others)[0][-1])
 
 
 def test_directions():
@@ -95,25 +100,25 @@ def test_directions():
 
 
 def test_few_examples_have_no_interval():
-    estimate = updated(DeletionCurve(6), CURVES[:1]).compute()
-    assert torch.allclose(estimate.curve, CURVES[0].double())
-    assert estimate.curve_se.isnan().all() and estimate.auc_se.isnan()
+    estimate = updated(DeletionCurve(6), VALUES[:1]).compute()
+    assert torch.allclose(estimate.mean, VALUES[0])
+    assert estimate.se.isnan().all() and estimate.value_se.isnan()
     with pytest.warns(UserWarning, match="before the ``update``"):
         empty = DeletionCurve(6).compute()
-    assert empty.count == 0 and empty.auc.isnan()
+    assert empty.value_count == 0 and empty.value.isnan()
 
 
 def test_equal_examples_have_no_spread():
     for value in (0.1, 0.3, 0.7, 0.9):
         for count in (3, 7, 23, 100, 1000):
-            same = torch.full((count, 6), value, dtype=torch.float64)
+            same = torch.full((count, 7), value, dtype=torch.float64)
             estimate = updated(DeletionCurve(6), same).compute()
-            assert estimate.curve_se.max() < 1e-7  # and never the root of a negative number
+            assert estimate.se.max() < 1e-7  # and never the root of a negative number
 
 
 def test_other_points_are_refused():
-    for wrong in (torch.rand(4, 5), torch.rand(6)):
-        with pytest.raises(InputError, match=r"shape \(B, 6\), got .*points"):
+    for wrong in (torch.rand(4, 6), torch.rand(7)):
+        with pytest.raises(InputError, match=r"DeletionCurve: expected values of shape \(B, 7\)"):
             DeletionCurve(points=6).update(wrong)
     with pytest.raises(InputError, match="at least 2"):
         DeletionCurve(points=1)
@@ -145,7 +150,7 @@ def _worker(rank, folder):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
-    shard = CURVES[:5] if rank == 0 else CURVES[5:]
+    shard = VALUES[:5] if rank == 0 else VALUES[5:]
     metrics = updated(DeletionCurve(6), shard), updated(InsertionCurve(6), *shard.split(3))
     paired = PairedDifference()
     paired.update(shard[:, 0], shard[:, 1])
@@ -157,9 +162,23 @@ def _worker(rank, folder):
 def test_two_processes_equal_one(tmp_path):
     mp.spawn(_worker, (str(tmp_path),), nprocs=2)
     paired = PairedDifference()
-    paired.update(CURVES[:, 0], CURVES[:, 1])
+    paired.update(VALUES[:, 0], VALUES[:, 1])
     for rank in range(2):
         deletion, insertion, difference = torch.load(tmp_path / f"{rank}.pt")
-        assert equal(deletion, reference(CURVES))
-        assert equal(insertion, reference(CURVES))
+        assert equal(deletion, reference(VALUES))
+        assert equal(insertion, reference(VALUES))
         assert equal(difference, paired.compute())
+
+
+def test_a_missing_value_counts_nowhere():
+    holes = VALUES.clone()
+    holes[::3, 2], holes[1:, 4] = float("nan"), float("nan")
+    found = updated(DeletionCurve(6), *holes.split(RAGGED)).compute()
+    numbers = holes.numpy()
+    assert np.allclose(found.mean, np.nanmean(numbers, 0), atol=1e-12)
+    assert found.counts.tolist() == [23, 23, 15, 23, 1, 23, 23]
+    few = np.nanstd(numbers[:, 2], ddof=1) / np.sqrt(15)
+    assert float(found.se[2]) == pytest.approx(few, abs=1e-12) and found.se[4].isnan()
+    paired = PairedDifference()
+    paired.update(holes[:, 2], holes[:, 0])
+    assert paired.compute().count == 15

@@ -1,0 +1,155 @@
+"""Max-sensitivity: how much an explanation changes when the words move a little."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bertx.errors import InputError
+from bertx.faithfulness.base import Case, FaithfulnessMetric
+from bertx.faithfulness.estimates import PRECISION
+from bertx.inputs import Inputs
+from bertx.rerun import check_positive, text_seed, word_embedding
+from bertx.trace import Trace
+
+
+def max_sensitivity(
+    trace: Trace,
+    scores: Tensor,
+    method: Callable[[Trace], Tensor],
+    samples: int = 10,
+    radius: float = 0.02,
+    seed: int = 0,
+) -> Tensor:
+    """How far an explanation goes, at most, while the word embeddings move within a small ball.
+
+    See `MaxSensitivity`.
+
+    Args:
+        trace: B texts, their model and the explained classes.
+        scores: What the method says of the trace (B, T), finite.
+        method: Explains a trace, (B, T). It gets a trace with what its ``needs`` say, or, if it
+            has none, what this trace was made with.
+        samples: Moves that are tried.
+        radius: Largest move of an embedding's element, in root mean squares of all of them.
+        seed: Another seed is another draw.
+
+    Returns:
+        (B, 1), not negative; NaN for a text without units.
+    """
+    needs = getattr(method, "needs", trace.needs)
+    with torch.inference_mode(False), torch.no_grad():
+        ranked = trace.inputs.units >= 0
+        before = scores.to(PRECISION).masked_fill(~ranked, 0)
+        farthest = torch.zeros_like(before[:, 0])
+        for draw in range(samples):
+            with moved_words(trace.model, trace.inputs, radius, seed, draw):
+                after = method(Trace(trace.model, trace.inputs, trace.target, needs))
+            way = (after.to(PRECISION).masked_fill(~ranked, 0) - before).norm(dim=1)
+            farthest = torch.maximum(farthest, way)
+        size = before.norm(dim=1)
+        ratio = farthest / size.where(size > 0, 1)
+        return ratio.masked_fill(~ranked.any(1), torch.nan)[:, None]
+
+
+class MaxSensitivity(FaithfulnessMetric):
+    """Largest change of the explanation, relative to it, while the word embeddings move a little.
+
+    max_s ‖Φ(x + d_s) - Φ(x)‖ / ‖Φ(x)‖, Φ the scores of the tokens that are units and ‖·‖ their
+    Euclidean norm; where Φ(x) is 0, the change itself, as in captum. The explanation is made
+    anew, for the same class, by the same method on a moved model: every element of the word
+    embedding of every token id is shifted by a number that is uniform in ± ``radius`` times the
+    root mean square of the embedding table. The shift depends on the seed, the draw and the id
+    alone, so that a word moves alike wherever it stands and whoever asks: gradients, integrated
+    gradients from [MASK], and methods that rewrite the text see one and the same model.
+
+    Not negative; lower is better, and 0 for what does not look at the model, such as random
+    scores: it says nothing without a metric of faithfulness beside it. Cost: ``samples`` times
+    that of the explanation.
+
+    Args:
+        samples: Moves that are tried; the maximum grows with them.
+        radius: Largest move of an embedding's element, in root mean squares of all of them.
+        seed: Another seed is another draw.
+
+    Raises:
+        InputError: For a setting that cannot be; when used, if a case has no method.
+
+    References:
+        On the (In)fidelity and Sensitivity of Explanations (Yeh et al., 2019),
+        https://arxiv.org/abs/1901.09392, SENS_MAX, by sampling.
+    """
+
+    higher_is_better = False
+    state = "max_sensitivity_sums"
+
+    def __init__(self, samples: int = 10, radius: float = 0.02, seed: int = 0) -> None:
+        check_positive(samples=samples)
+        if not radius > 0:
+            raise InputError(f"radius must be positive, got {radius}")
+        super().__init__(("max_sensitivity",))
+        self.samples = samples
+        self.radius = radius
+        self.seed = seed
+
+    def values(self, case: Case, answers: Tensor) -> Tensor:
+        """(B, 1)."""
+        if case.method is None:
+            raise InputError(
+                "MaxSensitivity explains the texts again: expected a case with a method, got "
+                "scores alone. Make it as Case(panel, scores, method), or leave the metric out."
+            )
+        settings = (self.samples, self.radius, self.seed)
+        return max_sensitivity(case.panel.trace, case.scores, case.method, *settings)
+
+
+@contextmanager
+def moved_words(
+    model: PreTrainedModel, inputs: Inputs, radius: float, seed: int, draw: int
+) -> Iterator[None]:
+    """Shift the word embeddings of the texts' tokens, of [MASK] and of [PAD] wherever they stand.
+
+    Args:
+        model: The classifier; it is as before after the body.
+        inputs: The texts whose token ids move. Others stay where they are.
+        radius: Largest shift of an element, in root mean squares of the table.
+        seed: Another seed is another set of draws.
+        draw: Number of the draw.
+    """
+    table = word_embedding(model, MaxSensitivity.__name__)
+    weight = table.get_parameter("weight").detach()
+    size = torch.linalg.vector_norm(weight, dtype=PRECISION) / weight.numel() ** 0.5
+    ids = _known_ids(inputs)
+    shifts = radius * size * word_noise(ids, weight.shape[1], seed, draw)
+
+    def move(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        places = torch.searchsorted(ids, args[0].contiguous()).clamp(max=len(ids) - 1)
+        known = (ids[places] == args[0])[..., None]
+        return output + (known * shifts[places]).to(output.dtype)
+
+    handle = table.register_forward_hook(move)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def word_noise(ids: Tensor, size: int, seed: int, draw: int) -> Tensor:
+    """Uniform numbers in [-1, 1) for token ids (K,), each row a function of its id: (K, size)."""
+    generator = torch.Generator()
+    rows = []
+    for token in ids.cpu():
+        generator.manual_seed(text_seed(token[None], seed, draw))
+        rows.append(torch.rand(size, generator=generator, dtype=torch.float32))
+    return 2 * torch.stack(rows).to(ids.device) - 1
+
+
+def _known_ids(inputs: Inputs) -> Tensor:
+    """Token ids of the texts, of [MASK] and of [PAD], each once and sorted (K,)."""
+    written = [inputs.pad_token_id]
+    if inputs.mask_token_id is not None:
+        written.append(inputs.mask_token_id)
+    ids = inputs.input_ids[inputs.attention_mask.bool()]
+    return torch.cat([ids, ids.new_tensor(written)]).unique()
