@@ -1,0 +1,189 @@
+"""Model randomisation: an explanation of the model must change when the model does.
+
+Parts of the model are given random weights, and the explanations of the same texts and classes are
+compared with the original ones by Spearman's rank correlation. A method whose explanations stay
+the same explains something else, such as the texts.
+
+References:
+    Sanity Checks for Saliency Maps (Adebayo et al., 2018), https://arxiv.org/abs/1810.03292.
+    On Explaining Your Explanations of BERT (Wu & Ong, 2021), https://arxiv.org/abs/2101.00196.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bertx.errors import InputError
+from bertx.faithfulness.estimates import Estimate, MeanMetric
+from bertx.faithfulness.ranking import spearman
+from bertx.inputs import Inputs, merge_by_unit
+from bertx.needs import Needs
+from bertx.stability.agreement import compare
+from bertx.stability.weights import Part, parts, randomised, redrawn
+from bertx.trace import Trace
+
+
+class Method(Protocol):
+    """What explains a trace, such as a `bertx.attribution.Attribution`."""
+
+    needs: Needs
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Token scores (B, T)."""
+
+
+class Step(NamedTuple):
+    """One randomised model.
+
+    Attributes:
+        name: The part that was randomised last.
+        parts: All parts that are random.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+
+
+Scheme = Callable[[Sequence[Part]], Iterable[Step]]
+"""From the parts of a model, top down, to the models that explanations are compared on."""
+
+
+def cascading(parts: Sequence[Part]) -> list[Step]:
+    """From the top down, all parts so far: the last model is random throughout."""
+    return [Step(part.name, tuple(parts[: i + 1])) for i, part in enumerate(parts)]
+
+
+def independent(parts: Sequence[Part]) -> list[Step]:
+    """One part at a time, the others as trained."""
+    return [Step(part.name, (part,)) for part in parts]
+
+
+def embeddings_only(parts: Sequence[Part]) -> list[Step]:
+    """The embeddings, the others as trained."""
+    return independent(parts)[-1:]
+
+
+class Randomisation(NamedTuple):
+    """How far explanations by one method outlive a randomisation.
+
+    Attributes:
+        step: The part that was randomised last.
+        method: Name of the method.
+        spearman: Mean rank correlation of the scores with the original ones, in [-1, 1]; near 0 for
+            an explanation of the model.
+        spearman_se: Its standard error.
+        spearman_count: Number of texts that have one.
+        absolute: The same of the absolute values: what mattered, whatever its sign.
+        absolute_se: Its standard error.
+        absolute_count: Number of texts that have one.
+    """
+
+    step: str
+    method: str
+    spearman: float
+    spearman_se: float
+    spearman_count: int
+    absolute: float
+    absolute_se: float
+    absolute_count: int
+
+
+def randomisation(
+    model: PreTrainedModel,
+    batches: Sequence[Inputs],
+    methods: Mapping[str, Method],
+    scheme: Scheme = cascading,
+    seed: int = 0,
+    targets: Sequence[Tensor] | None = None,
+) -> list[Randomisation]:
+    """Compare explanations of a model with those of randomised versions of it.
+
+    The class of each text stays that of the original model. The model is as before afterwards, also
+    if a method raises. Cost: each method once on the model and once for each step.
+
+    Args:
+        model: A Hugging Face sequence classifier.
+        batches: The texts.
+        methods: The methods, by name; a control that does not look at the model stays at 1.
+        scheme: `cascading`, `independent` or `embeddings_only`.
+        seed: Another seed is another draw of weights.
+        targets: The explained classes (B,) of each batch, None for those that the model predicts.
+
+    Returns:
+        One row for each step and method, in their order. A text whose scores, original or other,
+        are all equal or not all finite has no correlation.
+
+    Raises:
+        InputError: If there is no text or no method.
+        UnsupportedArchitecture: If the parts of the model are not known.
+    """
+    if not batches or not methods:
+        raise InputError(
+            f"randomisation: expected texts and methods, got {len(batches)} batches of texts and "
+            f"{len(methods)} methods"
+        )
+    steps, weights = list(scheme(parts(model))), redrawn(model, seed)
+    known = [None] * len(batches) if targets is None else targets
+    originals = [
+        _explained(model, inputs, target, methods)
+        for inputs, target in zip(batches, known, strict=True)
+    ]
+    rows = []
+    for step in steps:
+        sums = _Correlations(len(methods))
+        with randomised(model, step.parts, weights):
+            for inputs, (target, before) in zip(batches, originals, strict=True):
+                _, after = _explained(model, inputs, target, methods)
+                sums.update(before, after, inputs.unit_counts)
+        # Not compute(), which waits for other processes: they may not be randomising.
+        rows += _rows(step.name, list(methods), sums.estimate())
+    return rows
+
+
+class _Correlations(MeanMetric):
+    """Means of the rank correlations of scores and of absolute values, for M methods in turn."""
+
+    higher_is_better = None
+    state = "correlation_sums"
+
+    def __init__(self, methods: int) -> None:
+        super().__init__(2 * methods)
+
+    def update(self, before: Tensor, after: Tensor, counts: Tensor) -> None:
+        """Add B texts: unit scores (M, B, U), number of units (B,)."""
+        own = torch.arange(before.shape[2], device=counts.device) < counts[:, None]
+        values = [
+            compare(a, b, own, spearman)
+            for first, second in zip(before, after, strict=True)
+            for a, b in ((first, second), (first.abs(), second.abs()))
+        ]
+        self.add(torch.stack(values, 1))
+
+    def compute(self) -> Estimate:
+        """(2 M,)."""
+        return self.estimate()
+
+
+def _explained(
+    model: PreTrainedModel, inputs: Inputs, target: Tensor | None, methods: Mapping[str, Method]
+) -> tuple[Tensor, Tensor]:
+    """The explained classes (B,) and the unit scores of each method (M, B, U)."""
+    needs = reduce(or_, (method.needs for method in methods.values()), Needs.NOTHING)
+    trace = Trace(model, inputs, target, needs)
+    units = trace.inputs.units
+    scores = [merge_by_unit(method(trace), units) for method in methods.values()]
+    return trace.target, torch.stack(scores)
+
+
+def _rows(step: str, names: Sequence[str], found: Estimate) -> list[Randomisation]:
+    values = torch.stack(list(found), 1).tolist()  # (2 M, 3)
+    pairs = zip(names, values[::2], values[1::2], strict=True)
+    return [
+        Randomisation(step, name, rho, rho_se, int(count), absolute, absolute_se, int(absolutes))
+        for name, (rho, rho_se, count), (absolute, absolute_se, absolutes) in pairs
+    ]
