@@ -3,13 +3,17 @@
 from bertx.data.collate import Collator
 from bertx.data.dataset import TextDataset
 from bertx.data.datasets import DATASETS, Source
+from bertx.data.masking import Masking
 from bertx.data.module import TextDataModule
 from bertx.data.sampling import LengthBucketSampler
+from bertx.data.shortcut import Shortcut
 
 __all__ = [
     "DATASETS",
     "Collator",
     "LengthBucketSampler",
+    "Masking",
+    "Shortcut",
     "Source",
     "TextDataModule",
     "TextDataset",

@@ -11,6 +11,13 @@ def check_counts(**counts: int | None) -> None:
             raise InputError(f"--data.{name}: expected at least 1, but got {count}.")
 
 
+def check_shares(**shares: float) -> None:
+    """Raise `InputError` if a share is outside of 0..1."""
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise InputError(f"--data.{name}: expected a share from 0 to 1, but got {share}.")
+
+
 def checked_labels(labels: list[str] | None) -> list[str] | None:
     """The names of the classes as given; raises `InputError` if they name no two classes."""
     if labels is not None and (len(labels) < 2 or len(set(labels)) < len(labels)):

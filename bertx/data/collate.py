@@ -21,7 +21,8 @@ class Collator:
     special tokens, also where the text itself spells one, but not for unknown words; ``word_ids``
     (B, T), the number of each token's word in its text, -1 for none; ``offsets`` (B, T, 2), the
     characters of each token in its text; ``labels`` (B,); ``index`` (B,); ``text``, B strings;
-    and, if the examples have rationales, ``rationale`` (B, T), True for tokens that overlap one.
+    and, if any of the examples has a rationale, ``rationale`` (B, T), True for tokens that overlap
+    theirs.
 
     Args:
         tokenizer: A fast tokenizer with a padding token.
@@ -68,8 +69,8 @@ class Collator:
         batch["labels"] = torch.tensor([item["label"] for item in items])
         batch["index"] = torch.tensor([item["index"] for item in items])
         batch["text"] = texts
-        if "rationale" in items[0]:
-            marked = _overlap(offsets, [item["rationale"] for item in items])
+        if any("rationale" in item for item in items):
+            marked = _overlap(offsets, [item.get("rationale", ()) for item in items])
             batch["rationale"] = marked & ~batch["special_tokens_mask"]
         return batch
 

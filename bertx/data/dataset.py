@@ -62,6 +62,11 @@ class TextDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Characters of each text, N."""
+        return list(map(len, self.texts))
+
     def select(self, rows: Sequence[int]) -> "TextDataset":
         """The data set of some rows, renumbered in their order."""
         return TextDataset(

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bertx.data.readers import SPLITS, FolderReader
+from bertx.data.eraser import EraserFolder
+from bertx.data.readers import SPLITS
 from bertx.data.table import Table
 from bertx.errors import InputError
 
@@ -116,7 +117,7 @@ def open_source(dataset: str | None, path: str | None) -> tuple[Source, Reader]:
         )
     source = find_source(dataset) if dataset else Source("")
     if path:
-        return source, FolderReader(path)
+        return source, EraserFolder(path)
     return source, DemoReader() if dataset == DEMO else HubReader(source)
 
 

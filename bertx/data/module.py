@@ -1,20 +1,22 @@
 """The data module: one of the known data sets, any of the hub, or local files."""
 
-import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
 
-from bertx.data.checks import check_classes, check_counts, checked_labels, no_labels
+from bertx.data.checks import check_classes, check_counts, check_shares, checked_labels
 from bertx.data.collate import Collator
-from bertx.data.dataset import TextDataset, hold_out, sample_rows
+from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.datasets import open_source
-from bertx.data.reports import first_skipped, report_overlong, report_skipped, report_unlabelled
-from bertx.data.sampling import ConsecutiveBatches, LengthBucketSampler
-from bertx.data.stream import STRETCH, Form, StreamedTexts, TextStream, survey
+from bertx.data.form import Form
+from bertx.data.loading import Batches, load_batches
+from bertx.data.masking import EpochTexts, Masking
+from bertx.data.reports import report_overlong
+from bertx.data.sampling import ConsecutiveBatches, EpochSampler, LengthBucketSampler
+from bertx.data.shortcut import Planter, Shortcut
+from bertx.data.splits import Splits
+from bertx.data.stream import StreamedTexts
 from bertx.data.table import (
     Table,
     find_label_column,
@@ -33,8 +35,6 @@ _SPLITS_OF = {
     "test": ("test",),
     "predict": ("predict",),
 }
-
-Batches = DataLoader[dict[str, Any]]
 
 
 class TextDataModule(LightningDataModule):
@@ -61,6 +61,9 @@ class TextDataModule(LightningDataModule):
             has no validation split.
         train_examples: Train on a random choice of so many texts. Default: all.
         eval_examples: Validate and test on a random choice of so many texts. Default: all.
+        masking: Share of the rows of each training batch in which random words are [MASK] (see
+            `bertx.data.Masking`); 0.5 is masked fine-tuning, 0 none.
+        shortcut: A word that is planted into the texts of one class.
         num_workers: Processes that prepare batches beside the training one.
         seed: Seed of the order of batches, the held-out texts and the random choices.
 
@@ -82,6 +85,8 @@ class TextDataModule(LightningDataModule):
         validation_fraction: float = 0.1,
         train_examples: int | None = None,
         eval_examples: int | None = None,
+        masking: float = 0.0,
+        shortcut: Shortcut | None = None,
         num_workers: int = 0,
         seed: int = 42,
     ) -> None:
@@ -93,6 +98,9 @@ class TextDataModule(LightningDataModule):
             train_examples=train_examples,
             eval_examples=eval_examples,
         )
+        check_shares(masking=masking)
+        if shortcut:
+            shortcut.check()
         if not 0 < validation_fraction < 1:
             raise InputError(
                 f"--data.validation_fraction: expected a share between 0 and 1, but got "
@@ -108,11 +116,12 @@ class TextDataModule(LightningDataModule):
         self.validation_fraction = validation_fraction
         self.train_examples = train_examples
         self.eval_examples = eval_examples
+        self.masking = masking
+        self.shortcut = shortcut
         self.num_workers = num_workers
         self.seed = seed
         self._named_labels = checked_labels(labels)
-        self._tables: dict[str, Table] = {}
-        self._whole: dict[str, TextDataset] = {}
+        self._splits = Splits(self.reader, self._form, validation_fraction, seed)
         self._datasets: dict[str, TextDataset] = {}
         self._predicted: StreamedTexts | None = None
 
@@ -139,7 +148,7 @@ class TextDataModule(LightningDataModule):
                 "the names of the classes are unknown: there is no train split to find them in. "
                 "Give them with --data.labels."
             )
-        table = self._tables["train"] = self.reader.read("train")
+        table = self._splits.table("train")
         return label_names(table, require_label_column(table, self.label_column, usual))
 
     @cached_property
@@ -185,62 +194,48 @@ class TextDataModule(LightningDataModule):
         """
         for split in _SPLITS_OF[stage]:
             if split == "predict":
-                self._predicted = self._predicted or self._streamed()
+                self._predicted = self._predicted or self._splits.streamed(self.max_length)
             else:
                 self._add(split)
 
     def train_dataloader(self) -> Batches:
-        """Shuffled batches of the training texts."""
-        return self._batches("train", self.batch_size, shuffle=True)
+        """Shuffled batches of the training texts, with masked words if ``masking`` says so."""
+        data, size = self.dataset_of("train"), self.batch_size
+        if not self.masking:
+            order = LengthBucketSampler(data.lengths, size, True, self.seed)
+            return load_batches(data, size, order, self.collator, self.num_workers)
+        order = EpochSampler(data.lengths, size, True, self.seed)
+        masking = Masking(self.collator, self.masking, self.seed)
+        return load_batches(EpochTexts(data), size, order, masking, self.num_workers)
 
     def val_dataloader(self) -> Batches:
         """Batches of the validation texts."""
-        return self._batches("validation", self.eval_batch_size)
+        return self._evaluated("validation")
 
     def test_dataloader(self) -> Batches:
         """Batches of the test texts."""
-        return self._batches("test", self.eval_batch_size)
+        return self._evaluated("test")
 
     def predict_dataloader(self) -> Batches:
         """Batches of the ``predict`` file or, without one, of the test texts."""
         # The sampler makes the batches: Lightning would keep the rows of all those of a loader.
         batches = ConsecutiveBatches(self.predicted, self.eval_batch_size)
-        return self._loader(self.predicted, None, batches)
+        return load_batches(self.predicted, None, batches, self.collator, self.num_workers)
 
-    def _batches(self, split: str, batch_size: int, shuffle: bool = False) -> Batches:
-        data = self.dataset_of(split)
-        lengths = list(map(len, data.texts))
-        return self._loader(
-            data, batch_size, LengthBucketSampler(lengths, batch_size, shuffle, self.seed)
-        )
-
-    def _loader(
-        self, data: TextDataset | StreamedTexts, batch_size: int | None, sampler: Sampler[Any]
-    ) -> Batches:
-        if self.num_workers:
-            # A tokenizer that ran threads before the workers are forked warns in each of them.
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        # All by name: for predictions Lightning builds the loader anew from what it was given.
-        return DataLoader(
-            data,
-            batch_size=batch_size,
-            sampler=sampler,
-            collate_fn=self.collator,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+    def _evaluated(self, split: str) -> Batches:
+        data, size = self.dataset_of(split), self.eval_batch_size
+        order = LengthBucketSampler(data.lengths, size, False, self.seed)
+        return load_batches(data, size, order, self.collator, self.num_workers)
 
     def _add(self, split: str) -> None:
         """Make ``split`` as it will be used, once."""
         if split in self._datasets:
             return
-        make = {
-            "train": self._training,
-            "validation": self._validation,
-            "test": lambda: self._labelled("test"),
-        }[split]
-        data = make()
+        data = {
+            "train": self._splits.training,
+            "validation": self._splits.validation,
+            "test": lambda: self._splits.labelled("test"),
+        }[split]()
         limit = self.train_examples if split == "train" else self.eval_examples
         data = data.select(sample_rows(len(data), limit, self.seed))
         if split == "train":
@@ -248,51 +243,13 @@ class TextDataModule(LightningDataModule):
         report_overlong(split, data.texts, self.tokenizer, self.max_length)
         self._datasets[split] = data
 
-    def _training(self) -> TextDataset:
-        whole = self._labelled("train")
-        if self.reader.has("validation"):
-            return whole
-        return whole.select(hold_out(whole.labels, self.validation_fraction, self.seed)[0])
-
-    def _validation(self) -> TextDataset:
-        if self.reader.has("validation"):
-            return self._labelled("validation")
-        whole = self._labelled("train")
-        held = hold_out(whole.labels, self.validation_fraction, self.seed)[1]
-        if not held:
-            raise InputError(
-                "train: expected two texts of a class, to hold one out for validation, but each "
-                "class has one. Add texts, or a validation split."
-            )
-        return whole.select(held)
-
-    def _labelled(self, split: str) -> TextDataset:
-        """The usable rows of ``split`` whose label is known."""
-        if split not in self._whole:
-            data = self._read(split)
-            rows = data.labelled()
-            if not rows:
-                raise no_labels(split)
-            report_unlabelled(split, len(data) - len(rows), len(data))
-            self._whole[split] = data.select(rows)
-        return self._whole[split]
-
-    def _read(self, split: str) -> TextDataset:
-        """The rows of ``split`` with a text that the tokenizer can use."""
-        table = self._tables.pop(split, None) or self.reader.read(split)
-        data, rows = self._form(split, table).use(table)
-        skipped = len(table) - len(rows)
-        report_skipped(split, table.source, skipped, len(table), first_skipped(table, rows))
-        return data
-
-    def _streamed(self) -> StreamedTexts:
-        split = "predict" if self.reader.has("predict") else "test"
-        form = self._form(split, next(self.reader.stream(split, STRETCH)))
-        stream = TextStream(self.reader, split, form, STRETCH)
-        return StreamedTexts(stream, survey(stream, self.max_length))
-
     def _form(self, split: str, table: Table) -> Form:
         text = find_text_column(table, self.text_column, self.source.text_column)
         find = find_label_column if split in ("test", "predict") else require_label_column
         label = find(table, self.label_column, self.source.label_column)
-        return Form(self.tokenizer, text, label, self.labels if label else [])
+        planter = None
+        if self.shortcut:
+            planter = Planter(
+                self.shortcut, self.labels, self.tokenizer, self.max_length, split, self.seed
+            )
+        return Form(self.tokenizer, text, label, self.labels if label else [], planter)

@@ -5,13 +5,13 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bertx.data.table import Table
+from bertx.data.table import Table, shortened
 from bertx.errors import InputError
 
 SPLITS = {
@@ -206,7 +206,7 @@ def _checked(file: Path, header: list[str], records: Iterator[Numbered]) -> Iter
         if len(fields) != len(header):
             raise InputError(
                 f"{file}, line {line}: expected {len(header)} columns ({', '.join(header)}), but "
-                f"got {len(fields)}: {_shortened(fields)}. Correct the row."
+                f"got {len(fields)}: {shortened(fields)}. Correct the row."
             )
         yield line, fields
 
@@ -226,12 +226,12 @@ def _json(file: Path, number: int, line: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise InputError(
             f"{file}, line {number}: expected one JSON object a line, but {error.msg} at "
-            f"character {error.pos + 1} of {_shortened(line.strip())}. Correct the line."
+            f"character {error.pos + 1} of {shortened(line.strip())}. Correct the line."
         ) from error
     if not isinstance(record, dict):
         raise InputError(
             f"{file}, line {number}: expected a JSON object such as "
-            f'{{"text": "...", "label": 0}}, but got {_shortened(record)}.'
+            f'{{"text": "...", "label": 0}}, but got {shortened(record)}.'
         )
     return record
 
@@ -267,8 +267,3 @@ def _is_utf8(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _shortened(value: Sequence[str] | str | Any, width: int = 80) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= width else shown[: width - 3] + "..."

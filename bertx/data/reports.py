@@ -2,18 +2,94 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from bertx.data.dataset import count_overlong
+from bertx.data.form import Stretch
 from bertx.data.table import Table
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+SHOWN = 5
+"""Of the rows whose rationale or document cannot be used, so many are named."""
+
 logger = logging.getLogger("bertx.data")
+
+
+@dataclass
+class Tally:
+    """The rows of a split, counted by what keeps them from being used as they are.
+
+    Attributes:
+        source: Where the rows are from.
+        total: Rows that were read, without those left out.
+        usable: Rows with a text.
+        skipped: Where the first row without one is.
+        left_out: Rows with a rationale or a document that cannot be used.
+        reasons: What is wrong with the first of them.
+        unmarked: Texts with an empty rationale, in a data set with rationales.
+        known: Texts that had the planted word before.
+    """
+
+    source: str = ""
+    total: int = 0
+    usable: int = 0
+    skipped: str | None = None
+    left_out: int = 0
+    reasons: list[str] = field(default_factory=list)
+    unmarked: int = 0
+    known: int = 0
+
+    def add(self, stretch: Stretch) -> None:
+        """Count some rows more."""
+        table = stretch.table
+        self.source, self.total = table.source, self.total + len(table)
+        self.usable += len(stretch.rows)
+        self.skipped = self.skipped or first_skipped(table, stretch.rows)
+        self.left_out += len(table.left_out)
+        self.reasons += table.left_out[: SHOWN - len(self.reasons)]
+        self.unmarked += stretch.unmarked
+        self.known += stretch.known
+
+    def report(self, split: str) -> None:
+        """Say what was found.
+
+        Raises:
+            InputError: If no row is usable.
+        """
+        report_left_out(split, self.left_out, self.total + self.left_out, self.reasons)
+        report_skipped(split, self.source, self.total - self.usable, self.total, self.skipped)
+        if self.unmarked:
+            _warn(f"{split}: {_of(self.unmarked, self.usable)} are without a rationale")
+        if self.known:
+            count = _of(self.known, self.usable)
+            _warn(f"{split}: {count} had the planted word already; take one that is in none")
+
+
+def report_left_out(split: str, count: int, total: int, reasons: Sequence[str]) -> None:
+    """Report rows whose rationale or document cannot be used.
+
+    Args:
+        split: The split.
+        count: How many of its rows are left out,
+        total: of so many.
+        reasons: What is wrong with the first of them, and where they are.
+
+    Raises:
+        InputError: If no row is left.
+    """
+    if count and count == total:
+        raise InputError(f"{split}: none of {total:,} texts can be used. {reasons[0]}")
+    for reason in reasons:
+        _warn(reason)
+    if count:
+        texts = _of(count, total)
+        _warn(f"{split}: {texts} cannot be used and are left out; the first are named above")
 
 
 def report_skipped(split: str, source: str, skipped: int, total: int, first: str | None) -> None:
@@ -50,6 +126,12 @@ def report_unlabelled(split: str, count: int, total: int) -> None:
     """Report rows without a label."""
     if count:
         _warn(f"{split}: {_of(count, total)} are without a label (-1) and are left out")
+
+
+def report_queries(split: str, count: int) -> None:
+    """Report questions that a data set asks about its texts, if there are several."""
+    if count > 1:
+        _warn(f"{split}: the texts have {count:,} different queries, which are no part of them")
 
 
 @rank_zero_only

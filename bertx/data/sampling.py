@@ -1,6 +1,7 @@
 """Batches of texts, of similar length, shared out over processes."""
 
 from collections.abc import Iterator, Sequence, Sized
+from typing import Any
 
 import torch
 from torch import distributed
@@ -71,6 +72,13 @@ class LengthBucketSampler(DistributedSampler[int]):
         missing = -len(rows) % self.num_replicas
         fillers = [~rows[i % len(rows)] for i in range(missing)]
         return (rows + fillers)[self.rank :: self.num_replicas]
+
+
+class EpochSampler(LengthBucketSampler):
+    """A `LengthBucketSampler` that yields (row, epoch), for items in which chance has a part."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return ((row, self.epoch) for row in super().__iter__())
 
 
 class ConsecutiveBatches(DistributedSampler[list[int]]):

@@ -3,65 +3,23 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import Dataset
 
-from bertx.data.dataset import ESTIMATE_FROM, TextDataset, count_overlong, usable_rows
+from bertx.data.dataset import ESTIMATE_FROM, TextDataset, count_overlong
 from bertx.data.datasets import Reader
-from bertx.data.reports import first_skipped, report_skipped, say_overlong
-from bertx.data.table import Table, class_numbers, texts
+from bertx.data.form import Form, Stretch
+from bertx.data.reports import Tally, say_overlong
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 STRETCH = 4096
 """Rows that are in memory at once and sorted by length."""
 
 _count = rank_zero_only(count_overlong, default=(0, True))  # by the process that reports it
 _SAMPLED = 16  # one in so many texts is tokenised once an estimate will do
-
-
-@dataclass(frozen=True)
-class Form:
-    """How the tables of a split become texts.
-
-    Attributes:
-        tokenizer: Says which texts are usable.
-        text: Column of the texts.
-        label: Column of the labels, if there is one.
-        labels: Names of the C classes.
-    """
-
-    tokenizer: "PreTrainedTokenizerBase"
-    text: str
-    label: str | None
-    labels: Sequence[str]
-
-    def use(self, table: Table) -> tuple[TextDataset, list[int]]:
-        """The usable texts of a table, and their rows in it.
-
-        Raises:
-            InputError: If a value is not text, or a label is none.
-        """
-        found = texts(table, self.text)
-        numbers = [UNKNOWN] * len(table)
-        if self.label is not None:
-            numbers = class_numbers(table, self.label, self.labels)
-        rows = usable_rows(found, self.tokenizer)
-        return TextDataset(found, numbers, table.rationales).select(rows), rows
-
-
-class Stretch(NamedTuple):
-    """Neighbouring rows of a split: all of them, the usable ones, and which these are."""
-
-    table: Table
-    data: TextDataset
-    rows: list[int]
 
 
 @dataclass(frozen=True)
@@ -86,7 +44,7 @@ class TextStream:
             missing = {self.form.text, self.form.label} - {None, *table.columns}
             columns = {**table.columns, **{name: [None] * len(table) for name in missing if name}}
             table = replace(table, columns=columns)
-            yield Stretch(table, *self.form.use(table))
+            yield self.form.use(table)
 
 
 def survey(stream: TextStream, max_length: int) -> int:
@@ -103,18 +61,16 @@ def survey(stream: TextStream, max_length: int) -> int:
         InputError: If the split cannot be read, a row is not a text with its label, or no row has
             a usable text.
     """
-    source, split, tokenizer = "", stream.split, stream.form.tokenizer
-    total, usable, overlong, exact, first = 0, 0, 0, True, None
-    for table, data, rows in stream:
+    tally, overlong, exact = Tally(), 0, True
+    for stretch in stream:
         # Of the first texts all are tokenised, of the others some of every stretch.
-        limit = stream.rows if total < ESTIMATE_FROM else max(1, stream.rows // _SAMPLED)
-        count, sure = _count(data.texts, tokenizer, max_length, limit)
+        limit = stream.rows if tally.total < ESTIMATE_FROM else max(1, stream.rows // _SAMPLED)
+        count, sure = _count(stretch.data.texts, stream.form.tokenizer, max_length, limit)
         overlong, exact = overlong + count, exact and sure
-        source, first = table.source, first or first_skipped(table, rows)
-        total, usable = total + len(table), usable + len(rows)
-    report_skipped(split, source, total - usable, total, first)
-    say_overlong(split, overlong, exact, usable, max_length)
-    return usable
+        tally.add(stretch)
+    tally.report(stream.split)
+    say_overlong(stream.split, overlong, exact, tally.usable, max_length)
+    return tally.usable
 
 
 class StreamedTexts(Dataset[dict[str, Any]]):
@@ -184,5 +140,5 @@ class StreamedTexts(Dataset[dict[str, Any]]):
             )
         self._first += len(self._data)
         self._data = stretch.data
-        lengths = torch.tensor(list(map(len, stretch.data.texts)), dtype=torch.long)
+        lengths = torch.tensor(stretch.data.lengths, dtype=torch.long)
         self._order = lengths.argsort(descending=True, stable=True)

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bertx.errors import InputError
 from bertx.inputs import UNKNOWN
 
-TEXT_COLUMNS = ("sentence", "text")
+TEXT_COLUMNS = ("sentence", "text", "tokens")
 LABEL_COLUMN = "label"
 Spans = tuple[tuple[int, int], ...]
 """Character spans (start, end) of a text, the end exclusive."""
@@ -26,6 +26,8 @@ class Table:
         lines: Number of each row in its source (N,), counted from 1.
         unit: What ``lines`` counts.
         rationales: The spans that decide the label of each row, N, if the data set marks them.
+        left_out: For each row of the source that is not here as it cannot be used, where it is
+            and why.
     """
 
     source: str
@@ -33,10 +35,26 @@ class Table:
     lines: Sequence[int]
     unit: Literal["line", "row"] = "line"
     rationales: Sequence[Spans] | None = None
+    left_out: Sequence[str] = ()
 
     def where(self, row: int) -> str:
         """Name of a row for messages."""
         return f"{self.source}, {self.unit} {self.lines[row]}"
+
+    def select(self, rows: Sequence[int]) -> "Table":
+        """The table of some rows, each once and in their order."""
+        if len(rows) == len(self):
+            return self
+        marks = self.rationales
+        return replace(
+            self,
+            columns={
+                name: [values[row] for row in rows]
+                for name, values in ((name, column[:]) for name, column in self.columns.items())
+            },
+            lines=[self.lines[row] for row in rows],
+            rationales=None if marks is None else [marks[row] for row in rows],
+        )
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -141,15 +159,27 @@ def class_numbers(table: Table, column: str, labels: Sequence[str]) -> list[int]
     Raises:
         InputError: If a label is missing, no name, or no number below C.
     """
-    numbers = {name: number for number, name in enumerate(labels)}
-    if not any(map(_INTEGER.fullmatch, labels)):
-        numbers |= {str(number): number for number in range(len(labels))}
+    numbers = class_names(labels)
     numbers.setdefault("-1", UNKNOWN)
     written = [_written(value) for value in table.columns[column][:]]
     for row, value in enumerate(written):
         if value not in numbers:
             raise _unknown_label(table, row, column, labels)
     return [numbers[value] for value in written]
+
+
+def class_names(labels: Sequence[str]) -> dict[str, int]:
+    """The number of each class, by its name and, unless the names are integers, by its number."""
+    numbers = {name: number for number, name in enumerate(labels)}
+    if not any(map(_INTEGER.fullmatch, labels)):
+        numbers |= {str(number): number for number in range(len(labels))}
+    return numbers
+
+
+def shortened(value: Any, width: int = 80) -> str:
+    """A value for a message, the beginning of a long one."""
+    shown = repr(value)
+    return shown if len(shown) <= width else shown[: width - 3] + "..."
 
 
 def _encodable(text: str) -> bool:

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from bertx.data import DATASETS, LengthBucketSampler, TextDataModule
+from bertx.data.readers import FolderReader
 from bertx.errors import InputError
 from tests.data.conftest import MINILM
 
@@ -73,6 +74,16 @@ def test_validate_needs_no_training_file(folder, stage):
     (folder / "train.tsv").unlink()
     data = setup(stage, path=str(folder), dataset="sst2")
     assert len(data.dataset_of("validation")) == 2
+
+
+def test_each_file_is_read_once(folder, monkeypatch):
+    real, read = FolderReader.read, []
+    noting = lambda self, split: read.append(split) or real(self, split)  # noqa: E731
+    monkeypatch.setattr(FolderReader, "read", noting)
+    data = module(path=str(folder))
+    data.setup("fit")
+    data.setup("test")
+    assert data.labels == ["0", "1"] and read == ["train", "validation", "test"]
 
 
 def test_predict_prefers_its_own_file(folder):

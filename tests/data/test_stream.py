@@ -14,9 +14,10 @@ from pyarrow import parquet
 from torch.utils.data import DataLoader
 
 from bertx.data import TextDataModule, stream
+from bertx.data.form import Form
 from bertx.data.readers import FolderReader, stream_tables
 from bertx.data.sampling import ConsecutiveBatches
-from bertx.data.stream import Form, StreamedTexts, TextStream, survey
+from bertx.data.stream import StreamedTexts, TextStream, survey
 from bertx.errors import InputError
 from tests.data.conftest import MINILM
 
@@ -234,7 +235,7 @@ def peak(folder, count, ending, tokenizer):
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv.gz", "parquet"])
 def test_memory_does_not_grow_with_the_number_of_texts(tmp_path, monkeypatch, tokenizer, ending):
-    monkeypatch.setattr("bertx.data.module.STRETCH", 512)
+    monkeypatch.setattr("bertx.data.splits.STRETCH", 512)
     few, many = (peak(tmp_path / str(n), n, ending, tokenizer) for n in (2_000, 20_000))
     assert many < few + 100_000, (few, many)  # bytes; 18,000 texts are over two million
 
