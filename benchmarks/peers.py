@@ -11,11 +11,9 @@ is timed alone, in an environment of its own, by benchmarks/peer_ferret.py.
 
 import argparse
 import statistics
-import time
 
-import torch
-from texts import read_texts
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from bench import Bench
+from clock import median_ratio, turns
 
 from bertx.attribution import (
     GradientSensitivity,
@@ -24,40 +22,16 @@ from bertx.attribution import (
     Lime,
     Occlusion,
 )
-from bertx.inputs import Inputs, number_units
 from bertx.trace import Trace
 
 STEPS, SAMPLES = 20, 100
 
 
-class Bench:
-    """A model, its tokenizer and some sentences."""
-
-    def __init__(self, options):
-        texts = read_texts(options.data)
-        self.texts = texts[:: max(len(texts) // options.count, 1)][: options.count]
-        self.model = AutoModelForSequenceClassification.from_pretrained(options.model).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(options.model)
-
-    def inputs(self, texts):
-        encoded = self.tokenizer(texts, padding=True, return_tensors="pt")
-        words = [[-1 if w is None else w for w in encoded.word_ids(i)] for i in range(len(texts))]
-        words = torch.tensor(words)
-        return Inputs(
-            encoded["input_ids"],
-            encoded["attention_mask"],
-            number_units(words, words >= 0),
-            mask_token_id=self.tokenizer.mask_token_id,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
+class Peers(Bench):
+    """The same explanations by bertx and by others."""
 
     def ours(self, method):
         return method(Trace(self.model, self.inputs(self.texts), None, method.needs))
-
-    def forward(self):
-        with torch.inference_mode():
-            inputs = self.inputs(self.texts)
-            self.model(**inputs.arguments(self.model))
 
     def interpreto(self, name, **settings):
         import interpreto
@@ -136,12 +110,6 @@ def pairs(bench):
     }
 
 
-def seconds(work):
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def largest_difference(bench):
     """Of captum's integrated gradients and ours, relative to the largest score."""
     theirs = bench.captum("LayerIntegratedGradients", n_steps=STEPS, method="gausslegendre")
@@ -159,14 +127,15 @@ def main():
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    bench = Bench(options)
+    bench = Peers(options, "word")
     count = len(bench.texts)
-    forward = statistics.median(seconds(bench.forward) for _ in range(5)) / count
-    print(f"{count} sentences; plain batched forward {forward:.4f} s a sentence")
-    for name, work in pairs(bench).items():
-        times = [[seconds(side) / count for side in work] for _ in range(options.repeat + 1)][1:]
-        theirs, ours = (statistics.median(column) for column in zip(*times, strict=True))
-        ratio = statistics.median(a / b for a, b in times)
+    (forward,), _ = turns([bench.forward], 5)
+    seconds = statistics.median(forward) / count
+    print(f"{count} sentences; plain batched forward {seconds:.4f} s a sentence")
+    for name, works in pairs(bench).items():
+        times, _ = turns(works, options.repeat)
+        theirs, ours = (statistics.median(own) / count for own in times)
+        ratio = median_ratio(*times)
         print(f"{name:34} {theirs:.4f} s, bertx {ours:.4f} s: {ratio:.1f} times", flush=True)
     print(f"captum's integrated gradients and ours differ by {largest_difference(bench):.1e}")
 

@@ -1,20 +1,32 @@
 """What the documentation says of methods is what they do."""
 
+import re
+from inspect import isabstract
 from pathlib import Path
 
 import pytest
 
 import bertx.attribution
+import bertx.faithfulness
+import bertx.plausibility
 from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import Attribution, ModifiedGradient
+from bertx.faithfulness import FaithfulnessMetric, FullyPerturbed, judge
+from bertx.inputs import Inputs
 from bertx.rules import Rules
-from tests.tiny import ARCHITECTURES, tiny_model
+from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model, tiny_tokenizer
 
 DOCS = Path(__file__).parents[1] / "docs"
-ROWS = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in (DOCS / "methods.md").read_text().split("\n\n")[2].splitlines()
-]
+
+
+def rows(file):
+    """The cells of the table that is the third paragraph of a page."""
+    lines = (DOCS / file).read_text().split("\n\n")[2].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+ROWS = rows("methods.md")
+METRICS = {row[0].strip("`"): row[1:] for row in rows("metrics.md")[2:]}
 KINDS, TABLE = ROWS[0][1:], {row[0].strip("`"): row[1:] for row in ROWS[2:]}
 
 
@@ -36,3 +48,29 @@ def test_yes_is_supported_and_no_is_an_error(kind):
                 UnsupportedArchitecture, match=f"{name} does not support .*{kind!r}"
             ):
                 method.check(model)
+
+
+def test_the_table_has_every_metric_and_which_way_is_better():
+    made = {
+        name: FullyPerturbed(["a"]) if name == "FullyPerturbed" else cls()
+        for module in (bertx.faithfulness, bertx.plausibility)
+        for name, cls in vars(module).items()
+        if isinstance(cls, type) and issubclass(cls, FaithfulnessMetric) and not isabstract(cls)
+    }
+    assert METRICS.keys() == made.keys()
+    words = {True: "higher", False: "lower", None: ""}
+    for name, metric in made.items():
+        assert METRICS[name][1] == words[metric.higher_is_better], name
+    assert len({metric.state for metric in made.values()}) == len(made)
+
+
+def test_the_code_of_the_metrics_page_runs(capsys):
+    """The blocks one after another, in one namespace."""
+    tokenizer, model = tiny_tokenizer(), tiny_model()
+    inputs = Inputs.from_batch(tiny_batch(tokenizer, ["a great film", "dull"]), "word", tokenizer)
+    known = {"model": model, "tokenizer": tokenizer, "inputs": inputs}
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / "metrics.md").read_text(), re.DOTALL):
+        exec(block, known)
+    assert capsys.readouterr().out.startswith("deletion_auc tensor(")
+    fall = judge(known["cases"], {"top": known["TopUnit"]()})["top"]
+    assert fall.shape == (2, 2, 1)

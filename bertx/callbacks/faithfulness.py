@@ -1,41 +1,50 @@
 """FaithfulnessMonitor: how much the explanations of a model are worth, while it trains."""
 
+import random
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bertx.attribution import Attribution, Random
+from bertx.attribution import Attribution
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe, log
-from bertx.callbacks.tally import Estimates, Tally
-from bertx.faithfulness import curves, fractions
+from bertx.callbacks.ranks import gather
+from bertx.callbacks.targets import class_names
+from bertx.errors import InputError
+from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit
+from bertx.judging import Estimates, Judge, check_metrics, default_metrics
 from bertx.perturb import Operator, Perturber
 from bertx.report import MethodResult, append_scores, faithfulness_table, write_curves
+from bertx.report.examples import ExampleValue, examples_path, write_examples
 from bertx.report.loggers import log_curves
 
 
 class FaithfulnessMonitor(Probe):
-    """Deletes and inserts the words that each method ranks, and logs what that does to the model.
+    """Perturbs the words that each method ranks, and logs what that does to the model.
 
-    At the end of every validation and test epoch, for each method: ``val/deletion_auc/<method>``
-    (lower is better), ``val/insertion_auc/<method>`` (higher is better), ``val/deletion_gain/
-    <method>`` (how much lower than the random control's, if there is one), each with its standard
-    error ``..._se``, and ``val/cost/<method>`` in forward-equivalents (time of the method alone by
-    the time of one plain batched forward). The curves go to every logger and to
-    ``<run>/bertx/<stage>``. In two-process training each rank explains its own examples, and the
-    sums are exact.
+    At the end of every validation and test epoch, for each metric and method:
+    ``val/<metric>/<method>``, such as ``val/deletion_auc/attnlrp``, with its standard error
+    ``..._se``; ``val/<metric>_gain/<method>``, how much better the method is than the random
+    control on the same examples, if there is one (the gain of ``deletion_auc`` is
+    ``deletion_gain``); ``val/<metric>/ceiling``, what a search for the best order reaches;
+    ``val/fully_perturbed/<class>``, the probability of a class when nothing of its texts is left;
+    and ``val/cost/<method>`` in forward-equivalents (time of the method alone by the time of one
+    plain batched forward). The curves go to every logger and to ``<run>/bertx/<stage>``, and
+    there the values of every example to ``examples/``, which ``bertx leaderboard`` compares. In
+    two-process training each rank explains its own examples, and the sums are exact.
 
     Args:
-        methods: Attribution methods by the name under which they are logged; null for the paper's
-            four, as far as the model supports them, and a random control.
+        methods: Attribution methods by the name under which they are logged; null for AttnLRP,
+            the paper's four, as far as the model supports them, and a random control.
+        metrics: Metrics by the name under which they are logged; null for deletion and insertion
+            curves, comprehensiveness and sufficiency. All of them and all methods ask the model
+            in one call for each chunk of examples.
         every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
             own are always explained.
         max_examples: Size of the sample, the same examples in every epoch; null for all.
@@ -43,7 +52,9 @@ class FaithfulnessMonitor(Probe):
             number of one class.
         unit: What is ranked, deleted and inserted: ``word`` or ``token``.
         operator: What deleting does: ``remove``, ``mask``, ``pad``, ``attention`` or ``zero``.
-        points: Points of a curve, 0 % and 100 % included.
+        ceiling_examples: About how many of the examples, drawn by their number, are searched for
+            the best order (greedily; exactly up to 8 units), which costs U² forwards for U units;
+            0 for no ceiling, null for all. Texts of more than 40 units are never searched.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
 
@@ -55,36 +66,45 @@ class FaithfulnessMonitor(Probe):
     def __init__(
         self,
         methods: dict[str, Attribution] | None = None,
+        metrics: dict[str, FaithfulnessMetric] | None = None,
         every_n_epochs: int = 1,
         max_examples: int | None = 256,
         target: str | int = "predicted",
         unit: Unit = "word",
         operator: Operator = "mask",
-        points: int = 11,
+        ceiling_examples: int | None = 32,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        if ceiling_examples is not None and ceiling_examples < 0:
+            raise InputError(f"ceiling_examples must be at least 0 or null, got {ceiling_examples}")
+        self.metrics = default_metrics() if metrics is None else metrics
         self.operator = operator
-        self.points = points
+        self.ceiling_examples = ceiling_examples
         self.results: list[MethodResult] = []
-        fractions(points)  # refuse a bad number here
+        check_metrics(self.metrics)
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
     ) -> None:
-        """Run the curves of all chunks and log them."""
-        tally = Tally(list(self._methods), self._control(), self.points, pl_module.device)
-        spent = [self._add(tally, chunk) for chunk in chunks]
+        """Judge all chunks and log what comes out."""
+        classes = class_names(self._model)
+        judge = Judge(self._methods, self.metrics, classes, pl_module.device, self._draws)
+        spent = []
+        for chunk in chunks:
+            numbers = [example.index for example in chunk.examples]
+            judge.add(panel_of(self._perturber, chunk), chunk.scores, numbers)
+            spent.append(chunk.seconds)
         for seconds in spent[1:] or spent:  # the first forwards after training are slow
-            tally.add_cost(seconds)
-        estimates = tally.compute()
+            judge.add_cost(seconds)
+        estimates = judge.compute()
         if not estimates.count:
             log.warning(f"{stage}: no example of the sample came by; nothing is explained")
             return
         for key, value in estimates.scalars().items():
             pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
         self.results = estimates.results({n: m.signed for n, m in self._methods.items()})
-        self._write(trainer, stage, estimates)
+        self._write(trainer, stage, estimates, judge.control, gather(judge.values))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the last table."""
@@ -101,6 +121,8 @@ class FaithfulnessMonitor(Probe):
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super()._prepare(trainer, pl_module)
+        for metric in self.metrics.values():
+            self._needs |= metric.needs
         self._perturber = Perturber(
             self._model,
             self.operator,
@@ -108,46 +130,44 @@ class FaithfulnessMonitor(Probe):
             pad_token_id=self._tokenizer.pad_token_id,
         )
 
-    def _control(self) -> str | None:
-        return next((n for n, m in self._methods.items() if isinstance(m, Random)), None)
+    def _draws(self, index: int) -> bool:
+        """Whether an example is one of ``ceiling_examples``, the same in every epoch and rank."""
+        if self.ceiling_examples is None:
+            return True
+        expected = (self._sample and self._sample.expected) or self.max_examples or 1
+        return random.Random(index).random() < self.ceiling_examples / expected
 
-    def _add(self, tally: Tally, chunk: Explained) -> dict[str | None, float]:
-        sound = self._sound(chunk)
-        if sound.any():
-            scores = torch.stack([chunk.scores[name][sound] for name in self._methods])
-            inputs = chunk.inputs.rows(sound)
-            grid = fractions(self.points)
-            tally.add(*curves(self._perturber, inputs, scores, chunk.target[sound], grid))
-        return chunk.seconds
-
-    def _sound(self, chunk: Explained) -> Tensor:
-        """Which examples have units to rank, and finite numbers throughout (B,)."""
-        sound = (chunk.inputs.unit_counts > 0) & chunk.probabilities.isfinite().all(1)
-        for name, scores in chunk.scores.items():
-            finite = scores.isfinite().all(1)
-            for row in (~finite & sound).nonzero()[:, 0].tolist():
-                log.warning(
-                    f"{name}: scores of example {chunk.examples[row].index} are not finite; "
-                    "it is left out of the curves"
-                )
-            sound = sound & finite
-        return sound
-
-    def _write(self, trainer: Trainer, stage: str, estimates: Estimates) -> None:
+    def _write(
+        self,
+        trainer: Trainer,
+        stage: str,
+        estimates: Estimates,
+        control: str | None,
+        values: list[ExampleValue],
+    ) -> None:
         folder = run_folder(trainer) / "bertx" / stage
         if not trainer.is_global_zero:
             return
         epoch, step = here(trainer)
-        drawn = estimates.drawn(self._control())
-        write_curves(folder, drawn, epoch, step, self.unit)
-        rows = [{"epoch": epoch, "step": step, **asdict(result)} for result in self.results]
+        drawn, note = estimates.drawn(control), estimates.note()
+        write_curves(folder, drawn, epoch, step, self.unit, note)
+        write_examples(examples_path(folder, epoch, step), values)
+        rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)
         for logger in trainer.loggers:
-            log_curves(logger, f"{stage}/curves", drawn, epoch, step, self.unit)
+            log_curves(logger, f"{stage}/curves", drawn, epoch, step, self.unit, note)
 
     @rank_zero_only
     def _print(self) -> None:
         if self.results:
             from rich.console import Console
 
-            Console().print(faithfulness_table(self.results))
+            directions = {name: m.higher_is_better for name, m in self.metrics.items()}
+            Console().print(faithfulness_table(self.results, directions))
+
+
+def panel_of(perturber: Perturber, chunk: Explained) -> Panel:
+    """The panel of a chunk of examples."""
+    device = chunk.target.device
+    labels = torch.tensor([example.label for example in chunk.examples], device=device)
+    return Panel(perturber, chunk.trace, labels, chunk.batch.get("rationale"))

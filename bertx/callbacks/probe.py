@@ -9,11 +9,10 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
@@ -22,8 +21,9 @@ from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
 from bertx.inputs import Inputs, Unit
-from bertx.scope import evaluating, isolated_rng
-from bertx.trace import Needs, Trace, now
+from bertx.rerun import plain_seconds
+from bertx.scope import isolated_rng
+from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")
 
@@ -39,9 +39,8 @@ class Explained:
     Attributes:
         examples: The examples.
         batch: Their tokens and offsets (B, T, ...), on the CPU.
-        inputs: Their tokens, on the model's device.
-        probabilities: (B, C).
-        target: The explained classes (B,).
+        trace: Their forward, on the model's device; it holds the graph, so let it go with the
+            chunk.
         scores: For each method (B, T).
         seconds: For each method, what it would have taken alone, and for ``None`` the plain
             forward of the same batch.
@@ -49,11 +48,24 @@ class Explained:
 
     examples: list[Example]
     batch: dict[str, Tensor]
-    inputs: Inputs
-    probabilities: Tensor
-    target: Tensor
+    trace: Trace
     scores: dict[str, Tensor]
     seconds: dict[str | None, float]
+
+    @property
+    def inputs(self) -> Inputs:
+        """Their tokens, on the model's device."""
+        return self.trace.inputs
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(B, C)."""
+        return self.trace.probabilities
+
+    @property
+    def target(self) -> Tensor:
+        """The explained classes (B,)."""
+        return self.trace.target
 
 
 class Probe(Callback, ABC):
@@ -196,19 +208,10 @@ class Probe(Callback, ABC):
         inputs = Inputs.from_batch(
             {name: value.to(device) for name, value in batch.items()}, self.unit, self._tokenizer
         )
-        seconds: dict[str | None, float] = {None: _plain_seconds(self._model, inputs)}
+        seconds: dict[str | None, float] = {None: plain_seconds(self._model, inputs)}
         target = targets(self.target, examples, self._model)
         trace = Trace(self._model, inputs, target, self._needs)
         scores = {}
         for name, method in self._methods.items():
             scores[name], seconds[name] = trace.timed(method)
-        return Explained(
-            examples, batch, inputs, trace.probabilities, trace.target, scores, seconds
-        )
-
-
-def _plain_seconds(model: PreTrainedModel, inputs: Inputs) -> float:
-    with torch.inference_mode(), evaluating(model):
-        start = now(model.device)
-        model(**inputs.arguments(model))
-        return now(model.device) - start
+        return Explained(examples, batch, trace, scores, seconds)

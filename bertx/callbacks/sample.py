@@ -48,6 +48,12 @@ class Sample:
         self._next = offset
         self._chosen = _choose(limit, size)
 
+    @property
+    def expected(self) -> int | None:
+        """How many examples all ranks will have together; None if that is not known."""
+        known = [number for number in (self._limit, self._size) if number is not None]
+        return min(known, default=None)
+
     def add(self, batch: Mapping[str, Any]) -> None:
         """Take the chosen rows of a completed batch; rows that only fill a rank up are left."""
         for row, index in enumerate(self._numbers(batch)):

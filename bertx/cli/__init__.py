@@ -1,6 +1,7 @@
 """The command line: ``bertx fit --config sst2.yaml``, ``bertx explain --model FOLDER``."""
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,32 @@ if TYPE_CHECKING:
 __all__ = ["BertxCLI", "main"]
 
 
+def _explain(args: list[str]) -> None:
+    from bertx.cli.explain import explain_command
+
+    explain_command(args)
+
+
+def _judge(args: list[str]) -> None:
+    from bertx.cli.judge import judge_command
+
+    judge_command(args)
+
+
+def _leaderboard(args: list[str]) -> None:
+    from bertx.cli.leaderboard import leaderboard_command
+
+    leaderboard_command(args)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "explain": _explain,
+    "judge": _judge,
+    "leaderboard": _leaderboard,
+}
+"""The subcommands that need no trainer, each imported when it is used."""
+
+
 def main(args: "ArgsType" = None) -> None:
     """Run the command line.
 
@@ -18,10 +45,8 @@ def main(args: "ArgsType" = None) -> None:
         args: Arguments without the name of the program; None for those of the process.
     """
     given = sys.argv[1:] if args is None else args
-    if isinstance(given, list) and given[:1] == ["explain"]:
-        from bertx.cli.explain import explain_command
-
-        explain_command(given[1:])
+    if isinstance(given, list) and given and given[0] in COMMANDS:
+        COMMANDS[given[0]](given[1:])
         return
     from bertx.cli.command import run
 

@@ -1,34 +1,24 @@
 """The subcommand explain: why a trained classifier decides as it does, text by text."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from importlib import import_module
-from inspect import isabstract, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from bertx.cli.failing import PROG, debugging, fail
+from bertx.cli.failing import PROG
+from bertx.cli.named import classes, made
+from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bertx.attribution import Attribution
     from bertx.explaining import Explainer, Explanation
     from bertx.report.sheet import HeatmapSheet
-
-
-class Parser(ArgumentParser):
-    """Prints an error as one line."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print what is wrong and leave with code 2."""
-        fail(f"{message.strip()}\nFor all settings: {self.prog} --help")
 
 
 def explain_command(args: list[str]) -> None:
@@ -38,16 +28,8 @@ def explain_command(args: list[str]) -> None:
         args: Arguments without the name of the program and of the subcommand.
     """
     options = _parser().parse_args(args)
-    try:
+    with ending():
         _run(options)
-    except InputError as error:
-        if debugging():
-            raise
-        fail(str(error))
-    except BrokenPipeError:  # such as | head: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _parser() -> Parser:
@@ -96,10 +78,12 @@ def _run(options: Namespace) -> None:
 def _explainer(options: Namespace) -> "Explainer":
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+    from bertx import attribution
     from bertx.cli.classifiers import load_trained
     from bertx.explaining import Explainer
 
-    methods = None if options.methods is None else _methods(options.methods)
+    known = classes(attribution, attribution.Attribution)
+    methods = None if options.methods is None else made(options.methods, known, "--methods")
     disable_progress_bar()
     set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)
@@ -113,32 +97,6 @@ def _explained(explainer: "Explainer", texts: Iterator[list[Any]]) -> Iterator["
     for portion in texts:
         yield from explainer(portion, first)
         first += len(portion)
-
-
-def _methods(names: str) -> dict[str, "Attribution"]:
-    listed = [name.strip() for name in names.split(",") if name.strip()]
-    return {name.rpartition(".")[2]: _method(name) for name in listed}
-
-
-def _method(name: str) -> "Attribution":
-    from bertx import attribution
-
-    module, _, cls = name.rpartition(".")
-    known = [n for n in attribution.__all__ if _needs_nothing(getattr(attribution, n))]
-    try:
-        found = getattr(import_module(module) if module else attribution, cls)
-        made = found()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"--methods {name}: {error}. Known methods: {', '.join(known)}, or the import path "
-            "of your own class, which must need no arguments."
-        ) from error
-    return made
-
-
-def _needs_nothing(cls: type) -> bool:
-    arguments = signature(cls).parameters.values()
-    return not isabstract(cls) and all(a.default is not a.empty for a in arguments)
 
 
 def _print_json(explanation: "Explanation") -> None:

@@ -9,19 +9,21 @@ from bertx.report.disk import append_scores, write_curves, write_heatmaps
 from bertx.report.heatmap import Heatmap, heatmap_html, legend_html
 from bertx.report.page import HeatmapRow, heatmap_page
 from bertx.report.picture import heatmap_figure
-from bertx.report.table import MethodResult, faithfulness_table
+from bertx.report.table import MethodResult, Score, faithfulness_table, gain_name
 
 __all__ = [
     "Curve",
     "Heatmap",
     "HeatmapRow",
     "MethodResult",
+    "Score",
     "append_scores",
     "curves_figure",
     "curves_svg",
     "faithfulness_table",
     "figure_png",
     "figure_svg",
+    "gain_name",
     "heatmap_figure",
     "heatmap_html",
     "heatmap_page",

@@ -7,6 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Literal
 
 from bertx.errors import InputError
+from bertx.report.examples import Role
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,9 +19,11 @@ Unit = Literal["word", "token"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours for colour-blind readers, without yellow, which is faint on white."""
-GREY = "#6e6e6e"
+GREY, BLACK = "#6e6e6e", "#222222"
 
-_STROKES = ("-", "-.", ":")
+Stroke = str | tuple[float, tuple[float, ...]]
+_STROKES: tuple[Stroke, ...] = ("-", "-.", (0, (5, 1, 1, 1, 1, 1)))
+_FIXED: dict[Role, tuple[str, Stroke]] = {"floor": (GREY, "--"), "ceiling": (BLACK, ":")}
 _SIZE = (6.4, 3.6)
 _DPI = 150
 _BETTER: dict[Kind, str] = {"deletion": "lower", "insertion": "higher"}
@@ -38,7 +41,7 @@ class Curve:
         low: Lower end of its interval (K).
         high: Upper end of its interval (K).
         auc: Area under the mean curve, 0 to 1.
-        control: True for the random ranking that every method has to beat: drawn grey and dashed.
+        role: What it is; the floor is drawn grey and dashed, the ceiling black and dotted.
     """
 
     name: str
@@ -47,7 +50,7 @@ class Curve:
     low: Sequence[float]
     high: Sequence[float]
     auc: float
-    control: bool = False
+    role: Role = "method"
 
     def __post_init__(self) -> None:
         """Refuse parts of different lengths.
@@ -64,7 +67,11 @@ class Curve:
 
 
 def curves_figure(
-    curves: Sequence[Curve], kind: Kind, subtitle: str = "", unit: Unit = "word"
+    curves: Sequence[Curve],
+    kind: Kind,
+    subtitle: str = "",
+    unit: Unit = "word",
+    note: str = "",
 ) -> "Figure":
     """Draw one line with its band per method.
 
@@ -76,6 +83,7 @@ def curves_figure(
         kind: What was done to the units.
         subtitle: Printed small beside the title, such as the epoch.
         unit: What was deleted or inserted.
+        note: Printed small below the legend, such as what the model says of an empty text.
 
     Returns:
         A figure with an Agg canvas that pyplot does not know of: nothing to close.
@@ -90,12 +98,21 @@ def curves_figure(
     _dress(axes, kind, subtitle, unit)
     if lines:
         _legend(axes, curves, lines, kind)
+    if note:
+        placed = {"transform": axes.transAxes, "va": "bottom", "parse_math": False}
+        axes.text(1.03, 0.0, note, fontsize=9, color=GREY, **placed)
     return figure
 
 
-def curves_svg(curves: Sequence[Curve], kind: Kind, subtitle: str = "", unit: Unit = "word") -> str:
+def curves_svg(
+    curves: Sequence[Curve],
+    kind: Kind,
+    subtitle: str = "",
+    unit: Unit = "word",
+    note: str = "",
+) -> str:
     """Draw as `curves_figure` does and return the source of an SVG (the same for the same data)."""
-    return figure_svg(curves_figure(curves, kind, subtitle, unit))
+    return figure_svg(curves_figure(curves, kind, subtitle, unit, note))
 
 
 def figure_svg(figure: "Figure") -> str:
@@ -115,12 +132,13 @@ def figure_png(figure: "Figure") -> bytes:
     return image.getvalue()
 
 
-def _looks(curves: Sequence[Curve]) -> list[tuple[str, str]]:
+def _looks(curves: Sequence[Curve]) -> list[tuple[str, Stroke]]:
     """Colour and stroke of each curve; when the colours are used up, the next stroke."""
-    looks, used = [], 0
+    looks: list[tuple[str, Stroke]] = []
+    used = 0
     for curve in curves:
-        if curve.control:
-            looks.append((GREY, "--"))
+        if curve.role != "method":
+            looks.append(_FIXED[curve.role])
             continue
         stroke = _STROKES[used // len(PALETTE) % len(_STROKES)]
         looks.append((PALETTE[used % len(PALETTE)], stroke))
@@ -128,11 +146,15 @@ def _looks(curves: Sequence[Curve]) -> list[tuple[str, str]]:
     return looks
 
 
-def _draw(axes: "Axes", curve: Curve, colour: str, stroke: str) -> "Line2D":
+def _draw(axes: "Axes", curve: Curve, colour: str, stroke: Stroke) -> "Line2D":
     axes.fill_between(curve.fractions, curve.low, curve.high, color=colour, alpha=0.14, lw=0)
-    width = 1.6 if curve.control else 2.2
     (line,) = axes.plot(
-        curve.fractions, curve.mean, stroke, color=colour, lw=width, label=curve.name
+        curve.fractions,
+        curve.mean,
+        linestyle=stroke,
+        color=colour,
+        lw=2.2 if curve.role == "method" else 1.6,
+        label=curve.name,
     )
     return line
 

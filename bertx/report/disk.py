@@ -9,8 +9,7 @@ from pathlib import Path
 from bertx.errors import InputError
 from bertx.report.curves import Curve, Kind, Unit, curves_svg
 from bertx.report.page import HeatmapRow, heatmap_page
-
-Cell = str | int | float | bool | None
+from bertx.report.table import Cell
 
 
 def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: int) -> Path:
@@ -36,6 +35,7 @@ def write_curves(
     epoch: int,
     step: int,
     unit: Unit = "word",
+    note: str = "",
 ) -> Path:
     """Write a picture per kind, and every point of every curve to a table.
 
@@ -48,12 +48,13 @@ def write_curves(
         epoch: The epoch.
         step: The optimiser step.
         unit: What was deleted or inserted.
+        note: Printed beside the curves.
 
     Returns:
         The path of ``curves.csv``.
     """
     for kind, lines in curves.items():
-        picture = curves_svg(lines, kind, f"epoch {epoch}, step {step}", unit)
+        picture = curves_svg(lines, kind, f"epoch {epoch}, step {step}", unit, note)
         write_whole(folder / "curves" / f"{kind}_step={step:05d}.svg", picture)
         write_whole(folder / f"{kind}.svg", picture)
     points = [

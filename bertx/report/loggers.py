@@ -34,6 +34,7 @@ def log_curves(
     epoch: int,
     step: int,
     unit: Unit = "word",
+    note: str = "",
 ) -> None:
     """Log the curves of one validation.
 
@@ -49,6 +50,7 @@ def log_curves(
         epoch: The epoch.
         step: The step as the logger's scalars have it.
         unit: What was deleted or inserted.
+        note: Printed beside the curves.
     """
 
 
@@ -77,11 +79,12 @@ def _log_curves_to_wandb(
     epoch: int,
     step: int,
     unit: Unit = "word",
+    note: str = "",
 ) -> None:
     media: dict[str, Any] = {}
     for kind, lines in curves.items():
         media[f"{prefix}/{kind}"] = _wandb_plot(lines, kind, epoch, unit)
-        media[f"{prefix}/{kind}_image"] = _wandb_image(lines, kind, _when(epoch, step), unit)
+        media[f"{prefix}/{kind}_image"] = _wandb_image(lines, kind, _when(epoch, step), unit, note)
     if media:
         logger.log_metrics(media, step=step)
 
@@ -94,9 +97,10 @@ def _log_curves_to_tensorboard(
     epoch: int,
     step: int,
     unit: Unit = "word",
+    note: str = "",
 ) -> None:
     for kind, lines in curves.items():
-        figure = curves_figure(lines, kind, _when(epoch, step), unit)
+        figure = curves_figure(lines, kind, _when(epoch, step), unit, note)
         logger.experiment.add_figure(f"{prefix}/{kind}", figure, step)
 
 
@@ -141,11 +145,13 @@ def _wandb_plot(curves: Sequence[Curve], kind: Kind, epoch: int, unit: Unit) -> 
     )
 
 
-def _wandb_image(curves: Sequence[Curve], kind: Kind, when: str, unit: Unit) -> "Image":
+def _wandb_image(
+    curves: Sequence[Curve], kind: Kind, when: str, unit: Unit, note: str
+) -> "Image":
     import wandb
     from PIL import Image
 
-    picture = figure_png(curves_figure(curves, kind, when, unit))
+    picture = figure_png(curves_figure(curves, kind, when, unit, note))
     return wandb.Image(Image.open(BytesIO(picture)), caption=when)
 
 

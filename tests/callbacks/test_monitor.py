@@ -12,7 +12,7 @@ from bertx.attribution import LRP, Attribution, GradientSensitivity, GradientXIn
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
 from bertx.callbacks.batches import read_batch
 from bertx.errors import InputError
-from bertx.faithfulness import area, curves, fractions
+from bertx.faithfulness import DeletionCurve, InsertionCurve, area, curves, fractions
 from bertx.inputs import Inputs
 from bertx.perturb import Perturber
 from bertx.trace import Needs, Trace
@@ -29,7 +29,10 @@ def rows(folder, stage="val"):
 
 
 def numbers(monitor):
-    return {r.method: (r.deletion_auc, r.insertion_auc, r.gain) for r in monitor.results}
+    return {
+        r.method: [s.mean for part in (r.scores, r.gains) for s in part.values() if s is not None]
+        for r in monitor.results
+    }
 
 
 def test_fit_validate_and_test_log_every_number(tmp_path):
@@ -56,7 +59,10 @@ def test_fit_validate_and_test_log_every_number(tmp_path):
 
 def test_numbers_are_those_of_the_definition(tmp_path):
     """All examples in one padded batch, without Lightning."""
-    monitor = FaithfulnessMonitor(operator="remove", points=6)
+    monitor = FaithfulnessMonitor(
+        metrics={"deletion_auc": DeletionCurve(6), "insertion_auc": InsertionCurve(6)},
+        operator="remove",
+    )
     module = ForeignModule()
     trainer(tmp_path, [monitor]).validate(module, loader(5), verbose=False)
     batch = read_batch(Plain()(DATA), tiny_tokenizer())
@@ -68,11 +74,10 @@ def test_numbers_are_those_of_the_definition(tmp_path):
     for m, name in enumerate(("gs", "gi")):
         areas = area(deletion[m], grid)
         result = next(r for r in monitor.results if r.method == name)
-        assert result.deletion_auc == pytest.approx(float(areas.mean()), abs=1e-5)
-        assert result.deletion_se == pytest.approx(float(areas.std() / len(DATA) ** 0.5), abs=1e-5)
-        assert result.insertion_auc == pytest.approx(
-            float(area(insertion[m], grid).mean()), abs=1e-5
-        )
+        deleted, inserted = result.scores["deletion_auc"], result.scores["insertion_auc"]
+        assert deleted.mean == pytest.approx(float(areas.mean()), abs=1e-5)
+        assert deleted.se == pytest.approx(float(areas.std() / len(DATA) ** 0.5), abs=1e-5)
+        assert inserted.mean == pytest.approx(float(area(insertion[m], grid).mean()), abs=1e-5)
         assert result.count == len(DATA)
 
 
@@ -139,7 +144,7 @@ def test_the_sample_is_the_same_in_every_epoch_batch_size_and_order(tmp_path):
     for other in found[1:]:
         for name, values in found[0].items():
             for a, b in zip(values, other[name], strict=True):
-                assert a == pytest.approx(b, abs=1e-5) if a is not None else b is None
+                assert a == pytest.approx(b, abs=1e-5)
 
 
 class _Shuffled(torch.utils.data.Dataset):
@@ -212,7 +217,7 @@ def test_target_may_be_a_class_or_the_label(tmp_path):
     for n, target in enumerate(["predicted", "gold", 0, "LABEL_0"]):
         monitor = FaithfulnessMonitor({"gs": GradientSensitivity()}, target=target)
         trainer(tmp_path / str(n), [monitor]).validate(ForeignModule(), loader(), verbose=False)
-        found.append(monitor.results[0].deletion_auc)
+        found.append(monitor.results[0].scores["deletion_auc"].mean)
     assert found[2] == found[3] and len(set(found)) == 3
 
 
@@ -231,7 +236,8 @@ class Untrained(ForeignModule):
         (lambda: FaithfulnessMonitor({"gs": "GS"}), "method 'gs': expected an instance"),
         (lambda: FaithfulnessMonitor(target=3), r"target 3: expected .*0 \(LABEL_0\)"),
         (lambda: FaithfulnessMonitor(target="postive"), "target 'postive': expected"),
-        (lambda: FaithfulnessMonitor(points=1), "points"),
+        (lambda: FaithfulnessMonitor(metrics={"auc": 3}), "metric 'auc': expected an instance"),
+        (lambda: FaithfulnessMonitor(ceiling_examples=-1), "ceiling_examples must be at least 0"),
         (lambda: FaithfulnessMonitor(every_n_epochs=0), "every_n_epochs must be at least 1"),
         (lambda: FaithfulnessMonitor(max_examples=0), "max_examples must be at least 1"),
         (lambda: HeatmapLogger(tokenizer="no/such/folder"), "no/such/folder"),

@@ -50,18 +50,18 @@ def hostile_row():
     )
 
 
-def curve(name, drop, auc, control=False):
+def curve(name, drop, auc, role="method"):
     fractions = [k / 10 for k in range(11)]
     mean = [0.95 - drop * f**0.6 * 0.7 for f in fractions]
     low, high = [m - 0.03 for m in mean], [m + 0.03 for m in mean]
-    return Curve(name, fractions, mean, low, high, auc, control)
+    return Curve(name, fractions, mean, low, high, auc, role)
 
 
 def curves():
     return [
         curve("attention", 0.5, 0.58),
         curve("grad_x_input", 0.9, 0.38),
-        curve("random", 0.4, 0.69, control=True),
+        curve("random", 0.4, 0.69, role="floor"),
     ]
 
 

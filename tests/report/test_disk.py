@@ -1,6 +1,5 @@
 import csv
 import os
-from dataclasses import asdict
 
 import pytest
 
@@ -65,11 +64,11 @@ def test_curves_have_pictures_and_one_growing_table(tmp_path):
 def test_scores_grow_under_one_header(tmp_path):
     path = tmp_path / "new" / "faithfulness.csv"
     for epoch in (0, 1):
-        append_scores(path, [{"epoch": epoch, "step": 9, **asdict(result)} for result in ROWS])
+        append_scores(path, [{"epoch": epoch, "step": 9, **result.row()} for result in ROWS])
     rows = read(path)
     assert [line["epoch"] for line in rows] == ["0"] * 4 + ["1"] * 4
-    assert rows[3]["gain"] == "" and float(rows[2]["gain"]) == 0.351
-    assert path.read_text(encoding="utf-8").count("deletion_auc") == 1
+    assert rows[3]["deletion_gain"] == "" and float(rows[2]["deletion_gain"]) == 0.351
+    assert path.read_text(encoding="utf-8").count("deletion_auc_se") == 1
 
 
 def test_odd_names_survive_the_table(tmp_path):

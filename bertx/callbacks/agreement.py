@@ -1,0 +1,149 @@
+"""AgreementMonitor: whether the methods say the same of a model, while it trains."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from transformers import PreTrainedTokenizerBase
+
+from bertx.attribution import Attribution
+from bertx.callbacks.clock import here
+from bertx.callbacks.folder import run_folder
+from bertx.callbacks.probe import Explained, Probe, log
+from bertx.errors import InputError
+from bertx.faithfulness import Estimate
+from bertx.inputs import Unit, merge_by_unit
+from bertx.report import append_scores, figure_svg
+from bertx.report.disk import write_whole
+from bertx.report.figures import log_figure
+from bertx.report.matrix import matrix_figure
+from bertx.stability import Agreement, spearman
+
+_NOTE = (
+    "Spearman's correlation of {unit} scores, mean over {count} texts; of absolute values unless "
+    "both methods have a sign"
+)
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """How far two methods agree.
+
+    Attributes:
+        a: The one.
+        b: The other.
+        spearman: Mean rank correlation of their unit scores over texts, in [-1, 1].
+        spearman_se: Its standard error.
+        count: Number of texts that have one.
+        absolute: Whether absolute values are compared, as not both methods have a sign.
+    """
+
+    a: str
+    b: str
+    spearman: float
+    spearman_se: float
+    count: int
+    absolute: bool
+
+    def scalars(self) -> dict[str, float]:
+        """Every number under the key by which it is logged."""
+        key = f"agreement/{self.a}/{self.b}"
+        return {key: self.spearman, f"{key}_se": self.spearman_se}
+
+
+class AgreementMonitor(Probe):
+    """Compares the explanations of each two methods with each other.
+
+    At the end of every validation and test epoch, for each two methods:
+    ``val/agreement/<a>/<b>``, the mean over texts of Spearman's correlation of their unit scores,
+    with its standard error ``..._se``. Unless both methods have a sign, absolute values are
+    compared. A text whose scores are all equal has no correlation. A picture of all pairs goes to
+    every logger under ``val/agreement_matrix`` and to ``<run>/bertx/<stage>/agreement.svg``, the
+    numbers to ``agreement.csv``. Methods that agree need not be right.
+
+    Args:
+        methods: At least two attribution methods by the name under which they are logged; null for
+            the paper's four, as far as the model supports them, and a random control, with which
+            nothing should agree.
+        every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
+            own are always explained.
+        max_examples: Size of the sample, the same examples in every epoch; null for all.
+        target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
+        unit: What is ranked: ``word`` or ``token``.
+        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
+            module has one.
+
+    Attributes:
+        results: The last results, one for each two methods.
+
+    References:
+        Order in the Court: Explainable AI Methods Prone to Disagreement (Neely et al., 2021),
+        https://arxiv.org/abs/2105.03287.
+    """
+
+    def __init__(
+        self,
+        methods: dict[str, Attribution] | None = None,
+        every_n_epochs: int = 1,
+        max_examples: int | None = 256,
+        target: str | int = "predicted",
+        unit: Unit = "word",
+        tokenizer: str | PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        if methods is not None and len(methods) == 1:
+            raise InputError(
+                f"AgreementMonitor: expected two methods or more, got {', '.join(methods)} alone"
+            )
+        self.results: list[PairResult] = []
+
+    def report(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+    ) -> None:
+        """Compare the methods on all texts, and log what that comes to."""
+        names = list(self._methods)
+        metrics = [Agreement(names, spearman).to(pl_module.device) for _ in range(2)]
+        for chunk in chunks:
+            units, counts = chunk.inputs.units, chunk.inputs.unit_counts
+            scores = torch.stack([merge_by_unit(chunk.scores[name], units) for name in names])
+            own = torch.arange(scores.shape[2], device=counts.device) < counts[:, None]
+            for metric, compared in zip(metrics, (scores, scores.abs()), strict=True):
+                metric.update(compared, own)
+        raw, absolute = (metric.compute() for metric in metrics)
+        if not raw.counts.any():
+            log.warning(f"{stage}: no example of the sample has units to rank; nothing is compared")
+            return
+        signs = torch.tensor([method.signed for method in self._methods.values()])
+        both = (signs[:, None] & signs).to(pl_module.device)
+        chosen = Estimate(*(torch.where(both, *parts) for parts in zip(raw, absolute, strict=True)))
+        self.results = self._pairs(chosen)
+        for pair in self.results:
+            for key, value in pair.scalars().items():
+                pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
+        self._write(trainer, stage, chosen)
+
+    def _pairs(self, found: Estimate) -> list[PairResult]:
+        signed = [method.signed for method in self._methods.values()]
+        mean, se, counts = (part.tolist() for part in found)
+        return [
+            PairResult(a, b, mean[i][j], se[i][j], int(counts[i][j]), not (signed[i] and signed[j]))
+            for (i, a), (j, b) in combinations(enumerate(self._methods), 2)
+        ]
+
+    def _write(self, trainer: Trainer, stage: str, found: Estimate) -> None:
+        folder = run_folder(trainer) / "bertx" / stage
+        if not trainer.is_global_zero:
+            return
+        epoch, step = here(trainer)
+        rows = [{"epoch": epoch, "step": step, **asdict(pair)} for pair in self.results]
+        append_scores(folder / "agreement.csv", rows)
+        when = f"epoch {epoch}, step {step}"
+        note = _NOTE.format(unit=self.unit, count=int(found.counts.max()))
+        figure = matrix_figure(list(self._methods), found.mean.tolist(), "Agreement", when, note)
+        picture = figure_svg(figure)
+        write_whole(folder / "agreement" / f"step={step:05d}.svg", picture)
+        write_whole(folder / "agreement.svg", picture)
+        for logger in trainer.loggers:
+            log_figure(logger, f"{stage}/agreement_matrix", figure, when, step)

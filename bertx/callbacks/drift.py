@@ -1,0 +1,235 @@
+"""DriftMonitor: how much the explanations of the same texts change while a model trains."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from bertx.attribution import Attribution
+from bertx.callbacks.clock import here
+from bertx.callbacks.folder import run_folder
+from bertx.callbacks.probe import Explained, Probe
+from bertx.callbacks.ranks import gather
+from bertx.callbacks.shards import checksum
+from bertx.faithfulness import Estimate
+from bertx.inputs import Unit, merge_by_unit
+from bertx.report import append_scores
+from bertx.stability import Drift, stabilised
+
+Key = tuple[int, int, int]
+"""What is explained: number and checksum of a text, and the class."""
+
+Scores = dict[Key, Tensor]
+"""Scores of the units (U,) of each text, on the CPU."""
+
+Packed = tuple[str, list[Key], list[int], Tensor]
+"""A method's `Scores` in few parts: its name, the keys, the numbers of units, all scores."""
+
+
+@dataclass(frozen=True)
+class DriftResult:
+    """How far the explanations of one method have moved since the validation before.
+
+    Attributes:
+        method: Its name.
+        drift: Mean of `bertx.stability.drift` over texts, in [0, 1].
+        drift_se: Its standard error.
+        spearman: Mean rank correlation of the scores then and now, in [-1, 1].
+        spearman_se: Its standard error.
+        count: Number of texts that have a drift.
+        settled: The epoch from which on the drift is low; None as long as it is not.
+    """
+
+    method: str
+    drift: float
+    drift_se: float
+    spearman: float
+    spearman_se: float
+    count: int
+    settled: int | None
+
+    def scalars(self) -> dict[str, float]:
+        """Every number under the key by which it is logged."""
+        return {
+            f"drift/{self.method}": self.drift,
+            f"drift/{self.method}_se": self.drift_se,
+            f"drift_rank/{self.method}": self.spearman,
+            f"drift_settled/{self.method}": nan if self.settled is None else self.settled,
+        }
+
+
+class DriftMonitor(Probe):
+    """Follows the explanations of a fixed sample of the validation texts while a model trains.
+
+    At the end of every validation of a training run, for each method: ``val/drift/<method>``, the
+    share of the attribution that has moved to other words since the explained validation before, in
+    [0, 1], with its standard error ``..._se``; ``val/drift_rank/<method>``, Spearman's correlation
+    of the scores then and now; ``val/drift_settled/<method>``, the epoch from which on the drift is
+    low. The same goes to ``<run>/bertx/val/drift.csv``. At the first validation there is nothing to
+    compare with: its values are NaN, at which `EarlyStopping` stops unless ``check_finite`` is
+    false. What was explained last is part of the checkpoint: a resumed run goes on with the curve.
+
+    Args:
+        methods: Attribution methods by the name under which they are logged; null for the paper's
+            four, as far as the model supports them, and a random control, which never drifts.
+        every_n_epochs: Explain after every n-th training epoch.
+        max_examples: Size of the sample, the same examples in every epoch; null for all.
+        target: The explained class: ``gold``, the name or number of one class, or ``predicted``.
+            Explanations of two classes are not compared: a text whose prediction changes is left
+            out of that validation.
+        unit: What is scored: ``word`` or ``token``.
+        low: Largest drift that is low, as a share of the largest drift of the run.
+        patience: How many low drifts in a row, up to the last one, it takes to have settled.
+        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
+            module has one.
+
+    Attributes:
+        results: The last results, one for each method.
+
+    Raises:
+        InputError: Before training, if the module holds no classifier, a method does not support
+            it, or a number is out of range.
+
+    References:
+        Reasoning Stabilization Point: A Training-Time Signal for Stable Evidence and Shortcut
+        Reliance (Dhayalkar, 2026), https://arxiv.org/abs/2601.11625.
+    """
+
+    def __init__(
+        self,
+        methods: dict[str, Attribution] | None = None,
+        every_n_epochs: int = 1,
+        max_examples: int | None = 256,
+        target: str | int = "gold",
+        unit: Unit = "word",
+        low: float = 0.5,
+        patience: int = 2,
+        tokenizer: str | PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        self.low = low
+        self.patience = patience
+        self.results: list[DriftResult] = []
+        self._path: Path | None = None
+        self._epoch = 0
+        self._before: dict[str, Scores] = {}
+        self._curves: dict[str, list[tuple[int, float]]] = {}
+        stabilised([], low, patience)  # refuse bad numbers here
+
+    def report(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+    ) -> None:
+        """Compare the explanations with the last ones, and keep them."""
+        now: dict[str, Scores] = {name: {} for name in self._methods}
+        metrics = {name: Drift().to(pl_module.device) for name in self._methods}
+        for chunk in chunks:
+            for name, scores in chunk.scores.items():
+                found = _unit_scores(chunk, scores)
+                _compare(metrics[name], self._before.get(name, {}), found)
+                now[name] |= found
+        self.results = [self._result(name, metric) for name, metric in metrics.items()]
+        for result in self.results:
+            for key, value in result.scalars().items():
+                pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
+        self._write(trainer, stage)
+        # A text may come to another rank the next time, and rank zero alone writes checkpoints.
+        self._before = _unpack(gather(_pack(now)))
+        self._epoch = trainer.current_epoch
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the table is, and what has settled."""
+        self._say()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last explanations, their epoch, and the drifts so far."""
+        return {"scores": _pack(self._before), "epoch": self._epoch, "curves": self._curves}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint was written."""
+        self._before = _unpack(state_dict["scores"])
+        self._epoch = state_dict["epoch"]
+        self._curves = state_dict["curves"]
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: Any) -> None:
+        """Only while training: a run of its own has no epoch before."""
+        super()._begin(trainer, pl_module, loaders)
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._sample = None
+
+    def _result(self, name: str, metric: Drift) -> DriftResult:
+        """What a metric came to, added to the curve; a collective call but for the first time."""
+        if name not in self._before:
+            return DriftResult(name, nan, nan, nan, nan, 0, None)
+        found: Estimate = metric.compute()
+        (spearman, drift), (spearman_se, drift_se) = found.mean.tolist(), found.se.tolist()
+        curve = self._curves.setdefault(name, [])
+        curve.append((self._epoch, drift))
+        settled = self._settled(curve)
+        return DriftResult(name, drift, drift_se, spearman, spearman_se, found.value_count, settled)
+
+    def _settled(self, curve: list[tuple[int, float]]) -> int | None:
+        drifts = [drift for _, drift in curve]
+        largest = max((drift for drift in drifts if not isnan(drift)), default=0.0)
+        place = stabilised(drifts, self.low * largest, self.patience)
+        return None if place is None else curve[place][0]
+
+    def _write(self, trainer: Trainer, stage: str) -> None:
+        folder = run_folder(trainer) / "bertx" / stage
+        if trainer.is_global_zero:
+            epoch, step = here(trainer)
+            rows = [{"epoch": epoch, "step": step, **asdict(row)} for row in self.results]
+            self._path = append_scores(folder / "drift.csv", rows)
+
+    @rank_zero_only
+    def _say(self) -> None:
+        if self._path is not None:
+            epochs = [(r.method, r.settled) for r in self.results if r.settled is not None]
+            settled = ", ".join(f"{name} since epoch {epoch}" for name, epoch in epochs)
+            print(f"Drift: {self._path} (settled: {settled or 'none'})")
+
+
+def _unit_scores(chunk: Explained, scores: Tensor) -> Scores:
+    merged = merge_by_unit(scores, chunk.inputs.units).cpu()
+    counts, classes = chunk.inputs.unit_counts.tolist(), chunk.target.tolist()
+    rows = zip(chunk.examples, classes, merged, counts, strict=True)
+    return {
+        (example.index, checksum(example.text), target): own[:count].clone()
+        for example, target, own, count in rows
+        if count
+    }
+
+
+def _compare(metric: Drift, before: Mapping[Key, Tensor], now: Scores) -> None:
+    """Add the texts that were explained before, for the same class and cut to the same units."""
+    known = [key for key in now if key in before and len(before[key]) == len(now[key])]
+    if known:
+        then, after = (
+            pad_sequence([scores[key] for key in known], batch_first=True)
+            for scores in (before, now)
+        )
+        counts = torch.tensor([len(now[key]) for key in known])
+        metric.update(then, after, torch.arange(then.shape[1]) < counts[:, None])
+
+
+def _pack(methods: Mapping[str, Scores]) -> list[Packed]:
+    return [
+        (name, list(own), [len(row) for row in own.values()], torch.cat([*own.values()]))
+        for name, own in methods.items()
+        if own
+    ]
+
+
+def _unpack(parts: list[Packed]) -> dict[str, Scores]:
+    methods: dict[str, Scores] = {}
+    for name, keys, counts, scores in parts:
+        methods.setdefault(name, {}).update(zip(keys, scores.split(counts), strict=True))
+    return methods

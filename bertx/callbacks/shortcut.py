@@ -1,0 +1,184 @@
+"""ShortcutAlarm: warns where a class hangs on one word, as it does when the data has a leak."""
+
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
+from bertx.callbacks.clock import here
+from bertx.callbacks.folder import run_folder
+from bertx.callbacks.methods import classifier_of
+from bertx.callbacks.probe import Explained, Probe, log
+from bertx.callbacks.records import unit_spans
+from bertx.callbacks.targets import class_names
+from bertx.callbacks.wordshares import Ledger, WordShare, evidence, normal
+from bertx.choices import GOLD, PREDICTED, supported
+from bertx.errors import InputError
+from bertx.inputs import Unit
+from bertx.report import append_scores
+from bertx.report.disk import Cell
+from bertx.words import disjoint
+
+_LISTED = 10
+"""How many words of each class the table names."""
+
+
+class ShortcutAlarm(Probe):
+    """Warns when one word carries more of a class than words do where the data is sound.
+
+    At the end of every validation and test epoch a sample is explained. The share of a word in a
+    class is the mean, over the texts that are explained for the class, of its part in what speaks
+    for the class: 1 if it is all there is in every one of them. It counts as far as the word is
+    more frequent in these texts than in those of the other classes (`WordShare.excess`): a full
+    stop or an article gives no class away, a word that a leak has put into one class does. Where
+    the rest is above ``bound``, a warning names the word, the class, its share and an example,
+    once; what was found last is printed at the end.
+
+    For each class the largest such share is logged as ``val/shortcut_share/<class>``, 0 where too
+    few texts are explained, and the ten words that stand out most go to
+    ``<run>/bertx/<stage>/shortcuts.csv``. Accuracy shows nothing of this: with the same leak in the
+    validation data, it rises.
+
+    Args:
+        method: Attribution method; null for AttnLRP, or gradient sensitivity where the model does
+            not support it. If its scores have a sign, what speaks against the class is left out.
+        bound: Share above which a word raises the alarm, below 1. The largest share of AttnLRP with
+            the packaged encoder: .06 on the demonstration, .03 on SST-2; with a word planted into
+            30 % of the texts of a class .2, into all of them .99.
+        min_texts: How many texts must be explained for a class, and for all others together, before
+            anything is said of it: among few texts some word stands out by chance.
+        every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
+            own are always explained.
+        max_examples: Size of the sample, the same examples in every epoch; null for all.
+        target: The explained class: ``predicted`` or ``gold``.
+        unit: What has a share: ``word`` or ``token``.
+        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
+            module has one.
+
+    Attributes:
+        alarms: The words above the bound, as of the last epoch that was explained.
+
+    Raises:
+        InputError: If a setting is out of range; before training, if the module holds no classifier
+            or the method does not support it.
+    """
+
+    def __init__(
+        self,
+        method: Attribution | None = None,
+        bound: float = 0.15,
+        min_texts: int = 30,
+        every_n_epochs: int = 1,
+        max_examples: int | None = 256,
+        target: str = PREDICTED,
+        unit: Unit = "word",
+        tokenizer: str | PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        super().__init__(None, every_n_epochs, max_examples, target, unit, tokenizer)
+        if not 0 <= bound < 1:
+            raise InputError(f"bound: expected a share of at least 0 and below 1, got {bound}")
+        if min_texts < 1:
+            raise InputError(f"min_texts must be at least 1, got {min_texts}")
+        if target not in (PREDICTED, GOLD):
+            raise InputError(
+                f"target {target!r}: expected {PREDICTED!r} or {GOLD!r}. A word gives a class away "
+                "if it speaks for that class and for no other, so that all have to be explained."
+            )
+        self.method = method
+        self.bound = bound
+        self.min_texts = min_texts
+        self.alarms: list[WordShare] = []
+        self._path: Path | None = None
+        self._warned: set[tuple[str, str]] = set()
+
+    def report(
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+    ) -> None:
+        """Add up the words of all texts, log the largest shares and warn of those too large."""
+        ledger = Ledger()
+        left = [index for chunk in chunks for index in self._add(ledger, chunk)]
+        if left:
+            log.warning(
+                f"{stage}: {len(left)} texts, such as example {left[0]}, have no finite score that "
+                "speaks for their class; they are left out of the shares of words"
+            )
+        ledger = ledger.gathered()
+        self.alarms, listed = [], []
+        for number, name in enumerate(class_names(self._model)):
+            words = ledger.shares(number, name)
+            listed += words[:_LISTED]
+            known = words if min(ledger.counts(number)) >= self.min_texts else []
+            self.alarms += [word for word in known if word.excess > self.bound]
+            largest = max((word.excess for word in known), default=0.0)
+            key = f"{stage}/shortcut_share/{name}"
+            pl_module.log(key, largest, sync_dist=True, batch_size=1)
+        self._warn(stage)
+        self._write(trainer, stage, listed)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what was found last, and where the table is."""
+        self._say()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what a validation run of its own has found."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._say()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what was found, and where the table is."""
+        self._say()
+
+    def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.methods = {"shortcut": self.method or _default(classifier_of(self, pl_module))}
+        super()._prepare(trainer, pl_module)
+
+    def _add(self, ledger: Ledger, chunk: Explained) -> Iterator[int]:
+        """Add the texts of a chunk; the numbers of those that have no shares."""
+        ((name, scores),) = chunk.scores.items()
+        units, counts = chunk.inputs.units.cpu(), chunk.inputs.unit_counts.tolist()
+        shares = evidence(scores, units, self._methods[name].signed)
+        spans = unit_spans(units, chunk.batch["offsets"])
+        for i, (example, count) in enumerate(zip(chunk.examples, counts, strict=True)):
+            own = shares[i, :count].tolist()
+            if not all(map(isfinite, own)):
+                yield example.index
+            elif count:
+                places = disjoint(example.text, [(a, b) for a, b in spans[i, :count].tolist()])
+                words = [normal(example.text[start:end]) for start, end in places]
+                ledger.add(int(chunk.target[i]), example.index, example.text, words, own)
+
+    @rank_zero_only
+    def _warn(self, stage: str) -> None:
+        for found in self.alarms:
+            if (found.label, found.word) not in self._warned:
+                self._warned.add((found.label, found.word))
+                log.warning(f"{stage}: a shortcut? {found}")
+
+    def _write(self, trainer: Trainer, stage: str, words: list[WordShare]) -> None:
+        folder = run_folder(trainer) / "bertx" / stage
+        if trainer.is_global_zero:
+            epoch, step = here(trainer)
+            rows: list[dict[str, Cell]] = [
+                {"epoch": epoch, "step": step, "class": w.label, "word": w.word, "share": w.share,
+                 "excess": w.excess, "texts": w.texts, "of": w.of, "elsewhere": w.elsewhere,
+                 "others": w.others, "example": w.example}
+                for w in words
+            ]  # fmt: skip
+            self._path = append_scores(folder / "shortcuts.csv", rows)
+
+    @rank_zero_only
+    def _say(self) -> None:
+        if self._path is not None:
+            for found in self.alarms:
+                print(f"A shortcut? {found}")
+            print(f"Words of each class: {self._path} ({len(self.alarms)} above {self.bound:.0%})")
+
+
+def _default(model: PreTrainedModel) -> Attribution:
+    best: dict[str, Attribution] = {"attnlrp": AttnLRP()}
+    return supported(best, model).get("attnlrp", GradientSensitivity())

@@ -1,0 +1,141 @@
+"""The subcommand leaderboard: which method is better, from what runs wrote of single examples."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+
+from bertx.cli.failing import PROG
+from bertx.cli.subcommand import Parser, ending
+from bertx.errors import InputError
+
+if TYPE_CHECKING:
+    from bertx.report.leaderboard import Leaderboard, OperatorTable
+
+LAST = "last"
+
+
+def leaderboard_command(args: list[str]) -> None:
+    """Run ``bertx leaderboard``.
+
+    Args:
+        args: Arguments without the name of the program and of the subcommand.
+    """
+    options = _parser().parse_args(args)
+    with ending():
+        _run(options)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=f"{PROG} leaderboard",
+        description="Say which method is better, by each metric that FaithfulnessMonitor measured: "
+        "pairs of methods on the same examples, corrected for their number. Several runs are "
+        "taken for one training from several seeds.",
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", type=str, metavar="RUN", help="A run's folder.")
+    add("--stage", default="val", type=str, help="val or test.")
+    add("--metric", action="extend", nargs="+", type=str, metavar="NAME", help="Metrics, by their "
+        "names in the run. Default: all.")  # fmt: skip
+    add("--epoch", default=LAST, type=str, help="last, or the number of an epoch.")
+    add("--relevant", default=0.01, type=float, help="The smallest difference that matters, in the "
+        "unit of the metric; the default suits probabilities.")  # fmt: skip
+    add("--markdown", action="store_true", help="Print Markdown instead.")
+    add("--html", type=str, metavar="OUT", help="Write this page instead.")
+    return parser
+
+
+def _run(options: Namespace) -> None:
+    from bertx.cli.boards import leaderboards, operator_tables
+    from bertx.report.examples import read_examples
+
+    check_output(options)
+    files = _files(options)
+    runs = {run: read_examples(path) for run, path in files.items()}
+    metrics = options.metric or []
+    boards = leaderboards(runs, metrics, options.relevant, _note(options.stage, files.values()))
+    if not boards:
+        raise InputError(
+            f"{', '.join(map(str, files.values()))}: expected values of methods by a metric that "
+            "ranks them, the same in all runs, but there are none."
+        )
+    show(boards, operator_tables(boards), options, f"Leaderboard of {', '.join(options.runs)}")
+
+
+def _files(options: Namespace) -> dict[str, Path]:
+    """The file of each run."""
+    from bertx.report.examples import find_examples
+
+    epoch = None if options.epoch == LAST else options.epoch
+    if epoch is not None and not epoch.isdecimal():
+        raise InputError(f"--epoch {epoch}: expected {LAST} or the number of an epoch")
+    files: dict[str, Path] = {}
+    for run in options.runs:
+        folder = Path(run)
+        if not folder.is_dir():
+            raise InputError(f"{run}: expected the folder of a run, but there is none")
+        path = find_examples(folder / "bertx" / options.stage, epoch and int(epoch))
+        for other, known in files.items():
+            if known.samefile(path):
+                raise InputError(f"{other} and {run} are the same run. Give each once.")
+        files[run] = path
+    return files
+
+
+def _note(stage: str, files: Iterable[Path]) -> str:
+    """The stage, and epoch and step if they are the same in all runs."""
+    when = {path.stem.replace("=", " ").replace("-", ", ") for path in files}
+    return ", ".join([stage, *when]) if len(when) == 1 else stage
+
+
+def check_output(options: Namespace) -> None:
+    """Refuse what `show` cannot do.
+
+    Raises:
+        InputError: If both forms are asked for, or the smallest relevant difference is none.
+    """
+    if options.markdown and options.html is not None:
+        raise InputError("--markdown and --html: expected one of them, but got both")
+    if not options.relevant > 0:
+        raise InputError(f"--relevant {options.relevant}: expected a number above 0")
+
+
+def show(
+    boards: "Sequence[Leaderboard]",
+    tables: "Sequence[OperatorTable]",
+    options: Namespace,
+    title: str,
+) -> None:
+    """Print leaderboards, or write them to a page.
+
+    Args:
+        boards: The leaderboards.
+        tables: The tables of operators.
+        options: ``markdown`` and ``html``.
+        title: The heading of the page.
+
+    Raises:
+        InputError: If the page cannot be written.
+    """
+    if options.markdown:
+        from bertx.report.leaderboard_markdown import leaderboard_markdown
+
+        print(leaderboard_markdown(boards, tables), end="")
+    elif options.html is not None:
+        from bertx.report.disk import write_whole
+        from bertx.report.leaderboard_page import leaderboard_page
+
+        try:
+            write_whole(Path(options.html), leaderboard_page(boards, tables, title))
+        except OSError as error:
+            raise InputError(f"--html {options.html} cannot be written: {error}") from error
+        print(f"Leaderboard: {options.html}", file=sys.stderr)
+    else:
+        from rich.console import Console
+
+        from bertx.report.leaderboard_terminal import leaderboard_text
+
+        Console(highlight=False).print(leaderboard_text(boards, tables))

@@ -1,0 +1,51 @@
+"""Classes that the command line names, one after another, parted by commas."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from inspect import isabstract, signature
+from types import ModuleType
+from typing import Any
+
+from bertx.errors import InputError
+
+
+def classes(module: ModuleType, base: type) -> dict[str, type]:
+    """The public classes of a module that are of a kind and need no arguments, by name."""
+    found = {name: getattr(module, name) for name in getattr(module, "__all__", dir(module))}
+    return {
+        name: cls
+        for name, cls in found.items()
+        if isinstance(cls, type) and issubclass(cls, base) and _needs_nothing(cls)
+    }
+
+
+def made(names: str, known: Mapping[str, type], option: str) -> dict[str, Any]:
+    """One instance of each class, by its name.
+
+    Args:
+        names: Names of known classes or import paths of others, parted by commas.
+        known: The classes that are known by their name.
+        option: The option that names them, for messages.
+
+    Raises:
+        InputError: If there is no such class, or it cannot be made without arguments.
+    """
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    return {name.rpartition(".")[2]: _made(name, known, option) for name in listed}
+
+
+def _made(name: str, known: Mapping[str, type], option: str) -> Any:
+    module, _, cls = name.rpartition(".")
+    try:
+        return (getattr(import_module(module), cls) if module else known[cls])()
+    except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
+        reason = f"no such class: {cls}" if isinstance(error, KeyError) else str(error)
+        raise InputError(
+            f"{option} {name}: {reason}. Known are {', '.join(known)}, or the import path of your "
+            "own class, which must need no arguments."
+        ) from error
+
+
+def _needs_nothing(cls: type) -> bool:
+    arguments = signature(cls).parameters.values()
+    return not isabstract(cls) and all(a.default is not a.empty for a in arguments)

@@ -1,0 +1,17 @@
+"""Which explanation to trust: all methods before the same judges, while training or after it."""
+
+from bertx.judging.judge import Judge, check_metrics, default_metrics, reach
+from bertx.judging.tally import Estimates, Tally
+from bertx.judging.verdicts import Text, Verdicts, judge
+
+__all__ = [
+    "Estimates",
+    "Judge",
+    "Tally",
+    "Text",
+    "Verdicts",
+    "check_metrics",
+    "default_metrics",
+    "judge",
+    "reach",
+]

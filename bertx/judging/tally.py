@@ -1,0 +1,223 @@
+"""The metrics of one epoch: means, differences to the control and cost of every method."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from math import isnan
+
+import torch
+from torch import Tensor
+from torchmetrics import SumMetric
+
+from bertx.faithfulness import (
+    Z95,
+    CurveMetric,
+    Difference,
+    Estimate,
+    FaithfulnessMetric,
+    FullyPerturbed,
+    PairedDifference,
+)
+from bertx.report import Curve, MethodResult, Score, gain_name
+from bertx.report.curves import Kind
+from bertx.report.examples import Role
+
+Metrics = Mapping[str, FaithfulnessMetric]
+CEILING = "ceiling"
+"""The name under which the search that shows what can be reached is logged."""
+EMPTY = "fully_perturbed"
+"""The name under which the probability of a text without its units is logged."""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a tally came to, equal on all ranks.
+
+    Attributes:
+        metrics: The metrics.
+        means: For each metric and method.
+        gains: Likewise how much better a method is than the control, positive where it is; empty
+            without a control.
+        ceilings: For each metric that a search has a limit for.
+        empty: The probability of the explained class when nothing is left, class by class.
+        costs: For each method, in forward-equivalents.
+    """
+
+    metrics: Metrics
+    means: dict[str, dict[str, Estimate]]
+    gains: dict[str, dict[str, Difference]]
+    ceilings: dict[str, Estimate]
+    empty: dict[str, Score]
+    costs: dict[str, float]
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return max(
+            (int(e.counts.max()) for own in self.means.values() for e in own.values()), default=0
+        )
+
+    def scalars(self) -> dict[str, float]:
+        """Every number under the key by which it is logged."""
+        scores = {
+            f"{name}/{method}": _score(estimate)
+            for name, own in self.means.items()
+            for method, estimate in own.items()
+        }
+        for name, gains in self.gains.items():
+            for method, gain in gains.items():
+                scores[f"{gain_name(name)}/{method}"] = _gain(gain)
+        scores |= {f"{name}/{CEILING}": _score(e) for name, e in self.ceilings.items()}
+        scores |= {f"{EMPTY}/{name}": score for name, score in self.empty.items()}
+        numbers: dict[str, float] = {}
+        for key, score in scores.items():
+            if not isnan(score.mean):  # of a class that no text has, there is nothing to say
+                numbers |= {key: score.mean, f"{key}_se": score.se}
+        return numbers | {f"cost/{name}": cost for name, cost in self.costs.items()}
+
+    def results(self, signed: Mapping[str, bool]) -> list[MethodResult]:
+        """One row a method for the table."""
+        return [
+            MethodResult(
+                method=method,
+                signed=sign,
+                scores={name: _score(own[method]) for name, own in self.means.items()},
+                gains={
+                    name: _gain(own[method]) if method in own else None
+                    for name, own in self.gains.items()
+                    if own
+                },
+                cost=self.costs.get(method, float("nan")),
+                count=self.count,
+            )
+            for method, sign in signed.items()
+        ]
+
+    def drawn(self, control: str | None) -> dict[Kind, list[Curve]]:
+        """The curves with their 95 % bands, for figures."""
+        figures: dict[Kind, list[Curve]] = {}
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, CurveMetric):
+                continue
+            lines = [
+                _line(method, estimate, metric, "floor" if method == control else "method")
+                for method, estimate in self.means[name].items()
+            ]
+            if name in self.ceilings and self.ceilings[name].value_count:
+                count = self.ceilings[name].value_count
+                label = CEILING if count == self.count else f"{CEILING} (n = {count})"
+                lines.append(_line(label, self.ceilings[name], metric, "ceiling"))
+            figures[metric.kind] = lines
+        return figures
+
+    def note(self) -> str:
+        """What the model says of texts without their units, class by class."""
+        known = [(n, s.mean) for n, s in self.empty.items() if not isnan(s.mean)]
+        return "\n".join(["p of an empty text", *(f"{p:.2f}  {name}" for name, p in known)])
+
+
+class Tally:
+    """Adds up what the chunks of one epoch show.
+
+    Args:
+        methods: Names of the M methods.
+        control: The one that the others are compared with, if any.
+        metrics: The metrics; they are copied.
+        classes: Names of the classes.
+        device: Where the sums live, which is where they are exchanged between ranks.
+    """
+
+    def __init__(
+        self,
+        methods: list[str],
+        control: str | None,
+        metrics: Metrics,
+        classes: list[str],
+        device: torch.device,
+    ) -> None:
+        def fresh(metric: FaithfulnessMetric) -> FaithfulnessMetric:
+            copy = deepcopy(metric)
+            copy.to(device)
+            copy.reset()
+            return copy
+
+        self.metrics = metrics
+        self._methods, self._control = methods, control
+        self._means = {n: {m: fresh(metric) for m in methods} for n, metric in metrics.items()}
+        rivals = [name for name in methods if control is not None and name != control]
+        self._gains = {
+            name: {rival: PairedDifference().to(device) for rival in rivals}
+            for name, metric in metrics.items()
+            if metric.higher_is_better is not None
+        }
+        self._ceilings = {n: fresh(m) for n, m in metrics.items() if m.limit is not None}
+        self._empty = fresh(FullyPerturbed(classes))
+        self._seconds = {
+            name: SumMetric(nan_strategy="ignore").to(device) for name in (None, *methods)
+        }
+
+    def add(self, values: Mapping[str, Tensor], empty: Tensor) -> None:
+        """Add values (M, B, J) by metric, and those of fully perturbed texts (B, C + 1)."""
+        for name, own in self._means.items():
+            for metric, part in zip(own.values(), values[name], strict=True):
+                metric.update(part)
+        for name, gains in self._gains.items():
+            last = dict(zip(self._methods, values[name][..., -1], strict=True))
+            control = last.get(str(self._control))
+            for method, gain in gains.items():
+                pair = (last[method], control) if self._higher(name) else (control, last[method])
+                gain.update(*pair)
+        self._empty.update(empty)
+
+    def add_ceiling(self, name: str, values: Tensor) -> None:
+        """Add the values (B, J) that the search reaches in a metric."""
+        self._ceilings[name].update(values)
+
+    def add_cost(self, seconds: Mapping[str | None, float]) -> None:
+        """Add the time of each method and, under None, of the plain forward."""
+        for name, metric in self._seconds.items():
+            metric.update(seconds[name])
+
+    def compute(self) -> Estimates:
+        """Reduce over all ranks; a collective call."""
+        plain = float(self._seconds[None].compute())
+        costs = {
+            name: float(metric.compute()) / plain
+            for name, metric in self._seconds.items()
+            if name is not None and plain
+        }
+        empty = self._empty.compute()
+        pairs = zip(self._empty.columns, empty.mean.tolist(), empty.se.tolist(), strict=True)
+        return Estimates(
+            self.metrics,
+            {n: {m: k.compute() for m, k in own.items()} for n, own in self._means.items()},
+            {n: {m: k.compute() for m, k in own.items()} for n, own in self._gains.items()},
+            {name: metric.compute() for name, metric in self._ceilings.items()},
+            {name: Score(mean, se) for name, mean, se in list(pairs)[:-1]},
+            costs,
+        )
+
+    def _higher(self, name: str) -> bool:
+        return bool(self.metrics[name].higher_is_better)
+
+
+def _score(estimate: Estimate) -> Score:
+    return Score(float(estimate.value), float(estimate.value_se))
+
+
+def _gain(gain: Difference) -> Score:
+    return Score(float(gain.mean), float(gain.se))
+
+
+def _line(name: str, estimate: Estimate, metric: CurveMetric, role: Role) -> Curve:
+    mean = estimate.mean[:-1]
+    band = Z95 * estimate.se[:-1].nan_to_num(0.0)
+    return Curve(
+        name=name,
+        fractions=metric.grid.tolist(),
+        mean=mean.tolist(),
+        low=(mean - band).clamp(0, 1).tolist(),
+        high=(mean + band).clamp(0, 1).tolist(),
+        auc=float(estimate.value),
+        role=role,
+    )

@@ -1,0 +1,275 @@
+"""Judging a trained classifier's explanations: many methods, metrics and operators at once."""
+
+import logging
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertx.anatomy import classifier_in
+from bertx.attribution import Attribution, Random
+from bertx.choices import GOLD, PREDICTED, check_each, class_names, class_number
+from bertx.errors import InputError
+from bertx.explaining.parts import Part, collate
+from bertx.explaining.reading import Reader, Reading
+from bertx.faithfulness import FaithfulnessMetric, Panel
+from bertx.inputs import Unit
+from bertx.judging.judge import Judge, check_metrics, default_metrics
+from bertx.judging.tally import Estimates
+from bertx.needs import Needs
+from bertx.perturb import CPU_BUDGET, DEVICE_BUDGET, Operator, Perturber
+from bertx.report.examples import ExampleValue
+from bertx.rerun import check_positive, plain_seconds
+from bertx.scope import isolated_rng
+from bertx.trace import Trace
+
+log = logging.getLogger("bertx")
+
+Spans = Sequence[tuple[int, int]]
+"""Characters (start, end) of a text that decide its label, the end exclusive."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text to be judged on.
+
+    Attributes:
+        text: The text.
+        label: Number of its gold class, negative if it is unknown.
+        rationale: What decides the label, None if that is unknown.
+    """
+
+    text: str
+    label: int = -1
+    rationale: Spans | None = None
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What judging came to.
+
+    Attributes:
+        estimates: Means, gains, ceilings and costs, by operator.
+        values: What each metric says of each explanation of each text.
+        signed: For each method whether its scores have a sign.
+        control: Name of the random control, None if there was none.
+        left_out: Numbers of the texts that could not be used, and why.
+    """
+
+    estimates: Mapping[Operator, Estimates]
+    values: Sequence[ExampleValue]
+    signed: Mapping[str, bool]
+    control: str | None
+    left_out: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How explanations are judged; see `judge`."""
+
+    methods: Mapping[str, Attribution]
+    metrics: Mapping[str, FaithfulnessMetric]
+    operators: Sequence[Operator]
+    target: str | int
+    unit: Unit
+    ceiling_texts: int | None
+    token_budget: int
+
+
+def judge(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str | Text],
+    methods: Mapping[str, Attribution],
+    metrics: Mapping[str, FaithfulnessMetric] | None = None,
+    operators: Sequence[Operator] = ("mask",),
+    target: str | int = PREDICTED,
+    unit: Unit = "word",
+    ceiling_texts: int | None = 50,
+    token_budget: int | None = None,
+) -> Verdicts:
+    """Find out which explanations of a classifier can be trusted.
+
+    Every method is judged on the same texts, class, units and bins, and by the same operator. A
+    random control is added if there is none.
+
+    Args:
+        model: A Hugging Face sequence classifier, or a module that holds one; left as it was.
+        tokenizer: Its fast tokenizer.
+        texts: The texts; as `Text` with a gold class or a rationale. Texts longer than the model
+            takes are cut off between two words, with a warning.
+        methods: The methods by name.
+        metrics: The metrics by name; None for `default_metrics`.
+        operators: What deleting a unit does; with several, methods that explain by deleting with
+            one of them can be told from those that are good for all.
+        target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
+        unit: What is ranked, deleted and inserted: ``word`` or ``token``.
+        ceiling_texts: About how many texts are searched for the best order; None for all, 0 for
+            none. Texts of more than 40 units never are.
+        token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
+
+    Raises:
+        InputError: If a setting, the model or the tokenizer cannot be used, or no text can.
+        UnsupportedArchitecture: If a method is not defined for the model.
+    """
+    found = classifier_in(model)
+    if found is None:
+        raise InputError(
+            f"expected a Hugging Face sequence classifier, or a module that holds one, got "
+            f"{type(model).__name__}"
+        )
+    if not operators:
+        raise InputError("expected at least one operator, such as mask")
+    check_positive(token_budget=token_budget)
+    budget = token_budget or (CPU_BUDGET // 2 if found.device.type == "cpu" else DEVICE_BUDGET // 2)
+    settings = Settings(
+        methods=_with_control(methods),
+        metrics=default_metrics() if metrics is None else metrics,
+        operators=operators,
+        target=target,
+        unit=unit,
+        ceiling_texts=ceiling_texts,
+        token_budget=budget,
+    )
+    check_each(settings.methods, found)
+    check_metrics(settings.metrics)
+    given = [Text(text) if isinstance(text, str) else text for text in texts]
+    with isolated_rng():
+        return _Court(found, tokenizer, settings).judge(given)
+
+
+class _Court:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings
+    ) -> None:
+        self.model, self.settings = model, settings
+        self.reader = Reader(tokenizer, model, settings.unit, None)
+        self.left_out: dict[int, str] = {}
+        self.engines = {
+            operator: Perturber(
+                model,
+                operator,
+                mask_token_id=tokenizer.mask_token_id,
+                pad_token_id=int(tokenizer.pad_token_id),
+            )
+            for operator in settings.operators
+        }
+        if settings.target not in (PREDICTED, GOLD):
+            class_number(settings.target, model)
+
+    def judge(self, texts: Sequence[Text]) -> Verdicts:
+        readings = self._read(texts)
+        share = _share(self.settings.ceiling_texts, len(readings))
+        classes, device = class_names(self.model), self.model.device
+        judges = {
+            operator: Judge(
+                self.settings.methods,
+                self.settings.metrics,
+                classes,
+                device,
+                lambda number: random.Random(number).random() < share,
+            )
+            for operator in self.engines
+        }
+        for chunk in _chunks(readings, self.settings.token_budget):
+            self._explain(chunk, texts, judges)
+        first = next(iter(judges.values()))
+        return Verdicts(
+            {operator: own.compute() for operator, own in judges.items()},
+            [value for own in judges.values() for value in own.values],
+            {name: method.signed for name, method in self.settings.methods.items()},
+            first.control,
+            self.left_out,
+        )
+
+    def _read(self, texts: Sequence[Text]) -> list[Reading]:
+        """What can be read of the texts."""
+        readings = []
+        for number, text in enumerate(texts):
+            try:
+                reading = self.reader.read(number, text.text)
+            except InputError as error:
+                self.left_out[number] = str(error)
+                continue
+            if not reading.spans:
+                self.left_out[number] = "it has no words"
+            elif self.settings.target == GOLD and not 0 <= text.label < len(
+                class_names(self.model)
+            ):
+                self.left_out[number] = "target 'gold', but it has no label of the model's classes"
+            else:
+                readings.append(reading)
+        cut = sum(reading.left_out > 0 for reading in readings)
+        if cut:
+            log.warning(f"{cut} texts are longer than the model takes and were cut off")
+        if not readings:
+            number, reason = next(iter(self.left_out.items()), (0, "there is none"))
+            raise InputError(f"expected at least one text to judge on; text {number}: {reason}")
+        return readings
+
+    def _explain(
+        self, chunk: list[Reading], texts: Sequence[Text], judges: Mapping[Operator, Judge]
+    ) -> None:
+        parts = [Part(reading, 0, len(reading.ids)) for reading in chunk]
+        inputs = collate(parts, self.reader.tokenizer, self.model.device)
+        own = [texts[reading.index] for reading in chunk]
+        settings = self.settings
+        needs = reduce(or_, (m.needs for m in settings.methods.values()), Needs.NOTHING)
+        needs |= reduce(or_, (m.needs for m in settings.metrics.values()), Needs.NOTHING)
+        labels = torch.tensor([text.label for text in own], device=self.model.device)
+        trace = Trace(self.model, inputs, self._target(labels), needs)
+        scores = {}
+        seconds: dict[str | None, float] = {None: plain_seconds(self.model, inputs)}
+        for name, method in settings.methods.items():
+            scores[name], seconds[name] = trace.timed(method)
+        marked = _marked(chunk, own, inputs.units)
+        numbers = [reading.index for reading in chunk]
+        for operator, engine in self.engines.items():
+            judges[operator].add(Panel(engine, trace, labels, marked), scores, numbers)
+            judges[operator].add_cost(seconds)
+
+    def _target(self, labels: Tensor) -> Tensor | None:
+        if self.settings.target == PREDICTED:
+            return None
+        if self.settings.target == GOLD:
+            return labels
+        return torch.full_like(labels, class_number(self.settings.target, self.model))
+
+
+def _with_control(methods: Mapping[str, Attribution]) -> dict[str, Attribution]:
+    if any(isinstance(method, Random) for method in methods.values()):
+        return dict(methods)
+    return {**methods, "random": Random()}
+
+
+def _share(ceiling: int | None, texts: int) -> float:
+    return 1.0 if ceiling is None else ceiling / max(texts, 1)
+
+
+def _marked(chunk: list[Reading], texts: Sequence[Text], units: Tensor) -> Tensor | None:
+    """Which tokens belong to a unit that a rationale touches (B, T)."""
+    if all(text.rationale is None for text in texts):
+        return None
+    marked = torch.zeros_like(units, dtype=torch.bool)
+    for row, (reading, text) in enumerate(zip(chunk, texts, strict=True)):
+        for unit, (start, end) in enumerate(reading.spans):
+            if any(start < last and end > first for first, last in text.rationale or ()):
+                marked[row] |= units[row] == unit
+    return marked
+
+
+def _chunks(readings: Sequence[Reading], budget: int) -> Iterator[list[Reading]]:
+    """The texts by length, in lists of at most ``budget`` padded tokens."""
+    chunk: list[Reading] = []
+    for reading in sorted(readings, key=lambda r: len(r.ids)):
+        if chunk and (len(chunk) + 1) * (len(reading.ids) + reading.specials) > budget:
+            yield chunk
+            chunk = []
+        chunk.append(reading)
+    if chunk:
+        yield chunk

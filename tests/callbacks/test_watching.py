@@ -1,0 +1,128 @@
+"""What holds for DriftMonitor, ShortcutAlarm and AgreementMonitor alike."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bertx.attribution import GradientSensitivity, Random
+from bertx.callbacks.agreement import AgreementMonitor
+from bertx.callbacks.drift import DriftMonitor
+from bertx.callbacks.shortcut import ShortcutAlarm
+from tests.callbacks import watching
+from tests.callbacks.toy import ForeignModule, loader, trainer
+from tests.callbacks.watching import monitors, table
+from tests.test_trace import assert_same, condition
+
+TABLES = ("drift", "shortcuts", "agreement")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The same run in two processes and in one."""
+    two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
+    subprocess.run(
+        [sys.executable, "-m", "tests.callbacks.watching", str(two)],
+        check=True,
+        timeout=300,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+    )
+    watching.main(one)
+    return two, one
+
+
+@pytest.mark.parametrize("size", ["10", "1"])
+@pytest.mark.parametrize("name", TABLES)
+def test_two_processes_equal_one(both, size, name):
+    """With the examples on other ranks in every epoch, and with a rank that has none."""
+    two, one = (table(folder / size, name) for folder in both)
+    assert len(two) == len(one) > 0
+    for row, expected in zip(two, one, strict=True):
+        assert list(row) == list(expected)
+        for key, value in expected.items():
+            try:
+                assert float(row[key]) == pytest.approx(float(value), abs=1e-6, nan_ok=True)
+            except ValueError:
+                assert row[key] == value, key
+
+
+def test_the_processes_had_something_to_tell(both):
+    counts = {row["count"] for row in table(both[0] / "10", "drift")[3:]}
+    assert counts == {"10"}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_training_is_bit_identical_with_and_without(tmp_path, precision):
+    weights = []
+    for n, callbacks in enumerate([[], monitors()]):
+        torch.manual_seed(7)
+        module = ForeignModule()
+        torch.manual_seed(8)
+        runner = trainer(tmp_path / str(n), callbacks, max_epochs=2, precision=precision)
+        runner.fit(module, loader(shuffle=True), loader())
+        weights.append({k: v.clone() for k, v in module.state_dict().items()})
+    assert all(torch.equal(v, weights[1][k]) for k, v in weights[0].items())
+    assert not all(torch.equal(v, weights[0][k]) for k, v in ForeignModule().state_dict().items())
+
+
+@pytest.mark.parametrize("run", ["validate", "test"])
+def test_nothing_is_left_changed(tmp_path, run):
+    module = ForeignModule().train()
+    module.net.base_model.encoder.layer[1].eval()
+    conditions = []
+    for callbacks in ([], monitors()):
+        torch.manual_seed(5)
+        getattr(trainer(tmp_path, callbacks), run)(module, loader(), verbose=False)
+        conditions.append(condition(module.net))
+    assert_same(*conditions)
+    assert table(tmp_path, "shortcuts", {"validate": "val", "test": "test"}[run])
+
+
+class Counting(GradientSensitivity):
+    def __init__(self):
+        self.texts = 0
+
+    def scores(self, trace):
+        self.texts += len(trace.inputs)
+        return super().scores(trace)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda method, **kw: DriftMonitor({"gs": method}, **kw),
+        lambda method, **kw: ShortcutAlarm(method, **kw),
+        lambda method, **kw: AgreementMonitor({"gs": method, "random": Random()}, **kw),
+    ],
+    ids=TABLES,
+)
+def test_only_due_epochs_are_explained_and_never_the_sanity_check(tmp_path, make):
+    method = Counting()
+    monitor = make(method, every_n_epochs=2, max_examples=7)
+    trainer(tmp_path, [monitor], max_epochs=5).fit(ForeignModule(), loader(), loader())
+    assert method.texts == 2 * 7
+    [name] = [n for n in TABLES if Path(tmp_path, f"version_0/bertx/val/{n}.csv").is_file()]
+    assert {row["epoch"] for row in table(tmp_path, name)} == {"1", "3"}
+
+
+def test_a_strange_batch_can_be_translated(tmp_path):
+    class Tuples(ForeignModule):
+        def on_after_batch_transfer(self, batch, _):
+            return batch["input_ids"], batch["labels"]
+
+        def loss(self, batch):
+            return self.net(batch[0]).logits.square().mean()
+
+        def validation_step(self, batch, _):
+            self.loss(batch)
+
+    class Reading(AgreementMonitor):
+        def read(self, batch):
+            return {"input_ids": batch[0], "label": batch[1]}
+
+    monitor = Reading()
+    trainer(tmp_path, [monitor]).fit(Tuples(), loader(), loader())
+    assert all(pair.count > 20 for pair in monitor.results)

@@ -1,0 +1,198 @@
+"""The judge against single questions, one text and one method at a time."""
+
+import logging
+from math import isnan
+
+import pytest
+import torch
+
+from bertx.attribution import Attribution, GradientXInput, Occlusion, Random
+from bertx.errors import InputError
+from bertx.faithfulness import (
+    Comprehensiveness,
+    DeletionCurve,
+    InsertionCurve,
+    Panel,
+    Sufficiency,
+    deletion_curve,
+    fractions,
+    insertion_curve,
+    with_area,
+)
+from bertx.inputs import Inputs
+from bertx.judging import Judge, check_metrics, reach
+from bertx.needs import Needs
+from bertx.perturb import Perturber
+from bertx.trace import Trace
+from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
+
+TEXTS = ["the film was great", "unbelievable", "a good book but never really great , was it !"]
+METHODS = {"gi": GradientXInput(), "occ": Occlusion(), "random": Random()}
+CLASSES = ["a", "b", "c"]
+NUMBERS = [7, 3, 12]
+
+
+class Counting(Perturber):
+    calls = 0
+
+    def __call__(self, inputs, kept):
+        self.calls += 1
+        return super().__call__(inputs, kept)
+
+
+def metrics(points=6):
+    return {
+        "deletion_auc": DeletionCurve(points),
+        "insertion_auc": InsertionCurve(points),
+        "comprehensiveness": Comprehensiveness(),
+        "sufficiency": Sufficiency(),
+    }
+
+
+def panel(texts=TEXTS, operator="mask"):
+    model = tiny_model()
+    inputs = Inputs.from_batch(tiny_batch(tiny_tokenizer(), texts), "word", tiny_tokenizer())
+    engine = Counting(model, operator, mask_token_id=4, pad_token_id=0)
+    return Panel(engine, Trace(model, inputs, None, Needs.GRADIENT))
+
+
+def judged(own, methods=METHODS, asked=None, searched=lambda _: False, numbers=NUMBERS):
+    judge = Judge(
+        methods, metrics() if asked is None else asked, CLASSES, torch.device("cpu"), searched
+    )
+    judge.add(own, {name: m(own.trace) for name, m in methods.items()}, numbers)
+    return judge
+
+
+@pytest.mark.parametrize("operator", ["mask", "remove"])
+def test_values_are_those_of_single_questions(operator):
+    own = panel(operator=operator)
+    judge = judged(own)
+    grid = fractions(6)
+    found = {(v.metric, v.method, v.example): v for v in judge.values}
+    assert len(found) == 4 * 3 * 3
+    for name, method in METHODS.items():
+        scores = method(own.trace)
+        for kind, curve in (("deletion", deletion_curve), ("insertion", insertion_curve)):
+            values = with_area(curve(own.perturber, own.inputs, scores, own.target, grid), grid)
+            for row, number in enumerate(NUMBERS):
+                value = found[f"{kind}_auc", name, number]
+                assert value.value == pytest.approx(float(values[row, -1]), abs=1e-12)
+                assert value.target == int(own.target[row]) and value.operator == operator
+                assert value.signed is (name != "random")
+                assert value.role == ("floor" if name == "random" else "method")
+
+
+def test_means_gains_and_the_empty_text():
+    own = panel()
+    judge = judged(own)
+    estimates = judge.compute()
+    values = {(v.metric, v.method, v.example): v.value for v in judge.values}
+    for metric, sign in (("deletion_auc", -1), ("insertion_auc", 1), ("sufficiency", -1)):
+        mean = sum(values[metric, "gi", n] for n in NUMBERS) / 3
+        assert float(estimates.means[metric]["gi"].value) == pytest.approx(mean, abs=1e-12)
+        gains = [sign * (values[metric, "gi", n] - values[metric, "random", n]) for n in NUMBERS]
+        gain = estimates.gains[metric]["gi"]
+        assert float(gain.mean) == pytest.approx(sum(gains) / 3, abs=1e-12)
+        assert "random" not in estimates.gains[metric]
+    nothing = torch.zeros(3, 1, int(own.inputs.unit_counts.max()), dtype=torch.bool)
+    p = own.perturber(own.inputs, nothing)[:, 0]
+    for c, name in enumerate(CLASSES):
+        mine = own.target == c
+        score = estimates.empty[name]
+        expected = float(p[mine, c].mean())
+        assert score.mean == pytest.approx(expected, abs=1e-12) or isnan(expected)
+        assert (f"fully_perturbed/{name}" in estimates.scalars()) == bool(mine.any())
+
+
+def test_all_questions_of_a_panel_are_one_call():
+    own = panel()
+    methods = {"gi": GradientXInput(), "random": Random()}
+    judge = Judge(methods, metrics(), CLASSES, torch.device("cpu"), lambda _: False)
+    scores = {name: method(own.trace) for name, method in methods.items()}
+    judge.add(own, scores, NUMBERS)
+    assert own.perturber.calls == 1
+
+
+def test_the_ceiling_is_no_worse_than_any_order():
+    texts = ["the film was great", "a dull awful book", "plot of the movie"]
+    own = panel(texts)
+    asked = {"deletion_auc": DeletionCurve(5), "insertion_auc": InsertionCurve(5)}
+    judge = judged(own, asked=asked, searched=lambda _: True)
+    best = {(v.metric, v.example): v.value for v in judge.values if v.role == "ceiling"}
+    assert len(best) == 2 * 3
+    for seed in range(20):
+        scores = torch.rand(own.inputs.units.shape, generator=torch.Generator().manual_seed(seed))
+        curve = deletion_curve(own.perturber, own.inputs, scores, own.target, fractions(5))
+        areas = with_area(curve, fractions(5))[:, -1]
+        for row, number in enumerate(NUMBERS):
+            assert best["deletion_auc", number] <= float(areas[row]) + 1e-12
+        curve = insertion_curve(own.perturber, own.inputs, scores, own.target, fractions(5))
+        areas = with_area(curve, fractions(5))[:, -1]
+        for row, number in enumerate(NUMBERS):
+            assert best["insertion_auc", number] >= float(areas[row]) - 1e-12
+    found = reach(own, asked)
+    for metric, values in found.items():
+        for row, number in enumerate(NUMBERS):
+            assert float(values[row, -1]) == pytest.approx(best[metric, number], abs=1e-12)
+
+
+def test_only_chosen_texts_are_searched():
+    judge = judged(panel(), searched=lambda number: number == 12)
+    assert {v.example for v in judge.values if v.role == "ceiling"} == {12}
+    drawn = judge.compute().drawn("random")["deletion"]
+    assert [(c.name, c.role) for c in drawn] == [
+        ("gi", "method"), ("occ", "method"), ("random", "floor"), ("ceiling (n = 1)", "ceiling"),
+    ]  # fmt: skip
+
+
+class Broken(Attribution):
+    """No number for texts of one word, infinite for texts with a comma."""
+
+    def scores(self, trace):
+        ids = trace.inputs.input_ids
+        comma = (ids == tiny_tokenizer().convert_tokens_to_ids(",")).any(1, keepdim=True)
+        single = (trace.inputs.unit_counts == 1)[:, None]
+        scores = torch.rand(ids.shape).masked_fill(comma, torch.inf)
+        return scores.masked_fill(single, torch.nan)
+
+
+def test_scores_that_are_no_numbers_leave_the_text_out(caplog):
+    with caplog.at_level(logging.WARNING, "bertx"):
+        judge = judged(panel(), {"broken": Broken(), "random": Random()})
+    assert judge.compute().count == 1
+    known = {(v.method, v.example) for v in judge.values if not isnan(v.value)}
+    assert known == {("broken", 7), ("random", 7)}
+    for number in (3, 12):
+        assert f"broken: scores of example {number} are not finite" in caplog.text
+
+
+def test_a_text_without_units_is_left_out():
+    own = panel(["", "the film"])
+    judge = judged(own, numbers=[0, 1])
+    assert judge.compute().count == 1
+    assert all(isnan(v.value) for v in judge.values if v.example == 0)
+
+
+def test_batches_do_not_matter():
+    whole = judged(panel(), searched=lambda _: True).compute().scalars()
+    judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: True)
+    for text, number in zip(TEXTS, NUMBERS, strict=True):
+        own = panel([text])
+        judge.add(own, {name: m(own.trace) for name, m in METHODS.items()}, [number])
+    apart = judge.compute().scalars()
+    assert whole.keys() == apart.keys()
+    for key, value in whole.items():
+        assert apart[key] == pytest.approx(value, abs=1e-10, nan_ok=True), key
+
+
+def test_without_a_control_there_are_no_gains():
+    estimates = judged(panel(), {"gi": GradientXInput()}).compute()
+    assert not any("gain" in key for key in estimates.scalars())
+    (result,) = estimates.results({"gi": True})
+    assert not result.gains and "deletion_gain" not in result.row()
+
+
+def test_what_is_no_metric_is_refused():
+    with pytest.raises(InputError, match="metric 'auc': expected an instance"):
+        check_metrics({"auc": 3})
