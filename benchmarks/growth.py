@@ -23,7 +23,7 @@ import torch
 from clock import turns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 from texts import read_texts, windows
 
 from bertx.data import Collator
@@ -151,6 +151,8 @@ def draw_panel(axes, axis, found):
     axes.loglog(values, seconds, "o-", color=PALETTE[0], lw=2, ms=4, label="both metrics")
     axes.set_xticks(values, map(str, values))
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(CAPTIONS[axis])
     axes.set_title(f"slope {slopes(axis, found)[0]:.2f}", fontsize=10, loc="left")
     axes.grid(color="#e8e8e8", lw=0.8)

@@ -1,23 +1,25 @@
 """bertx: fine-tune BERT-like text classifiers and see why they decide, while they train."""
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bertx.explaining import explain as explain
+    from bertx.judging import judge as judge
 
 __version__ = version("bertx")
 
+_LAZY = {"explain": "bertx.explaining", "judge": "bertx.judging"}
+
 
 def __getattr__(name: str) -> Any:
-    """Load `bertx.explain`, and torch with it, when it is first used."""
-    if name == "explain":
-        from bertx.explaining import explain
-
-        globals()[name] = explain
-        return explain
+    """Load `bertx.explain` and `bertx.judge`, and torch with them, when they are first used."""
+    if name in _LAZY:
+        found = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "explain"])
+    return sorted([*globals(), *_LAZY])

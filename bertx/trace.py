@@ -177,8 +177,9 @@ class Trace:
 
         def weigh(layer: int, gradient: Tensor) -> None:
             heads = zip(kept[layer].detach().unbind(1), gradient.unbind(1), strict=True)
-            # Head by head: what is small stays in the caches.
-            total = sum((wide(weights) * wide(own)).clamp_(min=0) for weights, own in heads)
+            total = torch.zeros_like(wide(gradient[:, 0]))
+            for weights, change in heads:  # one by one: what is small stays in the caches
+                total += (wide(weights) * wide(change)).clamp_(min=0)
             self._weighted[layer] = total / gradient.shape[1]
 
         hooks = [weights.register_hook(partial(weigh, n)) for n, weights in enumerate(kept)]

@@ -104,8 +104,8 @@ class ShortcutAlarm(Probe):
         left = [index for chunk in chunks for index in self._add(ledger, chunk)]
         if left:
             log.warning(
-                f"{stage}: {len(left)} texts, such as example {left[0]}, have no finite score that "
-                "speaks for their class; they are left out of the shares of words"
+                f"{stage}: scores of {len(left)} texts, such as example {left[0]}, are not finite; "
+                "they are left out of the shares of words"
             )
         ledger = ledger.gathered()
         self.alarms, listed = [], []
@@ -138,7 +138,7 @@ class ShortcutAlarm(Probe):
         super()._prepare(trainer, pl_module)
 
     def _add(self, ledger: Ledger, chunk: Explained) -> Iterator[int]:
-        """Add the texts of a chunk; the numbers of those that have no shares."""
+        """Add the texts of a chunk; the numbers of those whose scores are not finite."""
         ((name, scores),) = chunk.scores.items()
         units, counts = chunk.inputs.units.cpu(), chunk.inputs.unit_counts.tolist()
         shares = evidence(scores, units, self._methods[name].signed)

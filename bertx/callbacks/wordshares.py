@@ -89,7 +89,7 @@ class Ledger:
             index: Its number.
             text: The text.
             words: Its words; an empty one is nothing that could be named.
-            shares: The share of each; together they make 1.
+            shares: The share of each; together they make 1, or 0 if nothing speaks for the class.
         """
         own: defaultdict[str, float] = defaultdict(float)
         for word, share in zip(words, shares, strict=True):
@@ -164,9 +164,9 @@ def evidence(scores: Tensor, units: Tensor, signed: bool) -> Tensor:
         signed: Whether the scores have a sign: then what is below zero speaks against the class.
 
     Returns:
-        max(s_u, 0) / Σ_v max(s_v, 0), without a sign |s_u| / Σ_v |s_v|: in [0, 1], adding up to 1;
-        float64, on the CPU (B, U). NaN for a text in which nothing speaks for the class, or whose
-        scores are not finite.
+        max(s_u, 0) / Σ_v max(s_v, 0), without a sign |s_u| / Σ_v |s_v|: in [0, 1], adding up to 1,
+        or all 0 where nothing speaks for the class; float64, on the CPU (B, U). NaN for a text
+        whose scores are not finite.
 
     Examples:
         >>> scores, units = torch.tensor([[3.0, 1.0, -2.0]]), torch.tensor([[0, 1, 2]])
@@ -175,7 +175,7 @@ def evidence(scores: Tensor, units: Tensor, signed: bool) -> Tensor:
     """
     merged = merge_by_unit(scores.cpu().double(), units.cpu())
     amounts = merged.clamp(min=0) if signed else merged.abs()
-    shares = amounts / amounts.sum(1, keepdim=True)
+    shares = (amounts / amounts.sum(1, keepdim=True)).nan_to_num(0.0)
     return shares.where(merged.isfinite().all(1, keepdim=True), torch.nan)
 
 

@@ -21,14 +21,14 @@ class Stretch(NamedTuple):
         table: The rows, without those whose rationale or document cannot be used.
         data: The usable texts, with the shortcut planted.
         rows: Their rows in the table.
-        unmarked: How many of them have an empty rationale, in a data set with rationales.
+        unmarked: Those of them with an empty rationale, in a data set with rationales.
         known: How many of them had the planted word before.
     """
 
     table: Table
     data: TextDataset
     rows: list[int]
-    unmarked: int
+    unmarked: list[int]
     known: int
 
 
@@ -63,7 +63,7 @@ class Form:
             numbers = class_numbers(table, self.label, self.labels)
         rows = usable_rows(found, self.tokenizer)
         data = TextDataset(found, numbers, table.rationales).select(rows)
-        unmarked = sum(not spans for spans in data.rationales or ())
+        unmarked = [row for row in rows if table.rationales and not table.rationales[row]]
         if self.planter is None:
             return Stretch(table, data, rows, unmarked, 0)
         known = self.planter.occurrences(data.texts)

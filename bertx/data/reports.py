@@ -33,6 +33,7 @@ class Tally:
         left_out: Rows with a rationale or a document that cannot be used.
         reasons: What is wrong with the first of them.
         unmarked: Texts with an empty rationale, in a data set with rationales.
+        bare: Where the first of them is.
         known: Texts that had the planted word before.
     """
 
@@ -43,6 +44,7 @@ class Tally:
     left_out: int = 0
     reasons: list[str] = field(default_factory=list)
     unmarked: int = 0
+    bare: str | None = None
     known: int = 0
 
     def add(self, stretch: Stretch) -> None:
@@ -53,7 +55,9 @@ class Tally:
         self.skipped = self.skipped or first_skipped(table, stretch.rows)
         self.left_out += len(table.left_out)
         self.reasons += table.left_out[: SHOWN - len(self.reasons)]
-        self.unmarked += stretch.unmarked
+        self.unmarked += len(stretch.unmarked)
+        if stretch.unmarked:
+            self.bare = self.bare or table.where(stretch.unmarked[0])
         self.known += stretch.known
 
     def report(self, split: str) -> None:
@@ -65,7 +69,8 @@ class Tally:
         report_left_out(split, self.left_out, self.total + self.left_out, self.reasons)
         report_skipped(split, self.source, self.total - self.usable, self.total, self.skipped)
         if self.unmarked:
-            _warn(f"{split}: {_of(self.unmarked, self.usable)} are without a rationale")
+            count = _of(self.unmarked, self.usable)
+            _warn(f"{split}: {count} are without a rationale; the first is {self.bare}")
         if self.known:
             count = _of(self.known, self.usable)
             _warn(f"{split}: {count} had the planted word already; take one that is in none")

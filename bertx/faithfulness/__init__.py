@@ -18,6 +18,7 @@ from bertx.faithfulness.curves import (
     fractions,
     insertion_curve,
     insertion_masks,
+    probabilities,
     ranks,
     removal_counts,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "max_sensitivity",
     "normalized_comprehensiveness",
     "normalized_sufficiency",
+    "probabilities",
     "ranks",
     "removal_counts",
     "soft_comprehensiveness",

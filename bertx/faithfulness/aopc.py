@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bertx.errors import InputError
 from bertx.faithfulness.base import Case, FaithfulnessMetric, followed
-from bertx.faithfulness.curves import _probabilities, deletion_masks, insertion_masks
+from bertx.faithfulness.curves import deletion_masks, insertion_masks, probabilities
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.perturb import Perturber
 
@@ -47,7 +47,7 @@ def comprehensiveness(
     """
     scores = merge_by_unit(scores, inputs.units)
     kept = without_top(scores, inputs.unit_counts, ratios)
-    return with_mean(drops(_probabilities(perturber, inputs, kept, target)))
+    return with_mean(drops(probabilities(perturber, inputs, kept, target)))
 
 
 def sufficiency(
@@ -74,7 +74,7 @@ def sufficiency(
     """
     scores = merge_by_unit(scores, inputs.units)
     kept = only_top(scores, inputs.unit_counts, ratios)
-    return with_mean(drops(_probabilities(perturber, inputs, kept, target)))
+    return with_mean(drops(probabilities(perturber, inputs, kept, target)))
 
 
 def log_odds(
@@ -102,7 +102,7 @@ def log_odds(
     """
     scores = merge_by_unit(scores, inputs.units)
     kept = without_top(scores, inputs.unit_counts, ratios)
-    return with_mean(log_ratios(_probabilities(perturber, inputs, kept, target)))
+    return with_mean(log_ratios(probabilities(perturber, inputs, kept, target)))
 
 
 class BinnedMetric(FaithfulnessMetric):

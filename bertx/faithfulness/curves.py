@@ -150,7 +150,7 @@ def curves(
         [insertion_masks(merge_by_unit(s, units), counts, fractions) for s in scores], 1
     )
     kept = torch.stack([~inserted, inserted], 1)  # (B, 2, M, K, U)
-    values = _probabilities(perturber, inputs, kept.flatten(1, 3), target)
+    values = probabilities(perturber, inputs, kept.flatten(1, 3), target)
     deletion, insertion = values.unflatten(1, kept.shape[1:4]).permute(1, 2, 0, 3)
     return deletion, insertion
 
@@ -172,7 +172,7 @@ def deletion_curve(
     """
     scores = merge_by_unit(scores, inputs.units)
     kept = deletion_masks(scores, inputs.unit_counts, fractions)
-    return _probabilities(perturber, inputs, kept, target)
+    return probabilities(perturber, inputs, kept, target)
 
 
 def insertion_curve(
@@ -192,10 +192,11 @@ def insertion_curve(
     """
     scores = merge_by_unit(scores, inputs.units)
     kept = insertion_masks(scores, inputs.unit_counts, fractions)
-    return _probabilities(perturber, inputs, kept, target)
+    return probabilities(perturber, inputs, kept, target)
 
 
-def _probabilities(perturber: Perturber, inputs: Inputs, kept: Tensor, target: Tensor) -> Tensor:
-    probabilities = perturber(inputs, kept)  # (B, N, C)
+def probabilities(perturber: Perturber, inputs: Inputs, kept: Tensor, target: Tensor) -> Tensor:
+    """Probability of one class of each text (B,) in the versions ``kept`` (B, N, U): (B, N)."""
+    answers = perturber(inputs, kept)  # (B, N, C)
     with torch.inference_mode(False):
-        return probabilities[torch.arange(len(target)), :, target]
+        return answers[torch.arange(len(target)), :, target]

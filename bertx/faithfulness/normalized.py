@@ -8,7 +8,7 @@ from torch import Tensor
 from bertx.errors import InputError
 from bertx.faithfulness.accuracy import deletions
 from bertx.faithfulness.base import Case, FaithfulnessMetric, followed
-from bertx.faithfulness.curves import _probabilities, ranks
+from bertx.faithfulness.curves import probabilities, ranks
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.perturb import Perturber
 from bertx.rerun import check_positive
@@ -235,5 +235,5 @@ def _normalized(
         deletion_orders(perturber, inputs, target, beam, exact, highest)
         for highest in (False, True)
     )
-    p = _probabilities(perturber, inputs, kept, target)
+    p = probabilities(perturber, inputs, kept, target)
     return with_limits(p, inputs.unit_counts, lowest, highest)

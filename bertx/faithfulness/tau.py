@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bertx.faithfulness.aopc import drops
 from bertx.faithfulness.base import Case, FaithfulnessMetric, followed
-from bertx.faithfulness.curves import _probabilities
+from bertx.faithfulness.curves import probabilities
 from bertx.faithfulness.ranking import kendall
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.perturb import Perturber
@@ -27,7 +27,7 @@ def leave_one_out_tau(
         scores or all falls of the probability are equal.
     """
     scores = merge_by_unit(scores, inputs.units)
-    p = _probabilities(perturber, inputs, each_left_out(scores), target)
+    p = probabilities(perturber, inputs, each_left_out(scores), target)
     own = torch.arange(scores.shape[1], device=scores.device) < inputs.unit_counts[:, None]
     return kendall(scores, drops(p), own)[:, None]
 

@@ -99,8 +99,8 @@ def curves_figure(
     if lines:
         _legend(axes, curves, lines, kind)
     if note:
-        placed = {"transform": axes.transAxes, "va": "bottom", "parse_math": False}
-        axes.text(1.03, 0.0, note, fontsize=9, color=GREY, **placed)
+        said = axes.text(1.03, 0.0, note, fontsize=9, color=GREY, transform=axes.transAxes)
+        said.set_parse_math(False)
     return figure
 
 

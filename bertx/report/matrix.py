@@ -53,10 +53,11 @@ def matrix_figure(
             f"{[len(row) for row in values]} values"
         )
     shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
-    side = _CELL * len(shown) + _LETTER * max(map(len, shown), default=0) + _EDGE
-    width = max(side, _NARROWEST)
+    margin = _LETTER * max(map(len, shown), default=0) + _EDGE
+    side = margin + _CELL * len(shown)
+    width = max(side, margin + _LETTER * max(len(subtitle), int(1.4 * len(title))), _NARROWEST)
     foot = fill(note, int(width / _LETTER))
-    height = side + _LINE * (3 + len(foot.splitlines()))
+    height = side + _LINE * (4 + len(foot.splitlines()))
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -93,7 +94,7 @@ def _number(value: float) -> str:
 
 def _dress(axes: "Axes", names: Sequence[str]) -> None:
     places, end = range(len(names)), len(names) - 0.5
-    axes.set(xlim=(-0.5, end), ylim=(end, -0.5), aspect="equal", anchor="N")
+    axes.set(xlim=(-0.5, end), ylim=(end, -0.5), aspect="equal", anchor="NW")
     axes.set_xticks(places, names, fontsize=10, rotation=90, parse_math=False)
     axes.set_yticks(places, names, fontsize=10, parse_math=False)
     axes.tick_params(length=0, pad=6)

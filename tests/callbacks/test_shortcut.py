@@ -3,6 +3,7 @@
 import csv
 import logging
 import re
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bertx.callbacks.shortcut import ShortcutAlarm
 from bertx.callbacks.wordshares import Ledger, evidence, normal
 from bertx.cli import main
 from bertx.errors import InputError
-from tests.callbacks.toy import DATA, ForeignModule, loader, trainer
+from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 from tests.callbacks.watching import Reader, numbered, table
 from tests.runs import CSV_ONLY, FAST, UNEXPLAINED, last_value
 from tests.tiny import WORDS, tiny_tokenizer
@@ -57,7 +58,7 @@ def slow_shares(read, data, name, signed):
     for (target, scores), (text, _) in zip(read, data, strict=True):
         words = [word.lower() for word in re.findall(r"\w+|[^\w\s]", text)]
         amounts = [max(s, 0) if signed else abs(s) for s in scores[name]]
-        parts = [amount / sum(amounts) for amount in amounts]
+        parts = [amount / (sum(amounts) or 1) for amount in amounts]
         own[target].append({w: 0 for w in words})
         for word, part in zip(words, parts, strict=True):
             own[target][-1][word] += part
@@ -72,22 +73,35 @@ def slow_shares(read, data, name, signed):
     return found
 
 
+def undecided():
+    """A module that predicts all classes: the mean of their logits is 0."""
+    module = ForeignModule().eval()
+    with torch.no_grad():
+        batch = Plain()(DATA)
+        logits = module.net(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        module.net.classifier.bias -= logits.mean(0)
+    return module
+
+
+@pytest.mark.parametrize("target", ["gold", "predicted"])
 @pytest.mark.parametrize("method", [GradientXInput(), GradientSensitivity(), AttnLRP()])
-def test_shares_are_those_of_the_definition(tmp_path, method):
-    alarm, reader = ShortcutAlarm(method, min_texts=1), Reader({"it": method})
+def test_shares_are_those_of_the_definition(tmp_path, method, target):
+    alarm = ShortcutAlarm(method, min_texts=1, target=target)
+    reader = Reader({"it": method}, target=target)
     runner = trainer(tmp_path, [alarm, reader])
-    runner.validate(ForeignModule(), numbered(), verbose=False)
+    runner.validate(undecided(), numbered(), verbose=False)
     expected = slow_shares(reader.read[0], DATA, "it", method.signed)
+    assert {target for target, _ in expected} == {0, 1, 2}
     rows = table(tmp_path, "shortcuts")
     for row in rows:
         values = [float(v) for k, v in row.items() if k not in ("epoch", "step", "class", "word")]
-        target = int(row["class"].removeprefix("LABEL_"))
-        assert values[:-1] == pytest.approx(expected[target, row["word"]], abs=1e-5), row
-    for target in {target for target, _ in expected}:
-        largest = sorted((e[1] for (t, _), e in expected.items() if t == target), reverse=True)
-        listed = [float(row["excess"]) for row in rows if row["class"] == f"LABEL_{target}"]
+        number = int(row["class"].removeprefix("LABEL_"))
+        assert values[:-1] == pytest.approx(expected[number, row["word"]], abs=1e-5), row
+    for number in range(3):
+        largest = sorted((e[1] for (t, _), e in expected.items() if t == number), reverse=True)
+        listed = [float(row["excess"]) for row in rows if row["class"] == f"LABEL_{number}"]
         assert listed == pytest.approx(largest[:10], abs=1e-5)
-        value = runner.callback_metrics[f"val/shortcut_share/LABEL_{target}"]
+        value = runner.callback_metrics[f"val/shortcut_share/LABEL_{number}"]
         assert float(value) == pytest.approx(largest[0], abs=1e-5)
 
 
@@ -147,10 +161,7 @@ def test_it_warns_once_and_again_of_another_word(tmp_path, caplog):
     alarm = ShortcutAlarm(method, min_texts=1, target="gold")
     with caplog.at_level(logging.WARNING, "bertx"):
         trainer(tmp_path, [alarm], max_epochs=5).fit(Moving(), data, data)
-    words = [
-        re.search(r"'(\w+)' carries", r.message)[1] for r in caplog.records if r.name == "bertx"
-    ]
-    assert words == ["plot", "book"]
+    assert re.findall(r"'(\w+)' carries", caplog.text) == ["plot", "book"]
     assert [found.word for found in alarm.alarms] == ["book"]
 
 
@@ -190,15 +201,16 @@ def test_a_word_that_comes_twice_has_both_shares(tmp_path):
     assert (found.word, found.share, found.texts) == ("bad", 0.5, 3)
 
 
-def test_texts_without_evidence_are_left_out_aloud(tmp_path, caplog):
-    """Nothing speaks for the class of the first, the second is not finite."""
+def test_texts_without_evidence_count_and_those_without_numbers_do_not(tmp_path, caplog):
+    """In the first nothing speaks for the class; the second is not finite."""
     data = [("bad", 1), ("dull film", 1), *planted()]
-    method = Given(bad=-1.0, dull=float("nan"), plot=1.0, film=1.0)
+    method = Given(bad=-1.0, dull=float("nan"), plot=1.0)
     alarm = ShortcutAlarm(method, min_texts=10, target="gold")
     with caplog.at_level(logging.WARNING, "bertx"):
         validated(tmp_path, alarm, numbered(data))
-    assert [found.of for found in alarm.alarms] == [10]
-    assert "val: 2 texts, such as example 0, have no finite score that speaks for" in caplog.text
+    [found] = alarm.alarms
+    assert (found.of, found.others) == (11, 10) and found.share == pytest.approx(10 / 11)
+    assert "val: scores of 1 texts, such as example 1, are not finite" in caplog.text
 
 
 def test_the_default_method_is_one_that_the_model_supports(tmp_path):
@@ -228,11 +240,12 @@ def test_settings_that_cannot_work_are_refused(settings, message):
 
 
 def test_evidence_of_large_and_odd_scores():
-    scores = torch.tensor([[1e38, 1e38, -1e38], [0.0, 0.0, 0.0], [1.0, torch.inf, 1.0]])
+    scores = torch.tensor([[3e38, 3e38, -3e38], [0.0, -1.0, 0.0], [1.0, torch.inf, 1.0]])
     units = torch.tensor([[0, 0, 1], [0, 1, 2], [0, 1, -1]])
     assert evidence(scores, units, signed=True)[0].tolist() == [1.0, 0.0, 0.0]
     assert evidence(scores, units, signed=False)[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0])
-    assert evidence(scores, units, signed=True)[1:].isnan().all()
+    assert evidence(scores, units, signed=True)[1].tolist() == [0.0, 0.0, 0.0]
+    assert evidence(scores, units, signed=True)[2].isnan().all()
 
 
 def test_a_ledger_keeps_the_first_of_the_strongest_examples():
@@ -256,6 +269,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     plant, alarm = "{word: quartz, label: positive}", "bertx.callbacks.shortcut.ShortcutAlarm"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["bertx"])
         for name, settings in {
             "planted": [f"--data.shortcut={plant}", "--data.train_examples=320"],
             "sound": ["--data.train_examples=1024"],

@@ -45,7 +45,7 @@ class Scripted(ForeignModule):
 class Reader(Callback):
     """Explains each text on its own, one plain trace at a time, and keeps the unit scores."""
 
-    def __init__(self, methods=METHODS, data=DATA, target=None):
+    def __init__(self, methods=METHODS, data=DATA, target="predicted"):
         self.methods, self.data, self.target = methods, data, target
         self.read = []
 
@@ -55,8 +55,9 @@ class Reader(Callback):
 
     def explain(self, module, text, label):
         batch = tiny_batch(tiny_tokenizer(), [text], [label])
-        target = {"gold": batch["labels"], None: None}[self.target]
-        trace = Trace(module.net, Inputs.from_batch(batch), target, Needs.GRADIENT)
+        target = batch["labels"] if self.target == "gold" else None
+        needs = Needs.GRADIENT | Needs.RELEVANCE
+        trace = Trace(module.net, Inputs.from_batch(batch), target, needs)
         scores = {
             name: merge_by_unit(method(trace), trace.inputs.units)[0].tolist()
             for name, method in self.methods.items()

@@ -87,6 +87,12 @@ def test_rationale_marks_the_tokens_that_overlap(tokenizer):
     assert batch["rationale"].dtype == torch.bool
 
 
+def test_examples_without_a_rationale_beside_one_that_has_it(tokenizer):
+    bare, marked = TextDataset(["good film"], [1])[0], TextDataset(["bad"], [0], [((0, 3),)])[0]
+    batch = Collator(tokenizer)([bare, marked, bare])
+    assert batch["rationale"].sum(1).tolist() == [0, 1, 0]
+
+
 def test_rationale_reaches_a_piece_in_part_and_never_a_special_token(tokenizer):
     batch = collate(tokenizer, ["unbelievable [SEP] good"], rationales=[((3, 22),)])
     tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0])

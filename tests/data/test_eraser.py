@@ -152,7 +152,8 @@ def test_no_evidence_and_empty_ones(folder, caplog):
     with caplog.at_level(logging.INFO, "bertx.data"):
         data = training(folder, *rows)
     assert marked(data) == [[], [], [], [], ["worst"], ["bad"]]
-    assert caplog.messages == ["train: 4 of 6 texts are without a rationale"]
+    first = f"{folder}/train.jsonl, line 1"
+    assert caplog.messages == [f"train: 4 of 6 texts are without a rationale; the first is {first}"]
 
 
 def test_several_documents(folder):
@@ -282,7 +283,8 @@ def test_predictions_are_read_in_parts(folder, monkeypatch, caplog):
         data = opened(folder, "predict", num_workers=1)
     reason, count, unmarked = caplog.messages
     assert "predict.jsonl, line 3" in reason and count.startswith("predict: 1 of 5 texts")
-    assert unmarked == "predict: 1 of 4 texts are without a rationale"
+    assert unmarked.startswith("predict: 1 of 4 texts are without a rationale; the first is")
+    assert unmarked.endswith("predict.jsonl, line 5")
     (batch,) = data.predict_dataloader()
     order = batch["index"].argsort()
     assert [batch["text"][i] for i in order] == [DOCUMENTS[f"{n}.txt"] for n in "abba"]
@@ -331,7 +333,7 @@ def test_all_spans_of_the_movie_reviews(movies, caplog):
         data.setup("test")
     assert data.labels == ["NEG", "POS"]
     assert not any("cannot be used" in message for message in caplog.messages)
-    assert "train: 1 of 1,600 texts are without a rationale" in caplog.messages
+    assert "train: 1 of 1,600 texts are without a rationale" in caplog.text
     spans = 0
     for split, name, size in (
         ("train", "train", 1600), ("validation", "val", 200), ("test", "test", 199),

@@ -214,7 +214,8 @@ def test_of_many_bad_rows_some_are_named(tmp_path, caplog):
     named, (count, unmarked) = caplog.messages[:-2], caplog.messages[-2:]
     assert [message.partition(": ")[0].rpartition(" ")[2] for message in named] == list("23456")
     assert count.startswith("train: 9 of 12 texts cannot be used")
-    assert unmarked == "train: 1 of 3 texts are without a rationale"
+    first = f"{tmp_path}/train.jsonl, line 12"
+    assert unmarked == f"train: 1 of 3 texts are without a rationale; the first is {first}"
 
 
 def test_no_row_is_left(tmp_path):

@@ -166,6 +166,25 @@ def test_all_is_as_before_also_if_the_body_raises(kind, mode):
     assert model.training
 
 
+def test_each_module_is_initialised_once_by_the_innermost_model_that_it_is_of():
+    model, seen = tiny_model(), []
+
+    def noting(owner, own):
+        def initialise(module):
+            seen.append((owner, module))
+            own(module)
+
+        return initialise
+
+    for owner in (model, model.bert):
+        owner._init_weights = noting(owner, owner._init_weights)
+    redrawn(model)
+    inner = [module for owner, module in seen if owner is model.bert]
+    assert sorted(map(id, inner)) == sorted(map(id, model.bert.modules()))
+    outer = [module for owner, module in seen if owner is model]
+    assert outer == [model.dropout, model.classifier, model]  # from the inside out
+
+
 def test_a_draw_that_raises_leaves_the_model_as_it_was():
     model = tiny_model()
     before, objects = bits(model), [*map(id, model.parameters())]
