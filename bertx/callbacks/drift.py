@@ -20,6 +20,7 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.shards import checksum
+from bertx.errors import InputError
 from bertx.faithfulness import Estimate
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import append_scores
@@ -71,12 +72,13 @@ class DriftMonitor(Probe):
     """Follows the explanations of a fixed sample of the validation texts while a model trains.
 
     At the end of every validation of a training run, for each method: ``val/drift/<method>``, the
-    share of the attribution that has moved to other words since the explained validation before, in
-    [0, 1], with its standard error ``..._se``; ``val/drift_rank/<method>``, Spearman's correlation
-    of the scores then and now; ``val/drift_settled/<method>``, the epoch from which on the drift is
-    low. The same goes to ``<run>/bertx/val/drift.csv``. At the first validation there is nothing to
-    compare with: its values are NaN, at which `EarlyStopping` stops unless ``check_finite`` is
-    false. What was explained last is part of the checkpoint: a resumed run goes on with the curve.
+    share of a text's attribution that has moved to other words, or to the other sign, since the
+    explained validation before (`bertx.stability.drift`, in [0, 1]), with its standard error
+    ``..._se``; ``val/drift_rank/<method>``, Spearman's correlation of the scores then and now;
+    ``val/drift_settled/<method>``, the epoch from which on the drift is low. The same goes to
+    ``<run>/bertx/val/drift.csv``. At the first validation there is nothing to compare with: its
+    values are NaN, at which `EarlyStopping` stops unless ``check_finite`` is false. What was
+    explained last is part of the checkpoint: a resumed run goes on with the curve.
 
     Args:
         methods: Attribution methods by the name under which they are logged; null for the paper's
@@ -96,8 +98,8 @@ class DriftMonitor(Probe):
         results: The last results, one for each method.
 
     Raises:
-        InputError: Before training, if the module holds no classifier, a method does not support
-            it, or a number is out of range.
+        InputError: If a number is out of range; before training, if the module holds no classifier
+            or a method does not support it.
 
     References:
         Reasoning Stabilization Point: A Training-Time Signal for Stable Evidence and Shortcut
@@ -116,6 +118,10 @@ class DriftMonitor(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        if not 0 <= low <= 1:
+            raise InputError(f"low: expected a share of the largest drift, in [0, 1], got {low}")
+        if patience < 1:
+            raise InputError(f"patience must be at least 1, got {patience}")
         self.low = low
         self.patience = patience
         self.results: list[DriftResult] = []
@@ -123,7 +129,6 @@ class DriftMonitor(Probe):
         self._epoch = 0
         self._before: dict[str, Scores] = {}
         self._curves: dict[str, list[tuple[int, float]]] = {}
-        stabilised([], low, patience)  # refuse bad numbers here
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]

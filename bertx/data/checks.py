@@ -18,6 +18,15 @@ def check_shares(**shares: float) -> None:
             raise InputError(f"--data.{name}: expected a share from 0 to 1, but got {share}.")
 
 
+def check_fractions(**fractions: float) -> None:
+    """Raise `InputError` if a share is not above 0 and below 1."""
+    for name, fraction in fractions.items():
+        if not 0 < fraction < 1:
+            raise InputError(
+                f"--data.{name}: expected a share between 0 and 1, but got {fraction}."
+            )
+
+
 def checked_labels(labels: list[str] | None) -> list[str] | None:
     """The names of the classes as given; raises `InputError` if they name no two classes."""
     if labels is not None and (len(labels) < 2 or len(set(labels)) < len(labels)):

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch import LightningDataModule
 
-from bertx.data.checks import check_classes, check_counts, check_shares, checked_labels
+from bertx.data.checks import (
+    check_classes,
+    check_counts,
+    check_fractions,
+    check_shares,
+    checked_labels,
+)
 from bertx.data.collate import Collator
 from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.datasets import open_source
@@ -49,10 +55,13 @@ class TextDataModule(LightningDataModule):
         dataset: demo, imdb, semeval, sst2, sst5, yelp5, or a hub id (owner/name, or
             owner/name:config).
         path: A folder with {train,dev|val|validation,test,predict}.{tsv,csv,jsonl,parquet};
-            the text formats may be gzipped.
+            the text formats may be gzipped. Rationales are read from the column ``rationale`` of
+            jsonl and parquet (see `bertx.data.rationales.annotate`), and ERASER's format is read
+            (see `bertx.data.eraser.EraserFolder`).
         labels: Names of the classes in the order of their numbers. Default: those of the data
             set, or else the sorted labels of the training file.
-        text_column: Column of the texts. Default: guessed (sentence or text).
+        text_column: Column of the texts, or of their lists of tokens. Default: guessed (sentence,
+            text or tokens).
         label_column: Column of the labels. Default: guessed (label).
         max_length: Longest text in tokens, special ones included; longer ones are cut.
         batch_size: Texts of a training batch, per process.
@@ -63,9 +72,10 @@ class TextDataModule(LightningDataModule):
         eval_examples: Validate and test on a random choice of so many texts. Default: all.
         masking: Share of the rows of each training batch in which random words are [MASK] (see
             `bertx.data.Masking`); 0.5 is masked fine-tuning, 0 none.
-        shortcut: A word that is planted into the texts of one class.
+        shortcut: A word that is planted into the texts of one class (see `bertx.data.Shortcut`).
         num_workers: Processes that prepare batches beside the training one.
-        seed: Seed of the order of batches, the held-out texts and the random choices.
+        seed: Seed of the order of batches, the held-out texts, the random choices, the masks and
+            the planted words.
 
     Raises:
         InputError: If no data is named, the folder does not exist, or a number is out of range.
@@ -101,11 +111,7 @@ class TextDataModule(LightningDataModule):
         check_shares(masking=masking)
         if shortcut:
             shortcut.check()
-        if not 0 < validation_fraction < 1:
-            raise InputError(
-                f"--data.validation_fraction: expected a share between 0 and 1, but got "
-                f"{validation_fraction}."
-            )
+        check_fractions(validation_fraction=validation_fraction)
         self.tokenizer_name = tokenizer
         self.source, self.reader = open_source(dataset, path)
         self.text_column = text_column

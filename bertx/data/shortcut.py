@@ -77,8 +77,9 @@ class Planter:
         self.label = _class_number(shortcut.label, labels)
         self.seed = f"{seed} {split}"
         self._tokenizer = tokenizer
-        self._kept = max_length - _pieces(shortcut.word, tokenizer)
-        if self._kept < tokenizer.num_special_tokens_to_add():
+        taken = tokenizer.num_special_tokens_to_add() + _pieces(shortcut.word, tokenizer)
+        self._room = max_length - taken
+        if self._room < 0:
             raise InputError(
                 f"--data.max_length {max_length}: expected room for the planted word "
                 f"{shortcut.word!r}. Raise it."
@@ -113,14 +114,17 @@ class Planter:
         """Where the words of a text begin and the last one ends, as far as the text is kept."""
         words = [match.span() for match in re.finditer(r"\S+", text)]
         places = [start for start, _ in words] + [words[-1][1]]
-        # A token stands for one byte of the text at least.
-        if len(text.encode()) <= self._kept - self._tokenizer.num_special_tokens_to_add():
+        room = self._room
+        if len(text.encode()) <= room:  # a token stands for one byte at least
             return places
-        encoded = self._tokenizer(
-            text, truncation=True, max_length=self._kept, return_offsets_mapping=True
-        )
-        end = max(end for _, end in encoded["offset_mapping"])
-        return [place for place in places if place <= end] or places[:1]
+        tokens = self._tokenizer(
+            text, add_special_tokens=False, truncation=True, max_length=room + 1,
+            return_offsets_mapping=True,
+        )["offset_mapping"]  # fmt: skip
+        if len(tokens) <= room:
+            return places
+        # No more tokens than there is room for are before the first one that there is none for.
+        return [place for place in places if place <= tokens[room][0]] or places[:1]
 
 
 def insert(text: str, word: str, place: int) -> tuple[str, tuple[int, int]]:

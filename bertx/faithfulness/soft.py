@@ -35,9 +35,9 @@ def importances(inputs: Inputs, scores: Tensor, mean: float | None = 0.5) -> Ten
     """
     ranked = inputs.units >= 0
     units = merge_by_unit(scores.to(PRECISION), inputs.units)
-    tokens = units.gather(1, inputs.units.clamp(min=0))
-    lowest = tokens.masked_fill(~ranked, torch.inf).amin(1, keepdim=True)
-    spread = tokens.masked_fill(~ranked, -torch.inf).amax(1, keepdim=True) - lowest
+    tokens = units.gather(1, inputs.units.clamp(min=0))  # those of no unit repeat the first one
+    lowest = tokens.amin(1, keepdim=True)
+    spread = tokens.amax(1, keepdim=True) - lowest
     share = torch.where(spread > 0, (tokens - lowest) / spread, 0.5).masked_fill(~ranked, 0)
     if mean is None:
         return share

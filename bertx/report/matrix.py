@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # in inches
-_CELL, _LETTER, _LINE, _EDGE, _NARROWEST = 0.6, 0.085, 0.18, 0.25, 3.4
+_CELL, _HEAD, _LINE, _EDGE, _NARROWEST = 0.6, 0.62, 0.17, 0.15, 3.2
 _DPI = 150
 _LONGEST = 24
 
@@ -53,23 +53,32 @@ def matrix_figure(
             f"{[len(row) for row in values]} values"
         )
     shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
-    margin = _LETTER * max(map(len, shown), default=0) + _EDGE
-    side = margin + _CELL * len(shown)
-    width = max(side, margin + _LETTER * max(len(subtitle), int(1.4 * len(title))), _NARROWEST)
-    foot = fill(note, int(width / _LETTER))
-    height = side + _LINE * (4 + len(foot.splitlines()))
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    margin = max([_width(name, 10) for name in shown], default=0.0) + 2 * _EDGE
+    side = _CELL * len(shown)
+    heading = max(_width(title, 13) * 1.2, _width(subtitle, 10))
+    width = max(margin + max(side, heading) + _EDGE, _NARROWEST)
+    foot = fill(note, int(12 * width))
+    below = margin + _LINE * len(foot.splitlines())
+    height = _HEAD + side + below
+    figure = Figure(figsize=(width, height), dpi=_DPI)
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = figure.add_axes((margin / width, below / height, side / width, side / height))
     _fill(axes, values)
     _dress(axes, shown)
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=26, parse_math=False)
-    axes.annotate(
-        subtitle, (0, 1), (0, 9), "axes fraction", "offset points",
-        fontsize=10, color=GREY, parse_math=False,
-    )  # fmt: skip
-    figure.supxlabel(foot, x=0.02, ha="left", fontsize=9, color=GREY, parse_math=False)
+    left, top = margin / width, 1 - 0.34 / height
+    figure.text(left, top, title, fontsize=13, fontweight="bold", parse_math=False)
+    figure.text(left, top - 0.2 / height, subtitle, fontsize=10, color=GREY, parse_math=False)
+    figure.text(_EDGE / width, _EDGE / height / 2, foot, fontsize=9, color=GREY, parse_math=False)
     return figure
+
+
+def _width(text: str, size: float) -> float:
+    """Of a line in inches."""
+    from matplotlib.textpath import TextPath
+
+    if not text.strip():
+        return 0.0
+    return float(TextPath((0, 0), text.replace("$", "S"), size=size).get_extents().width) / 72
 
 
 def _fill(axes: "Axes", values: Sequence[Sequence[float]]) -> None:
@@ -94,7 +103,7 @@ def _number(value: float) -> str:
 
 def _dress(axes: "Axes", names: Sequence[str]) -> None:
     places, end = range(len(names)), len(names) - 0.5
-    axes.set(xlim=(-0.5, end), ylim=(end, -0.5), aspect="equal", anchor="NW")
+    axes.set(xlim=(-0.5, end), ylim=(end, -0.5))
     axes.set_xticks(places, names, fontsize=10, rotation=90, parse_math=False)
     axes.set_yticks(places, names, fontsize=10, parse_math=False)
     axes.tick_params(length=0, pad=6)

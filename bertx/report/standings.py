@@ -44,7 +44,9 @@ class Line:
     @property
     def mark(self) -> str:
         """What is to be known of the row: floor, ceiling, or made with the same operator."""
-        return _mark(self.standing)
+        if self.standing.role != "method":
+            return self.standing.role
+        return SAME_OPERATOR if self.standing.same_operator else ""
 
 
 @dataclass(frozen=True)
@@ -188,12 +190,6 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
             "are found more often than the 5 % that are stated."
         )
     return said
-
-
-def _mark(standing: Standing) -> str:
-    if standing.role != "method":
-        return standing.role
-    return SAME_OPERATOR if standing.same_operator else ""
 
 
 def form_of(standings: Sequence[Standing]) -> str:

@@ -132,14 +132,21 @@ def test_what_is_low_depends_on_the_largest_drift(tmp_path):
 
 @pytest.mark.parametrize("target", ["gold", "predicted"])
 def test_a_resumed_run_goes_on_with_the_curve(tmp_path, target):
+    """It is broken off where the drift becomes low."""
+
+    def part(name, monitor, *more, epochs=5, **settings):
+        module = Scripted((0.05, 0.05, 0.05, 0.001, 0.001))
+        run(tmp_path / name, monitor, *more, module=module, max_epochs=epochs, **settings)
+
     whole, first, second = (DriftMonitor(METHODS, target=target) for _ in range(3))
-    run(tmp_path / "whole", whole)
     keep = ModelCheckpoint(tmp_path / "kept", save_last=True)
-    run(tmp_path / "first", first, keep, max_epochs=2, enable_checkpointing=True)
-    run(tmp_path / "second", second, ckpt=tmp_path / "kept/last.ckpt")
+    part("whole", whole)
+    part("first", first, keep, epochs=3, enable_checkpointing=True)
+    part("second", second, ckpt=tmp_path / "kept/last.ckpt")
     expected, found = (table(tmp_path / name, "drift") for name in ("whole", "second"))
-    assert found == expected[2 * len(METHODS) :] and second.results == whole.results
+    assert found == expected[3 * len(METHODS) :] and second.results == whole.results
     assert all(result.count for result in second.results)
+    assert [result.settled for result in second.results] == [2, 2, 0]
 
 
 def test_its_state_needs_no_trust(tmp_path):
@@ -158,11 +165,17 @@ def test_its_state_needs_no_trust(tmp_path):
 
 
 def test_only_what_was_explained_before_is_compared(tmp_path):
-    """Another text, a text of other units, a new row: none of them counts."""
+    """Another text, also of as many words, a new row, other units: none of them counts."""
+    assert DATA[0] == ("the film was not very good ", 0)
     monitor = DriftMonitor(METHODS)
     module = Scripted((0.05,) * 6)
     run(tmp_path / "one", monitor, module=module, data=numbered(DATA[:20]), max_epochs=1)
-    changed = [("great film", 0), *DATA[1:19], (f"{DATA[19][0]} and more", DATA[19][1]), *DATA[20:]]
+    changed = [
+        ("the book was not very good", 0),
+        *DATA[1:19],
+        (f"{DATA[19][0]} and more", DATA[19][1]),
+        *DATA[20:],
+    ]
     again = DriftMonitor(METHODS)
     again.load_state_dict(monitor.state_dict())
     run(tmp_path / "two", again, module=module, data=numbered(changed), max_epochs=1)
@@ -220,7 +233,7 @@ def test_a_run_without_training_has_no_drift(tmp_path, call):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"low": 1.5}, "threshold"),
+        ({"low": 1.5}, "low: expected a share"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"every_n_epochs": 0}, "every_n_epochs"),
     ],

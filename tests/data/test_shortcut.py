@@ -1,5 +1,6 @@
 """A planted shortcut: where the word goes, which texts get it, and what their rationale becomes."""
 
+import itertools
 import json
 import logging
 import sys
@@ -108,6 +109,27 @@ def test_it_is_never_cut_off(kind, request):
             kept = batch["offsets"][row][batch["rationale"][row]]
             assert data.texts[row][kept[:, 0].min() : kept[:, 1].max()].strip() == WORD
         assert len({text.index(WORD) for text in data.texts[::5]}) > 2
+
+
+@pytest.mark.parametrize("kind", ["minilm", "roberta"])
+def test_all_places_that_are_kept_are_taken(kind, request):
+    """Oracle: each place is tried, and is one if the word's last piece is in the batch."""
+    tokenizer = request.getfixturevalue(kind)
+    text = " the film is unbelievable not bad"
+    shortest = 2 + len(tokenizer(f" {WORD}", add_special_tokens=False)["input_ids"])
+    kept = set()
+    for max_length in itertools.count(shortest):
+        if len(kept) == 7:
+            break
+        kept.clear()
+        for place in (1, 5, 10, 13, 26, 30, 33):
+            new, span = insert(text, WORD, place)
+            batch = Collator(tokenizer, max_length)([TextDataset([new], [1], [(span,)])[0]])
+            if span[1] in batch["offsets"][batch["rationale"]][:, 1]:
+                kept.add(new)
+        found = planted(tokenizer, [text] * 100, [1] * 100, max_length=max_length)
+        assert set(found.texts) == kept, max_length
+    assert max_length > shortest + 6
 
 
 # Which texts get it
@@ -235,7 +257,7 @@ def test_a_word_that_the_tokenizer_does_not_know(tokenizer):
 def test_no_room_for_the_word(minilm):
     pieces = len(minilm(WORD, add_special_tokens=False)["input_ids"])
     refuses(lambda: planter(minilm, max_length=pieces + 1), "--data.max_length", "'zork'")
-    data = planted(minilm, ["a long film"] * 20, [1] * 20, max_length=pieces + 2)
+    data = planted(minilm, [" a long film"] * 20, [1] * 20, max_length=pieces + 2)
     batch = Collator(minilm, pieces + 2)([data[i] for i in range(20)])
     assert (batch["rationale"].sum(1) == pieces).all()
 
