@@ -1,17 +1,23 @@
 """Lightning callbacks: thin, isolated, and reusable with any module that holds a classifier."""
 
+from bertx.callbacks.agreement import AgreementMonitor
 from bertx.callbacks.attributions import AttributionWriter
+from bertx.callbacks.drift import DriftMonitor
 from bertx.callbacks.export import HuggingFaceExport
 from bertx.callbacks.faithfulness import FaithfulnessMonitor
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.heatmaps import HeatmapLogger
 from bertx.callbacks.predictions import PredictionWriter
+from bertx.callbacks.shortcut import ShortcutAlarm
 
 __all__ = [
+    "AgreementMonitor",
     "AttributionWriter",
+    "DriftMonitor",
     "FaithfulnessMonitor",
     "HeatmapLogger",
     "HuggingFaceExport",
     "PredictionWriter",
+    "ShortcutAlarm",
     "run_folder",
 ]

@@ -145,9 +145,7 @@ def _wandb_plot(curves: Sequence[Curve], kind: Kind, epoch: int, unit: Unit) -> 
     )
 
 
-def _wandb_image(
-    curves: Sequence[Curve], kind: Kind, when: str, unit: Unit, note: str
-) -> "Image":
+def _wandb_image(curves: Sequence[Curve], kind: Kind, when: str, unit: Unit, note: str) -> "Image":
     import wandb
     from PIL import Image
 

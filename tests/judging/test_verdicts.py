@@ -28,10 +28,7 @@ def judged(texts=TEXTS, methods=METHODS, model=None, **settings):
 
 
 def numbers(verdicts):
-    return {
-        (v.operator, v.metric, v.method, v.example): v.value
-        for v in verdicts.values
-    }
+    return {(v.operator, v.metric, v.method, v.example): v.value for v in verdicts.values}
 
 
 def test_every_operator_is_judged_on_the_same_texts_and_classes():
@@ -58,7 +55,9 @@ def test_a_control_that_is_there_is_taken():
     assert verdicts.control == "chance" and "random" not in verdicts.signed
 
 
-@pytest.mark.parametrize(("target", "expected"), [("gold", [0, 1]), (2, [2, 2]), ("LABEL_1", [1, 1])])
+@pytest.mark.parametrize(
+    ("target", "expected"), [("gold", [0, 1]), (2, [2, 2]), ("LABEL_1", [1, 1])]
+)
 def test_the_class_is_the_one_asked_for(target, expected):
     verdicts = judged(TEXTS[:2], target=target)
     assert [t for _, t in sorted({(v.example, v.target) for v in verdicts.values})] == expected
