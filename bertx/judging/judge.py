@@ -123,7 +123,7 @@ class Judge:
         for metric, own in values.items():
             for (name, method), part in zip(self._methods.items(), own, strict=True):
                 role: Role = "floor" if name == self.control else "method"
-                who = Judged(name, method.signed, role, getattr(method, "operator", ""))
+                who = Judged(name, method.signed, role, _made_with(method))
                 rows = zip(examples, targets, part[:, -1].tolist(), strict=True)
                 self.values += self._rows(metric, who, panel, rows)
 
@@ -158,6 +158,11 @@ class Judge:
                 higher_is_better=self._metrics[metric].higher_is_better,
                 value=value,
             )
+
+
+def _made_with(method: Attribution) -> str:
+    """What a method itself puts in place of words: an operator, or the baseline of a path."""
+    return str(getattr(method, "operator", "") or getattr(method, "baseline", ""))
 
 
 def reach(panel: Panel, metrics: Metrics) -> dict[str, Tensor]:

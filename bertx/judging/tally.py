@@ -1,5 +1,6 @@
 """The metrics of one epoch: means, differences to the control and cost of every method."""
 
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -180,6 +181,11 @@ class Tally:
 
     def compute(self) -> Estimates:
         """Reduce over all ranks; a collective call."""
+        with warnings.catch_warnings():  # a rank may have seen no example
+            warnings.filterwarnings("ignore", ".*before the ``update`` method")
+            return self._compute()
+
+    def _compute(self) -> Estimates:
         plain = float(self._seconds[None].compute())
         costs = {
             name: float(metric.compute()) / plain
