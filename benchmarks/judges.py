@@ -184,7 +184,10 @@ def main():
         ceiling_texts=0,
     )
     true = table(verdicts, texts, TRUTH, options.operators[0])
-    print(f"{len(texts)} texts, {np.isfinite(true).any(0).sum()} of them used")
+    used = np.isfinite(true).any(0).sum()
+    print(f"{len(texts)} texts, {used} of them used")
+    if not used:
+        raise SystemExit("the model gets no text with a known reason right: nothing to judge by")
     print_truth(verdicts, true, truth.columns[-1])
     print_judges(verdicts, texts, true, options.operators)
 

@@ -111,9 +111,9 @@ def _attend(
 ) -> tuple[Tensor, Tensor]:
     """softmax(q kᵀ · scaling + mask) v, as transformers calls it: (B, H, T, D/H) each."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    logits = (query * scale) @ key.transpose(-1, -2)  # the query is smaller than the product
+    logits = query @ key.transpose(-1, -2) * scale
     if attention_mask is not None:
-        logits = logits + attention_mask
+        logits += attention_mask
     weights = logits.softmax(-1).to(value.dtype)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 

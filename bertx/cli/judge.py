@@ -39,13 +39,10 @@ def _parser() -> Parser:
         "methods on the same texts, by the same metrics, with a random floor and a searched "
         "ceiling.",
     )
+    _add_texts(parser)
     add = parser.add_argument
     add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
         "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
-    add("--dataset", type=str, help="A known data set, such as demo, or a hub id.")
-    add("--path", type=str, help="A folder of local files instead, or with the data set's columns.")
-    add("--split", choices=["validation", "test"], default="validation", help="Which texts.")
-    add("--limit", type=int, help="A random choice of so many texts. Default: all.")
     add("--methods", type=str, default="AttnLRP,GradientXInput,GradientSensitivity,"
         "LayerwiseAttentionTracing", help="Methods, parted by commas: class names of "
         "bertx.attribution, or import paths of your own. Random is added.")  # fmt: skip
@@ -66,6 +63,14 @@ def _parser() -> Parser:
         f"curves. Several such folders: {PROG} leaderboard A B --stage {STAGE}")  # fmt: skip
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
     return parser
+
+
+def _add_texts(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--dataset", type=str, help="A known data set, such as demo, or a hub id.")
+    add("--path", type=str, help="A folder of local files instead, or with the data set's columns.")
+    add("--split", choices=["validation", "test"], default="validation", help="Which texts.")
+    add("--limit", type=int, help="A random choice of so many texts. Default: all.")
 
 
 def _run(options: Namespace) -> None:

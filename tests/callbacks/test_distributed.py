@@ -8,13 +8,22 @@ from pathlib import Path
 import pytest
 
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
+from bertx.judging import default_metrics
+from bertx.report.examples import read_examples
 from tests.callbacks.distributed import ODD
 from tests.callbacks.toy import ForeignModule, loader, trainer
+
+METRICS = default_metrics()
 
 
 def scores(folder):
     with (folder / "version_0/bertx/val/faithfulness.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def examples(folder):
+    file = min((folder / "version_0/bertx/val/examples").glob("*.parquet"))
+    return {(v.example, v.method, v.metric): v.value for v in read_examples(file)}
 
 
 def test_two_processes_equal_one(tmp_path):
@@ -32,8 +41,15 @@ def test_two_processes_equal_one(tmp_path):
     assert len(rows) == 2 * len(expected)  # validated, then validated while fitting
     for row, other in zip(rows, expected, strict=False):
         assert row["count"] == other["count"] == str(len(ODD))
-        for name in ("deletion_auc", "deletion_se", "insertion_auc", "insertion_se"):
-            assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-6)
+        assert row.keys() == other.keys() and len(row) == 6 + 2 * 2 * len(METRICS)
+        for name in (n for n in row if n not in ("epoch", "step", "method", "signed", "cost")):
+            assert row[name] == other[name] or float(row[name]) == pytest.approx(
+                float(other[name]), abs=1e-6
+            )
+    together, alone = examples(two), examples(one)
+    assert together.keys() == alone.keys() and len(alone) > 6 * len(METRICS) * len(ODD)
+    for key, value in alone.items():
+        assert together[key] == pytest.approx(value, abs=1e-5)
     history = two / "version_0/bertx/val/heatmaps/step=00000.html"
     page = one / "version_0/bertx/val/heatmaps.html"
     assert history.read_text() == page.read_text()

@@ -37,7 +37,7 @@ def peak(model, count, *more):
 
 
 def test_predict_needs_no_more_memory_for_more_texts(model, monkeypatch):
-    monkeypatch.setattr("bertx.data.module.STRETCH", 500)
+    monkeypatch.setattr("bertx.data.splits.STRETCH", 500)
     monkeypatch.setattr(spill, "AT_ONCE", 500)
     more = ["--attributions.methods={random: Random}", "--attributions.rows_per_shard=500"]
     peak(model, 100, *more)  # what is loaded once
