@@ -26,7 +26,9 @@ def run(data_folder, tmp_path_factory):
             "--trainer.logger={class_path: lightning.pytorch.loggers.CSVLogger, "
             f"init_args: {{save_dir: {folder}}}}}",
             "--faithfulness.max_examples=200",
-            "--faithfulness.points=6",
+            "--faithfulness.metrics={"
+            "deletion_auc: {class_path: DeletionCurve, init_args: {points: 6}}, "
+            "insertion_auc: InsertionCurve, tau: LeaveOneOutTau, odds: bertx.faithfulness.LogOdds}",
             "--faithfulness.every_n_epochs=2",
             "--heatmaps.every_n_epochs=2",
         ]
@@ -47,8 +49,10 @@ def test_gradient_sensitivity_deletes_better_than_chance(run):
     with (run / "bertx" / "val" / "faithfulness.csv").open() as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     for name, row in rows.items():
-        print(name, row["deletion_auc"], row["insertion_auc"], row["gain"], row["gain_se"])
+        print(name, row["deletion_auc"], row["insertion_auc"], row["tau"], row["deletion_gain"])
     assert set(rows) == {"attnlrp", "gs", "gi", "lat", "lrp", "random"}
     assert all(math.isfinite(float(row["deletion_auc"])) for row in rows.values())
     assert int(rows["gs"]["count"]) == 200
-    assert float(rows["gs"]["gain"]) - 1.96 * float(rows["gs"]["gain_se"]) > 0
+    assert float(rows["gs"]["deletion_gain"]) - 1.96 * float(rows["gs"]["deletion_gain_se"]) > 0
+    assert float(rows["attnlrp"]["odds"]) < float(rows["random"]["odds"])
+    assert float(rows["attnlrp"]["tau"]) > float(rows["random"]["tau"])
