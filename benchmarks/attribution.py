@@ -11,8 +11,6 @@ beside what the method is allowed to cost.
 import argparse
 import statistics
 import time
-from functools import reduce
-from operator import or_
 
 import torch
 from texts import read_texts
@@ -86,7 +84,7 @@ def joined(texts, tokenizer, length, count):
 
 
 def explain(model, inputs, methods):
-    trace = Trace(model, inputs, None, reduce(or_, (m.needs for m in methods), Needs.NOTHING))
+    trace = Trace(model, inputs, None, Needs.of(*methods))
     return [method(trace) for method in methods]
 
 

@@ -29,7 +29,8 @@ from texts import read_texts, windows
 from bertx.data import Collator
 from bertx.faithfulness import Case, Comprehensiveness, Panel, Sufficiency, judge
 from bertx.inputs import Inputs
-from bertx.perturb import CPU_BUDGET, Perturber
+from bertx.packing import CPU
+from bertx.perturb import Perturber
 from bertx.pretrained import load_classifier, load_tokenizer
 from bertx.report.curves import GREY, PALETTE, figure_svg
 from bertx.trace import Needs, Trace
@@ -85,14 +86,14 @@ class Engine:
             "mask",
             mask_token_id=inputs.mask_token_id,
             pad_token_id=inputs.pad_token_id,
-            token_budget=CPU_BUDGET,
+            token_budget=CPU.tokens,
         )
         panel = Panel(engine, Trace(self.model, inputs, None, Needs.NOTHING))
         cases = [Case(panel, own) for own in scores]
 
         def plain():
             with torch.inference_mode():
-                for ids in inputs.input_ids.split(max(CPU_BUDGET // setting.length, 1)):
+                for ids in inputs.input_ids.split(max(CPU.tokens // setting.length, 1)):
                     self.model(input_ids=ids, attention_mask=torch.ones_like(ids))
 
         (seconds, forward), _ = turns([lambda: judge(cases, metrics), plain], self.repeat)

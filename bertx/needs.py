@@ -1,6 +1,17 @@
 """What methods need of a forward."""
 
 from enum import Flag, auto
+from functools import reduce
+from operator import or_
+from typing import Protocol
+
+
+class Needy(Protocol):
+    """What asks something of a forward: a method, or a metric."""
+
+    @property
+    def needs(self) -> "Needs":
+        """What must be recorded."""
 
 
 class Needs(Flag):
@@ -23,6 +34,11 @@ class Needs(Flag):
     RELEVANCE = auto()
     LINEAR = auto()
     ACTIVATIONS = auto()
+
+    @classmethod
+    def of(cls, *asking: Needy) -> "Needs":
+        """What all of them need together."""
+        return reduce(or_, (one.needs for one in asking), cls.NOTHING)
 
 
 GRAPH = (

@@ -1,9 +1,44 @@
-"""Token sequences without gaps, each once, in batches of equal cost."""
+"""Token sequences without gaps, each once, in the batches that cost least."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+Item = TypeVar("Item")
+
+
+class Budget(NamedTuple):
+    """What may go into one forward, and what it costs.
+
+    Attributes:
+        tokens: Largest product of rows and longest row.
+        call: What a forward costs beside its tokens, in tokens: where it is small, batches of
+            equal lengths without padding are cheaper than few large ones.
+    """
+
+    tokens: int
+    call: int = 0
+
+
+CPU = Budget(2048, 64)
+"""More tokens are slower on a CPU, because they leave the caches."""
+
+ACCELERATOR = Budget(16384, 4096)
+
+
+def budget_for(device: torch.device, tokens: int | None = None, recorded: bool = False) -> Budget:
+    """What is fast on a device.
+
+    Args:
+        device: Where the model is.
+        tokens: Another number of tokens.
+        recorded: Whether the forward is recorded for explanations, which keeps activations.
+    """
+    known = CPU if device.type == "cpu" else ACCELERATOR
+    return known._replace(tokens=tokens or known.tokens // (2 if recorded else 1))
 
 
 def close_up(tokens: Tensor, present: Tensor, filler: Tensor) -> Tensor:
@@ -55,25 +90,38 @@ def merge(rows: Tensor) -> tuple[Tensor, Tensor]:
     return first, which
 
 
-def pack(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
-    """Cut sequences into batches.
+def pack(lengths: Sequence[int], budget: Budget) -> Iterator[tuple[int, int]]:
+    """Cut sequences into the batches that cost least, padding and calls together.
 
     Args:
         lengths: Lengths of the sequences, longest first.
-        budget: Largest product of rows and longest row; a longer sequence is a batch of its own.
+        budget: What may go into a batch; a longer sequence is a batch of its own.
 
     Yields:
         First and last row (exclusive) of each batch.
 
     Examples:
-        >>> list(pack([9, 4, 3, 3], budget=8))
-        [(0, 1), (1, 3), (3, 4)]
+        >>> list(pack([9, 4, 3, 3], Budget(tokens=8)))
+        [(0, 1), (1, 2), (2, 4)]
+        >>> list(pack([9, 4, 3, 3], Budget(tokens=16, call=2)))
+        [(0, 1), (1, 4)]
     """
-    start = 0
-    while start < len(lengths):
-        end = min(start + max(budget // max(lengths[start], 1), 1), len(lengths))
-        yield start, end
-        start = end
+    starts = [i for i, length in enumerate(lengths) if i == 0 or length != lengths[i - 1]]
+    starts.append(len(lengths))
+    for first, last in _cheapest(lengths, starts, budget):
+        start, rows = starts[first], starts[last] - starts[first]
+        calls = -(-rows // _most(lengths[start], budget))
+        for call in range(calls):
+            yield start + rows * call // calls, start + rows * (call + 1) // calls
+
+
+def chunks(
+    items: Iterable[Item], length: Callable[[Item], int], budget: Budget
+) -> Iterator[list[Item]]:
+    """Cut items into batches of similar length, longest first, equal ones in their order."""
+    ordered = sorted(items, key=length, reverse=True)
+    for start, end in pack([length(item) for item in ordered], budget):
+        yield ordered[start:end]
 
 
 def bucket(length: int) -> int:
@@ -84,6 +132,36 @@ def bucket(length: int) -> int:
         (16, 32, 64)
     """
     return max(1 << (length - 1).bit_length(), 16)
+
+
+def _cheapest(
+    lengths: Sequence[int], starts: Sequence[int], budget: Budget
+) -> Iterator[tuple[int, int]]:
+    """Which runs of equal lengths go together: first and last (exclusive) of each group.
+
+    The cheapest way to cut what begins at a run follows from those of all later runs.
+    """
+    runs = len(starts) - 1
+    least, cut = [inf] * runs + [0], [runs] * runs
+    for first in reversed(range(runs)):
+        width = max(lengths[starts[first]], 1)
+        for last in range(first + 1, runs + 1):
+            rows = starts[last] - starts[first]
+            if rows * width >= least[first]:
+                break
+            calls = -(-rows // _most(width, budget))
+            cost = rows * width + calls * budget.call + least[last]
+            if cost < least[first]:
+                least[first], cut[first] = cost, last
+    first = 0
+    while first < runs:
+        yield first, cut[first]
+        first = cut[first]
+
+
+def _most(length: int, budget: Budget) -> int:
+    """How many sequences of a length go into one batch."""
+    return max(budget.tokens // max(length, 1), 1)
 
 
 def _representatives(distinct: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from bertx.errors import InputError
 from bertx.inputs import Inputs, takes
-from bertx.packing import bucket, close_up, merge, pack
+from bertx.packing import bucket, budget_for, close_up, merge, pack
 from bertx.pretrained import first_position, longest_input
 from bertx.scope import evaluating
 
@@ -26,12 +26,6 @@ Operator = Literal["remove", "mask", "pad", "attention", "zero"]
 [MASK]; ``pad`` writes [PAD], which is still attended to; ``attention`` hides it from attention and
 leaves all positions as they were; ``zero`` makes its word embedding zero.
 """
-
-CPU_BUDGET = 2048
-"""Tokens of one forward on a CPU; more are slower there, because they leave the caches."""
-
-DEVICE_BUDGET = 16384
-"""Tokens of one forward on an accelerator."""
 
 ABSOLUTE = ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
 """Model types in which a token's place is told by its position id alone, so that a hidden token can
@@ -115,7 +109,7 @@ class Perturber:
         self._compiled = torch.compile(model, dynamic=False) if compiled else None
         self._pad = pad_token_id
         self._written = _mask_id(mask_token_id) if operator == "mask" else pad_token_id
-        self._budget = token_budget or (CPU_BUDGET if model.device.type == "cpu" else DEVICE_BUDGET)
+        self._budget = budget_for(model.device, token_budget)
         # A model left to itself may number by ids ([PAD] inside a text) and closes gaps.
         self._numbers = operator in ("pad", "attention", "zero") and takes(model, "position_ids")
         self._first_place = first_position(model)
@@ -199,7 +193,7 @@ class Perturber:
         """Give a batch (S, F, T) the one shape of its width, for a compiled model."""
         if self._compiled is None:
             return tokens
-        rows = torch.arange(max(self._budget // width, 1), device=tokens.device)
+        rows = torch.arange(max(self._budget.tokens // width, 1), device=tokens.device)
         tokens = tokens[rows.clamp(max=len(tokens) - 1)]
         padding = tokens.new_zeros(*tokens.shape[:2], width - tokens.shape[2])
         padding[:, _ID] = self._pad

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from bertx.anatomy import UnsupportedArchitecture
 from bertx.errors import InputError
 from bertx.inputs import Inputs
-from bertx.packing import pack
-from bertx.perturb import CPU_BUDGET, DEVICE_BUDGET, Operator, Perturber
+from bertx.packing import budget_for, pack
+from bertx.perturb import Operator, Perturber
 from bertx.scope import evaluating, frozen, gradients
 from bertx.trace import Trace, now, wide
 
@@ -185,9 +185,9 @@ def batches(
     Yields:
         Row numbers (S,).
     """
-    budget = token_budget or (CPU_BUDGET if texts.device.type == "cpu" else DEVICE_BUDGET)
     lengths = trace.inputs.attention_mask.sum(1)[texts]
     lengths, order = lengths.sort(descending=True, stable=True)
+    budget = budget_for(texts.device, token_budget)
     for start, end in pack((lengths * copies).tolist(), budget):
         yield order[start:end]
 

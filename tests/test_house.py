@@ -27,25 +27,27 @@ MAY_IMPORT = {
     "perturb": LEAVES | {"packing", "scope"},
     "search": LEAVES | {"perturb"},
     "rerun": LEAVES | {"anatomy", "packing", "perturb", "scope", "trace"},
-    "faithfulness": LEAVES | {"anatomy", "needs", "perturb", "rerun", "scope", "search", "trace"},
+    "faithfulness": LEAVES
+    | {"anatomy", "needs", "packing", "perturb", "rerun", "scope", "search", "trace"},
     "plausibility": LEAVES | {"faithfulness"},
     "stability": LEAVES | {"anatomy", "faithfulness", "needs", "scope", "trace"},
     "statistics": LEAVES,
     "judging": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "needs", "perturb"}
-    | {"plausibility", "report", "rerun", "scope", "search", "stability", "statistics", "trace"}
-    | {"words"},
+    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "needs", "packing"}
+    | {"perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
+    | {"statistics", "trace", "words"},
     "report": {"errors"},
     "data": LEAVES,
     "model": LEAVES,
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
-    | {"anatomy", "attribution", "choices", "perturb", "report", "scope", "trace", "words"},
-    "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "faithfulness", "needs", "perturb", "plausibility"}
-    | {"judging", "report", "rerun", "scope", "search", "stability", "statistics", "trace"}
+    | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
     | {"words"},
+    "callbacks": LEAVES
+    | {"anatomy", "attribution", "choices", "faithfulness", "judging", "needs", "packing"}
+    | {"perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
+    | {"statistics", "trace", "words"},
     "cli": None,  # may import everything; nobody imports it
     "__main__": {"cli"},
     "__init__": {"explaining", "judging"},

@@ -11,7 +11,7 @@ from transformers import (
 
 from bertx.errors import InputError
 from bertx.inputs import Inputs
-from bertx.packing import close_up, merge, pack
+from bertx.packing import close_up, merge
 from bertx.perturb import Perturber
 from tests.oracles.perturbation import perturbed, units_of
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
@@ -283,10 +283,7 @@ def test_rows_with_equal_sums_are_still_told_apart(monkeypatch):
     assert len(first) == 2
 
 
-def test_packing_and_closing_up():
-    assert list(pack([], 4)) == []
-    assert list(pack([0, 0], 1)) == [(0, 1), (1, 2)]
-    assert list(pack([5, 4, 2, 2, 2], 8)) == [(0, 1), (1, 3), (3, 5)]
+def test_closing_up():
     tokens, present = torch.tensor([[[5, 6, 7], [1, 2, 3]]]), torch.tensor([[False, True, True]])
     assert close_up(tokens, present, torch.tensor([9, 0])).tolist() == [[[6, 7, 9], [2, 3, 0]]]
 

@@ -3,8 +3,6 @@
 import os
 from collections.abc import Sized
 from contextlib import ExitStack, suppress
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.methods import check_methods, classifier_of, tokenizer_of
-from bertx.callbacks.probe import CPU_BUDGET, DEVICE_BUDGET
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.records import Records, describe
 from bertx.callbacks.sample import Example, Sample
@@ -23,6 +20,7 @@ from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
 from bertx.inputs import Inputs, Unit
+from bertx.packing import budget_for
 from bertx.scope import isolated_rng
 from bertx.trace import Needs, Trace
 
@@ -125,8 +123,7 @@ class AttributionWriter(Callback):
         with ExitStack() as stack:
             stack.enter_context(isolated_rng())
             stack.enter_context(trainer.precision_plugin.forward_context())
-            on_cpu = self._model.device.type == "cpu"
-            for chunk in sample.chunks(CPU_BUDGET if on_cpu else DEVICE_BUDGET):
+            for chunk in sample.chunks(budget_for(self._model.device, recorded=True)):
                 self._explain(chunk, self._shards)
         sample.examples = []
 
@@ -167,7 +164,7 @@ class AttributionWriter(Callback):
         self._tokenizer = tokenizer_of(trainer, module, model, self.tokenizer)
         check_methods(methods, model)
         check_target(self.target, model)
-        self._needs = reduce(or_, (method.needs for method in methods.values()), Needs.NOTHING)
+        self._needs = Needs.of(*methods.values())
 
     def _find(self, trainer: Trainer) -> Path:
         run = run_folder(trainer)

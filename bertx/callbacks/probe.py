@@ -5,8 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -21,15 +19,12 @@ from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
 from bertx.inputs import Inputs, Unit
+from bertx.packing import budget_for
 from bertx.rerun import plain_seconds
 from bertx.scope import isolated_rng
 from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")
-
-CPU_BUDGET, DEVICE_BUDGET = 1024, 8192
-"""Padded tokens that are explained at once: their graph needs no more memory than a training step.
-"""
 
 
 @dataclass(frozen=True)
@@ -170,7 +165,7 @@ class Probe(Callback, ABC):
             )
         self._methods = check_methods(self.methods, model)
         check_target(self.target, model)
-        self._needs = reduce(or_, (m.needs for m in self._methods.values()), Needs.NOTHING)
+        self._needs = Needs.of(*self._methods.values())
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: Any) -> None:
         self._sample = None
@@ -198,8 +193,7 @@ class Probe(Callback, ABC):
         self._sample = None
 
     def _explain_all(self, sample: Sample) -> Iterator[Explained]:
-        on_cpu = self._model.device.type == "cpu"
-        for chunk in sample.chunks(CPU_BUDGET if on_cpu else DEVICE_BUDGET):
+        for chunk in sample.chunks(budget_for(self._model.device, recorded=True)):
             yield self._explain(chunk)
 
     def _explain(self, examples: list[Example]) -> Explained:

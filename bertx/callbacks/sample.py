@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bertx.packing import Budget, chunks
+
 _ROWS = ("input_ids", "special_tokens_mask", "word_ids", "offsets", "token_type_ids", "rationale")
 
 
@@ -63,16 +65,9 @@ class Sample:
                 label, text = int(batch["labels"][row]), batch["text"][row]
                 self.examples.append(Example(index, label, text, tokens))
 
-    def chunks(self, token_budget: int) -> Iterator[list[Example]]:
-        """The examples by length, in lists of at most ``token_budget`` padded tokens."""
-        chunk: list[Example] = []
-        for example in sorted(self.examples, key=lambda e: (_length(e), e.index)):
-            if chunk and (len(chunk) + 1) * _length(example) > token_budget:
-                yield chunk
-                chunk = []
-            chunk.append(example)
-        if chunk:
-            yield chunk
+    def chunks(self, budget: Budget) -> Iterator[list[Example]]:
+        """The examples by length, in lists that are explained together."""
+        yield from chunks(sorted(self.examples, key=lambda e: e.index), _length, budget)
 
     def _wants(self, index: int) -> bool:
         if index < 0 or (self._size is not None and index >= self._size):

@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
-from operator import or_
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from bertx.explaining.explanation import Explanation, Explanations
 from bertx.explaining.parts import Part, assemble, collate, target_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.inputs import Merge, Unit
+from bertx.packing import budget_for, chunks
 from bertx.scope import evaluating, isolated_rng
 from bertx.trace import Needs, Trace, wide
 
@@ -27,9 +26,6 @@ Methods = Attribution | Sequence[Attribution] | Mapping[str, Attribution]
 
 DEFAULT_METHODS: tuple[type[Attribution], ...] = (AttnLRP, GradientXInput, GradientSensitivity)
 """What explains where nothing else is asked for, as far as the model supports it."""
-
-CPU_BUDGET, DEVICE_BUDGET = 1024, 8192
-"""Padded tokens that are explained at once. A longer text is explained alone."""
 
 
 def explain(
@@ -120,9 +116,8 @@ class Explainer:
         given = target in (PREDICTED, ALL)
         self._target = target if given else class_number(target, found, (PREDICTED, ALL))
         self._unit, self._merge = unit, merge
-        on_cpu = found.device.type == "cpu"
-        self._budget = token_budget or (CPU_BUDGET if on_cpu else DEVICE_BUDGET)
-        self._needs = reduce(or_, (m.needs for m in self.methods.values()), Needs.NOTHING)
+        self._budget = budget_for(found.device, token_budget, recorded=True)
+        self._needs = Needs.of(*self.methods.values())
 
     def __call__(self, texts: str | Iterable[Any], first: int = 0) -> Explanations:
         """Explain texts, of which the first one has the number ``first``."""
@@ -166,13 +161,14 @@ class Explainer:
             for part in parts
             if not part.ranked or (len(parts) > 1 and self._target == PREDICTED)
         ]
-        for chunk in _chunks(unknown, self._budget):
+        for chunk in chunks(unknown, _length, self._budget):
             self._try(chunk, scoring=False)
         for parts in texts:
             for part in parts:
                 part.target = target_of(parts) if self._target == PREDICTED else self._fixed
         sound = [part for parts in texts if not any(p.error for p in parts) for part in parts]
-        for chunk in _chunks([part for part in sound if part.ranked], self._budget):
+        ranked = [part for part in sound if part.ranked]
+        for chunk in chunks(ranked, _length, self._budget):
             self._try(chunk, scoring=True)
 
     @property
@@ -254,13 +250,5 @@ def _named(methods: Methods | None, model: Any) -> dict[str, Attribution]:
     return named
 
 
-def _chunks(parts: Sequence[Part], budget: int) -> Iterator[list[Part]]:
-    """The parts by length, in lists of at most ``budget`` padded tokens."""
-    chunk: list[Part] = []
-    for part in sorted(parts, key=lambda part: part.length):
-        if chunk and (len(chunk) + 1) * part.length > budget:
-            yield chunk
-            chunk = []
-        chunk.append(part)
-    if chunk:
-        yield chunk
+def _length(part: Part) -> int:
+    return part.length

@@ -11,8 +11,9 @@ from bertx.errors import InputError
 from bertx.faithfulness.base import Case, FaithfulnessMetric
 from bertx.faithfulness.estimates import PRECISION
 from bertx.inputs import Inputs
+from bertx.packing import budget_for, chunks
 from bertx.rerun import check_positive, text_seed, word_embedding
-from bertx.trace import Trace
+from bertx.trace import Needs, Trace
 
 
 def max_sensitivity(
@@ -44,10 +45,11 @@ def max_sensitivity(
         ranked = trace.inputs.units >= 0
         before = scores.to(PRECISION).masked_fill(~ranked, 0)
         farthest = torch.zeros_like(before[:, 0])
+        reach = radius * _element_size(trace.model)
         for draw in range(samples):
-            with moved_words(trace.model, trace.inputs, radius, seed, draw):
-                after = method(Trace(trace.model, trace.inputs, trace.target, needs))
-            way = (after.to(PRECISION).masked_fill(~ranked, 0) - before).norm(dim=1)
+            with moved_words(trace.model, trace.inputs, reach, seed, draw):
+                after = _explained(trace, method, needs)
+            way = (after.masked_fill(~ranked, 0) - before).norm(dim=1)
             farthest = torch.maximum(farthest, way)
         size = before.norm(dim=1)
         ratio = farthest / size.where(size > 0, 1)
@@ -107,22 +109,20 @@ class MaxSensitivity(FaithfulnessMetric):
 
 @contextmanager
 def moved_words(
-    model: PreTrainedModel, inputs: Inputs, radius: float, seed: int, draw: int
+    model: PreTrainedModel, inputs: Inputs, reach: float, seed: int, draw: int
 ) -> Iterator[None]:
     """Shift the word embeddings of the texts' tokens, of [MASK] and of [PAD] wherever they stand.
 
     Args:
         model: The classifier; it is as before after the body.
         inputs: The texts whose token ids move. Others stay where they are.
-        radius: Largest shift of an element, in root mean squares of the table.
+        reach: Largest shift of an element.
         seed: Another seed is another set of draws.
         draw: Number of the draw.
     """
     table = word_embedding(model, MaxSensitivity.__name__)
-    weight = table.get_parameter("weight").detach()
-    size = torch.linalg.vector_norm(weight, dtype=PRECISION) / weight.numel() ** 0.5
     ids = _known_ids(inputs)
-    shifts = radius * size * word_noise(ids, weight.shape[1], seed, draw)
+    shifts = reach * word_noise(ids, table.get_parameter("weight").shape[1], seed, draw)
 
     def move(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         places = torch.searchsorted(ids, args[0].contiguous()).clamp(max=len(ids) - 1)
@@ -144,6 +144,25 @@ def word_noise(ids: Tensor, size: int, seed: int, draw: int) -> Tensor:
         generator.manual_seed(text_seed(token[None], seed, draw))
         rows.append(torch.rand(size, generator=generator, dtype=torch.float32))
     return 2 * torch.stack(rows).to(ids.device) - 1
+
+
+def _element_size(model: PreTrainedModel) -> float:
+    """Root mean square of the elements of the word embeddings."""
+    weight = word_embedding(model, MaxSensitivity.__name__).get_parameter("weight").detach()
+    return float(torch.linalg.vector_norm(weight, dtype=PRECISION)) / weight.numel() ** 0.5
+
+
+def _explained(trace: Trace, method: Callable[[Trace], Tensor], needs: Needs) -> Tensor:
+    """Scores (B, T) of the texts, from batches without much padding."""
+    lengths = trace.inputs.attention_mask.sum(1).tolist()
+    scores = torch.zeros_like(trace.inputs.units, dtype=PRECISION)
+    budget = budget_for(trace.inputs.units.device, recorded=True)
+    for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
+        rows = sorted(rows)
+        inputs = trace.inputs.rows(torch.tensor(rows))
+        found = method(Trace(trace.model, inputs, trace.target[rows], needs))
+        scores[rows, : found.shape[1]] = found.to(PRECISION)
+    return scores
 
 
 def _known_ids(inputs: Inputs) -> Tensor:

@@ -2,10 +2,8 @@
 
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +20,8 @@ from bertx.inputs import Unit
 from bertx.judging.judge import Judge, check_metrics, default_metrics
 from bertx.judging.tally import Estimates
 from bertx.needs import Needs
-from bertx.perturb import CPU_BUDGET, DEVICE_BUDGET, Operator, Perturber
+from bertx.packing import Budget, budget_for, chunks
+from bertx.perturb import Operator, Perturber
 from bertx.report.examples import ExampleValue
 from bertx.rerun import check_positive, plain_seconds
 from bertx.scope import isolated_rng
@@ -78,7 +77,7 @@ class Settings:
     target: str | int
     unit: Unit
     ceiling_texts: int | None
-    token_budget: int
+    budget: Budget
 
 
 def judge(
@@ -126,7 +125,6 @@ def judge(
     if not operators:
         raise InputError("expected at least one operator, such as mask")
     check_positive(token_budget=token_budget)
-    budget = token_budget or (CPU_BUDGET // 2 if found.device.type == "cpu" else DEVICE_BUDGET // 2)
     settings = Settings(
         methods=_with_control(methods),
         metrics=default_metrics() if metrics is None else metrics,
@@ -134,7 +132,7 @@ def judge(
         target=target,
         unit=unit,
         ceiling_texts=ceiling_texts,
-        token_budget=budget,
+        budget=budget_for(found.device, token_budget, recorded=True),
     )
     check_each(settings.methods, found)
     check_metrics(settings.metrics)
@@ -176,7 +174,7 @@ class _Court:
             )
             for operator in self.engines
         }
-        for chunk in _chunks(readings, self.settings.token_budget):
+        for chunk in chunks(readings, _length, self.settings.budget):
             self._explain(chunk, texts, judges)
         first = next(iter(judges.values()))
         return Verdicts(
@@ -219,8 +217,7 @@ class _Court:
         inputs = collate(parts, self.reader.tokenizer, self.model.device)
         own = [texts[reading.index] for reading in chunk]
         settings = self.settings
-        needs = reduce(or_, (m.needs for m in settings.methods.values()), Needs.NOTHING)
-        needs |= reduce(or_, (m.needs for m in settings.metrics.values()), Needs.NOTHING)
+        needs = Needs.of(*settings.methods.values(), *settings.metrics.values())
         labels = torch.tensor([text.label for text in own], device=self.model.device)
         trace = Trace(self.model, inputs, self._target(labels), needs)
         scores = {}
@@ -263,13 +260,5 @@ def _marked(chunk: list[Reading], texts: Sequence[Text], units: Tensor) -> Tenso
     return marked
 
 
-def _chunks(readings: Sequence[Reading], budget: int) -> Iterator[list[Reading]]:
-    """The texts by length, in lists of at most ``budget`` padded tokens."""
-    chunk: list[Reading] = []
-    for reading in sorted(readings, key=lambda r: len(r.ids)):
-        if chunk and (len(chunk) + 1) * (len(reading.ids) + reading.specials) > budget:
-            yield chunk
-            chunk = []
-        chunk.append(reading)
-    if chunk:
-        yield chunk
+def _length(reading: Reading) -> int:
+    return len(reading.ids) + reading.specials

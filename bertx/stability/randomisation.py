@@ -10,8 +10,6 @@ References:
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
-from operator import or_
 from typing import NamedTuple, Protocol
 
 import torch
@@ -173,7 +171,7 @@ def _explained(
     model: PreTrainedModel, inputs: Inputs, target: Tensor | None, methods: Mapping[str, Method]
 ) -> tuple[Tensor, Tensor]:
     """The explained classes (B,) and the unit scores of each method (M, B, U)."""
-    needs = reduce(or_, (method.needs for method in methods.values()), Needs.NOTHING)
+    needs = Needs.of(*methods.values())
     trace = Trace(model, inputs, target, needs)
     units = trace.inputs.units
     scores = [merge_by_unit(method(trace), units) for method in methods.values()]

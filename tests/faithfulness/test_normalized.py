@@ -4,6 +4,7 @@ from itertools import permutations
 import pytest
 import torch
 
+from bertx import packing
 from bertx.errors import InputError
 from bertx.faithfulness import Case, judge
 from bertx.faithfulness.normalized import (
@@ -187,7 +188,8 @@ def test_padding_and_chunks_do_not_matter(name, bert, tokenizer):
         assert torch.allclose(alone[0], together[b], rtol=0, atol=1e-10, equal_nan=True)
 
 
-def test_both_metrics_and_all_methods_share_one_search(bert, tokenizer):
+def test_both_metrics_and_all_methods_share_one_search(bert, tokenizer, monkeypatch):
+    monkeypatch.setattr(packing, "CPU", packing.Budget(10**6, 10**6))
     panel = panel_of(bert, tiny_batch(tokenizer, TEXTS))
     cases = [Case(panel, random_scores(panel.inputs, seed)) for seed in range(3)]
     judge(cases, {"comp": NormalizedComprehensiveness()})

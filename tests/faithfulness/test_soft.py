@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 
+from bertx import packing
 from bertx.attribution import GradientXInput, LayerwiseAttentionTracing, Random
 from bertx.errors import InputError
 from bertx.faithfulness.base import Case, Panel, judge
@@ -124,8 +125,9 @@ def test_certain_words_are_those_that_the_engine_zeroes(kind, tokenizer):
     torch.testing.assert_close(sufficient[:, 1], ((s - zero) / (1 - zero)).clamp(min=0))
 
 
-def test_the_model_gets_the_texts_own_ids_and_faded_words(bert, inputs):
+def test_the_model_gets_the_texts_own_ids_and_faded_words(bert, inputs, monkeypatch):
     """A peer faded the last hidden state and fed its argmax over D as token ids."""
+    monkeypatch.setattr(packing, "CPU", packing.Budget(10**6, 10**6))
     bert.get_input_embeddings().weight.data[0] = 0.5  # [PAD], which is 0 as it comes
     ids, states = [], []
     trace, norm = gaining(bert, inputs), bert.base_model.embeddings.LayerNorm
@@ -138,8 +140,7 @@ def test_the_model_gets_the_texts_own_ids_and_faded_words(bert, inputs):
     soft_sufficiency(trace, random_scores(inputs), samples=6, token_budget=10**6)
     for handle in handles:
         handle.remove()
-    lengths = inputs.attention_mask.sum(1)
-    order = lengths.argsort(descending=True, stable=True).repeat_interleave(8)
+    order = inputs.attention_mask.sum(1).argsort(descending=True, stable=True).repeat_interleave(8)
     assert ids == inputs.input_ids[order].tolist()
     (added,) = states
     words = bert.get_input_embeddings()(inputs.input_ids)[order]
