@@ -18,6 +18,7 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 
 benchmark: $(VENV)/dev
+	@test -f "$(DATA)" || { echo "make benchmark DATA=DIR/dev.tsv  (texts in column one)"; exit 2; }
 	$(BIN)/python benchmarks/attribution.py --data $(DATA)
 	$(BIN)/python benchmarks/perturbation.py --data $(dir $(DATA))
 	$(BIN)/python benchmarks/attribution_memory.py

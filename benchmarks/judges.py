@@ -184,7 +184,7 @@ def main():
         METHODS,
         {TRUTH: truth, **METRICS},
         options.operators,
-        ceiling_texts=0,
+        ceiling_examples=0,
     )
     true = table(verdicts, texts, TRUTH, options.operators[0])
     used = np.isfinite(true).any(0).sum()

@@ -27,7 +27,7 @@ from bertx.data import TextDataModule
 from bertx.model import TextClassifier
 
 WARM_UP = 5
-CEILINGS = {"with the ceiling": 32, "without": 0}
+CEILINGS = {"with the ceiling": 16, "without": 0}
 
 
 class StepClock(Callback):

@@ -1,15 +1,21 @@
 """The class and the methods that a user chooses, checked against a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from bertx.anatomy import UnsupportedArchitecture
-from bertx.attribution import Attribution
+from bertx.attribution import AttnLRP, Attribution, GradientSensitivity, GradientXInput
 from bertx.errors import InputError
 
 PREDICTED, GOLD, ALL = "predicted", "gold", "all"
+
+Methods = Attribution | Sequence[Attribution] | Mapping[str, Attribution]
+"""One method, several, or several by name."""
+
+DEFAULT_METHODS: tuple[type[Attribution], ...] = (AttnLRP, GradientXInput, GradientSensitivity)
+"""What explains where nothing else is asked for, as far as the model supports it."""
 
 
 def class_names(model: PreTrainedModel) -> list[str]:
@@ -40,6 +46,53 @@ def class_number(
         f"target {target!r}: expected {', '.join(map(repr, others))}, or a class out of "
         f"{', '.join(f'{i} ({name})' for i, name in enumerate(names))}"
     )
+
+
+def named(methods: Methods | None, model: PreTrainedModel) -> dict[str, Attribution]:
+    """The methods by name, checked against a model; without names, they have those of their class.
+
+    Args:
+        methods: One, several, or several by name; None for `DEFAULT_METHODS`.
+        model: The classifier.
+
+    Raises:
+        InputError: If there is none, two have one name, or one is no `Attribution`.
+        UnsupportedArchitecture: If a method is not defined for the model, or no default one is.
+    """
+    if methods is None:
+        known = {method.__name__: method() for method in DEFAULT_METHODS}
+        chosen = supported(known, model)
+        if not chosen:
+            check_each(known, model)
+        return chosen
+    if isinstance(methods, Attribution):
+        methods = [methods]
+    found = (
+        dict(methods)
+        if isinstance(methods, Mapping)
+        else {type(method).__name__: method for method in methods}
+    )
+    if len(found) < len(methods) or not found:
+        raise InputError(
+            "methods: expected at least one, and no class twice in a list: name them in a dict "
+            "such as {'gi': GradientXInput()}"
+        )
+    check_each(found, model)
+    return found
+
+
+def several(texts: Any) -> list[Any]:
+    """One text or several, as a list.
+
+    Args:
+        texts: A string, or what gives texts one by one.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
+        raise InputError(f"expected a text or several, got {type(texts).__name__}")
+    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def check_each(methods: Mapping[str, Attribution], model: PreTrainedModel) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from bertx.errors import InputError
+
 Unit = Literal["word", "token"]
 """What is ranked, deleted and inserted: whole words, or single tokens."""
 
@@ -75,8 +77,18 @@ class Inputs:
         return named
 
     def rows(self, rows: Tensor | slice) -> "Inputs":
-        """The texts at ``rows``, cut to the longest of them (right padding only)."""
-        width = int(self.attention_mask[rows].sum(1).max())
+        """The texts at ``rows``, cut to the longest of them.
+
+        Raises:
+            InputError: If they are not padded on the right.
+        """
+        mask = self.attention_mask[rows]
+        width = int(mask.sum(1).max())
+        if mask[:, width:].any():
+            raise InputError(
+                "expected texts that are padded on the right, but token 0 of one is padding: set "
+                "tokenizer.padding_side = 'right'"
+            )
         segments = self.token_type_ids
         return replace(
             self,

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from bertx.errors import InputError
 from bertx.inputs import UNKNOWN, takes
-from bertx.pretrained import Dtype, load_classifier, longest_input
+from bertx.pretrained import Dtype, load_with_gaps, longest_input
 
 FIELDS = ("input_ids", "attention_mask", "token_type_ids")
 """What the forward of an encoder may take from a batch."""
@@ -39,6 +39,11 @@ class TextClassifier(LightningModule):
         warmup: Share of all training steps in which the learning rate rises from 0.
         dtype: Precision of the weights.
 
+    Attributes:
+        model: The classifier.
+        drawn: Names of its weights that the pretrained model has not, and that only training or a
+            checkpoint can give.
+
     Raises:
         InputError: If a number is out of range or the model cannot be loaded.
     """
@@ -59,7 +64,7 @@ class TextClassifier(LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
-        self.model = load_classifier(name, labels, dtype)
+        self.model, self.drawn = load_with_gaps(name, labels, dtype)
         self._longest = longest_input(self.model)
         self._taken = [field for field in FIELDS if takes(self.model, field)]
         self.metrics = EpochMetrics(len(labels))

@@ -8,7 +8,7 @@ marks are the truth.
 All functions take scores (B, U), marks (B, U) and which places are units of a text (B, U), which
 are those from the left. Scores are finite, which is the caller's to see to; the highest come first.
 A text is without a value (NaN) where every ranking would get the same: without a marked unit, or
-with nothing but marked units.
+with nothing but marked units. So are all texts of data without rationales.
 
 References:
     ERASER: A Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020),
@@ -16,6 +16,7 @@ References:
     "Will You Find These Shortcuts?" (Bastings et al., 2022), https://arxiv.org/abs/2111.07367.
 """
 
+import logging
 from abc import abstractmethod
 
 import torch
@@ -26,6 +27,8 @@ from bertx.faithfulness.base import Case, FaithfulnessMetric
 from bertx.faithfulness.curves import ranks
 from bertx.faithfulness.estimates import PRECISION
 from bertx.inputs import number_units
+
+log = logging.getLogger("bertx")
 
 
 def average_precision(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
@@ -146,24 +149,23 @@ class PlausibilityMetric(FaithfulnessMetric):
     """A number between a ranking of units and the marked ones; it asks the model nothing."""
 
     higher_is_better = True
+    _warned = False
 
     @abstractmethod
     def compare(self, scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
         """The values (B, J) from scores, marks and which places are units, (B, U) each."""
 
     def values(self, case: Case, answers: Tensor) -> Tensor:
-        """The values (B, J); NaN where nothing can be ranked.
-
-        Raises:
-            InputError: If the texts have no rationales.
-        """
-        marks = case.panel.marked
-        if marks is None:
-            raise InputError(
-                f"{type(self).__name__} compares with rationales, but the texts have none. Give "
-                "the panel a `rationale` (which tokens are marked), or leave the metric out."
+        """The values (B, J); NaN where nothing can be ranked. Without rationales it warns, once."""
+        if case.panel.marked is not None:
+            return self.compare(case.units, case.panel.marked, case.panel.own())
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                f"{type(self).__name__}: the texts have no rationales, so they have no value "
+                "and count nowhere. Leave the metric out where no text of the data has one."
             )
-        return self.compare(case.units, marks, case.panel.own())
+        return case.units.new_full((len(case.units), len(self.columns)), torch.nan, dtype=PRECISION)
 
 
 class RationaleAUPRC(PlausibilityMetric):

@@ -82,21 +82,37 @@ def load_classifier(name: str, labels: Sequence[str], dtype: Dtype = "float32") 
     Raises:
         InputError: If there is no model under that name.
     """
+    return load_with_gaps(name, labels, dtype)[0]
+
+
+def load_with_gaps(
+    name: str, labels: Sequence[str], dtype: Dtype = "float32"
+) -> tuple[PreTrainedModel, list[str]]:
+    """Load a sequence classifier, and tell which of its weights were drawn at random.
+
+    See `load_classifier`. An encoder alone has no weights for the head; a head of another number
+    of classes is drawn anew.
+
+    Returns:
+        The model in training mode, and the names of the weights that it was not given, sorted.
+    """
     from transformers import AutoModelForSequenceClassification
 
     place = locate(name)
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
             place,
             dtype=dtype,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
             label2id={label: i for i, label in enumerate(labels)},
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError) as error:
         raise _not_found("model", name, error) from error
-    return model.train()
+    drawn = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
+    return model.train(), sorted(drawn)
 
 
 def longest_input(model: nn.Module) -> int | None:

@@ -19,6 +19,7 @@ from bertx.inputs import Inputs
 from bertx.packing import budget_for, pack
 from bertx.perturb import Operator, Perturber
 from bertx.scope import evaluating, frozen, gradients
+from bertx.skipping import Skipping
 from bertx.trace import Trace, now, wide
 
 Baseline = Literal["mask", "pad", "zero"]
@@ -108,7 +109,8 @@ def summed_gradient(
         part = trace.inputs.rows(texts[rows])
         width = part.input_ids.shape[1]
         state = states(rows, width).detach().requires_grad_()
-        logits = _forward(trace.model, module, part, state)
+        with Skipping():
+            logits = _forward(trace.model, module, part, state)
         (gradient,) = torch.autograd.grad(_chosen(logits, trace, texts[rows]).sum(), state)
         weighted = wide(gradient) * weights[rows, None, None]
         if not total.dim():

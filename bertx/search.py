@@ -27,31 +27,36 @@ class Deletion(NamedTuple):
         return sum(self.curve)
 
 
-def deletion_orders(
-    perturber: Perturber,
-    inputs: Inputs,
-    target: Tensor,
-    beam: int,
-    exact: int,
-    highest: bool = False,
-) -> list[Deletion]:
-    """The best order of deletion that the search finds for each text.
+class Search:
+    """Searches the orders of deletion of B texts.
+
+    What the engine said of a set of units is remembered, so that a search in the other direction,
+    or with another beam, asks for new sets only.
 
     Args:
         perturber: The engine, with its operator.
         inputs: B texts.
         target: The class whose probability is followed (B,).
-        beam: Sets that are kept after each deletion.
-        exact: Largest number of units that are searched exactly.
-        highest: Look for the largest area instead of the smallest.
     """
-    counts = inputs.unit_counts.tolist()
-    ask = _Asker(perturber, inputs, target, counts)
-    sign = -1 if highest else 1
-    small = [text for text, units in enumerate(counts) if units <= exact]
-    large = [text for text, units in enumerate(counts) if units > exact]
-    found = _exact(ask, small, counts, sign) | _beam(ask, large, counts, beam, sign)
-    return [found[text] for text in range(len(counts))]
+
+    def __init__(self, perturber: Perturber, inputs: Inputs, target: Tensor) -> None:
+        self._counts = inputs.unit_counts.tolist()
+        self._ask = _Asker(perturber, inputs, target, self._counts)
+
+    def orders(self, beam: int, exact: int, highest: bool = False) -> list[Deletion]:
+        """The best order that the search finds for each text.
+
+        Args:
+            beam: Sets that are kept after each deletion.
+            exact: Largest number of units that are searched exactly.
+            highest: Look for the largest area instead of the smallest.
+        """
+        counts, sign = self._counts, -1 if highest else 1
+        small = [text for text, units in enumerate(counts) if units <= exact]
+        large = [text for text, units in enumerate(counts) if units > exact]
+        found = _exact(self._ask, small, counts, sign)
+        found |= _beam(self._ask, large, counts, beam, sign)
+        return [found[text] for text in range(len(counts))]
 
 
 class _Asker:
@@ -62,11 +67,17 @@ class _Asker:
     ) -> None:
         self.perturber, self.inputs, self.target = perturber, inputs, target
         self.width = max(*counts, 1)
+        self.known: list[dict[int, float]] = [{} for _ in counts]
 
     def __call__(self, sets: dict[int, list[int]]) -> dict[int, dict[int, float]]:
-        """p_c of each set of each text, from one call of the engine."""
+        """p_c of each set of each text; those that are new from one call of the engine."""
+        new = {text: [s for s in own if s not in self.known[text]] for text, own in sets.items()}
+        self._learn({text: own for text, own in new.items() if own})
+        return {text: {s: self.known[text][s] for s in own} for text, own in sets.items()}
+
+    def _learn(self, sets: dict[int, list[int]]) -> None:
         if not sets:
-            return {}
+            return
         rows = max(map(len, sets.values()))
         kept = torch.tensor(
             [
@@ -79,8 +90,8 @@ class _Asker:
         p = self.perturber(self.inputs.rows(texts), kept.to(texts.device))
         chosen = self.target[texts, None, None].expand(-1, rows, 1)
         values = p.gather(2, chosen)[..., 0].tolist()
-        pairs = zip(sets.items(), values, strict=True)
-        return {text: dict(zip(asked, row, strict=False)) for (text, asked), row in pairs}
+        for (text, asked), row in zip(sets.items(), values, strict=True):
+            self.known[text] |= zip(asked, row, strict=False)
 
 
 def _exact(ask: _Asker, texts: list[int], counts: list[int], sign: int) -> dict[int, Deletion]:

@@ -25,6 +25,7 @@ from bertx.scope import (
     normal,
     recording,
 )
+from bertx.skipping import Skipping
 from bertx.switch import Switch, recording_functions
 
 
@@ -90,6 +91,8 @@ class Trace:
                     recording_functions(self.model, switch, Needs.LINEAR in self.needs)
                 )
                 self._attention = recorder.attention
+            else:
+                stack.enter_context(Skipping())
             if Needs.ACTIVATIONS in self.needs:
                 self._anatomy = anatomy(self.model, "Trace")
                 self._record = stack.enter_context(recording(self._anatomy.modules()))

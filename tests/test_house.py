@@ -13,29 +13,31 @@ LEAVES = {"errors", "pretrained", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
     "pretrained": {"errors"},
-    "inputs": set(),
+    "inputs": {"errors"},
     "anatomy": LEAVES | {"activations"},
     "rules": LEAVES,
     "scope": LEAVES,
     "activations": set(),
     "needs": set(),
-    "switch": LEAVES | {"activations", "rules", "scope"},
-    "trace": LEAVES | {"anatomy", "needs", "rules", "scope", "switch"},
+    "skipping": set(),
+    "switch": LEAVES | {"activations", "rules", "scope", "skipping"},
+    "trace": LEAVES | {"anatomy", "needs", "rules", "scope", "skipping", "switch"},
     "attribution": LEAVES
     | {"activations", "anatomy", "perturb", "rules", "rerun", "scope", "search", "switch", "trace"},
     "packing": set(),
     "perturb": LEAVES | {"packing", "scope"},
     "search": LEAVES | {"perturb"},
-    "rerun": LEAVES | {"anatomy", "packing", "perturb", "scope", "trace"},
+    "rerun": LEAVES | {"anatomy", "packing", "perturb", "scope", "skipping", "trace"},
     "faithfulness": LEAVES
     | {"anatomy", "needs", "packing", "perturb", "rerun", "scope", "search", "trace"},
     "plausibility": LEAVES | {"faithfulness"},
     "stability": LEAVES | {"anatomy", "faithfulness", "needs", "scope", "trace"},
     "statistics": LEAVES,
+    "leaderboards": LEAVES | {"report", "statistics"},
     "judging": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "needs", "packing"}
-    | {"perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
-    | {"statistics", "trace", "words"},
+    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "leaderboards"}
+    | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
+    | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
     "data": LEAVES,
     "model": LEAVES,
@@ -60,6 +62,7 @@ NO_LIGHTNING = (
     "faithfulness",
     "inputs",
     "judging",
+    "leaderboards",
     "packing",
     "perturb",
     "plausibility",

@@ -1,16 +1,22 @@
 """Plausibility against loops over single texts, sklearn, and what must hold at the limits."""
 
+import logging
 import math
+from io import StringIO
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from bertx.attribution import GradientSensitivity, GradientXInput
 from bertx.errors import InputError
-from bertx.faithfulness import Case, Panel, judge
+from bertx.faithfulness import Case, Panel, Sufficiency, judge
 from bertx.inputs import Inputs
+from bertx.judging import judge as judge_texts
+from bertx.leaderboards import operator_tables
 from bertx.perturb import Perturber
 from bertx.plausibility import (
     PrecisionAtK,
@@ -23,8 +29,11 @@ from bertx.plausibility import (
     rationale_iou,
     trapezoid_precision,
 )
+from bertx.report.leaderboard_page import leaderboard_page
+from bertx.report.leaderboard_terminal import leaderboard_text
+from bertx.report.table import faithfulness_table
 from bertx.trace import Needs, Trace
-from tests.tiny import tiny_batch, tiny_model
+from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
 
 METRICS = [RationaleAUPRC, RationaleF1, RationaleIOU, PrecisionAtK]
 
@@ -248,10 +257,41 @@ def test_a_metric_is_its_function_of_units_and_asks_the_model_nothing(kind, pane
 
 
 @pytest.mark.parametrize("kind", METRICS)
-def test_texts_without_rationales_are_refused(kind, panel):
+def test_texts_without_rationales_have_no_value(kind, panel, caplog):
     bare = Panel(panel.perturber, panel.trace)
-    with pytest.raises(InputError, match=f"{kind.__name__}.*rationale"):
-        kind().values(Case(bare, torch.zeros(panel.inputs.units.shape)), torch.zeros(3, 0, 3))
+    cases, metric = [Case(bare, torch.zeros(panel.inputs.units.shape))] * 2, kind()
+    with caplog.at_level(logging.WARNING, "bertx"):
+        found = judge(cases, {"it": metric})["it"]
+        judge(cases, {"it": metric})
+    assert found.shape == (2, 3, len(metric.columns)) and found.isnan().all()
+    [said] = caplog.messages
+    assert kind.__name__ in said and "no rationales" in said
+    metric.update(found[0])
+    assert metric.estimate().value_count == 0 and metric.estimate().value.isnan()
+
+
+def test_a_metric_without_values_breaks_no_table_and_no_leaderboard():
+    metrics = {"f1": RationaleF1(), "auprc": RationaleAUPRC(), "sufficiency": Sufficiency()}
+    methods = {"gi": GradientXInput(), "size": GradientSensitivity()}
+    verdicts = judge_texts(
+        tiny_model(), tiny_tokenizer(), TEXTS * 7, methods, metrics, ("mask", "remove")
+    )
+    estimates = verdicts.estimates["mask"]
+    logged = {key.split("/")[0] for key in estimates.scalars()}
+    assert "sufficiency" in logged and not any("f1" in key or "auprc" in key for key in logged)
+    table = faithfulness_table(
+        estimates.results(verdicts.signed), {n: m.higher_is_better for n, m in metrics.items()}
+    )
+    boards = verdicts.leaderboards()
+    tables = operator_tables(boards)
+    console = Console(file=StringIO(), width=80)
+    console.print(table, leaderboard_text(boards, tables))
+    page = leaderboard_page(boards, tables)
+    for name in metrics:
+        assert all(name in text for text in (console.file.getvalue(), page, verdicts.markdown()))
+    [board] = [b for b in boards if b.metric == "f1"]
+    assert {(s.count, math.isnan(s.mean)) for s in board.signed.standings} == {(0, True)}
+    assert {v.verdict for v in board.signed.verdicts} == {"too few examples"}
 
 
 def test_k_must_be_at_least_one():

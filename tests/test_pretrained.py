@@ -4,10 +4,16 @@ import sys
 
 import pytest
 import torch
-from transformers import BertModel
+from transformers import AutoModel, BertModel
 
 from bertx.errors import InputError
-from bertx.pretrained import load_classifier, load_tokenizer, locate, longest_input
+from bertx.pretrained import (
+    load_classifier,
+    load_tokenizer,
+    load_with_gaps,
+    locate,
+    longest_input,
+)
 from tests.runs import save_model
 from tests.tiny import tiny_model
 
@@ -71,6 +77,15 @@ def test_an_encoder_without_a_head_gets_one(tmp_path, bert):
 
 def test_the_tokenizer_of_a_folder(folder):
     assert load_tokenizer(folder)("the film")["input_ids"][0] == 2
+
+
+def test_weights_that_were_drawn_are_told(tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    assert load_with_gaps(str(tmp_path), ["a", "b", "c"])[1] == []
+    assert load_with_gaps(str(tmp_path), ["a", "b"])[1] == ["classifier.bias", "classifier.weight"]
+    AutoModel.from_pretrained(tmp_path).save_pretrained(tmp_path / "encoder")
+    _, drawn = load_with_gaps(str(tmp_path / "encoder"), ["a", "b", "c"])
+    assert drawn == ["classifier.bias", "classifier.weight"]
 
 
 @pytest.mark.parametrize("load", [load_tokenizer, lambda name: load_classifier(name, ["a", "b"])])

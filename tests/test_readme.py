@@ -53,6 +53,12 @@ def test_texts_are_explained_in_one_call(tokenizer, capsys):
     assert "'superb': " in capsys.readouterr().out
 
 
+def test_methods_are_judged_in_one_call(tokenizer, capsys):
+    code = next(block for block in BLOCKS if "bertx.judge(" in block)
+    exec(code, {"model": tiny_model(), "tokenizer": tokenizer, "texts": ["a superb film", "dull"]})
+    assert "attnlrp" in capsys.readouterr().out
+
+
 def test_the_method_of_your_own_is_one(tokenizer):
     names = {}
     exec(next(block for block in BLOCKS if "class InputNorm" in block), names)

@@ -8,7 +8,7 @@ from bertx.errors import InputError
 from bertx.inputs import spread_by_unit
 from bertx.perturb import Operator
 from bertx.rerun import check_operator, check_positive, perturber_of
-from bertx.search import deletion_orders
+from bertx.search import Search
 from bertx.trace import Trace
 
 _MOST = 16
@@ -64,7 +64,8 @@ class BeamOracle(Attribution):
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), in (0, 1] on the tokens of one-token units; see the class for longer ones."""
         perturber = perturber_of(trace, self.operator, self.token_budget)
-        found = deletion_orders(perturber, trace.inputs, trace.target, self.beam, self.exact)
+        search = Search(perturber, trace.inputs, trace.target)
+        found = search.orders(self.beam, self.exact)
         width = max(int(trace.inputs.unit_counts.max()), 1)
         scores = torch.zeros(len(found), width, dtype=trace.probabilities.dtype)
         for row, deletion in zip(scores, found, strict=True):

@@ -65,8 +65,8 @@ class AgreementMonitor(Probe):
 
     Args:
         methods: At least two attribution methods by the name under which they are logged; null for
-            the paper's four, as far as the model supports them, and a random control, with which
-            nothing should agree.
+            AttnLRP, the paper's four, as far as the model supports them, and a random control,
+            with which nothing should agree.
         every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
             own are always explained.
         max_examples: Size of the sample, the same examples in every epoch; null for all.
@@ -111,6 +111,7 @@ class AgreementMonitor(Probe):
             own = torch.arange(scores.shape[2], device=counts.device) < counts[:, None]
             for metric, compared in zip(metrics, (scores, scores.abs()), strict=True):
                 metric.update(compared, own)
+            del chunk  # and the graph, before the next one is made
         raw, absolute = (metric.compute() for metric in metrics)
         if not raw.counts.any():
             log.warning(f"{stage}: no example of the sample has units to rank; nothing is compared")
@@ -123,6 +124,9 @@ class AgreementMonitor(Probe):
             for key, value in pair.scalars().items():
                 pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
         self._write(trainer, stage, chosen)
+
+    def _groups(self) -> tuple[str, ...]:
+        return ("agreement",)
 
     def _pairs(self, found: Estimate) -> list[PairResult]:
         signed = [method.signed for method in self._methods.values()]

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.errors import InputError
 from bertx.inputs import UNKNOWN
-from bertx.words import special_ids
+from bertx.words import number_words, special_ids
 
 _WORD_STARTS = ("Ġ", "▁")
 
@@ -19,9 +19,11 @@ def read_batch(batch: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]
     """Complete a batch from what it holds.
 
     Args:
-        batch: A mapping with ``input_ids`` (B, T). ``attention_mask``, ``special_tokens_mask``,
-            ``labels`` (or ``label``) are worked out if they are missing; ``word_ids``, ``text``
-            and ``offsets`` are then spelt from the tokens.
+        batch: A mapping with ``input_ids`` (B, T). ``attention_mask``, ``special_tokens_mask``
+            and ``labels`` (or ``label``) are worked out if they are missing. ``text`` is kept
+            together with ``offsets`` (or Hugging Face's ``offset_mapping``), a tensor (B, T, 2),
+            which say where the tokens stand in it; if either is missing, both are spelt from the
+            tokens. So are missing ``word_ids``, parted at the white space of a text that is kept.
         tokenizer: The tokenizer that made the ids.
 
     Returns:
@@ -37,14 +39,13 @@ def read_batch(batch: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]
         )
     known = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
     ids = known["input_ids"]
-    known.setdefault("attention_mask", (ids != tokenizer.pad_token_id).long())
+    if "attention_mask" not in known:
+        known["attention_mask"] = (ids != tokenizer.pad_token_id).long()
     if "special_tokens_mask" not in known:
         known["special_tokens_mask"] = _special(ids, known["attention_mask"], tokenizer)
     if "labels" not in known:
         known["labels"] = known.get("label", torch.full((len(ids),), UNKNOWN))
-    if not {"word_ids", "text", "offsets"} <= known.keys():
-        known |= {**_spell(known, tokenizer), **known}
-    return known
+    return known | _words(known, tokenizer)
 
 
 def collate(rows: list[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tensor]:
@@ -64,6 +65,25 @@ def collate(rows: list[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tenso
 def _special(ids: Tensor, mask: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     special = torch.tensor(special_ids(tokenizer), dtype=ids.dtype)
     return (mask == 0) | torch.isin(ids, special)
+
+
+def _words(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """``text``, ``offsets`` and ``word_ids``, where the offsets are those of the text."""
+    own = {"word_ids": batch["word_ids"]} if "word_ids" in batch else {}
+    offsets = batch.get("offsets", batch.get("offset_mapping"))
+    if "text" not in batch or not isinstance(offsets, Tensor):
+        return _spell(batch, tokenizer) | own
+    kept = {"text": batch["text"], "offsets": offsets}
+    return kept | (own or {"word_ids": _parted(batch | kept, _spell(batch, tokenizer)["word_ids"])})
+
+
+def _parted(batch: dict[str, Any], words: Tensor) -> Tensor:
+    """Words of pieces (B, T), parted where white space lies between the tokens of one."""
+    ranked = ~batch["special_tokens_mask"].bool()
+    rows = (batch["offsets"].tolist(), words.tolist(), ranked.tolist())
+    return torch.tensor(
+        [number_words(text, *row)[0] for text, *row in zip(batch["text"], *rows, strict=True)]
+    )
 
 
 def _spell(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

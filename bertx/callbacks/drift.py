@@ -81,8 +81,9 @@ class DriftMonitor(Probe):
     explained last is part of the checkpoint: a resumed run goes on with the curve.
 
     Args:
-        methods: Attribution methods by the name under which they are logged; null for the paper's
-            four, as far as the model supports them, and a random control, which never drifts.
+        methods: Attribution methods by the name under which they are logged; null for AttnLRP, the
+            paper's four, as far as the model supports them, and a random control, which never
+            drifts.
         every_n_epochs: Explain after every n-th training epoch.
         max_examples: Size of the sample, the same examples in every epoch; null for all.
         target: The explained class: ``gold``, the name or number of one class, or ``predicted``.
@@ -141,6 +142,7 @@ class DriftMonitor(Probe):
                 found = _unit_scores(chunk, scores)
                 _compare(metrics[name], self._before.get(name, {}), found)
                 now[name] |= found
+            del chunk  # and the graph, before the next one is made
         self.results = [self._result(name, metric) for name, metric in metrics.items()]
         for result in self.results:
             for key, value in result.scalars().items():
@@ -169,6 +171,9 @@ class DriftMonitor(Probe):
         super()._begin(trainer, pl_module, loaders)
         if trainer.state.fn != TrainerFn.FITTING:
             self._sample = None
+
+    def _groups(self) -> tuple[str, ...]:
+        return ("drift", "drift_rank", "drift_settled")
 
     def _result(self, name: str, metric: Drift) -> DriftResult:
         """What a metric came to, added to the curve; a collective call but for the first time."""

@@ -19,8 +19,9 @@ from bertx.errors import InputError
 from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit
 from bertx.judging import Estimates, Judge, check_metrics, default_metrics
+from bertx.judging.tally import EMPTY
 from bertx.perturb import Operator, Perturber
-from bertx.report import MethodResult, append_scores, faithfulness_table, write_curves
+from bertx.report import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.examples import ExampleValue, examples_path, write_examples
 from bertx.report.loggers import log_curves
 
@@ -55,12 +56,15 @@ class FaithfulnessMonitor(Probe):
         ceiling_examples: About how many of the examples, drawn by their number, are searched for
             the best order (greedily; exactly up to 8 units), which costs U² forwards for U units;
             0 for no ceiling, null for all. Texts of more than 40 units are never searched.
+        compiled: Answer the metrics' questions by ``torch.compile`` of the model, in few shapes:
+            some minutes before the first answer, faster ones after it; see `Perturber`.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
-            it, or the tokenizer lacks the token that the operator writes.
+            it, the tokenizer lacks the token that the operator writes, the operator cannot be
+            compiled, or a callback monitors one of these numbers after epochs that have none.
     """
 
     def __init__(
@@ -72,7 +76,8 @@ class FaithfulnessMonitor(Probe):
         target: str | int = "predicted",
         unit: Unit = "word",
         operator: Operator = "mask",
-        ceiling_examples: int | None = 32,
+        ceiling_examples: int | None = 16,
+        compiled: bool = False,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
@@ -81,6 +86,7 @@ class FaithfulnessMonitor(Probe):
         self.metrics = default_metrics() if metrics is None else metrics
         self.operator = operator
         self.ceiling_examples = ceiling_examples
+        self.compiled = compiled
         self.results: list[MethodResult] = []
         check_metrics(self.metrics)
 
@@ -95,11 +101,13 @@ class FaithfulnessMonitor(Probe):
             numbers = [example.index for example in chunk.examples]
             judge.add(panel_of(self._perturber, chunk), chunk.scores, numbers)
             spent.append(chunk.seconds)
+            del chunk  # and the graph, before the next one is made
         for seconds in spent[1:] or spent:  # the first forwards after training are slow
             judge.add_cost(seconds)
         estimates = judge.compute()
         if not estimates.count:
-            log.warning(f"{stage}: no example of the sample came by; nothing is explained")
+            if not judge.left_out:
+                log.warning(f"{stage}: no example of the sample came by; nothing is explained")
             return
         for key, value in estimates.scalars().items():
             pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
@@ -128,14 +136,17 @@ class FaithfulnessMonitor(Probe):
             self.operator,
             mask_token_id=self._tokenizer.mask_token_id,
             pad_token_id=self._tokenizer.pad_token_id,
+            compiled=self.compiled,
         )
+
+    def _groups(self) -> tuple[str, ...]:
+        return (*self.metrics, *map(gain_name, self.metrics), "cost", EMPTY)
 
     def _draws(self, index: int) -> bool:
         """Whether an example is one of ``ceiling_examples``, the same in every epoch and rank."""
         if self.ceiling_examples is None:
             return True
-        expected = (self._sample and self._sample.expected) or self.max_examples or 1
-        return random.Random(index).random() < self.ceiling_examples / expected
+        return random.Random(index).random() < self.ceiling_examples / max(self._count, 1)
 
     def _write(
         self,

@@ -29,8 +29,8 @@ class HeatmapLogger(Probe):
     ``<run>/bertx/<stage>/heatmaps.html``.
 
     Args:
-        methods: Attribution methods by the name of their column; null for the paper's four, as far
-            as the model supports them, and a random control.
+        methods: Attribution methods by the name of their column; null for AttnLRP, the paper's
+            four, as far as the model supports them, and a random control.
         every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
             own are always explained.
         max_examples: How many examples, the same ones in every epoch.
@@ -57,7 +57,10 @@ class HeatmapLogger(Probe):
     ) -> None:
         """Draw this rank's examples, bring all together, and send them off from rank zero."""
         epoch, step = here(trainer)
-        mine = [row for chunk in chunks for row in self._rows(chunk, epoch, step)]
+        mine: list[tuple[int, HeatmapRow]] = []
+        for chunk in chunks:
+            mine += self._rows(chunk, epoch, step)
+            del chunk  # and the graph, before the next one is made
         numbered = sorted(gather(mine), key=lambda pair: pair[0])
         rows = [row for _, row in numbered]
         folder = run_folder(trainer) / "bertx" / stage

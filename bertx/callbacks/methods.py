@@ -59,8 +59,23 @@ def tokenizer_of(
     """The tokenizer given to a callback, or the one of the module, the data or the model's name.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is none, or it cannot pad.
     """
+    found = _found(trainer, pl_module, model, given)
+    if found.pad_token_id is None:
+        raise InputError(
+            f"{type(found).__name__} has no padding token, but examples are padded to batches. "
+            "Set tokenizer.pad_token."
+        )
+    return found
+
+
+def _found(
+    trainer: Trainer,
+    pl_module: LightningModule,
+    model: PreTrainedModel,
+    given: str | PreTrainedTokenizerBase | None,
+) -> PreTrainedTokenizerBase:
     datamodule: Any = getattr(trainer, "datamodule", None)
     for found in (given, getattr(pl_module, "tokenizer", None), _of(datamodule)):
         if isinstance(found, PreTrainedTokenizerBase):

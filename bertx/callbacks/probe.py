@@ -5,9 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -15,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
 from bertx.callbacks.methods import check_methods, classifier_of, tokenizer_of
-from bertx.callbacks.sample import Example, Sample
+from bertx.callbacks.ranks import gather
+from bertx.callbacks.sample import Example, Sample, rows_dealt
 from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
 from bertx.inputs import Inputs, Unit
@@ -25,6 +28,9 @@ from bertx.scope import isolated_rng
 from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")
+
+_ENOUGH = 0.75
+"""The part of a sample that is enough: loaders may drop the last batch."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Probe(Callback, ABC):
     The model may belong to any LightningModule that holds a Hugging Face sequence classifier. It
     is called directly, without dropout, in the run's precision; afterwards the module, its modes
     and hooks, and all random streams are as before. With several loaders the first is explained.
+    The sample is drawn from all rows of the data set; a warning says if many do not come by.
 
     Subclasses fill `report`; foreign batches can be translated by overriding `read`.
     """
@@ -93,6 +100,8 @@ class Probe(Callback, ABC):
         self.unit = unit
         self.tokenizer = tokenizer
         self._sample: Sample | None = None
+        self._count = 0
+        self._told: set[str] = set()
 
     @abstractmethod
     def report(
@@ -112,8 +121,14 @@ class Probe(Callback, ABC):
         return batch
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what cannot work before the first step."""
+        """Refuse what cannot work before the first step.
+
+        Raises:
+            InputError: If an example cannot be explained, or a checkpoint or early stopping needs
+                a number after epochs that are not explained.
+        """
         self._prepare(trainer, pl_module)
+        self._check_monitors(trainer)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a sample."""
@@ -158,11 +173,6 @@ class Probe(Callback, ABC):
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         model = self._model = classifier_of(self, pl_module)
         self._tokenizer = tokenizer_of(trainer, pl_module, model, self.tokenizer)
-        if self._tokenizer.pad_token_id is None:
-            raise InputError(
-                f"{type(self._tokenizer).__name__} has no padding token, but examples are padded "
-                "to batches. Set tokenizer.pad_token."
-            )
         self._methods = check_methods(self.methods, model)
         check_target(self.target, model)
         self._needs = Needs.of(*self._methods.values())
@@ -177,20 +187,53 @@ class Probe(Callback, ABC):
             data = getattr(first, "dataset", None)
             size = len(data) if isinstance(data, Sized) else None
             ranks, rank = trainer.world_size, trainer.global_rank
-            self._sample = Sample(self.max_examples, size, ranks, rank)
+            dealt = rows_dealt(first, ranks) if ranks > 1 else None
+            self._sample = Sample(self.max_examples, size, ranks, rank, dealt, once=True)
 
     def _gather(self, batch: Any, dataloader_idx: int) -> None:
         if self._sample is not None and dataloader_idx == 0:
-            self._sample.add(read_batch(self.read(batch), self._tokenizer))
+            self._sample.add(self.read(batch), lambda part: read_batch(part, self._tokenizer))
 
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._sample is None:
             return
+        self._count_all(trainer, stage, self._sample)
         with ExitStack() as stack:
             stack.enter_context(isolated_rng())
             stack.enter_context(trainer.precision_plugin.forward_context())
             self.report(trainer, pl_module, stage, self._explain_all(self._sample))
         self._sample = None
+
+    def _count_all(self, trainer: Trainer, stage: str, sample: Sample) -> None:
+        """Count the examples of all ranks, and say once if many are missing; a collective call."""
+        self._count = sum(gather([len(sample.examples)]))
+        enough = sample.expected is None or self._count >= _ENOUGH * sample.expected
+        if enough or stage in self._told or getattr(trainer, "fast_dev_run", False):
+            return
+        self._told.add(stage)
+        if trainer.is_global_zero:
+            log.warning(
+                f"{stage}: {self._count} of the {sample.expected} examples of "
+                f"{type(self).__name__}'s sample came by. They are drawn from all rows of the data "
+                f"set, but {_reason(trainer, stage)} leaves rows out. Let all of them come by, or "
+                "make the data set itself smaller."
+            )
+
+    def _groups(self) -> tuple[str, ...]:
+        """What follows the stage in the keys that are logged."""
+        return ()
+
+    def _check_monitors(self, trainer: Trainer) -> None:
+        """Refuse a callback that needs a key after an epoch that is not explained."""
+        groups = tuple(f"val/{group}/" for group in self._groups())
+        for callback in [*trainer.early_stopping_callbacks, *trainer.checkpoint_callbacks]:
+            key = str(getattr(callback, "monitor", ""))
+            if key.startswith(groups) and _period(callback, trainer) % self.every_n_epochs:
+                raise InputError(
+                    f"{type(self).__name__}: every_n_epochs {self.every_n_epochs}, but "
+                    f"{type(callback).__name__} monitors {key!r}, which is not logged after the "
+                    "epochs in between. Set every_n_epochs to 1, or monitor another key."
+                )
 
     def _explain_all(self, sample: Sample) -> Iterator[Explained]:
         for chunk in sample.chunks(budget_for(self._model.device, recorded=True)):
@@ -209,3 +252,21 @@ class Probe(Callback, ABC):
         for name, method in self._methods.items():
             scores[name], seconds[name] = trace.timed(method)
         return Explained(examples, batch, trace, scores, seconds)
+
+
+def _period(callback: Callback, trainer: Trainer) -> int:
+    """After how many epochs each a callback needs what it monitors; 0 if it can do without."""
+    validated = trainer.check_val_every_n_epoch or 1
+    if isinstance(callback, ModelCheckpoint) and callback.save_top_k:
+        return lcm(validated, callback._every_n_epochs or 1)
+    return validated if isinstance(callback, EarlyStopping) and callback.strict else 0
+
+
+def _reason(trainer: Trainer, stage: str) -> str:
+    """What leaves rows out, as far as the trainer knows."""
+    overfit = getattr(trainer, "overfit_batches", 0)  # the class does not declare it
+    if stage == "val" and overfit:
+        return f"overfit_batches={overfit}"
+    limit = getattr(trainer, f"limit_{stage}_batches")
+    everything = isinstance(limit, float) and limit == 1
+    return "the loader, such as by its sampler," if everything else f"limit_{stage}_batches={limit}"

@@ -1,11 +1,14 @@
 """The examples that a callback explains: the same ones in every epoch and for any batch size."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from torch import Tensor
+from torch.utils.data import BatchSampler, DistributedSampler
 
 from bertx.packing import Budget, chunks
 
@@ -39,49 +42,115 @@ class Sample:
         size: Number of rows of the data set, or None if it has no length: then the first ones are
             taken.
         stride: The number of ranks over which the rows are dealt out, and
-        offset: this process's rank; both only count where a batch has no ``index``.
+        offset: this process's rank, from which the place of each row follows: its number where a
+            batch has no ``index``.
+        dealt: Number of places that hold a row of their own, see `rows_dealt`; None if unknown.
+        once: Whether a row that comes again is left, which takes memory for each one.
     """
 
     def __init__(
-        self, limit: int | None, size: int | None, stride: int = 1, offset: int = 0
+        self,
+        limit: int | None,
+        size: int | None,
+        stride: int = 1,
+        offset: int = 0,
+        dealt: int | None = None,
+        once: bool = False,
     ) -> None:
         self.examples: list[Example] = []
         self._limit, self._size, self._stride = limit, size, stride
-        self._next = offset
+        self._next, self._dealt = offset, dealt
+        self._taken: set[int] | None = set() if once else None
         self._chosen = _choose(limit, size)
 
     @property
     def expected(self) -> int | None:
-        """How many examples all ranks will have together; None if that is not known."""
-        known = [number for number in (self._limit, self._size) if number is not None]
-        return min(known, default=None)
+        """How many examples all ranks have together if all rows come by; None if unknown."""
+        if self._size is None or self._limit is None:
+            return self._size
+        return min(self._limit, self._size)
 
-    def add(self, batch: Mapping[str, Any]) -> None:
-        """Take the chosen rows of a completed batch; rows that only fill a rank up are left."""
-        for row, index in enumerate(self._numbers(batch)):
-            if self._wants(index):
-                mask = batch["attention_mask"][row].bool()
-                tokens = {name: batch[name][row][mask] for name in _ROWS if name in batch}
-                label, text = int(batch["labels"][row]), batch["text"][row]
-                self.examples.append(Example(index, label, text, tokens))
+    def add(self, batch: Any, complete: Callable[[Any], Mapping[str, Any]] = dict) -> None:
+        """Take the chosen rows of a batch; rows that only fill a rank up are left.
+
+        Args:
+            batch: A batch as `read_batch` completes it, or one that
+            complete: completes. It gets the chosen rows alone, and no batch without any.
+        """
+        if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
+            batch = complete(batch)  # says what is wrong with it
+        wanted = {r: n for r, n in enumerate(self._numbers(batch)) if self._takes(n)}
+        if not wanted:
+            return
+        known = complete(_cut(batch, list(wanted)))
+        for row, number in enumerate(wanted.values()):
+            mask = known["attention_mask"][row].bool()
+            tokens = {name: known[name][row][mask] for name in _ROWS if name in known}
+            label, text = int(known["labels"][row]), known["text"][row]
+            self.examples.append(Example(number, label, text, tokens))
 
     def chunks(self, budget: Budget) -> Iterator[list[Example]]:
         """The examples by length, in lists that are explained together."""
         yield from chunks(sorted(self.examples, key=lambda e: e.index), _length, budget)
 
-    def _wants(self, index: int) -> bool:
+    def _takes(self, index: int) -> bool:
         if index < 0 or (self._size is not None and index >= self._size):
             return False
         if self._chosen is not None:
-            return index in self._chosen
-        return self._limit is None or index < self._limit
+            wanted = index in self._chosen
+        else:
+            wanted = self._limit is None or index < self._limit
+        if not wanted or self._taken is None:
+            return wanted
+        fresh = index not in self._taken
+        self._taken.add(index)
+        return fresh
 
     def _numbers(self, batch: Mapping[str, Any]) -> list[int]:
-        if "index" in batch:
-            return batch["index"].tolist()
-        count = len(batch["input_ids"])
-        first, self._next = self._next, self._next + count * self._stride
-        return list(range(first, self._next, self._stride))
+        """The number of each row; -1 for those that only fill this rank up."""
+        first, self._next = self._next, self._next + len(batch["input_ids"]) * self._stride
+        places = list(range(first, self._next, self._stride))
+        numbers = torch.as_tensor(batch["index"]).tolist() if "index" in batch else places
+        if self._dealt is None:
+            return numbers
+        pairs = zip(numbers, places, strict=True)
+        return [number if place < self._dealt else -1 for number, place in pairs]
+
+
+def rows_dealt(loader: Any, ranks: int) -> int | None:
+    """How many rows a loader deals out to the ranks, turn by turn, before it begins again.
+
+    It begins again where a rank would have fewer rows than another.
+
+    Args:
+        loader: What makes the batches.
+        ranks: Number of processes.
+
+    Returns:
+        The number, or None where another sampler than the one that Lightning puts into a loader
+        shares the rows out.
+    """
+    batches: Any = getattr(loader, "batch_sampler", None)
+    sampler: Any = batches.sampler if type(batches) is BatchSampler else None
+    if type(sampler) not in (DistributedSampler, DistributedSamplerWrapper):
+        return None
+    return len(sampler.dataset) if sampler.num_replicas == ranks else None
+
+
+def _cut(batch: Mapping[str, Any], rows: list[int]) -> dict[str, Any]:
+    """These rows of everything that a batch has for each text."""
+    count = len(batch["input_ids"])
+    if len(rows) == count:
+        return dict(batch)
+    return {name: _part(value, count, rows) for name, value in batch.items()}
+
+
+def _part(value: Any, count: int, rows: list[int]) -> Any:
+    if isinstance(value, (Tensor, np.ndarray)) and value.shape[:1] == (count,):
+        return value[rows]
+    if isinstance(value, (list, tuple)) and len(value) == count:
+        return [value[row] for row in rows]
+    return value
 
 
 def _choose(limit: int | None, size: int | None) -> set[int] | None:

@@ -39,8 +39,10 @@ class ShortcutAlarm(Probe):
     the rest is above ``bound``, a warning names the word, the class, its share and an example,
     once; what was found last is printed at the end.
 
-    For each class the largest such share is logged as ``val/shortcut_share/<class>``, 0 where too
-    few texts are explained, and the ten words that stand out most go to
+    For each class the largest such share is logged as ``val/shortcut_share/<class>``. Where too few
+    texts are explained there is no value; a warning names these classes, each once. A callback
+    that monitors a class needs a value from the first epoch on: with ``predicted``, a model that
+    has learnt little may leave a class without texts. The ten words that stand out most go to
     ``<run>/bertx/<stage>/shortcuts.csv``. Accuracy shows nothing of this: with the same leak in the
     validation data, it rises.
 
@@ -95,29 +97,26 @@ class ShortcutAlarm(Probe):
         self.alarms: list[WordShare] = []
         self._path: Path | None = None
         self._warned: set[tuple[str, str]] = set()
+        self._unjudged: set[str] = set()
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
     ) -> None:
         """Add up the words of all texts, log the largest shares and warn of those too large."""
-        ledger = Ledger()
-        left = [index for chunk in chunks for index in self._add(ledger, chunk)]
-        if left:
-            log.warning(
-                f"{stage}: scores of {len(left)} texts, such as example {left[0]}, are not finite; "
-                "they are left out of the shares of words"
-            )
-        ledger = ledger.gathered()
-        self.alarms, listed = [], []
+        ledger = self._read(stage, chunks).gathered()
+        self.alarms, listed, few = [], [], []
         for number, name in enumerate(class_names(self._model)):
             words = ledger.shares(number, name)
             listed += words[:_LISTED]
-            known = words if min(ledger.counts(number)) >= self.min_texts else []
-            self.alarms += [word for word in known if word.excess > self.bound]
-            largest = max((word.excess for word in known), default=0.0)
+            if min(ledger.counts(number)) < self.min_texts:
+                few.append(name)
+                continue
+            self.alarms += [word for word in words if word.excess > self.bound]
+            largest = max((word.excess for word in words), default=0.0)
             key = f"{stage}/shortcut_share/{name}"
             pl_module.log(key, largest, sync_dist=True, batch_size=1)
         self._warn(stage)
+        self._warn_of_few(stage, few)
         self._write(trainer, stage, listed)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -136,6 +135,22 @@ class ShortcutAlarm(Probe):
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.methods = {"shortcut": self.method or _default(classifier_of(self, pl_module))}
         super()._prepare(trainer, pl_module)
+
+    def _groups(self) -> tuple[str, ...]:
+        return ("shortcut_share",)
+
+    def _read(self, stage: str, chunks: Iterator[Explained]) -> Ledger:
+        """The words of this rank's texts."""
+        ledger, left = Ledger(), list[int]()
+        for chunk in chunks:
+            left += self._add(ledger, chunk)
+            del chunk  # and the graph, before the next one is made
+        if left:
+            log.warning(
+                f"{stage}: scores of {len(left)} texts, such as example {left[0]}, are not finite; "
+                "they are left out of the shares of words"
+            )
+        return ledger
 
     def _add(self, ledger: Ledger, chunk: Explained) -> Iterator[int]:
         """Add the texts of a chunk; the numbers of those whose scores are not finite."""
@@ -158,6 +173,20 @@ class ShortcutAlarm(Probe):
             if (found.label, found.word) not in self._warned:
                 self._warned.add((found.label, found.word))
                 log.warning(f"{stage}: a shortcut? {found}")
+
+    @rank_zero_only
+    def _warn_of_few(self, stage: str, classes: list[str]) -> None:
+        """Say once of each class that too few texts are explained to judge it."""
+        new = [name for name in classes if name not in self._unjudged]
+        self._unjudged.update(new)
+        if new:
+            much = self.max_examples
+            more = f"raise max_examples, now {much}," if much else "validate on more texts"
+            log.warning(
+                f"{stage}: nothing is said of {', '.join(map(repr, new))} and no shortcut_share "
+                f"is logged: fewer than min_texts, {self.min_texts}, are explained for the class "
+                f"or for all others together. To judge it, {more} or lower min_texts."
+            )
 
     def _write(self, trainer: Trainer, stage: str, words: list[WordShare]) -> None:
         folder = run_folder(trainer) / "bertx" / stage

@@ -39,11 +39,13 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 
 
 def main(args: "ArgsType" = None) -> None:
-    """Run the command line.
+    """Run the command line. Classes of one's own are also found in the current folder.
 
     Args:
         args: Arguments without the name of the program; None for those of the process.
     """
+    if "" not in sys.path:  # a script's own folder stands there instead
+        sys.path.append("")
     given = sys.argv[1:] if args is None else args
     if isinstance(given, list) and given and given[0] in COMMANDS:
         COMMANDS[given[0]](given[1:])

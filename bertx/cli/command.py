@@ -26,6 +26,7 @@ from bertx.cli.account import stay_offline_without_key
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
+from bertx.cli.monitored import AUTO, best_mode
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
@@ -74,6 +75,18 @@ class BertxCLI(LightningCLI):
         known = LightningCLI.subcommands()
         return {**known, "predict": known["predict"] | {"return_predictions"}}
 
+    def before_validate(self) -> None:
+        """Refuse a head that nobody trained."""
+        self._check_trained()
+
+    def before_test(self) -> None:
+        """Refuse a head that nobody trained."""
+        self._check_trained()
+
+    def before_predict(self) -> None:
+        """Refuse a head that nobody trained."""
+        self._check_trained()
+
     def predict(self, **kwargs: Any) -> None:
         """Predict; what comes out is written by callbacks and not collected."""
         self.trainer.predict(**kwargs, return_predictions=False)
@@ -96,7 +109,7 @@ class BertxCLI(LightningCLI):
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/accuracy",
-                "checkpoint.mode": "max",
+                "checkpoint.mode": AUTO,
                 "checkpoint.auto_insert_metric_name": False,
                 "checkpoint.filename": "epoch={epoch}-step={step}",
             }
@@ -108,6 +121,10 @@ class BertxCLI(LightningCLI):
         """Settle what depends on the loggers before they are made."""
         stay_offline_without_key(self._loggers())
         _drop_rate_monitor(self._get(self.config, "trainer"))
+        checkpoint = self._get(self.config, "checkpoint")
+        if checkpoint["mode"] == AUTO:
+            metrics = self._get(self.config, "faithfulness")["metrics"]
+            checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
@@ -120,6 +137,15 @@ class BertxCLI(LightningCLI):
             raise InputError(
                 f"--ckpt_path {which}: no such file. Expected a checkpoint, or last or best for "
                 "that of the newest run."
+            )
+
+    def _check_trained(self) -> None:
+        config = self.config[self.config["subcommand"]]
+        if self.model.drawn and not config.get("ckpt_path"):
+            raise InputError(
+                f"model {config['model']['name']!r} was not trained to classify texts: it has no "
+                f"weights for {', '.join(self.model.drawn[:3])}. Give those of a run with "
+                "--ckpt_path last, best or a file."
             )
 
     def _loggers(self) -> list[Namespace]:

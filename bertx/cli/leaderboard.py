@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
 from bertx.cli.failing import PROG
+from bertx.cli.named import parted
 from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
 
@@ -34,12 +36,13 @@ def _parser() -> Parser:
         description="Say which method is better, by each metric that FaithfulnessMonitor measured: "
         "pairs of methods on the same examples, corrected for their number. Several runs are "
         "taken for one training from several seeds.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("runs", nargs="+", type=str, metavar="RUN", help="A run's folder.")
     add("--stage", default="val", type=str, help="val or test.")
-    add("--metric", action="extend", nargs="+", type=str, metavar="NAME", help="Metrics, by their "
-        "names in the run. Default: all.")  # fmt: skip
+    add("--metrics", type=str, help="Metrics, parted by commas, by their names in the run. "
+        "Default: all.")  # fmt: skip
     add("--epoch", default=LAST, type=str, help="last, or the number of an epoch.")
     add("--relevant", default=0.01, type=float, help="The smallest difference that matters, in the "
         "unit of the metric; the default suits probabilities.")  # fmt: skip
@@ -49,13 +52,13 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.cli.boards import leaderboards, operator_tables
+    from bertx.leaderboards import leaderboards, operator_tables
     from bertx.report.examples import read_examples
 
+    metrics = [] if options.metrics is None else parted(options.metrics, "--metrics")
     check_output(options)
     files = _files(options)
     runs = {run: read_examples(path) for run, path in files.items()}
-    metrics = options.metric or []
     boards = leaderboards(runs, metrics, options.relevant, _note(options.stage, files.values()))
     if not boards:
         raise InputError(
@@ -92,15 +95,59 @@ def _note(stage: str, files: Iterable[Path]) -> str:
 
 
 def check_output(options: Namespace) -> None:
-    """Refuse what `show` cannot do.
+    """Refuse what `show` cannot do, before anything is computed.
+
+    Args:
+        options: ``markdown``, ``html`` and ``relevant``.
 
     Raises:
-        InputError: If both forms are asked for, or the smallest relevant difference is none.
+        InputError: If both forms are asked for, the smallest relevant difference is none, or the
+            page cannot be written.
     """
     if options.markdown and options.html is not None:
         raise InputError("--markdown and --html: expected one of them, but got both")
     if not options.relevant > 0:
         raise InputError(f"--relevant {options.relevant}: expected a number above 0")
+    if options.html is not None:
+        check_writable("--html", Path(options.html))
+
+
+def check_writable(option: str, place: Path, folder: bool = False) -> None:
+    """Refuse a place that cannot be written; folders that are missing are made.
+
+    Args:
+        option: The option that names it, for messages.
+        place: A file or a folder.
+        folder: Whether it is a folder.
+
+    Raises:
+        InputError: If it is the other of both, or cannot be made or written.
+    """
+    kind, other = ("folder", "file") if folder else ("file", "folder")
+    within = place if folder else place.parent
+    try:
+        if place.exists() and place.is_dir() is not folder:
+            raise InputError(
+                f"{option} {place}: expected a {kind}, but it is a {other}. Name another place."
+            )
+        if not within.exists():
+            within.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=within):
+            pass
+    except OSError as error:
+        raise unwritable(option, place, error) from error
+
+
+def unwritable(option: str, place: str | Path, error: OSError) -> InputError:
+    """The error of a place that cannot be written.
+
+    Args:
+        option: The option that names it.
+        place: The file or folder.
+        error: Why not.
+    """
+    reason = error.strerror or error
+    return InputError(f"{option} {place} cannot be written: {reason}. Name another place.")
 
 
 def show(
@@ -131,7 +178,7 @@ def show(
         try:
             write_whole(Path(options.html), leaderboard_page(boards, tables, title))
         except OSError as error:
-            raise InputError(f"--html {options.html} cannot be written: {error}") from error
+            raise unwritable("--html", options.html, error) from error
         print(f"Leaderboard: {options.html}", file=sys.stderr)
     else:
         from rich.console import Console

@@ -1,5 +1,6 @@
 """Classes that the command line names, one after another, parted by commas."""
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from inspect import isabstract, signature
@@ -7,6 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from bertx.errors import InputError
+
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def classes(module: ModuleType, base: type) -> dict[str, type]:
@@ -19,6 +22,22 @@ def classes(module: ModuleType, base: type) -> dict[str, type]:
     }
 
 
+def parted(names: str, option: str) -> list[str]:
+    """The names that an option lists, parted by commas.
+
+    Args:
+        names: The list.
+        option: The option, for messages.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found:
+        raise InputError(f"{option}: expected names, parted by commas, but got {names!r}.")
+    return found
+
+
 def made(names: str, known: Mapping[str, type], option: str) -> dict[str, Any]:
     """One instance of each class, by its name.
 
@@ -28,10 +47,20 @@ def made(names: str, known: Mapping[str, type], option: str) -> dict[str, Any]:
         option: The option that names them, for messages.
 
     Raises:
-        InputError: If there is no such class, or it cannot be made without arguments.
+        InputError: If none is named, there is no such class, or it cannot be made without
+            arguments.
     """
-    listed = [name.strip() for name in names.split(",") if name.strip()]
-    return {name.rpartition(".")[2]: _made(name, known, option) for name in listed}
+    return {name.rpartition(".")[2]: _made(name, known, option) for name in parted(names, option)}
+
+
+def snake_case(name: str) -> str:
+    """The name of a class as that of a metric.
+
+    Examples:
+        >>> snake_case("LeaveOneOutTau"), snake_case("RationaleAUPRC"), snake_case("RationaleF1")
+        ('leave_one_out_tau', 'rationale_auprc', 'rationale_f1')
+    """
+    return _WORD.sub("_", name).lower()
 
 
 def _made(name: str, known: Mapping[str, type], option: str) -> Any:

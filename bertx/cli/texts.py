@@ -1,18 +1,33 @@
-"""The texts of a command: given in the arguments, in a file, or line by line on standard input."""
+"""The texts of a command: those given to it, or those of a data set that it judges on."""
 
+import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jsonargparse import Namespace
+
+from bertx.cli.named import parted
 from bertx.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bertx.data import TextDataModule, TextDataset
+    from bertx.judging import Text
+
+log = logging.getLogger("bertx")
 
 PORTION = 64
 """Most texts that are worked through at once."""
 
 _END = object()
+_PLACEHOLDER = re.compile(r"(label_)?\d+", re.IGNORECASE)
 
 
 def portions(texts: Sequence[str], file: str | None, column: str | None) -> Iterator[list[Any]]:
@@ -86,3 +101,123 @@ def _listen(arrived: "Queue[Any]") -> None:
             arrived.put(line.removesuffix("\n").removesuffix("\r"))
     finally:
         arrived.put(_END)
+
+
+def judged_texts(
+    options: Namespace, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+) -> "list[Text]":
+    """The texts of a split, with the model's numbers of their labels, and with rationales.
+
+    Args:
+        options: ``dataset``, ``path``, ``split``, ``limit``, ``text_column``, ``label_column``,
+            ``labels`` and ``target``. Unless it is ``gold``, texts without labels are taken too.
+        model: The classifier.
+        tokenizer: Its tokenizer.
+
+    Raises:
+        InputError: If no data is named, it cannot be used, or has not as many classes.
+    """
+    from bertx.choices import class_names
+    from bertx.judging import Text
+
+    names, order = class_names(model), list[int]()
+    with _own_options():
+        data = _data(options, model, tokenizer)
+        if options.labels or data.source.labels or not options.dataset:
+            order = _order(data.labels, names)  # known before anything is read
+        chosen = _chosen(options, data)
+        if not order and chosen.labelled():
+            order = _order(data.labels, names)
+    labels = [order[label] if label >= 0 else label for label in chosen.labels]
+    marked: Sequence[Any] = chosen.rationales or [None] * len(chosen)
+    return [Text(*row) for row in zip(chosen.texts, labels, marked, strict=True)]
+
+
+@contextmanager
+def _own_options() -> Iterator[None]:
+    """Errors name the options of the command in place of those of training."""
+    try:
+        yield
+    except InputError as error:
+        told = str(error).replace("--data.eval_examples", "--limit").replace("--data.", "--")
+        raise InputError(told) from error
+
+
+def _data(
+    options: Namespace, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+) -> "TextDataModule":
+    from bertx.choices import class_names
+    from bertx.data import TextDataModule
+    from bertx.explaining.reading import longest_text
+
+    if options.dataset is None and options.path is None:
+        raise InputError("expected texts to judge on: give --dataset or --path")
+    labels = None if options.dataset else class_names(model)
+    data = TextDataModule(
+        str(tokenizer.name_or_path),
+        options.dataset,
+        options.path,
+        labels if options.labels is None else parted(options.labels, "--labels"),
+        options.text_column,
+        options.label_column,
+        longest_text(model, tokenizer) or sys.maxsize,
+        eval_examples=options.limit,
+    )
+    data.tokenizer = tokenizer
+    return data
+
+
+def _order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
+    """The model's number of each class of the data."""
+    if len(labels) != len(names):
+        raise InputError(
+            f"the data has the classes {', '.join(labels)}, but the model has "
+            f"{', '.join(names)}. Use data of the model's classes, or name them with --labels."
+        )
+    ours, theirs = [[name.casefold() for name in known] for known in (labels, names)]
+    if set(ours) == set(theirs) and len(set(ours)) == len(ours):
+        return [theirs.index(name) for name in ours]
+    if list(labels) != list(names) and not any(map(_PLACEHOLDER.fullmatch, [*ours, *theirs])):
+        log.warning(
+            f"the data has the classes {', '.join(labels)}, and the model {', '.join(names)}: they "
+            "are taken for each other in this order. If that is wrong, name the data's classes "
+            "with --labels."
+        )
+    return list(range(len(names)))
+
+
+def _chosen(options: Namespace, data: "TextDataModule") -> "TextDataset":
+    """The usable texts of the split; without labels too, unless these are what is explained."""
+    from bertx.choices import GOLD
+    from bertx.data.dataset import sample_rows
+    from bertx.data.form import Form
+    from bertx.data.reports import Tally
+    from bertx.data.table import find_label_column, find_text_column, require_label_column
+
+    split, source = options.split, data.source
+    if split == "validation" and not data.reader.has(split) and data.reader.has("train"):
+        data.setup("validate")  # held out, by class
+        return data.dataset_of(split)
+    table = data.reader.read(split)
+    text = find_text_column(table, data.text_column, source.text_column)
+    find = require_label_column if data.label_column else find_label_column
+    label = find(table, data.label_column, source.label_column)
+    form = Form(data.tokenizer, text, label, data.labels if label else [])
+    stretch, tally = form.use(table), Tally()
+    tally.add(stretch)
+    tally.report(split)
+    found = _labelled(split, stretch.data) if options.target == GOLD else stretch.data
+    return found.select(sample_rows(len(found), data.eval_examples, data.seed))
+
+
+def _labelled(split: str, data: "TextDataset") -> "TextDataset":
+    from bertx.data.reports import report_unlabelled
+
+    rows = data.labelled()
+    if not rows:
+        raise InputError(
+            f"{split}: --target gold needs labels, but there is no label column or every label is "
+            "unknown (-1). Name the column with --label_column, or use --target predicted."
+        )
+    report_unlabelled(split, len(data) - len(rows), len(data))
+    return data.select(rows)

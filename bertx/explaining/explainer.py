@@ -1,7 +1,7 @@
 """Explaining texts in batches; a text that cannot be explained costs no other one its place."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -9,8 +9,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from bertx.anatomy import classifier_in
-from bertx.attribution import AttnLRP, Attribution, GradientSensitivity, GradientXInput
-from bertx.choices import ALL, PREDICTED, check_each, class_names, class_number, supported
+from bertx.choices import ALL, PREDICTED, Methods, class_names, class_number, named, several
+from bertx.choices import DEFAULT_METHODS as DEFAULT_METHODS
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation, Explanations
 from bertx.explaining.parts import Part, assemble, collate, target_of
@@ -21,11 +21,6 @@ from bertx.scope import evaluating, isolated_rng
 from bertx.trace import Needs, Trace, wide
 
 log = logging.getLogger("bertx")
-
-Methods = Attribution | Sequence[Attribution] | Mapping[str, Attribution]
-
-DEFAULT_METHODS: tuple[type[Attribution], ...] = (AttnLRP, GradientXInput, GradientSensitivity)
-"""What explains where nothing else is asked for, as far as the model supports it."""
 
 
 def explain(
@@ -110,7 +105,7 @@ class Explainer:
             raise InputError(f"token_budget must be at least 1, got {token_budget}")
         self._model = found
         self._reader = Reader(tokenizer, found, unit, window)
-        self.methods = _named(methods, found)
+        self.methods = named(methods, found)
         self.signed = {name: method.signed for name, method in self.methods.items()}
         self.classes = tuple(class_names(found))
         given = target in (PREDICTED, ALL)
@@ -121,11 +116,8 @@ class Explainer:
 
     def __call__(self, texts: str | Iterable[Any], first: int = 0) -> Explanations:
         """Explain texts, of which the first one has the number ``first``."""
-        if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
-            raise InputError(f"expected a text or several, got {type(texts).__name__}")
-        given = [texts] if isinstance(texts, str) else list(texts)
         found: list[Reading | Explanation] = [
-            self._read(first + i, text) for i, text in enumerate(given)
+            self._read(first + i, text) for i, text in enumerate(several(texts))
         ]
         parts = {
             reading.index: [Part(reading, *place) for place in self._reader.windows(reading)]
@@ -225,29 +217,6 @@ class Explainer:
         targets = range(len(self.classes)) if self._target == ALL else [self._fixed]
         for place, target in enumerate(targets):
             yield assemble(parts, place, target, self.classes, self.signed, self._merge)
-
-
-def _named(methods: Methods | None, model: Any) -> dict[str, Attribution]:
-    if methods is None:
-        known = {method.__name__: method() for method in DEFAULT_METHODS}
-        chosen = supported(known, model)
-        if not chosen:
-            check_each(known, model)
-        return chosen
-    if isinstance(methods, Attribution):
-        methods = [methods]
-    named = (
-        dict(methods)
-        if isinstance(methods, Mapping)
-        else {type(method).__name__: method for method in methods}
-    )
-    if len(named) < len(methods) or not named:
-        raise InputError(
-            "methods: expected at least one, and no class twice in a list: name them in a dict "
-            "such as {'gi': GradientXInput()}"
-        )
-    check_each(named, model)
-    return named
 
 
 def _length(part: Part) -> int:

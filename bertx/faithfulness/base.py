@@ -13,7 +13,7 @@ from bertx.errors import InputError
 from bertx.faithfulness.estimates import Estimate, MeanMetric
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.perturb import Perturber
-from bertx.search import Deletion, deletion_orders
+from bertx.search import Deletion, Search
 from bertx.trace import Needs, Trace
 
 Limit = Literal["deletion", "insertion"]
@@ -30,14 +30,12 @@ class Panel:
         trace: The recorded forward. Its classes are those that are explained and followed.
         labels: Gold classes (B,), negative where unknown; None if there are none.
         rationale: Which tokens a human or a grammar marked (B, T); None if there are none.
-        examples: A number for each text (B,), from which its random draws follow.
     """
 
     perturber: Perturber
     trace: Trace
     labels: Tensor | None = None
     rationale: Tensor | None = None
-    examples: Tensor | None = None
     _orders: dict[tuple[int, int, bool], list[Deletion]] = field(default_factory=dict)
 
     @property
@@ -58,6 +56,31 @@ class Panel:
         marks = self.rationale.to(self.inputs.units.device).float()
         return merge_by_unit(marks, self.inputs.units, "max") > 0
 
+    @cached_property
+    def _search(self) -> Search:
+        return Search(self.perturber, self.inputs, self.target)
+
+    def rows(self, rows: Tensor, needs: Needs = Needs.NOTHING) -> "Panel":
+        """Some of the texts, with what is known about them: labels, marks, and orders.
+
+        Args:
+            rows: Which texts, True or False (B,).
+            needs: What the forward of theirs must record.
+        """
+        chosen = rows.nonzero()[:, 0]
+        inputs = self.inputs.rows(chosen)
+        labels, marks = (
+            None if known is None else known[chosen.to(known.device)]
+            for known in (self.labels, self.rationale)
+        )
+        return Panel(
+            self.perturber,
+            Trace(self.trace.model, inputs, self.target[chosen], needs),
+            labels,
+            None if marks is None else marks[:, : inputs.input_ids.shape[1]],
+            {key: [own[row] for row in chosen.tolist()] for key, own in self._orders.items()},
+        )
+
     def own(self, width: int | None = None) -> Tensor:
         """Which of ``width`` places are units of a text (B, U)."""
         counts = self.inputs.unit_counts
@@ -67,13 +90,11 @@ class Panel:
     def orders(self, beam: int, exact: int, highest: bool = False) -> list[Deletion]:
         """The order of deletion that makes the area under p_c smallest or largest, for each text.
 
-        Searched once for all methods; see `bertx.search.deletion_orders`.
+        Searched once for all methods; see `bertx.search.Search`.
         """
         key = (beam, exact, highest)
         if key not in self._orders:
-            self._orders[key] = deletion_orders(
-                self.perturber, self.inputs, self.target, beam, exact, highest
-            )
+            self._orders[key] = self._search.orders(beam, exact, highest)
         return self._orders[key]
 
     def ceiling(self, limit: Limit, beam: int = 1, exact: int = 8) -> Tensor:
@@ -122,6 +143,7 @@ class FaithfulnessMetric(MeanMetric, ABC):
         higher_is_better: Whether a larger number speaks for the explanation.
         needs: What the panel's trace must record.
         limit: The search that shows what can be reached, None if none does.
+        uses_operator: Whether its values depend on what a deletion does.
     """
 
     needs: ClassVar[Needs] = Needs.NOTHING
@@ -130,6 +152,11 @@ class FaithfulnessMetric(MeanMetric, ABC):
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__(len(columns))
         self.columns = tuple(columns)
+
+    @property
+    def uses_operator(self) -> bool:
+        """Whether it asks the engine anything, or a search asks in its place."""
+        return type(self).kept is not FaithfulnessMetric.kept or self.limit is not None
 
     def kept(self, case: Case) -> Tensor | None:
         """Which units stay in each of the N versions it asks for (B, N, U); None for no question.

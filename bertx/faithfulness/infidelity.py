@@ -66,7 +66,8 @@ def infidelity(
 
     Returns:
         The error of the scores as they are, and of the best multiple of them (B, 2), in squared
-        logits, not negative; NaN for a text without units.
+        logits, not negative; NaN for a text without units, and the second for one of a single unit,
+        which a multiple fits exactly.
     """
     with torch.inference_mode(False), torch.no_grad():
         known, settings = _KNOWN.setdefault(trace, {}), (samples, share, seed)
@@ -79,7 +80,8 @@ def infidelity(
         power = said.square().sum(1)
         scale = torch.where(power > 0, (said * found).sum(1) / power, 0)
         errors = torch.stack([said - found, scale[:, None] * said - found], 2).square().mean(1)
-        return errors.masked_fill(trace.inputs.unit_counts[:, None] == 0, torch.nan)
+        least = torch.tensor([1, 2], device=errors.device)
+        return errors.masked_fill(trace.inputs.unit_counts[:, None] < least, torch.nan)
 
 
 class Infidelity(FaithfulnessMetric):
@@ -92,7 +94,8 @@ class Infidelity(FaithfulnessMetric):
     the input. The column ``unscaled`` has β = 1, which only means something for scores in logits;
     ``infidelity`` has the β that is best for the text, as methods live on different scales
     (captum's ``normalize=True``). That β may be negative: the error knows no direction, which is
-    for the deletion and insertion curves to tell.
+    for the deletion and insertion curves to tell. A text of one unit has no ``infidelity``: all its
+    draws are the same, and β would fit them exactly.
 
     In squared logits, not negative; lower is better. All explanations of a text get the same
     draws, whatever its company. Cost: ``samples`` + 1 forwards for all explanations of a panel.

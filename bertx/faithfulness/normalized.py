@@ -12,7 +12,7 @@ from bertx.faithfulness.curves import probabilities, ranks
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.perturb import Perturber
 from bertx.rerun import check_positive
-from bertx.search import Deletion, deletion_orders
+from bertx.search import Deletion, Search
 
 LARGEST = 16
 """Largest number of units that can be searched exactly: twice as many questions for each more."""
@@ -231,9 +231,7 @@ def check_search(beam: int, exact: int) -> None:
 def _normalized(
     perturber: Perturber, inputs: Inputs, kept: Tensor, target: Tensor, beam: int, exact: int
 ) -> Tensor:
-    lowest, highest = (
-        deletion_orders(perturber, inputs, target, beam, exact, highest)
-        for highest in (False, True)
-    )
+    search = Search(perturber, inputs, target)
+    lowest, highest = (search.orders(beam, exact, highest) for highest in (False, True))
     p = probabilities(perturber, inputs, kept, target)
     return with_limits(p, inputs.unit_counts, lowest, highest)

@@ -38,7 +38,8 @@ class LeaveOneOutTau(FaithfulnessMetric):
     In [-1, 1]; higher is better. A text of fewer than two units has no value, nor has one whose
     scores, or whose falls of p_c, are all equal. The falls are signed: a method that only says how
     much a unit matters cannot reach 1 where units speak against the class. `Occlusion` with the
-    panel's operator reaches 1 by construction. Update with what `leave_one_out_tau` gives.
+    panel's operator reaches 1 by construction, in the same precision, up to rounding. Update
+    with what `leave_one_out_tau` gives.
 
     ferret has the same of tokens. Attention is not Explanation compares with how far the
     probabilities of all classes move, which has no sign.

@@ -1,6 +1,7 @@
 """Judging the explanations of many texts, panel by panel, by any set of metrics."""
 
 import logging
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import nan
 from typing import NamedTuple, get_args
@@ -13,6 +14,7 @@ from bertx.errors import InputError
 from bertx.faithfulness import (
     Case,
     Comprehensiveness,
+    CurveMetric,
     DeletionCurve,
     FaithfulnessMetric,
     FullyPerturbed,
@@ -22,15 +24,23 @@ from bertx.faithfulness import (
     Sufficiency,
     judge,
 )
-from bertx.inputs import spread_by_unit
+from bertx.inputs import Inputs, spread_by_unit
 from bertx.judging.tally import CEILING, EMPTY, Estimates, Metrics, Tally
 from bertx.report.examples import ExampleValue, Role
-from bertx.trace import Needs, Trace
+from bertx.trace import Needs
 
 log = logging.getLogger("bertx")
 
 MOST_UNITS = 40
 """Units of the longest text that is searched for the best order: U units take U² forwards."""
+
+TAKEN = frozenset(
+    (CEILING, EMPTY, "cost", "count", "epoch", "method", "operator", "signed", "step")
+)
+"""Names that mean something else in logs and tables, so that no metric can bear them."""
+
+Example = tuple[int, int]
+"""Its number and the checksum of its tokens; see `ExampleValue`."""
 
 
 class Judged(NamedTuple):
@@ -51,10 +61,15 @@ class Judge:
         classes: Names of the C classes.
         device: Where the sums live, which is where they are exchanged between ranks.
         searched: Whether an example, by its number, is searched for the best order: the ceiling.
+        local: Whether the sums are of this process alone, whatever others do.
 
     Attributes:
         values: What each metric says of each explanation of each text.
         control: Name of the control, None if there is none.
+        left_out: Number of texts that were left out with a warning.
+
+    Raises:
+        InputError: If a method has a name that is taken.
     """
 
     def __init__(
@@ -64,13 +79,20 @@ class Judge:
         classes: list[str],
         device: torch.device,
         searched: Callable[[int], bool],
+        local: bool = False,
     ) -> None:
+        if CEILING in methods:
+            raise InputError(
+                f"method {CEILING!r}: what a search for the best order reaches has that name; give "
+                "the method another one"
+            )
         self.control = next((n for n, m in methods.items() if isinstance(m, Random)), None)
         self.values: list[ExampleValue] = []
+        self.left_out = 0
         self._methods, self._metrics, self._searched = methods, metrics, searched
         self._asked = {**metrics, EMPTY: FullyPerturbed(classes)}
         self._limits = {n: m for n, m in metrics.items() if m.limit is not None}
-        self._tally = Tally(list(methods), self.control, metrics, classes, device)
+        self._tally = Tally(list(methods), self.control, metrics, classes, device, local)
 
     def add(self, panel: Panel, scores: Mapping[str, Tensor], examples: Sequence[int]) -> None:
         """Judge the explanations of the B texts of a panel; all questions are asked at once.
@@ -95,57 +117,62 @@ class Judge:
             for name, own in judge(cases, self._asked).items()
         }
         self._tally.add(values, values.pop(EMPTY)[0])
-        self._keep(panel, values, examples)
-        self._search(panel, examples, sound)
+        known = list(zip(examples, _checksums(panel.inputs), strict=True))
+        self._keep(panel, values, known)
+        self._search(panel, known, sound)
 
     def add_cost(self, seconds: Mapping[str | None, float]) -> None:
         """Add the time of each method and, under None, of the plain forward."""
         self._tally.add_cost(seconds)
 
     def compute(self) -> Estimates:
-        """Means, gains, ceilings and costs over all ranks; a collective call."""
+        """Means, gains, ceilings and costs over all ranks, a collective call unless local."""
         return self._tally.compute()
 
     def _sound(self, panel: Panel, scores: Mapping[str, Tensor], examples: Sequence[int]) -> Tensor:
-        sound = (panel.inputs.unit_counts > 0) & panel.trace.probabilities.isfinite().all(1)
-        for name, own in scores.items():
+        sound = panel.inputs.unit_counts > 0
+        found = {"probabilities": panel.trace.probabilities}
+        found |= {f"{name}: scores": own for name, own in scores.items()}
+        for what, own in found.items():
             finite = own.isfinite().all(1)
             for row in (~finite & sound).nonzero()[:, 0].tolist():
+                self.left_out += 1
                 log.warning(
-                    f"{name}: scores of example {examples[row]} are not finite; it is left out of "
-                    "all metrics"
+                    f"{what} of example {examples[row]} are not finite; it is left out of all "
+                    "metrics"
                 )
             sound = sound & finite
         return sound
 
-    def _keep(self, panel: Panel, values: Mapping[str, Tensor], examples: Sequence[int]) -> None:
+    def _keep(self, panel: Panel, values: Mapping[str, Tensor], known: Sequence[Example]) -> None:
         targets = panel.target.tolist()
         for metric, own in values.items():
             for (name, method), part in zip(self._methods.items(), own, strict=True):
                 role: Role = "floor" if name == self.control else "method"
                 who = Judged(name, method.signed, role, _made_with(method))
-                rows = zip(examples, targets, part[:, -1].tolist(), strict=True)
+                rows = zip(known, targets, part[:, -1].tolist(), strict=True)
                 self.values += self._rows(metric, who, panel, rows)
 
-    def _search(self, panel: Panel, examples: Sequence[int], sound: Tensor) -> None:
+    def _search(self, panel: Panel, known: Sequence[Example], sound: Tensor) -> None:
         """Add what the best orders reach."""
-        wanted = torch.tensor([self._searched(example) for example in examples])
+        wanted = torch.tensor([self._searched(example) for example, _ in known])
         part = sound & (panel.inputs.unit_counts <= MOST_UNITS) & wanted.to(sound.device)
         if not self._limits or not part.any():
             return
-        inputs, target = panel.inputs.rows(part), panel.target[part]
-        own = Panel(panel.perturber, Trace(panel.trace.model, inputs, target, Needs.NOTHING))
-        numbers = [example for example, chosen in zip(examples, part, strict=True) if chosen]
+        needs = Needs.of(*self._limits.values())
+        own = panel if bool(part.all()) else panel.rows(part, needs)
+        chosen = [which for which, mine in zip(known, part, strict=True) if mine]
         who = Judged(CEILING, True, "ceiling", "")
         for metric, values in reach(own, self._limits).items():
             self._tally.add_ceiling(metric, values)
-            rows = zip(numbers, target.tolist(), values[:, -1].tolist(), strict=True)
+            rows = zip(chosen, own.target.tolist(), values[:, -1].tolist(), strict=True)
             self.values += self._rows(metric, who, panel, rows)
 
     def _rows(
-        self, metric: str, who: Judged, panel: Panel, found: Iterable[tuple[int, int, float]]
+        self, metric: str, who: Judged, panel: Panel, found: Iterable[tuple[Example, int, float]]
     ) -> Iterator[ExampleValue]:
-        for example, target, value in found:
+        used = self._metrics[metric].uses_operator
+        for (example, text), target, value in found:
             yield ExampleValue(
                 example=example,
                 target=target,
@@ -153,11 +180,18 @@ class Judge:
                 signed=who.signed,
                 role=who.role,
                 made_with=who.made_with,
-                operator=panel.perturber.operator,
+                operator=panel.perturber.operator if used else "",
                 metric=metric,
                 higher_is_better=self._metrics[metric].higher_is_better,
                 value=value,
+                text=text,
             )
+
+
+def _checksums(inputs: Inputs) -> list[int]:
+    """A number for each text that tells other tokens apart, however they are padded."""
+    rows = zip(inputs.input_ids.cpu().long(), inputs.attention_mask.cpu().bool(), strict=True)
+    return [zlib.crc32(ids[mask].numpy().tobytes()) for ids, mask in rows]
 
 
 def _made_with(method: Attribution) -> str:
@@ -186,10 +220,47 @@ def default_metrics() -> dict[str, FaithfulnessMetric]:
 
 
 def check_metrics(metrics: Mapping[str, FaithfulnessMetric]) -> None:
-    """Raise `InputError` for what is no metric."""
+    """Refuse what cannot be asked, and warn of curves that are not drawn.
+
+    Args:
+        metrics: The metrics by name.
+
+    Raises:
+        InputError: If one is no metric, or has a name that is taken.
+    """
+    drawn: dict[str, str] = {}
     for name, metric in metrics.items():
         if not isinstance(metric, FaithfulnessMetric):
             raise InputError(
                 f"metric {name!r}: expected an instance of bertx.faithfulness.FaithfulnessMetric, "
                 f"got {metric!r}"
             )
+        if name in TAKEN:
+            raise InputError(
+                f"metric {name!r}: expected another name than {', '.join(sorted(TAKEN))}, which "
+                "mean something else in logs and tables"
+            )
+        if isinstance(metric, CurveMetric) and drawn.setdefault(metric.kind, name) != name:
+            log.warning(
+                f"metric {name!r}: its curves are not drawn, because the figure of {metric.kind} "
+                f"shows those of {drawn[metric.kind]!r}"
+            )
+
+
+def with_control(methods: Mapping[str, Attribution]) -> dict[str, Attribution]:
+    """The methods and, if there is no `Random` among them, one under the name ``random``.
+
+    Args:
+        methods: The methods by name.
+
+    Raises:
+        InputError: If another method has that name.
+    """
+    if any(isinstance(method, Random) for method in methods.values()):
+        return dict(methods)
+    if "random" in methods:
+        raise InputError(
+            f"method 'random': the random control that is added has that name, but it is that of "
+            f"{methods['random']!r}. Give the method another one, or add a Random() yourself."
+        )
+    return {**methods, "random": Random()}

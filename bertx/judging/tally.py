@@ -1,14 +1,14 @@
 """The metrics of one epoch: means, differences to the control and cost of every method."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torchmetrics import SumMetric
 
 from bertx.faithfulness import (
     Z95,
@@ -19,6 +19,7 @@ from bertx.faithfulness import (
     FullyPerturbed,
     PairedDifference,
 )
+from bertx.faithfulness.estimates import PRECISION, MeanMetric
 from bertx.report import Curve, MethodResult, Score, gain_name
 from bertx.report.curves import Kind
 from bertx.report.examples import Role
@@ -29,10 +30,12 @@ CEILING = "ceiling"
 EMPTY = "fully_perturbed"
 """The name under which the probability of a text without its units is logged."""
 
+M = TypeVar("M", bound=MeanMetric)
+
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a tally came to, equal on all ranks.
+    """What a tally came to, equal on all ranks unless it is local.
 
     Attributes:
         metrics: The metrics.
@@ -42,6 +45,7 @@ class Estimates:
         ceilings: For each metric that a search has a limit for.
         empty: The probability of the explained class when nothing is left, class by class.
         costs: For each method, in forward-equivalents.
+        count: Number of examples that were judged.
     """
 
     metrics: Metrics
@@ -50,12 +54,20 @@ class Estimates:
     ceilings: dict[str, Estimate]
     empty: dict[str, Score]
     costs: dict[str, float]
+    count: int
 
-    @property
-    def count(self) -> int:
-        """Number of examples."""
-        return max(
-            (int(e.counts.max()) for own in self.means.values() for e in own.values()), default=0
+    def filled(self, other: "Estimates") -> "Estimates":
+        """Estimates by one operator, and those of metrics that only another one's tally has.
+
+        Args:
+            other: What the tally of all metrics came to, on the same examples. What it alone has
+                uses no operator, so that it holds for this one too.
+        """
+        return replace(
+            self,
+            metrics={**other.metrics, **self.metrics},
+            means={**other.means, **self.means},
+            gains={**other.gains, **self.gains},
         )
 
     def scalars(self) -> dict[str, float]:
@@ -95,10 +107,10 @@ class Estimates:
         ]
 
     def drawn(self, control: str | None) -> dict[Kind, list[Curve]]:
-        """The curves with their 95 % bands, for figures."""
+        """The curves with their 95 % bands, for figures: of each kind those of its first metric."""
         figures: dict[Kind, list[Curve]] = {}
         for name, metric in self.metrics.items():
-            if not isinstance(metric, CurveMetric):
+            if not isinstance(metric, CurveMetric) or metric.kind in figures:
                 continue
             lines = [
                 _line(method, estimate, metric, "floor" if method == control else "method")
@@ -126,6 +138,7 @@ class Tally:
         metrics: The metrics; they are copied.
         classes: Names of the classes.
         device: Where the sums live, which is where they are exchanged between ranks.
+        local: Whether the sums are of this process alone, whatever others do.
     """
 
     def __init__(
@@ -135,27 +148,30 @@ class Tally:
         metrics: Metrics,
         classes: list[str],
         device: torch.device,
+        local: bool = False,
     ) -> None:
+        def ready(metric: M) -> M:
+            metric.to(device)
+            metric.reset()
+            if local:
+                metric.distributed_available_fn = lambda: False
+            return metric
+
         def fresh(metric: FaithfulnessMetric) -> FaithfulnessMetric:
-            copy = deepcopy(metric)
-            copy.to(device)
-            copy.reset()
-            return copy
+            return ready(deepcopy(metric))
 
         self.metrics = metrics
         self._methods, self._control = methods, control
         self._means = {n: {m: fresh(metric) for m in methods} for n, metric in metrics.items()}
         rivals = [name for name in methods if control is not None and name != control]
         self._gains = {
-            name: {rival: PairedDifference().to(device) for rival in rivals}
+            name: {rival: ready(PairedDifference()) for rival in rivals}
             for name, metric in metrics.items()
             if metric.higher_is_better is not None
         }
         self._ceilings = {n: fresh(m) for n, m in metrics.items() if m.limit is not None}
-        self._empty = fresh(FullyPerturbed(classes))
-        self._seconds = {
-            name: SumMetric(nan_strategy="ignore").to(device) for name in (None, *methods)
-        }
+        self._empty = ready(FullyPerturbed(classes))
+        self._seconds = ready(_Seconds(1 + len(methods)))
 
     def add(self, values: Mapping[str, Tensor], empty: Tensor) -> None:
         """Add values (M, B, J) by metric, and those of fully perturbed texts (B, C + 1)."""
@@ -176,22 +192,17 @@ class Tally:
 
     def add_cost(self, seconds: Mapping[str | None, float]) -> None:
         """Add the time of each method and, under None, of the plain forward."""
-        for name, metric in self._seconds.items():
-            metric.update(seconds[name])
+        self._seconds.update([seconds[name] for name in (None, *self._methods)])
 
     def compute(self) -> Estimates:
-        """Reduce over all ranks; a collective call."""
+        """Reduce over all ranks, a collective call; not if the tally is local."""
         with warnings.catch_warnings():  # a rank may have seen no example
             warnings.filterwarnings("ignore", ".*before the ``update`` method")
             return self._compute()
 
     def _compute(self) -> Estimates:
-        plain = float(self._seconds[None].compute())
-        costs = {
-            name: float(metric.compute()) / plain
-            for name, metric in self._seconds.items()
-            if name is not None and plain
-        }
+        plain, *own = self._seconds.compute().mean.tolist()
+        costs = {n: spent / plain for n, spent in zip(self._methods, own, strict=True) if plain > 0}
         empty = self._empty.compute()
         pairs = zip(self._empty.columns, empty.mean.tolist(), empty.se.tolist(), strict=True)
         return Estimates(
@@ -201,10 +212,26 @@ class Tally:
             {name: metric.compute() for name, metric in self._ceilings.items()},
             {name: Score(mean, se) for name, mean, se in list(pairs)[:-1]},
             costs,
+            int(empty.counts[-1]),
         )
 
     def _higher(self, name: str) -> bool:
         return bool(self.metrics[name].higher_is_better)
+
+
+class _Seconds(MeanMetric):
+    """Mean times over chunks, in float64 whatever precision the run has."""
+
+    higher_is_better = None
+    state = "seconds_sums"
+
+    def update(self, seconds: Sequence[float]) -> None:
+        """Add the times of one chunk."""
+        self.add(torch.tensor([seconds], dtype=PRECISION))
+
+    def compute(self) -> Estimate:
+        """The means."""
+        return self.estimate()
 
 
 def _score(estimate: Estimate) -> Score:

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,19 +10,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.anatomy import classifier_in
-from bertx.attribution import Attribution, Random
-from bertx.choices import GOLD, PREDICTED, check_each, class_names, class_number
+from bertx.attribution import Attribution
+from bertx.choices import GOLD, PREDICTED, Methods, class_names, class_number, named, several
 from bertx.errors import InputError
 from bertx.explaining.parts import Part, collate
 from bertx.explaining.reading import Reader, Reading
 from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit
-from bertx.judging.judge import Judge, check_metrics, default_metrics
+from bertx.judging.judge import Judge, check_metrics, default_metrics, with_control
 from bertx.judging.tally import Estimates
+from bertx.leaderboards import leaderboards, operator_tables
 from bertx.needs import Needs
 from bertx.packing import Budget, budget_for, chunks
 from bertx.perturb import Operator, Perturber
 from bertx.report.examples import ExampleValue
+from bertx.report.leaderboard import Leaderboard
+from bertx.report.leaderboard_markdown import leaderboard_markdown
 from bertx.rerun import check_positive, plain_seconds
 from bertx.scope import isolated_rng
 from bertx.trace import Trace
@@ -50,11 +53,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What judging came to.
+    """What judging came to; in a notebook it shows its leaderboards.
 
     Attributes:
-        estimates: Means, gains, ceilings and costs, by operator.
-        values: What each metric says of each explanation of each text.
+        estimates: Means, gains, ceilings and costs, by operator. Those of metrics that use none
+            (`FaithfulnessMetric.uses_operator`) are the same under each.
+        values: What each metric says of each explanation of each text, by each operator; once, with
+            an empty operator, for metrics that use none. Leaderboards follow from these.
         signed: For each method whether its scores have a sign.
         control: Name of the random control, None if there was none.
         left_out: Numbers of the texts that could not be used, and why.
@@ -66,6 +71,22 @@ class Verdicts:
     control: str | None
     left_out: Mapping[int, str]
 
+    def leaderboards(self, relevant: float = 0.01) -> list[Leaderboard]:
+        """What follows for each pair of methods, by each metric and operator.
+
+        Args:
+            relevant: The smallest difference that matters; see `bertx.statistics.compare`.
+        """
+        return leaderboards({"judge": self.values}, relevant=relevant)
+
+    def markdown(self, relevant: float = 0.01) -> str:
+        """The leaderboards and, with several operators, their tables, as Markdown."""
+        boards = self.leaderboards(relevant)
+        return leaderboard_markdown(boards, operator_tables(boards))
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -76,40 +97,41 @@ class Settings:
     operators: Sequence[Operator]
     target: str | int
     unit: Unit
-    ceiling_texts: int | None
+    ceiling_examples: int | None
     budget: Budget
 
 
 def judge(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str | Text],
-    methods: Mapping[str, Attribution],
+    texts: str | Text | Iterable[str | Text],
+    methods: Methods | None = None,
     metrics: Mapping[str, FaithfulnessMetric] | None = None,
     operators: Sequence[Operator] = ("mask",),
     target: str | int = PREDICTED,
     unit: Unit = "word",
-    ceiling_texts: int | None = 50,
+    ceiling_examples: int | None = 50,
     token_budget: int | None = None,
 ) -> Verdicts:
     """Find out which explanations of a classifier can be trusted.
 
     Every method is judged on the same texts, class, units and bins, and by the same operator. A
-    random control is added if there is none.
+    random control is added if there is none. Nothing is exchanged with other processes.
 
     Args:
         model: A Hugging Face sequence classifier, or a module that holds one; left as it was.
         tokenizer: Its fast tokenizer.
-        texts: The texts; as `Text` with a gold class or a rationale. Texts longer than the model
-            takes are cut off between two words, with a warning.
-        methods: The methods by name.
+        texts: One or several; as `Text` with a gold class or a rationale. Texts longer than the
+            model takes are cut off between two words, with a warning.
+        methods: One, several, or several by name; None for those of `bertx.explain`.
         metrics: The metrics by name; None for `default_metrics`.
         operators: What deleting a unit does; with several, methods that explain by deleting with
             one of them can be told from those that are good for all.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
         unit: What is ranked, deleted and inserted: ``word`` or ``token``.
-        ceiling_texts: About how many texts are searched for the best order; None for all, 0 for
-            none. Texts of more than 40 units never are.
+        ceiling_examples: About how many texts are searched for the best order; None for all, 0 for
+            none. Texts of more than 40 units never are. The metrics of `NormalizedAOPC` search
+            all texts for their limits, whatever this says.
         token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
 
     Raises:
@@ -126,17 +148,17 @@ def judge(
         raise InputError("expected at least one operator, such as mask")
     check_positive(token_budget=token_budget)
     settings = Settings(
-        methods=_with_control(methods),
+        methods=with_control(named(methods, found)),
         metrics=default_metrics() if metrics is None else metrics,
         operators=operators,
         target=target,
         unit=unit,
-        ceiling_texts=ceiling_texts,
+        ceiling_examples=ceiling_examples,
         budget=budget_for(found.device, token_budget, recorded=True),
     )
-    check_each(settings.methods, found)
     check_metrics(settings.metrics)
-    given = [Text(text) if isinstance(text, str) else text for text in texts]
+    listed = [texts] if isinstance(texts, Text) else several(texts)
+    given = [text if isinstance(text, Text) else Text(text) for text in listed]
     with isolated_rng():
         return _Court(found, tokenizer, settings).judge(given)
 
@@ -162,28 +184,39 @@ class _Court:
 
     def judge(self, texts: Sequence[Text]) -> Verdicts:
         readings = self._read(texts)
-        share = _share(self.settings.ceiling_texts, len(readings))
-        classes, device = class_names(self.model), self.model.device
-        judges = {
-            operator: Judge(
-                self.settings.methods,
-                self.settings.metrics,
-                classes,
-                device,
-                lambda number: random.Random(number).random() < share,
-            )
-            for operator in self.engines
-        }
-        for chunk in chunks(readings, _length, self.settings.budget):
-            self._explain(chunk, texts, judges)
-        first = next(iter(judges.values()))
+        judges = self._judges(len(readings))
+        marked = any(text.rationale is not None for text in texts)
+        spent = [
+            self._explain(chunk, [texts[reading.index] for reading in chunk], marked, judges)
+            for chunk in chunks(readings, _length, self.settings.budget)
+        ]
+        for own in judges.values():
+            for seconds in spent[1:] or spent:  # the first forwards are slow
+                own.add_cost(seconds)
+        found = [own.compute() for own in judges.values()]
         return Verdicts(
-            {operator: own.compute() for operator, own in judges.items()},
+            {operator: own.filled(found[0]) for operator, own in zip(judges, found, strict=True)},
             [value for own in judges.values() for value in own.values],
             {name: method.signed for name, method in self.settings.methods.items()},
-            first.control,
+            next(iter(judges.values())).control,
             self.left_out,
         )
+
+    def _judges(self, texts: int) -> dict[Operator, Judge]:
+        """One for each operator; what uses none is asked by the first alone."""
+        settings, share = self.settings, _share(self.settings.ceiling_examples, texts)
+        using = {name: metric for name, metric in settings.metrics.items() if metric.uses_operator}
+        return {
+            operator: Judge(
+                settings.methods,
+                using if number else settings.metrics,
+                class_names(self.model),
+                self.model.device,
+                lambda index: random.Random(index).random() < share,
+                local=True,
+            )
+            for number, operator in enumerate(self.engines)
+        }
 
     def _read(self, texts: Sequence[Text]) -> list[Reading]:
         """What can be read of the texts."""
@@ -211,24 +244,28 @@ class _Court:
         return readings
 
     def _explain(
-        self, chunk: list[Reading], texts: Sequence[Text], judges: Mapping[Operator, Judge]
-    ) -> None:
+        self,
+        chunk: list[Reading],
+        texts: Sequence[Text],
+        marked: bool,
+        judges: Mapping[Operator, Judge],
+    ) -> dict[str | None, float]:
+        """Judge the explanations of some texts; what they cost."""
         parts = [Part(reading, 0, len(reading.ids)) for reading in chunk]
         inputs = collate(parts, self.reader.tokenizer, self.model.device)
-        own = [texts[reading.index] for reading in chunk]
         settings = self.settings
         needs = Needs.of(*settings.methods.values(), *settings.metrics.values())
-        labels = torch.tensor([text.label for text in own], device=self.model.device)
+        labels = torch.tensor([text.label for text in texts], device=self.model.device)
         trace = Trace(self.model, inputs, self._target(labels), needs)
         scores = {}
         seconds: dict[str | None, float] = {None: plain_seconds(self.model, inputs)}
         for name, method in settings.methods.items():
             scores[name], seconds[name] = trace.timed(method)
-        marked = _marked(chunk, own, inputs.units)
+        marks = _marked(chunk, texts, inputs.units) if marked else None
         numbers = [reading.index for reading in chunk]
         for operator, engine in self.engines.items():
-            judges[operator].add(Panel(engine, trace, labels, marked), scores, numbers)
-            judges[operator].add_cost(seconds)
+            judges[operator].add(Panel(engine, trace, labels, marks), scores, numbers)
+        return seconds
 
     def _target(self, labels: Tensor) -> Tensor | None:
         if self.settings.target == PREDICTED:
@@ -238,20 +275,12 @@ class _Court:
         return torch.full_like(labels, class_number(self.settings.target, self.model))
 
 
-def _with_control(methods: Mapping[str, Attribution]) -> dict[str, Attribution]:
-    if any(isinstance(method, Random) for method in methods.values()):
-        return dict(methods)
-    return {**methods, "random": Random()}
-
-
 def _share(ceiling: int | None, texts: int) -> float:
     return 1.0 if ceiling is None else ceiling / max(texts, 1)
 
 
-def _marked(chunk: list[Reading], texts: Sequence[Text], units: Tensor) -> Tensor | None:
+def _marked(chunk: list[Reading], texts: Sequence[Text], units: Tensor) -> Tensor:
     """Which tokens belong to a unit that a rationale touches (B, T)."""
-    if all(text.rationale is None for text in texts):
-        return None
     marked = torch.zeros_like(units, dtype=torch.bool)
     for row, (reading, text) in enumerate(zip(chunk, texts, strict=True)):
         for unit, (start, end) in enumerate(reading.spans):

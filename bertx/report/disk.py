@@ -1,15 +1,19 @@
 """The report in files: pages, pictures and tables that are whole even after a kill."""
 
 import csv
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from itertools import count
 from pathlib import Path
 
 from bertx.errors import InputError
 from bertx.report.curves import Curve, Kind, Unit, curves_svg
 from bertx.report.page import HeatmapRow, heatmap_page
 from bertx.report.table import Cell
+
+log = logging.getLogger("bertx")
 
 
 def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: int) -> Path:
@@ -70,30 +74,36 @@ def append_scores(path: Path, rows: Sequence[Mapping[str, Cell]]) -> Path:
     """Add rows to a CSV table, which is replaced as a whole.
 
     Args:
-        path: The table. If it is missing, the keys become its first line.
+        path: The table. If it is missing, the keys become its first line. If it has other columns,
+            it is kept under another name (of ``scores.csv`` the first free one of
+            ``scores.1.csv``, ``scores.2.csv`` and so on), with a warning, and a new table begins.
         rows: Rows with equal keys in equal order. None becomes an empty cell.
 
     Returns:
         ``path``.
 
     Raises:
-        InputError: If the keys differ from each other or from the first line of the table.
+        InputError: If the keys of rows differ from each other.
     """
     if not rows:
         return path
+    columns = list(rows[0])
+    for row in rows:
+        if list(row) != columns:
+            raise InputError(
+                f"{path}: expected rows of the columns {', '.join(columns)}, got {', '.join(row)}. "
+                "Give every row the same keys in the same order."
+            )
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    columns = next(csv.reader(StringIO(before)), list(rows[0]))
+    known = next(csv.reader(StringIO(before)), columns)
+    if known != columns:
+        _set_aside(path, known, columns)
+        before = ""
     lines = StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     if not before:
         writer.writerow(columns)
-    for row in rows:
-        if list(row) != columns:
-            raise InputError(
-                f"{path}: expected the columns {', '.join(columns)}, got {', '.join(row)}. "
-                "Move the old table away to begin a new one."
-            )
-        writer.writerow(row.values())
+    writer.writerows(row.values() for row in rows)
     return write_whole(path, before + lines.getvalue())
 
 
@@ -107,6 +117,17 @@ def write_whole(path: Path, text: str) -> Path:
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def _set_aside(path: Path, known: Sequence[str], columns: Sequence[str]) -> None:
+    """Rename a table, never over another file."""
+    names = (path.with_name(f"{path.stem}.{n}{path.suffix}") for n in count(1))
+    kept = next(name for name in names if not name.exists())
+    path.rename(kept)
+    log.warning(
+        f"{path} had the columns {', '.join(known)}, but now they are {', '.join(columns)}: the "
+        f"old table is kept as {kept}, and a new one begins"
+    )
 
 
 def _points(curve: Curve) -> list[dict[str, Cell]]:

@@ -19,6 +19,7 @@ Role = Literal["method", "floor", "ceiling"]
 
 _NAMED = re.compile(r"epoch=(\d+)-step=(\d+)\.parquet")
 _OPTIONAL = ("higher_is_better", "value")
+_DEFAULTS = {"made_with": "", "text": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class ExampleValue:
         value: The value; NaN if the example has none.
         made_with: The operator by which the explanation itself was made; empty if by none. Judged
             by the same operator, a method has an advantage.
+        text: A checksum of the tokens of the example, by which runs can tell whether their examples
+            are the same; 0 if unknown.
     """
 
     example: int
@@ -49,6 +52,7 @@ class ExampleValue:
     higher_is_better: bool | None
     value: float
     made_with: str = ""
+    text: int = 0
 
 
 def examples_path(folder: Path, epoch: int, step: int) -> Path:
@@ -112,8 +116,8 @@ def read_examples(path: Path) -> list[ExampleValue]:
     """Read what `write_examples` wrote.
 
     Args:
-        path: The file. ``made_with`` may be missing; columns that are not of `ExampleValue` are
-            left out.
+        path: The file. ``made_with`` and ``text`` may be missing; columns that are not of
+            `ExampleValue` are left out.
 
     Returns:
         The rows in their order.
@@ -147,6 +151,7 @@ def _schema() -> "pa.Schema":
         "example": pa.int64(), "target": pa.int32(), "method": pa.string(), "signed": pa.bool_(),
         "role": pa.string(), "operator": pa.string(), "metric": pa.string(),
         "higher_is_better": pa.bool_(), "value": pa.float64(), "made_with": pa.string(),
+        "text": pa.int64(),
     }  # fmt: skip
     return pa.schema([pa.field(n, kind, n in _OPTIONAL) for n, kind in kinds.items()])
 
@@ -154,8 +159,9 @@ def _schema() -> "pa.Schema":
 def _column(path: Path, table: "pa.Table", field: "pa.Field") -> "pa.ChunkedArray":
     import pyarrow as pa
 
-    if field.name == "made_with" and field.name not in table.column_names:
-        return pa.chunked_array([pa.array([""] * len(table), field.type)])
+    if field.name in _DEFAULTS and field.name not in table.column_names:
+        column = pa.array([_DEFAULTS[field.name]] * len(table), field.type)
+        return pa.chunked_array([column])
     if field.name not in table.column_names:
         raise InputError(
             f"{path}: expected the columns {', '.join(_schema().names)}, but {field.name!r} is not "

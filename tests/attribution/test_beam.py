@@ -9,7 +9,7 @@ from bertx.attribution.perturbation import Occlusion
 from bertx.errors import InputError
 from bertx.inputs import Inputs, merge_by_unit, spread_by_unit
 from bertx.perturb import Perturber
-from bertx.search import deletion_orders
+from bertx.search import Search
 from bertx.trace import Needs, Trace
 from tests.attribution.test_perturbation import calls_of
 from tests.attribution.test_surrogate import game, trace_of
@@ -59,8 +59,8 @@ def test_a_full_beam_is_exact_and_the_curve_is_its_cost(bert, tokenizer):
     trace = trace_of(bert, tokenizer, TEXTS)
     run = Perturber(bert, mask_token_id=4, pad_token_id=0)
     for highest in (False, True):
-        exact = deletion_orders(run, trace.inputs, trace.target, 1, 8, highest)
-        beam = deletion_orders(run, trace.inputs, trace.target, 99, 0, highest)
+        exact = Search(run, trace.inputs, trace.target).orders(1, 8, highest)
+        beam = Search(run, trace.inputs, trace.target).orders(99, 0, highest)
         for i, (one, other) in enumerate(zip(exact, beam, strict=True)):
             assert one.order == other.order and one.cost == pytest.approx(other.cost, abs=1e-12)
             value, units = game(bert, tokenizer, TEXTS, i, int(trace.target[i]))
@@ -68,8 +68,22 @@ def test_a_full_beam_is_exact_and_the_curve_is_its_cost(bert, tokenizer):
             for unit, p in zip(one.order, one.curve, strict=True):
                 left.remove(unit)
                 assert p == pytest.approx(value(frozenset(left)), abs=1e-12)
-    low = deletion_orders(run, trace.inputs, trace.target, 1, 8)
+    low = Search(run, trace.inputs, trace.target).orders(1, 8)
     assert all(a.cost <= b.cost for a, b in zip(low, exact, strict=True))
+
+
+def test_no_set_is_asked_for_twice(bert, tokenizer):
+    trace = trace_of(bert, tokenizer, [*TEXTS, *LONG])
+    run = Perturber(bert, mask_token_id=4, pad_token_id=0)
+    search = Search(run, trace.inputs, trace.target)
+    low = search.orders(1, 5)
+    asked = run.work.asked
+    assert search.orders(1, 5) == low and run.work.asked == asked
+    high = search.orders(1, 5, highest=True)
+    between = run.work.asked - asked
+    fresh = Perturber(bert, mask_token_id=4, pad_token_id=0)
+    assert high == Search(fresh, trace.inputs, trace.target).orders(1, 5, highest=True)
+    assert 0 < between < fresh.work.asked
 
 
 def test_larger_beams_are_not_worse_on_average(tokenizer):

@@ -33,7 +33,7 @@ from tests.callbacks.attributing import (
 )
 from tests.callbacks.toy import trainer
 from tests.runs import LABELS, arguments, save_data, save_model
-from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
+from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -300,6 +300,13 @@ def test_other_settings_are_refused(tmp_path):
         for part in [str(folder), "--attributions.folder", *parts]:
             assert part in str(caught.value)
     assert len(table(folder)) == COUNT
+
+
+def test_a_tokenizer_without_padding_is_refused(tmp_path):
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    with pytest.raises(InputError, match="has no padding token"):
+        predict(tmp_path, writer(tmp_path / "kept", tokenizer=tokenizer))
 
 
 def test_other_weights_and_other_texts_are_refused(tmp_path):

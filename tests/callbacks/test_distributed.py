@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from bertx.attribution import GradientSensitivity
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
+from bertx.faithfulness import DeletionCurve
 from bertx.judging import default_metrics
 from bertx.report.examples import read_examples
 from tests.callbacks.distributed import ODD
 from tests.callbacks.toy import ForeignModule, loader, trainer
+from tests.callbacks.watching import numbered
 
 METRICS = default_metrics()
 
@@ -24,6 +27,30 @@ def scores(folder):
 def examples(folder):
     file = min((folder / "version_0/bertx/val/examples").glob("*.parquet"))
     return {(v.example, v.method, v.metric): v.value for v in read_examples(file)}
+
+
+def explained(folder, **settings):
+    """Batches with numbers, dealt out by the sampler that Lightning puts into the loader."""
+    metrics = {"deletion_auc": DeletionCurve(3)}
+    monitor = FaithfulnessMonitor({"gs": GradientSensitivity()}, metrics, ceiling_examples=0)
+    runner = trainer(folder, [monitor], **settings)
+    runner.validate(ForeignModule(), numbered(ODD), verbose=False)
+
+
+def test_numbered_rows_that_fill_a_rank_up_do_not_count(tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    subprocess.run(
+        [sys.executable, "-m", "tests.callbacks.test_distributed", str(two)],
+        check=True,
+        timeout=300,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+    )
+    explained(one)
+    [row], [expected] = scores(two), scores(one)
+    assert row["count"] == expected["count"] == str(len(ODD))
+    assert float(row["deletion_auc"]) == pytest.approx(float(expected["deletion_auc"]), abs=1e-6)
+    assert examples(two) == pytest.approx(examples(one), abs=1e-5)
 
 
 def test_two_processes_equal_one(tmp_path):
@@ -53,3 +80,7 @@ def test_two_processes_equal_one(tmp_path):
     history = two / "version_0/bertx/val/heatmaps/step=00000.html"
     page = one / "version_0/bertx/val/heatmaps.html"
     assert history.read_text() == page.read_text()
+
+
+if __name__ == "__main__":
+    explained(Path(sys.argv[1]), strategy="ddp", devices=2)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bertx.attribution import GradientXInput
-from bertx.callbacks import HeatmapLogger
+from bertx.callbacks import HeatmapLogger, probe
+from bertx.callbacks.batches import read_batch
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.trace import Needs, Trace
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
@@ -75,3 +76,19 @@ def test_rationale_words_are_marked(tmp_path):
         heatmap = row.heatmaps["gi"]
         marked = [w for w, mark in zip(heatmap.words, heatmap.marked, strict=True) if mark]
         assert marked == (["not"] if "not" in DATA[index][0] else [])
+
+
+@pytest.mark.parametrize("size", [2, 24])
+def test_only_the_rows_of_the_sample_are_completed(tmp_path, monkeypatch, size):
+    completed = []
+
+    def reading(batch, tokenizer):
+        completed.append(len(batch["input_ids"]))
+        return read_batch(batch, tokenizer)
+
+    monkeypatch.setattr(probe, "read_batch", reading)
+    maps = Keeping({"gi": GradientXInput()}, max_examples=size)
+    trainer(tmp_path, [maps]).validate(ForeignModule(), loader(3), verbose=False)
+    assert sum(completed) == len(maps.rows) == size and min(completed) > 0
+    for index, row in maps.rows:
+        assert row.text == DATA[index][0].strip() and row.gold == f"LABEL_{DATA[index][1]}"

@@ -2,10 +2,12 @@
 
 import csv
 import logging
+import random
 from contextlib import nullcontext
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import LRP, Attribution, GradientSensitivity, GradientXInput, Random
@@ -15,6 +17,7 @@ from bertx.errors import InputError
 from bertx.faithfulness import DeletionCurve, InsertionCurve, area, curves, fractions
 from bertx.inputs import Inputs
 from bertx.perturb import Perturber
+from bertx.report.examples import read_examples
 from bertx.trace import Needs, Trace
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 from tests.test_trace import assert_same, condition
@@ -185,6 +188,106 @@ def test_a_compiled_inner_model_and_half_precision_run(tmp_path, compiled):
     module = ForeignModule(compiled=compiled)
     runner.fit(module, loader(), loader())
     assert len(monitor.results) == len(METHODS) and maps.page.is_file()
+
+
+def searched(folder):
+    """The examples that were searched for the best order."""
+    (file,) = (folder / "version_0/bertx/val/examples").glob("*.parquet")
+    return {v.example for v in read_examples(file) if v.role == "ceiling"}
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        yield from DATA
+
+
+@pytest.mark.parametrize("number", [0, 6, None])
+def test_of_a_stream_about_as_many_as_wanted_are_searched(tmp_path, number):
+    methods = {"gs": GradientSensitivity()}
+    monitor = FaithfulnessMonitor(methods, max_examples=None, ceiling_examples=number)
+    trainer(tmp_path, [monitor]).validate(ForeignModule(), loader(data=Stream()), verbose=False)
+    assert monitor.results[0].count == len(DATA)
+    share = 1 if number is None else number / len(DATA)
+    assert searched(tmp_path) == {i for i in range(24) if random.Random(i).random() < share}
+    assert number != 6 or 3 <= len(searched(tmp_path)) <= 9
+
+
+def test_a_sample_that_shrinks_is_reported_once_and_searched_as_wanted(tmp_path, caplog):
+    methods = {"gs": GradientSensitivity()}
+    monitor = FaithfulnessMonitor(methods, max_examples=20, ceiling_examples=9)
+    settings = {"limit_val_batches": 2, "limit_test_batches": 0.9}
+    runner = trainer(tmp_path, [monitor], **settings)
+    module = ForeignModule()
+    with caplog.at_level(logging.WARNING, "bertx"):
+        runner.validate(module, loader(6), verbose=False)
+        runner.fit(module, loader(6), loader(6))
+        runner.test(module, loader(2), verbose=False)
+    [warning] = [record.message for record in caplog.records if record.name == "bertx"]
+    came = int(rows(tmp_path)[0]["count"])
+    assert 6 < came <= 12
+    assert f"val: {came} of the 20 examples of FaithfulnessMonitor's sample came by" in warning
+    assert "but limit_val_batches=2 leaves rows out" in warning
+    first = min((tmp_path / "version_0/bertx/val/examples").glob("*.parquet"))
+    values = read_examples(first)
+    drawn = {v.example for v in values if random.Random(v.example).random() < 9 / came}
+    assert {v.example for v in values if v.role == "ceiling"} == drawn
+
+
+def test_a_sampler_or_a_trainer_that_leaves_rows_out_is_named(tmp_path, caplog):
+    part = torch.utils.data.SubsetRandomSampler(range(5))
+    methods = {"gs": GradientSensitivity()}
+    runs = [
+        ({}, loader(sampler=part), "but the loader, such as by its sampler, leaves rows out"),
+        ({"overfit_batches": 1}, loader(), "but overfit_batches=1 leaves rows out"),
+        ({"fast_dev_run": 1, "default_root_dir": tmp_path}, loader(), ""),
+        ({}, loader(21, drop_last=True), ""),
+    ]
+    for n, (settings, data, message) in enumerate(runs):
+        caplog.clear()
+        monitor = HeatmapLogger(methods)
+        runner = trainer(tmp_path / str(n), [monitor], **settings)
+        with caplog.at_level(logging.WARNING, "bertx"):
+            runner.validate(ForeignModule(), data, verbose=False)
+        messages = [record.message for record in caplog.records if record.name == "bertx"]
+        assert len(messages) == bool(message) and message in "".join(messages)
+
+
+KEYS = [
+    "val/deletion_auc/gs", "val/deletion_gain/gs_se", "val/cost/gs", "val/fully_perturbed/LABEL_0",
+]  # fmt: skip
+
+
+def watched(folder, *callbacks, every=2, module=None, **settings):
+    methods = {"gs": GradientSensitivity(), "random": Random()}
+    monitor = FaithfulnessMonitor(methods, every_n_epochs=every)
+    settings = {"max_epochs": 4, "enable_checkpointing": True} | settings
+    runner = trainer(folder, [monitor, *callbacks], **settings)
+    runner.fit(module or ForeignModule(), loader(), loader())
+    return runner
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("kind", [ModelCheckpoint, EarlyStopping])
+def test_a_callback_that_needs_a_number_in_between_is_refused_before_training(tmp_path, kind, key):
+    message = f"every_n_epochs 2, but {kind.__name__} monitors '{key}'.* Set every_n_epochs to 1"
+    with pytest.raises(InputError, match=message):
+        watched(tmp_path, kind(monitor=key), module=Untrained())
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (lambda: ModelCheckpoint(monitor=KEYS[0], every_n_epochs=2, filename="{epoch}"), {}),
+        (lambda: ModelCheckpoint(monitor="val/loss"), {}),
+        (lambda: ModelCheckpoint(monitor=KEYS[0], save_top_k=0), {}),
+        (lambda: EarlyStopping(KEYS[0], strict=False, patience=9), {}),
+        (lambda: EarlyStopping(KEYS[0], patience=9), {"check_val_every_n_epoch": 2}),
+        (lambda: ModelCheckpoint(monitor=KEYS[0]), {"check_val_every_n_epoch": 2}),
+        (lambda: EarlyStopping(KEYS[0], patience=9), {"every": 1}),
+    ],
+)
+def test_one_that_needs_none_is_not(tmp_path, make, settings):
+    assert watched(tmp_path, make(), **settings).current_epoch == 4
 
 
 class HalfNaN(Attribution):

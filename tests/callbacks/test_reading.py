@@ -1,12 +1,15 @@
 """Reading foreign batches and choosing the sample."""
 
+import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.utils.data import DataLoader, DistributedSampler, SubsetRandomSampler
 from transformers import PreTrainedTokenizerFast
 
 from bertx.callbacks.batches import collate, read_batch, spell
-from bertx.callbacks.sample import Sample
+from bertx.callbacks.sample import Sample, rows_dealt
 from bertx.errors import InputError
 from bertx.inputs import UNKNOWN
 from bertx.packing import Budget
@@ -39,16 +42,64 @@ def test_other_batches_are_refused(batch, tokenizer):
         read_batch(batch, tokenizer)
 
 
-def test_byte_level_pieces_are_spelt_to_words():
-    vocabulary = {"<s>": 0, "</s>": 1, "film": 2, "Ġgood": 3, "ness": 4, "!": 5, "<pad>": 6}
-    raw = Tokenizer(models.BPE(vocabulary, [], unk_token="<pad>"))
+def test_a_text_without_offsets_is_spelt_anew(tokenizer):
+    full = tiny_batch(tokenizer, ["The   FILM was unbelievable!"])
+    read = read_batch({"input_ids": full["input_ids"], "text": full["text"]}, tokenizer)
+    assert read["text"] == ["the film was unbelievable !"]
+    assert [read["text"][0][a:b] for a, b in read["offsets"][0].tolist()] == [
+        "", "the", "film", "was", "un", "believ", "able", "!", "",
+    ]  # fmt: skip
+
+
+def test_offsets_without_their_text_are_spelt_anew(tokenizer):
+    full = tiny_batch(tokenizer, ["The   FILM was"])
+    for name in ("offsets", "offset_mapping"):
+        batch = {"input_ids": full["input_ids"], name: full["offsets"]}
+        read = read_batch(batch, tokenizer)
+        assert read["text"] == ["the film was"]
+        assert read["offsets"][0].tolist() == [[0, 0], [0, 3], [4, 8], [9, 12], [0, 0]]
+
+
+def test_a_text_is_kept_with_its_offsets_by_any_name(tokenizer):
+    full = tiny_batch(tokenizer, ["The   FILM was unbelievable!", "zzz  dull"])
+    for name in ("offsets", "offset_mapping"):
+        batch = {"input_ids": full["input_ids"], "text": full["text"], name: full["offsets"]}
+        read = read_batch(batch, tokenizer)
+        assert read["text"] == full["text"]
+        assert torch.equal(read["offsets"], full["offsets"])
+        assert torch.equal(read["word_ids"], full["word_ids"])
+
+
+def test_the_words_of_a_batch_are_kept(tokenizer):
+    full = tiny_batch(tokenizer, TEXTS)
+    words = full["word_ids"] // 2
+    for extra in ({}, {"text": full["text"]}, {"text": full["text"], "offsets": full["offsets"]}):
+        read = read_batch({"input_ids": full["input_ids"], "word_ids": words, **extra}, tokenizer)
+        assert read["word_ids"] is words
+
+
+def byte_level():
+    names = ["<s>", "</s>", "film", "Ġgood", "ness", "!", "<pad>", "Ċ"]
+    raw = Tokenizer(models.BPE({n: i for i, n in enumerate(names)}, [], unk_token="<pad>"))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     )
-    read = read_batch({"input_ids": torch.tensor([[0, 2, 3, 4, 5, 1, 6]])}, tokenizer)
+
+
+def test_byte_level_pieces_are_spelt_to_words():
+    read = read_batch({"input_ids": torch.tensor([[0, 2, 3, 4, 5, 1, 6]])}, byte_level())
     assert read["text"] == ["film goodness!"]
     assert read["word_ids"].tolist() == [[-1, 0, 1, 1, 1, -1, -1]]
+
+
+def test_white_space_of_the_text_parts_words_that_pieces_do_not():
+    batch = {
+        "input_ids": torch.tensor([[0, 3, 7, 2, 4, 1]]),
+        "text": ["good\nfilmness"],
+        "offset_mapping": torch.tensor([[[0, 0], [0, 4], [4, 5], [5, 9], [9, 13], [0, 0]]]),
+    }
+    assert read_batch(batch, byte_level())["word_ids"].tolist() == [[-1, 0, 1, 1, 1, -1]]
 
 
 def test_a_special_token_in_the_middle_ends_a_word():
@@ -86,6 +137,75 @@ def test_ranks_number_their_shares_and_drop_the_rows_that_fill_up():
 
 def test_an_index_is_followed_and_fillers_are_left():
     assert add(Sample(None, 9), [0, 1, 2], index=[[8, -1, 3]]) == [8, 3]
+
+
+def test_a_row_that_comes_again_counts_once():
+    assert add(Sample(None, 9, once=True), [0, 1, 2], [3], index=[[8, 3, 8], [3]]) == [8, 3]
+
+
+ROWS = range(7)
+
+
+@pytest.mark.parametrize(
+    ("deal", "rows"),
+    [
+        (lambda r: DistributedSampler(ROWS, 4, r, shuffle=False), set(ROWS)),
+        (lambda r: DistributedSampler(ROWS, 4, r, shuffle=True), set(ROWS)),
+        (lambda r: DistributedSamplerWrapper(
+            SubsetRandomSampler([5, 2, 6, 0, 3], torch.Generator().manual_seed(1)),
+            num_replicas=4, rank=r,
+        ), {5, 2, 6, 0, 3}),
+    ],
+)  # fmt: skip
+def test_rows_that_fill_a_rank_up_are_left_where_batches_have_an_index_too(deal, rows):
+    found = []
+    for rank in range(4):
+        loader = DataLoader(ROWS, batch_size=2, sampler=deal(rank))
+        parts = [batch.tolist() for batch in loader]
+        assert rows_dealt(loader, 4) == len(rows)
+        found += add(Sample(None, 7, 4, rank, rows_dealt(loader, 4), True), *parts, index=parts)
+    assert sorted(found) == sorted(rows)
+
+
+class Blocks(DistributedSampler):
+    """Shares the rows out in another way."""
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        DataLoader(ROWS),
+        DataLoader(ROWS, sampler=Blocks(ROWS, 2, 0)),
+        DataLoader(ROWS, batch_size=None, sampler=DistributedSampler(ROWS, 2, 0)),
+        DataLoader(ROWS, sampler=DistributedSampler(ROWS, 3, 0)),
+        [],
+    ],
+)
+def test_nothing_is_known_of_other_ways_to_share_rows_out(loader):
+    assert rows_dealt(loader, 2) is None
+
+
+def test_only_the_chosen_rows_are_completed(tokenizer):
+    asked = []
+
+    def complete(part):
+        asked.append(part)
+        return read_batch(part, tokenizer)
+
+    sample = Sample(None, 9)
+    ids = torch.tensor([[2, 7, 3], [2, 8, 3], [2, 9, 3]])
+    batch = {
+        "input_ids": ids, "index": torch.tensor([-1, 4, 5]), "text": ("a", "b", "c"),
+        "labels": np.array([3, 4, 5]), "attention_mask": torch.ones(3, 3).long(),
+        "special_tokens_mask": ids < 5, "word_ids": ids, "offsets": torch.zeros(3, 3, 2).long(),
+        "other": "abc", "more": torch.tensor(1),
+    }  # fmt: skip
+    sample.add(batch, complete)
+    sample.add(batch | {"index": torch.tensor([-1, -1, -1])}, complete)
+    [part] = asked
+    assert part["input_ids"].tolist() == ids[1:].tolist() and part["other"] == "abc"
+    assert [(e.index, e.label, e.text) for e in sample.examples] == [(4, 4, "b"), (5, 5, "c")]
+    assert sample.examples[1].tokens["input_ids"].tolist() == [2, 9, 3]
 
 
 def test_the_choice_depends_on_the_size_of_the_data_alone():

@@ -20,7 +20,7 @@ from bertx.errors import InputError
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 from tests.callbacks.watching import Reader, numbered, table
 from tests.runs import CSV_ONLY, FAST, UNEXPLAINED, last_value
-from tests.tiny import WORDS, tiny_tokenizer
+from tests.tiny import WORDS, tiny_model, tiny_tokenizer
 
 IDS = {word: tiny_tokenizer().convert_tokens_to_ids(word) for word in WORDS}
 
@@ -118,9 +118,10 @@ def test_the_planted_word_is_named_and_shared_ones_are_not(tmp_path, caplog, cap
     assert (found.example, found.text) == (10, "the film plot was good .")
     assert metrics["val/shortcut_share/LABEL_1"] == pytest.approx(3 / 5.5)
     assert metrics["val/shortcut_share/LABEL_0"] == 0
-    [warning] = [record.message for record in caplog.records if record.name == "bertx"]
+    warning, few = [record.message for record in caplog.records if record.name == "bertx"]
     assert warning.startswith("val: a shortcut? 'plot' carries 55% of what speaks for 'LABEL_1'.")
     assert "10 of the 10 texts of that class and in 0 of 10 others; example 10:" in warning
+    assert few.startswith("val: nothing is said of 'LABEL_2' and no shortcut_share is logged")
     printed = capsys.readouterr().out
     path = tmp_path / "version_0/bertx/val/shortcuts.csv"
     assert printed.count("A shortcut? 'plot' carries 55%") == 1
@@ -145,8 +146,34 @@ def test_few_texts_say_nothing(tmp_path, least, alarms, counts):
     alarm = ShortcutAlarm(Given(plot=1.0, film=0.1), min_texts=least, target="gold")
     metrics = validated(tmp_path, alarm, numbered(data, 16))
     assert len(alarm.alarms) == alarms
-    assert (metrics["val/shortcut_share/LABEL_1"] > 0.9) == bool(alarms)
+    assert ("val/shortcut_share/LABEL_1" in metrics) == bool(alarms)
+    assert metrics.get("val/shortcut_share/LABEL_1", 1.0) > 0.9
     assert any(row["word"] == "plot" for row in table(tmp_path, "shortcuts"))
+
+
+def test_classes_that_cannot_be_judged_are_named_once_and_not_logged(tmp_path, caplog):
+    """Nine classes of three texts each; a sample has two thirds of them, and all are wanted."""
+    data = [(f"the film {word}", label) for label in range(9) for word in ("good", "bad", "dull")]
+    module = ForeignModule()
+    module.net = tiny_model(labels=9, dtype=torch.float32)
+    found = {}
+    for size in (18, None):
+        alarm = ShortcutAlarm(min_texts=3, max_examples=size, target="gold")
+        best = ModelCheckpoint(tmp_path / "best", "{epoch}", monitor="val/loss")
+        settings = {"max_epochs": 2, "enable_checkpointing": True}
+        runner = trainer(tmp_path / str(size), [alarm, best, EarlyStopping("val/loss")], **settings)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "bertx"):
+            runner.fit(module, numbered(data), numbered(data))
+        found[size] = {key for key in runner.callback_metrics if "shortcut_share" in key}
+        if size:
+            few = [r.message for r in caplog.records if "nothing is said of" in r.message]
+            named = set(re.findall("'(LABEL_.)'", " ".join(few)))
+            assert len(few) == 1 and named == {f"LABEL_{n}" for n in range(9)} - {
+                key.rpartition("/")[2] for key in found[size]
+            }
+            assert "raise max_examples, now 18, or lower min_texts" in few[0]
+    assert len(found[18]) < 9 == len(found[None]) and "nothing is said" not in caplog.text
 
 
 def test_it_warns_once_and_again_of_another_word(tmp_path, caplog):

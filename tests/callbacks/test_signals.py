@@ -1,6 +1,7 @@
 """Any set of metrics in the monitor, its files, and what training can make of its numbers."""
 
 import csv
+import logging
 from math import isnan
 
 import pytest
@@ -9,6 +10,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from bertx.attribution import GradientSensitivity, GradientXInput, Random
 from bertx.callbacks import FaithfulnessMonitor
+from bertx.errors import InputError
 from bertx.faithfulness import (
     AccuracyDrop,
     DeletionCurve,
@@ -59,6 +61,50 @@ def test_any_metrics_by_their_names(tmp_path):
             assert len(own) == len(DATA)
             known = [value for value in own if not isnan(value)]
             assert float(row[name]) == pytest.approx(sum(known) / len(known), abs=1e-9)
+
+
+def test_the_questions_of_all_metrics_can_be_compiled(tmp_path, monkeypatch):
+    found = []
+    for compiled in (False, True):
+        forwarded = []
+
+        def wrap(model, forwarded=forwarded, **_):
+            return lambda **named: forwarded.append(named["input_ids"].shape) or model(**named)
+
+        monkeypatch.setattr(torch, "compile", wrap)
+        monitor = FaithfulnessMonitor(METHODS, ceiling_examples=0, compiled=compiled)
+        torch.manual_seed(0)
+        trainer(tmp_path / str(compiled), [monitor]).validate(
+            ForeignModule(), loader(), verbose=False
+        )
+        assert {shape[1] for shape in forwarded} == ({16} if compiled else set())
+        found.append([s.mean for result in monitor.results for s in result.scores.values()])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+def test_a_hooked_operator_is_not_compiled(tmp_path):
+    monitor = FaithfulnessMonitor(operator="zero", compiled=True)
+    with pytest.raises(InputError, match="'zero' sets a hook"):
+        trainer(tmp_path, [monitor]).fit(ForeignModule(), loader(), loader())
+
+
+def test_the_ceiling_of_accuracy_knows_the_labels(tmp_path):
+    metrics = {"drop": AccuracyDrop(words=2)}
+    monitor = FaithfulnessMonitor(METHODS, metrics, ceiling_examples=None)
+    runner = trainer(tmp_path, [monitor])
+    runner.validate(ForeignModule(), loader(), verbose=False)
+    assert 0 <= float(runner.callback_metrics["val/drop/ceiling"]) <= 1
+    found = {v.example: v.value for v in values(tmp_path) if v.method == "ceiling"}
+    assert len(found) == len(DATA) and any(not isnan(value) for value in found.values())
+
+
+def test_a_model_without_probabilities_is_not_taken_for_missing_examples(tmp_path, caplog):
+    module = ForeignModule()
+    module.net.classifier.bias.data.fill_(torch.nan)
+    with caplog.at_level(logging.WARNING, "bertx"):
+        trainer(tmp_path, [FaithfulnessMonitor(METHODS)]).validate(module, loader(), verbose=False)
+    assert caplog.text.count("not finite; it is left out of all metrics") == len(DATA)
+    assert "probabilities of example 0" in caplog.text and "came by" not in caplog.text
 
 
 def test_rationales_are_judged_where_the_data_has_them(tmp_path):

@@ -2,15 +2,21 @@
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
 from bertx.attribution import GradientSensitivity, Random
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, probe
 from bertx.callbacks.agreement import AgreementMonitor
 from bertx.callbacks.drift import DriftMonitor
 from bertx.callbacks.shortcut import ShortcutAlarm
+from bertx.errors import InputError
+from bertx.packing import Budget
+from bertx.trace import Trace
 from tests.callbacks import watching
 from tests.callbacks.toy import ForeignModule, loader, trainer
 from tests.callbacks.watching import monitors, table
@@ -126,3 +132,50 @@ def test_a_strange_batch_can_be_translated(tmp_path):
     monitor = Reading()
     trainer(tmp_path, [monitor]).fit(Tuples(), loader(), loader())
     assert all(pair.count > 20 for pair in monitor.results)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        FaithfulnessMonitor({"gs": GradientSensitivity(), "random": Random()}),
+        HeatmapLogger({"gs": GradientSensitivity()}),
+        *monitors(),
+    ],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_one_graph_is_held_at_a_time(tmp_path, monkeypatch, callback):
+    held = []
+
+    def traced(*arguments):
+        assert not any(trace() for trace in held)
+        trace = Trace(*arguments)
+        held.append(weakref.ref(trace))
+        return trace
+
+    monkeypatch.setattr(probe, "Trace", traced)
+    monkeypatch.setattr(probe, "budget_for", lambda *_, **__: Budget(60))
+    trainer(tmp_path, [callback]).fit(ForeignModule(), loader(), loader())
+    assert len(held) > 3
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (DriftMonitor, "val/drift_rank/gs"),
+        (ShortcutAlarm, "val/shortcut_share/LABEL_0"),
+        (AgreementMonitor, "val/agreement/gs/random"),
+    ],
+)
+def test_a_callback_that_needs_a_number_in_between_is_refused(tmp_path, make, key):
+    callbacks = [make(every_n_epochs=2), EarlyStopping(key)]
+    message = f"{make.__name__}: every_n_epochs 2, but EarlyStopping monitors '{key}'"
+    with pytest.raises(InputError, match=message):
+        trainer(tmp_path, callbacks).fit(ForeignModule(), loader(), loader())
+
+
+@pytest.mark.parametrize(
+    "make", [FaithfulnessMonitor, HeatmapLogger, DriftMonitor, AgreementMonitor]
+)
+def test_the_default_methods_are_named(make):
+    said = " ".join(make.__doc__.split())
+    assert "AttnLRP, the paper's four, as far as the model supports them, and a random" in said

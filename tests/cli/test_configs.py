@@ -1,6 +1,8 @@
 """Configurations: found by name, all valid, all runnable."""
 
+import re
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 import yaml
@@ -8,9 +10,13 @@ import yaml
 from bertx.cli import main
 from bertx.cli.configs import find_config, shipped_configs, shipped_folder
 from bertx.data import DATASETS
-from tests.runs import CSV_ONLY, FAST, last_value, save_data, save_model
+from tests.runs import CSV_ONLY, FAST, last_value, logged, save_data, save_model
 
 NAMES = shipped_configs()
+ROOT = Path(__file__).parents[2]
+PAGES = [path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]]
+BLOCKS = [b for page in PAGES for b in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+CODE = re.findall(r"```python\n(.*?)```", PAGES[0], re.DOTALL)
 
 
 def printed(capsys, *args):
@@ -69,15 +75,7 @@ def test_parses(name, capsys):
     config = printed(capsys, "fit", "--config", name, "--print_config")
     assert config["seed_everything"] == 42
     assert config["data"]["dataset"] == name
-    assert list(config["faithfulness"]["methods"]) == [
-        "attnlrp",
-        "gs",
-        "gi",
-        "lat",
-        "lrp",
-        "random",
-    ]
-    assert config["heatmaps"]["methods"] == config["faithfulness"]["methods"]
+    assert config["faithfulness"]["methods"] is config["heatmaps"]["methods"] is None
     assert config["checkpoint"]["monitor"] == "val/accuracy"
 
 
@@ -97,6 +95,38 @@ def test_runs_on_local_files(name, tmp_path):
     assert 0 <= last_value(run, "val/macro_f1") <= 1
     assert 0 <= last_value(run, "val/deletion_auc/lrp") <= 1
     assert (run / "hf/config.json").is_file() and (run / "bertx/val/heatmaps.html").is_file()
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_what_the_documentation_shows_parses(block, capsys, tmp_path):
+    """The module of one's own is found in the current folder."""
+    method = next(code for code in CODE if "class InputNorm" in code)
+    (tmp_path / "my_module.py").write_text(method)
+    if block.startswith("methods:"):
+        block = "faithfulness:\n" + indent(block, "  ")
+    (tmp_path / "shown.yaml").write_text(block)
+    config = printed(capsys, "fit", "-c", "demo", "-c", "shown.yaml", "--print_config")
+    for section, settings in yaml.safe_load(block).items():
+        assert config[section].keys() >= {key.rstrip("+") for key in settings}
+    monitor = config["checkpoint"]["monitor"]
+    known = yaml.safe_load(block).get("faithfulness", {}).get("metrics")
+    assert monitor == "val/accuracy" or monitor.split("/")[1] in known
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "modernbert"])
+def test_any_architecture_runs_with_the_shipped_settings(kind, tmp_path):
+    """LRP, one of the default methods, is not defined for these."""
+    model, data = save_model(tmp_path / "model", kind=kind), save_data(tmp_path / "data")
+    main(
+        [
+            "fit", "-c", "sst2", f"--model.name={model}", f"--data.path={data}", *FAST, *CSV_ONLY,
+            "--data.max_length=32", "--trainer.max_epochs=1",
+            "--faithfulness.max_examples=4", "--heatmaps.max_examples=2",
+        ]
+    )  # fmt: skip
+    keys = set().union(*logged("lightning_logs/version_0"))
+    assert {"val/deletion_auc/attnlrp", "val/deletion_auc/gs"} <= keys
+    assert "val/deletion_auc/lrp" not in keys
 
 
 def test_version_and_completion(capsys):

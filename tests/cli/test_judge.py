@@ -1,6 +1,8 @@
 """``bertx judge`` through main: what it prints, what it writes, and what it refuses."""
 
 import csv
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,16 +12,36 @@ from bertx.report.examples import read_examples
 from tests.runs import LABELS
 from tests.tiny import tiny_model, tiny_tokenizer
 
+FAST = ("--methods", "GradientXInput", "--metrics", "Sufficiency", "--ceiling_examples", "0")
 
-@pytest.fixture(scope="module")
-def named(tmp_path_factory):
-    """A classifier that knows the names of its classes."""
-    folder = tmp_path_factory.mktemp("named")
-    model = tiny_model(labels=2, dtype=torch.float32)
+
+def save_named(folder, longest=64):
+    model = tiny_model(labels=2, dtype=torch.float32, max_position_embeddings=longest)
     model.config.id2label = dict(enumerate(LABELS))
     model.save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """A classifier that knows the names of its classes."""
+    return save_named(tmp_path_factory.mktemp("named"))
+
+
+def save_rows(folder, split="validation", **columns):
+    """A folder with one file of these columns."""
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def targets(folder):
+    """The explained class of each text."""
+    (file,) = Path(folder).glob("bertx/judge/examples/*.parquet")
+    return dict(sorted({(value.example, value.target) for value in read_examples(file)}))
 
 
 @pytest.fixture
@@ -43,7 +65,7 @@ def test_leaderboards_of_all_metrics_and_two_operators(judge):
 
 def test_what_is_written_is_what_a_leaderboard_reads(judge, tmp_path, capsys):
     out = tmp_path / "judged"
-    judge("--methods", "GradientXInput", "--out", out, "--ceiling", "0")
+    judge("--methods", "GradientXInput", "--out", out, "--ceiling_examples", "0")
     folder = out / "bertx" / "judge"
     (file,) = (folder / "examples").glob("*.parquet")
     values = read_examples(file)
@@ -69,7 +91,7 @@ def test_metrics_by_name(judge):
     shown = judge(
         "--methods", "GradientXInput", "--metrics", "LeaveOneOutTau,bertx.faithfulness.LogOdds"
     ).out
-    assert "LeaveOneOutTau, mask" in shown and "LogOdds, mask" in shown
+    assert "leave_one_out_tau, mask" in shown and "log_odds, mask" in shown
     assert "deletion_auc" not in shown
 
 
@@ -78,7 +100,136 @@ def test_plausibility_on_the_demonstration(judge):
         "--methods", "GradientXInput", "--metrics", "RationaleAUPRC", "--limit", "8",
         texts=("--dataset", "demo"),
     ).out  # fmt: skip
-    assert "RationaleAUPRC" in shown
+    assert "rationale_auprc" in shown
+
+
+THREE = ["the film was great", "a dull plot", "awful food"]
+
+
+def test_own_columns_and_labels(judge):
+    own = save_rows("own", review=THREE, verdict=["pos", "neg", "neg"])
+    columns = ("--text_column", "review", "--label_column", "verdict", "--labels", "neg,pos")
+    judge(*FAST, *columns, "--target", "gold", "--out", "out", texts=("--path", own))
+    assert targets("out") == {0: 1, 1: 0, 2: 0}
+
+
+def test_labels_go_by_their_names(judge, caplog):
+    numbers = save_rows("numbers", text=THREE, label=[0, 1, -1])
+    more = ("--labels", "Positive, NEGATIVE", "--target", "gold", "--out", "out")
+    judge(*FAST, *more, texts=("--path", numbers))
+    assert targets("out") == {0: 1, 1: 0} and "in this order" not in caplog.text
+
+
+def test_other_names_are_taken_in_their_order_with_a_warning(judge, model, caplog):
+    numbers = save_rows("numbers", text=THREE, label=[1, 0, 0])
+    more = (*FAST, "--labels", "bad,good", "--target", "gold")
+    judge(*more, "--out", "out", texts=("--path", numbers))
+    assert targets("out") == {0: 1, 1: 0, 2: 0}
+    said = "the data has the classes bad, good, and the model negative, positive: they are taken"
+    assert said in caplog.text
+    caplog.clear()
+    judge(*more, "--model", model, texts=("--path", numbers))  # LABEL_0 and LABEL_1 are no names
+    assert "in this order" not in caplog.text
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "predict"])
+@pytest.mark.parametrize("columns", [{}, {"label": [-1, -1, -1]}, {"label": [-1, 1, 0]}])
+def test_texts_without_labels(judge, split, columns):
+    own = save_rows("own", split, text=THREE, **columns)
+    judge(*FAST, "--split", split, "--out", "out", texts=("--path", own))
+    assert list(targets("out")) == [0, 1, 2]
+    judge(*FAST, "--split", split, "--out", "fewer", "--limit", "2", texts=("--path", own))
+    assert list(targets("fewer")) == [0, 1]
+
+
+def test_texts_that_are_held_out(judge):
+    own = save_rows("own", "train", text=THREE * 4, label=["positive", *["negative"] * 2] * 4)
+    judge(*FAST, "--target", "gold", "--out", "out", texts=("--path", own))
+    assert sorted(targets("out").values()) == [0, 1]
+
+
+def test_a_split_that_is_missing_is_named(named, fails):
+    own = save_rows("own", "test", text=THREE)
+    error = fails(["judge", "--model", named, "--device", "cpu", "--path", str(own)])
+    assert "no file for the validation split" in error and "found: test.jsonl" in error
+
+
+@pytest.mark.parametrize("split", ["validation", "train"])
+@pytest.mark.parametrize("words", [200, 300])
+def test_texts_are_cut_where_the_model_ends(tmp_path, judge, caplog, split, words):
+    long = save_named(tmp_path / "long", longest=256)
+    own = save_rows("own", split, text=["film " * words] * 4, label=LABELS * 2)
+    judge(*FAST, "--model", long, texts=("--path", own))
+    assert "longer than 128 tokens" not in caplog.text
+    assert ("longer than the model takes" in caplog.text) is (words == 300)
+
+
+def test_metrics_have_one_name_however_they_are_asked_for(judge, capsys):
+    judge("--methods", "GradientXInput", "--out", "usual")
+    judge("--methods", "GradientXInput", "--metrics", "DeletionCurve", "--out", "asked")
+    main(["leaderboard", "usual", "asked", "--stage", "judge", "--markdown"])
+    assert "### deletion_auc, mask: lower is better" in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_shown_all_the_same(judge, capsys):
+    Path("out").mkdir()
+    Path("out/bertx").touch()
+    with pytest.raises(SystemExit):
+        judge(*FAST, "--out", "out")
+    captured = capsys.readouterr()
+    assert "sufficiency, mask" in captured.out
+    assert "bertx: error: --out out cannot be written: " in captured.err
+
+
+def test_values_are_written_even_if_they_cannot_be_shown(judge, monkeypatch):
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bertx.cli.leaderboard.show", broken)
+    with pytest.raises(SystemExit):
+        judge(*FAST, "--out", "out")
+    assert targets("out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "Random"], "--methods Random: expected a method to judge"),
+        (["--methods", ""], "--methods: expected names, parted by commas"),
+        (["--metrics", ","], "--metrics: expected names, parted by commas"),
+        (["--operators", ""], "--operators: expected names, parted by commas"),
+        (["--out", "file"], "--out file: expected a folder, but it is a file"),
+        (["--out", "file/out"], "--out file/out cannot be written: Not a directory"),
+        (["--html", "folder"], "--html folder: expected a file, but it is a folder"),
+        (["--html", "file/page.html"], "--html file/page.html cannot be written: Not a directory"),
+        (["--ceiling", "0"], "--ceiling"),
+    ],
+)
+def test_what_is_refused_before_anything_is_done(fails, arguments, message):
+    Path("file").touch()
+    Path("folder").mkdir()
+    assert message in fails(["judge", "--model", "nowhere", "--dataset", "demo", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments", "message"),
+    [
+        ({"review": THREE}, [], "Name it with --text_column."),
+        ({"text": [1, 2, 3]}, [], "name another column with --text_column."),
+        ({"text": THREE}, ["--label_column", "verdict"], "Name it with --label_column."),
+        ({"text": THREE}, ["--target", "gold"], "--target gold needs labels"),
+        ({"text": THREE, "label": ["a", "b", "a"]}, [], "--labels or --label_column."),
+        ({"text": THREE}, ["--labels", "a,a"], "--labels: expected two or more different names"),
+        ({"text": THREE}, ["--labels", ""], "--labels: expected names, parted by commas"),
+        ({"text": THREE}, ["--labels", "a,b,c"], "the data has the classes a, b, c, but the model"),
+        ({"text": THREE}, ["--limit", "0"], "--limit: expected at least 1"),
+        ({"text": THREE}, ["--split", "test"], "no file for the test split"),
+    ],
+)
+def test_errors_of_data_name_options_that_are_there(named, fails, columns, arguments, message):
+    path = ["--path", str(save_rows("own", **columns))]
+    error = fails(["judge", "--model", named, "--device", "cpu", *path, *arguments])
+    assert message in error and "--data." not in error
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bertx.cli import main
-from bertx.cli.boards import leaderboards
+from bertx.leaderboards import leaderboards
 from bertx.report.examples import ExampleValue, examples_path, write_examples
 from bertx.statistics import compare, summarise
 from tests.report.parsing import Page
@@ -124,7 +124,7 @@ def test_epochs_stages_and_metrics_are_chosen(board):
     save("run", values(5), 0, 7, "test")
     assert "epoch 10, step 400" in board("run").out
     assert "epoch 2, step 80" in board("run", "--epoch", "2").out
-    text = board("run", "--stage", "test", "--metric", "insertion_auc", "deletion_auc").out
+    text = board("run", "--stage", "test", "--metrics", "insertion_auc, deletion_auc").out
     assert "test, epoch 0, step 7" in text and "step 400" not in text
     heads = [line.split(",")[0] for line in text.splitlines() if "is better" in line]
     assert heads == ["insertion_auc", "deletion_auc"]
@@ -132,9 +132,15 @@ def test_epochs_stages_and_metrics_are_chosen(board):
     assert "\nval, 2 seeds of training\n" in board("run", later).out
 
 
+def test_runs_after_the_metrics_are_runs(board):
+    save("a", values(0))
+    save("b", values(1))
+    assert "2 seeds of training" in board("--metrics", "deletion_auc", "a", "b").out
+
+
 def test_operators_side_by_side(board):
     save("run", values(0, operators=("mask", "remove")))
-    text = board("run", "--metric", "deletion_auc").out
+    text = board("run", "--metrics", "deletion_auc").out
     assert "deletion_auc, mask:" in text and "deletion_auc, remove:" in text
     table = text.split("deletion_auc by operator")[1]
     [fair] = lines(table, "fair")
@@ -174,7 +180,7 @@ def test_values_that_are_missing_are_no_values(board):
     rows = list(values(0))
     lost = [replace(r, value=nan if r.method == "fair" and r.example < 65 else r.value)
             for r in rows]  # fmt: skip
-    text = board(save("run", lost), "--metric", "deletion_auc").out
+    text = board(save("run", lost), "--metrics", "deletion_auc").out
     counts = {cells[1]: cells[-2] for n in "123" for cells in lines(text, n)[:1]}
     assert counts == {"good": "80", "even": "80", "fair": "15"}
     assert "Too few examples to tell good from fair" in " ".join(text.split())
@@ -182,7 +188,7 @@ def test_values_that_are_missing_are_no_values(board):
 
 def test_markdown(board):
     save("run", values(0))
-    text = board("run", "--markdown", "--metric", "deletion_auc").out
+    text = board("run", "--markdown", "--metrics", "deletion_auc").out
     assert text.startswith("### deletion_auc, mask: lower is better\n\nval, epoch 1, step 40\n\n|")
     assert "\n- good beats " in text and "random (20).\n" in text
 
@@ -229,8 +235,8 @@ def test_runs_of_other_examples(fails):
         (["run", "--stage", "test"], ["run/bertx/test/examples", "no such file"]),
         (["run", "--epoch", "7"], ["epoch=7-step=*.parquet", "the epochs are 1"]),
         (["run", "--epoch", "first"], ["--epoch first", "last"]),
-        (["run", "--metric", "x"], ["--metric x", "not there", "deletion_auc, insertion_auc"]),
-        (["run", "--metric", "empty"], ["--metric empty", "no better direction"]),
+        (["run", "--metrics", "x"], ["metric x", "not there", "deletion_auc, insertion_auc"]),
+        (["run", "--metrics", "empty"], ["metric empty", "no better direction"]),
         (["run", "--markdown", "--html", "x"], ["--markdown and --html"]),
         (["run", "--html", "/proc/no/x.html"], ["--html /proc/no/x.html"]),
         (["run", "--relevant", "0"], ["--relevant 0.0", "above 0"]),
@@ -238,13 +244,17 @@ def test_runs_of_other_examples(fails):
         (["bad"], ["epoch=1-step=40.parquet", "cannot be read"]),
         (["none"], ["none/bertx/val", "there are none"]),
         ([], ["runs", "leaderboard --help"]),
-        (["run", "--metrics", "x"], ["--metrics"]),
+        (["run", "--metric", "x"], ["--metric"]),
+        (["run", "--metrics", ","], ["--metrics: expected names, parted by commas"]),
+        (["no", "--html", "."], ["--html .: expected a file, but it is a folder"]),
+        (["no", "--html", "file/x"], ["--html file/x cannot be written: Not a directory"]),
     ],
 )
 def test_errors_are_one_line(args, words, fails):
     save("run", values(0, range(25)))
     save("none", [])
     save("bad", [])
+    Path("file").touch()
     Path("bad/bertx/val/examples/epoch=1-step=40.parquet").write_bytes(b"PAR1")
     error = fails(["leaderboard", *args])
     assert all(word in error for word in words), error

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from transformers import pipeline
+from transformers import AutoModel, pipeline
 
 import bertx.attribution
 from bertx.cli import main
 from bertx.model import TextClassifier
-from tests.runs import CSV_ONLY, FAST, LABELS, arguments, last_value, logged
+from tests.runs import CSV_ONLY, FAST, LABELS, arguments, last_value, logged, save_model
 
 RUN = Path("lightning_logs/version_0")
 DIVERGES = ["--model.learning_rate=1e38", "--trainer.gradient_clip_val=null"]
@@ -45,6 +45,42 @@ def test_fit_then_validate_test_and_predict(run, capsys):
         assert answer["score"] == pytest.approx(
             float(row[f"probability({row['predicted']})"]), abs=1e-5
         )
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [
+        ("val/loss", "min"),
+        ("val/macro_f1", "max"),
+        ("val/deletion_auc/random", "min"),
+        ("val/deletion_gain/mine", "max"),
+    ],
+)
+def test_the_best_checkpoint_is_the_best(monitor, mode, run):
+    run(
+        "fit", "--trainer.max_epochs=3", "--model.learning_rate=1e-3",
+        f"--checkpoint.monitor={monitor}", "--faithfulness.max_examples=4",
+        "--faithfulness.methods={mine: GradientXInput, random: Random}",
+    )  # fmt: skip
+    saved = torch.load(RUN / "checkpoints/last.ckpt")["callbacks"]
+    best = next(s for key, s in saved.items() if key.startswith("BestCheckpoint"))
+    values = [row[monitor] for row in logged(RUN) if monitor in row]
+    assert float(best["best_model_score"]) == pytest.approx({"min": min, "max": max}[mode](values))
+    assert len(set(values)) > 1
+    assert yaml.safe_load((RUN / "config.yaml").read_text())["checkpoint"]["mode"] == mode
+
+
+def test_a_key_without_known_direction_needs_a_mode(model, data, fails):
+    args = arguments("fit", model, data, "--checkpoint.monitor=val/mine")
+    assert "--checkpoint.mode min or max" in fails(args)
+
+
+@pytest.mark.parametrize("subcommand", ["validate", "test", "predict"])
+def test_a_head_that_nobody_trained_is_refused(subcommand, data, tmp_path, fails):
+    encoder = save_model(tmp_path / "encoder")
+    AutoModel.from_pretrained(encoder).save_pretrained(encoder)
+    error = fails(arguments(subcommand, encoder, data))
+    assert "no weights for classifier" in error and "--ckpt_path last, best" in error
 
 
 def best_epoch(run):

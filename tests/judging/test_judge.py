@@ -5,13 +5,18 @@ from math import isnan
 
 import pytest
 import torch
+from torchmetrics import metric as torchmetric
 
 from bertx.attribution import Attribution, GradientXInput, Occlusion, Random
 from bertx.errors import InputError
 from bertx.faithfulness import (
+    AccuracyDrop,
     Comprehensiveness,
     DeletionCurve,
+    FaithfulnessMetric,
+    Infidelity,
     InsertionCurve,
+    NormalizedComprehensiveness,
     Panel,
     Sufficiency,
     deletion_curve,
@@ -20,9 +25,11 @@ from bertx.faithfulness import (
     with_area,
 )
 from bertx.inputs import Inputs
-from bertx.judging import Judge, check_metrics, reach
+from bertx.judging import Judge, Tally, check_metrics, reach
 from bertx.needs import Needs
 from bertx.perturb import Perturber
+from bertx.plausibility import PrecisionAtK
+from bertx.search import Search
 from bertx.trace import Trace
 from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
 
@@ -49,11 +56,11 @@ def metrics(points=6):
     }
 
 
-def panel(texts=TEXTS, operator="mask"):
+def panel(texts=TEXTS, operator="mask", **known):
     model = tiny_model()
     inputs = Inputs.from_batch(tiny_batch(tiny_tokenizer(), texts), "word", tiny_tokenizer())
     engine = Counting(model, operator, mask_token_id=4, pad_token_id=0)
-    return Panel(engine, Trace(model, inputs, None, Needs.GRADIENT))
+    return Panel(engine, Trace(model, inputs, None, Needs.GRADIENT), **known)
 
 
 def judged(own, methods=METHODS, asked=None, searched=lambda _: False, numbers=NUMBERS):
@@ -174,6 +181,18 @@ def test_a_text_without_units_is_left_out():
     assert all(isnan(v.value) for v in judge.values if v.example == 0)
 
 
+def test_texts_are_told_apart_however_they_are_padded():
+    judge = judged(panel(), searched=lambda _: True)
+    texts = {v.example: v.text for v in judge.values}
+    assert len(set(texts.values())) == 3 and all(texts.values())
+    assert {(v.example, v.text) for v in judge.values} == set(texts.items())
+    for text, number in zip(TEXTS, NUMBERS, strict=True):
+        alone = judged(panel([text], operator="remove"), numbers=[0])
+        assert {v.text for v in alone.values} == {texts[number]}
+    [other] = {v.text for v in judged(panel(["unbelievable film"]), numbers=[3]).values}
+    assert other != texts[3]
+
+
 def test_batches_do_not_matter():
     whole = judged(panel(), searched=lambda _: True).compute().scalars()
     judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: True)
@@ -196,3 +215,127 @@ def test_without_a_control_there_are_no_gains():
 def test_what_is_no_metric_is_refused():
     with pytest.raises(InputError, match="metric 'auc': expected an instance"):
         check_metrics({"auc": 3})
+
+
+class Known(FaithfulnessMetric):
+    """What a panel knows of its texts: how many units are marked, and the label."""
+
+    higher_is_better = True
+    limit = "deletion"
+    state = "known_sums"
+
+    def __init__(self):
+        super().__init__(["marked", "label"])
+
+    def values(self, case, answers):
+        panel = case.panel
+        assert panel.rationale.shape == panel.inputs.units.shape
+        return torch.stack([panel.marked.sum(1), panel.labels], 1).double()
+
+
+@pytest.mark.parametrize("searched", [{7}, {7, 12}, {7, 3, 12}])
+def test_the_ceiling_is_asked_with_all_that_is_known(searched):
+    units = panel().inputs.units
+    marks, labels = (units == 0) | (units == 3), torch.tensor([2, 0, 1])
+    own = panel(labels=labels, rationale=marks)
+    asked = {"known": Known(), "drop": AccuracyDrop(words=2)}
+    judge = judged(own, asked=asked, searched=lambda number: number in searched)
+    found = judge.compute().ceilings
+    rows = [NUMBERS.index(number) for number in searched]
+    expected = [sum([2, 1, 2][r] for r in rows), int(labels[rows].sum())]
+    total = found["known"].mean * len(rows)
+    assert total.tolist() == pytest.approx(expected)
+    right, wrong = found["drop"].counts[[0, 3]].tolist()
+    assert right + wrong == len(rows)
+    reached = {(v.metric, v.example): v.value for v in judge.values if v.role == "ceiling"}
+    for row in rows:
+        assert reached["known", NUMBERS[row]] == labels[row]
+
+
+def test_what_was_searched_is_not_searched_again_for_the_ceiling(monkeypatch):
+    asked, orders = [], Search.orders
+
+    def counted(self, beam, exact, highest=False):
+        asked.append((beam, highest))
+        return orders(self, beam, exact, highest)
+
+    monkeypatch.setattr(Search, "orders", counted)
+    metrics = {"naopc": NormalizedComprehensiveness(beam=2, exact=0)}
+    judged(panel(), asked=metrics, searched=lambda number: number == 7)
+    assert sorted(asked) == [(1, False), (2, False), (2, True)]
+
+
+def test_probabilities_that_are_no_numbers_leave_the_text_out(caplog):
+    own = panel()
+    own.trace.logits = own.trace.logits.clone()
+    own.trace.logits[1] = torch.nan
+    with caplog.at_level(logging.WARNING, "bertx"):
+        judge = judged(own)
+    assert caplog.text.count("not finite") == 1
+    assert "probabilities of example 3 are not finite; it is left out" in caplog.text
+    assert judge.left_out == 1 and judge.compute().count == 2
+    assert all(isnan(v.value) == (v.example == 3) for v in judge.values)
+
+
+def test_values_that_use_no_operator_have_none():
+    own = panel(rationale=panel().inputs.units == 0)
+    asked = {"p1": PrecisionAtK(), "infidelity": Infidelity(samples=2), "d": DeletionCurve()}
+    judge = judged(own, asked=asked, searched=lambda _: True)
+    operators = {(v.metric, v.role): v.operator for v in judge.values}
+    assert {metric: operator for (metric, _), operator in operators.items()} == {
+        "p1": "", "infidelity": "", "d": "mask",
+    }  # fmt: skip
+    assert operators["d", "ceiling"] == "mask" and ("p1", "ceiling") not in operators
+
+
+def test_a_local_judge_waits_for_nobody(monkeypatch):
+    def gather(*_, **__):
+        raise TimeoutError
+
+    monkeypatch.setattr(torchmetric, "jit_distributed_available", lambda: True)
+    monkeypatch.setattr(torchmetric, "gather_all_tensors", gather)
+    own = panel()
+    scores = {name: method(own.trace) for name, method in METHODS.items()}
+    for local in (False, True):
+        judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: True, local)
+        judge.add(own, scores, NUMBERS)
+        judge.add_cost({None: 1.0, **dict.fromkeys(METHODS, 2.0)})
+        if local:
+            assert judge.compute().count == 3 and judge.compute().costs["gi"] == 2
+        else:
+            with pytest.raises(TimeoutError):
+                judge.compute()
+
+
+def test_costs_are_exact_in_any_precision():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        tally = Tally(["gi"], None, {}, CLASSES, torch.device("cpu"))
+        for _ in range(1000):
+            tally.add_cost({None: 0.01, "gi": 0.07})
+        assert tally.compute().costs["gi"] == pytest.approx(7, rel=1e-9)
+    finally:
+        torch.set_default_dtype(before)
+    assert Tally(["gi"], None, {}, CLASSES, torch.device("cpu")).compute().costs == {}
+
+
+def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):
+    asked = {"coarse": DeletionCurve(3), "fine": DeletionCurve(6), "up": InsertionCurve(3)}
+    with caplog.at_level(logging.WARNING, "bertx"):
+        check_metrics(asked)
+    assert caplog.messages == [
+        "metric 'fine': its curves are not drawn, because the figure of deletion shows those of "
+        "'coarse'"
+    ]
+    drawn = judged(panel(), asked=asked).compute().drawn("random")
+    assert [len(line.mean) for line in drawn["deletion"]] == [3, 3, 3]
+    assert list(drawn) == ["deletion", "insertion"]
+
+
+@pytest.mark.parametrize("name", ["fully_perturbed", "ceiling", "cost", "count"])
+def test_names_that_are_taken_are_refused(name):
+    with pytest.raises(InputError, match=f"metric '{name}': expected another name than ceiling"):
+        check_metrics({name: DeletionCurve()})
+    with pytest.raises(InputError, match="method 'ceiling': what a search"):
+        judged(panel(), {"ceiling": GradientXInput()})

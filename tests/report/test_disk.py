@@ -1,4 +1,5 @@
 import csv
+import logging
 import os
 
 import pytest
@@ -77,12 +78,29 @@ def test_odd_names_survive_the_table(tmp_path):
     assert [line["method"] for line in read(path)] == ['a,"b"\nc', "d"]
 
 
-def test_other_columns_are_refused_and_change_nothing(tmp_path):
+def test_rows_of_unequal_columns_are_refused_and_change_nothing(tmp_path):
     path = append_scores(tmp_path / "a.csv", [{"x": 1, "y": 2}])
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"a\.csv: expected the columns x, y, got x, z"):
-        append_scores(path, [{"x": 1, "y": 2}, {"x": 1, "z": 2}])
-    assert path.read_bytes() == before
+    for first in ({"x": 1, "y": 2}, {"x": 1, "w": 2}):
+        words = rf"a\.csv: expected rows of the columns {', '.join(first)}, got x, z"
+        with pytest.raises(InputError, match=words):
+            append_scores(path, [first, {"x": 1, "z": 2}])
+    assert path.read_bytes() == before and names(tmp_path) == ["a.csv"]
+
+
+def test_a_table_of_other_columns_is_kept_under_another_name(tmp_path, caplog):
+    path = append_scores(tmp_path / "a.csv", [{"x": 1, "y": 2}])
+    before = path.read_bytes()
+    (tmp_path / "a.1.csv").write_text("mine")
+    with caplog.at_level(logging.WARNING, "bertx"):
+        for value in (3, 4):
+            append_scores(path, [{"x": value, "z": None}])
+    assert read(path) == [{"x": "3", "z": ""}, {"x": "4", "z": ""}]
+    assert names(tmp_path) == ["a.1.csv", "a.2.csv", "a.csv"]
+    assert (tmp_path / "a.1.csv").read_text() == "mine"
+    assert (tmp_path / "a.2.csv").read_bytes() == before
+    [said] = caplog.messages
+    assert all(words in said for words in ("a.csv had", "x, y", "x, z", "kept as", "a.2.csv"))
 
 
 def test_no_rows_make_no_file(tmp_path):

@@ -15,7 +15,9 @@ from bertx.report.examples import (
     write_examples,
 )
 
-ROW = ExampleValue(7, 1, "grad_x_input", True, "method", "mask", "deletion", False, 0.25)
+ROW = ExampleValue(
+    7, 1, "grad_x_input", True, "method", "mask", "deletion", False, 0.25, text=2**32 - 1
+)
 ROWS = [
     ROW,
     replace(ROW, example=8, value=nan),
@@ -47,7 +49,7 @@ def test_the_columns_are_those_of_the_contract(tmp_path):
         "example": ("int64", False), "target": ("int32", False), "method": ("string", False),
         "signed": ("bool", False), "role": ("string", False), "operator": ("string", False),
         "metric": ("string", False), "higher_is_better": ("bool", True), "value": ("double", True),
-        "made_with": ("string", False),
+        "made_with": ("string", False), "text": ("int64", False),
     }  # fmt: skip
     assert table.column("value").null_count == 1
     assert table.column("higher_is_better").null_count == 1
@@ -82,9 +84,10 @@ def test_other_columns_order_and_whole_numbers_are_no_error(tmp_path):
     same(read_examples(changed(tmp_path / "a.parquet", edit)), ROWS)
 
 
-def test_a_table_need_not_say_what_explanations_were_made_with(tmp_path):
-    path = changed(tmp_path / "a.parquet", lambda table: table.drop_columns(["made_with"]))
-    same(read_examples(path), [replace(row, made_with="") for row in ROWS])
+@pytest.mark.parametrize(("name", "unknown"), [("made_with", ""), ("text", 0)])
+def test_a_table_need_not_say_everything(name, unknown, tmp_path):
+    path = changed(tmp_path / "a.parquet", lambda table: table.drop_columns([name]))
+    same(read_examples(path), [replace(row, **{name: unknown}) for row in ROWS])
 
 
 def test_the_newest_file_is_found_by_number_not_by_letter(tmp_path):

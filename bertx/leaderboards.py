@@ -63,8 +63,9 @@ def leaderboards(
 
     Raises:
         InputError: If a metric is unknown or has no direction, or if runs contradict each other
-            or have no example in common.
+            (on a text, a metric or a method) or have no example in common.
     """
+    _check_texts(runs)
     directions = _agreed(runs, lambda row: row.metric, lambda row: row.higher_is_better)
     contenders = _agreed(
         runs, lambda row: row.method, lambda row: Contender(row.signed, row.role, row.made_with)
@@ -100,10 +101,26 @@ def _wanted(metrics: Sequence[str], directions: Mapping[str, bool | None]) -> li
         if metric not in ranked:
             known = "has no better direction" if metric in directions else "is not there"
             raise InputError(
-                f"--metric {metric}: expected a metric that ranks methods, but it {known}. There "
+                f"metric {metric}: expected a metric that ranks methods, but it {known}. There "
                 f"are {', '.join(ranked) or 'none'}."
             )
     return list(dict.fromkeys(metrics)) or ranked
+
+
+def _check_texts(runs: Runs) -> None:
+    """Refuse runs in which examples of one number are not the same text."""
+    found: dict[int, tuple[int, str]] = {}
+    for run, rows in runs.items():
+        for row in rows:
+            if not row.text:
+                continue
+            known, other = found.setdefault(row.example, (row.text, run))
+            if known != row.text and other != run:
+                raise InputError(
+                    f"{other} and {run}: example {row.example} is not the same text in both, so "
+                    "their examples cannot be paired. Compare runs of the same data, with the "
+                    "same max_examples (bertx judge: --limit), data seed, max_length and tokenizer."
+                )
 
 
 def _agreed(
