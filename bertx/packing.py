@@ -103,7 +103,7 @@ def pack(lengths: Sequence[int], budget: Budget) -> Iterator[tuple[int, int]]:
     Examples:
         >>> list(pack([9, 4, 3, 3], Budget(tokens=8)))
         [(0, 1), (1, 2), (2, 4)]
-        >>> list(pack([9, 4, 3, 3], Budget(tokens=16, call=2)))
+        >>> list(pack([9, 4, 3, 3], Budget(tokens=16, call=3)))
         [(0, 1), (1, 4)]
     """
     starts = [i for i, length in enumerate(lengths) if i == 0 or length != lengths[i - 1]]

@@ -51,7 +51,8 @@ class _Linear(torch.autograd.Function):
         (grad,) = grads
         weight = ctx.saved_tensors[0].to(grad.dtype)
         if grad[:, 1].any() or not (used := grad.any(-1)).any():  # one token tells most maps apart
-            return (grad @ weight).to(ctx.dtype), None, None
+            through = grad.flatten(0, 1) @ weight  # one product, whatever the weight wants
+            return through.unflatten(0, grad.shape[:2]).to(ctx.dtype), None, None
         through = grad.new_zeros(*grad.shape[:2], weight.shape[1], dtype=ctx.dtype)
         through[used] = (grad[used] @ weight).to(ctx.dtype)
         return through, None, None
