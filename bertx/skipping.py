@@ -42,6 +42,7 @@ def skipping_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(weight)
         ctx.dtype = x.dtype
         return linear(x, weight, bias)
@@ -49,10 +50,13 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,) = grads
+        if grad is None:
+            return None, None, None
         weight = ctx.saved_tensors[0].to(grad.dtype)
-        if grad[:, 1].any() or not (used := grad.any(-1)).any():  # one token tells most maps apart
+        if grad[:, 1].any():  # one token tells most maps apart
             through = grad.flatten(0, 1) @ weight  # one product, whatever the weight wants
             return through.unflatten(0, grad.shape[:2]).to(ctx.dtype), None, None
+        used = grad.any(-1)
         through = grad.new_zeros(*grad.shape[:2], weight.shape[1], dtype=ctx.dtype)
         through[used] = (grad[used] @ weight).to(ctx.dtype)
         return through, None, None

@@ -45,6 +45,26 @@ def test_only_tokens_with_a_gradient_are_multiplied(monkeypatch):
     assert not again[:, 1:].any()
 
 
+def test_a_map_without_gradient_multiplies_nothing(monkeypatch):
+    x, weight, bias = parts()
+    factor = torch.ones(3, 5, 6, dtype=torch.float64, requires_grad=True)
+
+    class Cut(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, kept, cut):
+            return kept + cut
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad, None
+
+    y = Cut.apply(factor, skipping_linear(x, weight, bias)).sum()
+    seen = []
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: seen.append(a.shape))
+    found, expected = torch.autograd.grad(y, [x, factor], allow_unused=True)
+    assert found is None and not seen and torch.equal(expected, torch.ones_like(factor))
+
+
 def test_what_cannot_be_skipped_is_the_ordinary_map():
     x, weight, bias = parts()
     for given in (
