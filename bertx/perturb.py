@@ -5,7 +5,7 @@ them come in one call, equal ones are answered once, and no forward carries a to
 does not have to see: what is dropped is gone, not padded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, get_args
 
@@ -57,6 +57,14 @@ class Work(NamedTuple):
     tokens: int = 0
     padding: int = 0
     batches: int = 0
+
+
+class _Batch(NamedTuple):
+    """Sequences from ``start`` to ``end`` (exclusive), forwarded ``width`` tokens long."""
+
+    start: int
+    end: int
+    width: int
 
 
 class Perturber:
@@ -133,8 +141,9 @@ class Perturber:
             first, which = merge(versions.flatten(1))
             lengths, order = versions[first, _STATE].count_nonzero(1).sort(descending=True)
             segments = "token_type_ids" in inputs.arguments(self.model)
-            answers = self._answer(versions[first[order]], lengths.tolist(), segments)
-            self._count(len(versions), lengths.tolist())
+            plan = self._plan(lengths.tolist())
+            answers = self._answer(versions[first[order]], lengths.tolist(), plan, segments)
+            self._count(len(versions), lengths.tolist(), plan)
             probabilities = torch.empty_like(answers).index_copy_(0, order, answers)[which]
             return probabilities.unflatten(0, kept.shape[:2])
 
@@ -167,14 +176,15 @@ class Perturber:
             perturbed[:, _ID] = self._written
         return perturbed
 
-    def _answer(self, sequences: Tensor, lengths: list[int], segments: bool) -> Tensor:
+    def _answer(
+        self, sequences: Tensor, lengths: list[int], plan: Sequence[_Batch], segments: bool
+    ) -> Tensor:
         """Probabilities of the sequences (S, F, T), which come longest first (S, C)."""
         answers = []
-        widths = self._widths(lengths)
         stance = "force_eager" if self._compiled is None else "default"
         with evaluating(self.model), torch.compiler.set_stance(stance):
-            for start, end in pack(widths, self._budget):
-                tokens = self._fill(sequences[start:end, :, : lengths[start]], widths[start])
+            for start, end, width in plan:
+                tokens = self._fill(sequences[start:end, :, : lengths[start]], width)
                 with torch.inference_mode(), self._zeroing(tokens[:, _STATE] == _ZEROED):
                     run = self.model if self._compiled is None else self._compiled
                     logits = run(**self._arguments(tokens, segments)).logits[: end - start]
@@ -182,12 +192,13 @@ class Perturber:
                     answers.append(logits.softmax(-1, dtype=precision))
         return torch.cat(answers)
 
-    def _widths(self, lengths: list[int]) -> list[int]:
-        """How long each sequence is when it is forwarded."""
-        if self._compiled is None:
-            return lengths
-        most = longest_input(self.model) or max(lengths)
-        return [max(min(bucket(length), most), length) for length in lengths]
+    def _plan(self, lengths: list[int]) -> list[_Batch]:
+        """Which sequences go together, and how long they are when they are forwarded."""
+        widths = lengths
+        if self._compiled is not None:
+            most = longest_input(self.model) or max(lengths)
+            widths = [max(min(bucket(length), most), length) for length in lengths]
+        return [_Batch(start, end, widths[start]) for start, end in pack(widths, self._budget)]
 
     def _fill(self, tokens: Tensor, width: int) -> Tensor:
         """Give a batch (S, F, T) the one shape of its width, for a compiled model."""
@@ -225,11 +236,9 @@ class Perturber:
         finally:
             handle.remove()
 
-    def _count(self, asked: int, lengths: list[int]) -> None:
-        widths = self._widths(lengths)
-        batches = list(pack(widths, self._budget))
-        forwarded = sum((end - start) * widths[start] for start, end in batches)
-        new = Work(asked, len(lengths), sum(lengths), forwarded - sum(lengths), len(batches))
+    def _count(self, asked: int, lengths: list[int], plan: Sequence[_Batch]) -> None:
+        forwarded = sum((batch.end - batch.start) * batch.width for batch in plan)
+        new = Work(asked, len(lengths), sum(lengths), forwarded - sum(lengths), len(plan))
         self.work = Work(*map(sum, zip(self.work, new, strict=True)))
 
 

@@ -3,6 +3,8 @@
 import csv
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -65,3 +67,14 @@ def logged(run):
 def last_value(run, key):
     """The last value logged under ``key``."""
     return [row[key] for row in logged(run) if key in row][-1]
+
+
+def in_two_processes(module, folder):
+    """Run a test module's ``main`` with the folder as its argument; it starts two processes."""
+    subprocess.run(
+        [sys.executable, "-m", module, str(folder)],
+        check=True,
+        timeout=300,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+    )

@@ -1,6 +1,5 @@
 """FaithfulnessMonitor: how much the explanations of a model are worth, while it trains."""
 
-import random
 from collections.abc import Iterator
 
 import torch
@@ -18,7 +17,7 @@ from bertx.callbacks.targets import class_names
 from bertx.errors import InputError
 from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit
-from bertx.judging import Estimates, Judge, check_metrics, default_metrics
+from bertx.judging import Estimates, Judge, check_metrics, default_metrics, drawn_by_number
 from bertx.judging.tally import EMPTY
 from bertx.perturb import Operator, Perturber
 from bertx.report import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
@@ -95,7 +94,8 @@ class FaithfulnessMonitor(Probe):
     ) -> None:
         """Judge all chunks and log what comes out."""
         classes = class_names(self._model)
-        judge = Judge(self._methods, self.metrics, classes, pl_module.device, self._draws)
+        searched = drawn_by_number(self.ceiling_examples, self._count)
+        judge = Judge(self._methods, self.metrics, classes, pl_module.device, searched)
         spent = []
         for chunk in chunks:
             numbers = [example.index for example in chunk.examples]
@@ -141,12 +141,6 @@ class FaithfulnessMonitor(Probe):
 
     def _groups(self) -> tuple[str, ...]:
         return (*self.metrics, *map(gain_name, self.metrics), "cost", EMPTY)
-
-    def _draws(self, index: int) -> bool:
-        """Whether an example is one of ``ceiling_examples``, the same in every epoch and rank."""
-        if self.ceiling_examples is None:
-            return True
-        return random.Random(index).random() < self.ceiling_examples / max(self._count, 1)
 
     def _write(
         self,

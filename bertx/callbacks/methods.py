@@ -61,34 +61,29 @@ def tokenizer_of(
     Raises:
         InputError: If there is none, or it cannot pad.
     """
-    found = _found(trainer, pl_module, model, given)
-    if found.pad_token_id is None:
-        raise InputError(
-            f"{type(found).__name__} has no padding token, but examples are padded to batches. "
-            "Set tokenizer.pad_token."
-        )
-    return found
-
-
-def _found(
-    trainer: Trainer,
-    pl_module: LightningModule,
-    model: PreTrainedModel,
-    given: str | PreTrainedTokenizerBase | None,
-) -> PreTrainedTokenizerBase:
     datamodule: Any = getattr(trainer, "datamodule", None)
     for found in (given, getattr(pl_module, "tokenizer", None), _of(datamodule)):
         if isinstance(found, PreTrainedTokenizerBase):
-            return found
+            return _padding(found)
         if isinstance(found, str):
-            return load_tokenizer(found)
+            return _padding(load_tokenizer(found))
     try:
-        return load_tokenizer(str(model.name_or_path))
+        loaded = load_tokenizer(str(model.name_or_path))
     except InputError as error:
         raise InputError(
             f"no tokenizer: neither the callback, {type(pl_module).__name__} nor the data module "
             f"has one, and {error} Give the callback tokenizer=..."
         ) from error
+    return _padding(loaded)
+
+
+def _padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    if tokenizer.pad_token_id is None:
+        raise InputError(
+            f"{type(tokenizer).__name__} has no padding token, but examples are padded to batches. "
+            "Set tokenizer.pad_token."
+        )
+    return tokenizer
 
 
 def _of(datamodule: Any) -> Any:

@@ -190,23 +190,9 @@ def _chosen(options: Namespace, data: "TextDataModule") -> "TextDataset":
     """The usable texts of the split; without labels too, unless these are what is explained."""
     from bertx.choices import GOLD
     from bertx.data.dataset import sample_rows
-    from bertx.data.form import Form
-    from bertx.data.reports import Tally
-    from bertx.data.table import find_label_column, find_text_column, require_label_column
 
-    split, source = options.split, data.source
-    if split == "validation" and not data.reader.has(split) and data.reader.has("train"):
-        data.setup("validate")  # held out, by class
-        return data.dataset_of(split)
-    table = data.reader.read(split)
-    text = find_text_column(table, data.text_column, source.text_column)
-    find = require_label_column if data.label_column else find_label_column
-    label = find(table, data.label_column, source.label_column)
-    form = Form(data.tokenizer, text, label, data.labels if label else [])
-    stretch, tally = form.use(table), Tally()
-    tally.add(stretch)
-    tally.report(split)
-    found = _labelled(split, stretch.data) if options.target == GOLD else stretch.data
+    usable = data.usable(options.split)
+    found = _labelled(options.split, usable) if options.target == GOLD else usable
     return found.select(sample_rows(len(found), data.eval_examples, data.seed))
 
 

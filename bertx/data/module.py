@@ -178,6 +178,17 @@ class TextDataModule(LightningDataModule):
             raise RuntimeError(f"the {split} split is not set up: call setup() for its stage first")
         return self._datasets[split]
 
+    def usable(self, split: str) -> TextDataset:
+        """All usable texts of a split, whether their labels are known or not.
+
+        A column of labels may be missing unless it was named. Where there is no validation file,
+        its texts are those held out from training, as `dataset_of` has them after `setup`.
+        """
+        if split == "validation" and not self.reader.has(split) and self.reader.has("train"):
+            self.setup("validate")
+            return self.dataset_of(split)
+        return self._splits.usable(split, unlabelled=not self.label_column)
+
     @property
     def predicted(self) -> StreamedTexts:
         """The texts of the ``predict`` split or, without one, of the test split.
@@ -249,9 +260,9 @@ class TextDataModule(LightningDataModule):
         report_overlong(split, data.texts, self.tokenizer, self.max_length)
         self._datasets[split] = data
 
-    def _form(self, split: str, table: Table) -> Form:
+    def _form(self, split: str, table: Table, unlabelled: bool) -> Form:
         text = find_text_column(table, self.text_column, self.source.text_column)
-        find = find_label_column if split in ("test", "predict") else require_label_column
+        find = find_label_column if unlabelled else require_label_column
         label = find(table, self.label_column, self.source.label_column)
         planter = None
         if self.shortcut:

@@ -17,14 +17,15 @@ class Splits:
 
     Args:
         reader: What reads the tables.
-        form: How the tables of a split become texts, given its name and one of them.
+        form: How the tables of a split become texts, given its name, one of them, and whether a
+            column of labels may be missing.
         held_out: Share of the training texts held out, by class, where the data set has no
             validation split.
         seed: Seed of the choice.
     """
 
     def __init__(
-        self, reader: Reader, form: Callable[[str, Table], Form], held_out: float, seed: int
+        self, reader: Reader, form: Callable[[str, Table, bool], Form], held_out: float, seed: int
     ) -> None:
         self.reader = reader
         self.form = form
@@ -70,7 +71,7 @@ class Splits:
             InputError: If there are none, or the split cannot be read.
         """
         if split not in self._labelled:
-            data = self._read(split)
+            data = self.usable(split, unlabelled=split == "test")
             rows = data.labelled()
             if not rows:
                 raise no_labels(split)
@@ -85,13 +86,18 @@ class Splits:
             max_length: Texts with more tokens are reported.
         """
         split = "predict" if self.reader.has("predict") else "test"
-        form = self.form(split, next(self.reader.stream(split, STRETCH)))
+        form = self.form(split, next(self.reader.stream(split, STRETCH)), True)
         stream = TextStream(self.reader, split, form, STRETCH)
         return StreamedTexts(stream, survey(stream, max_length))
 
-    def _read(self, split: str) -> TextDataset:
-        """The texts of ``split`` that the tokenizer can use."""
-        form, tally = self.form(split, self.table(split)), Tally()
+    def usable(self, split: str, unlabelled: bool) -> TextDataset:
+        """The texts of ``split`` that the tokenizer can use, whether their label is known or not.
+
+        Args:
+            split: Its name.
+            unlabelled: Whether a column of labels may be missing.
+        """
+        form, tally = self.form(split, self.table(split), unlabelled), Tally()
         stretch = form.use(self._tables.pop(split))
         tally.add(stretch)
         tally.report(split)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.anatomy import classifier_in
 from bertx.choices import ALL, PREDICTED, Methods, class_names, class_number, named, several
-from bertx.choices import DEFAULT_METHODS as DEFAULT_METHODS
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation, Explanations
 from bertx.explaining.parts import Part, assemble, collate, target_of
@@ -153,14 +153,14 @@ class Explainer:
             for part in parts
             if not part.ranked or (len(parts) > 1 and self._target == PREDICTED)
         ]
-        for chunk in chunks(unknown, _length, self._budget):
+        for chunk in chunks(unknown, attrgetter("length"), self._budget):
             self._try(chunk, scoring=False)
         for parts in texts:
             for part in parts:
                 part.target = target_of(parts) if self._target == PREDICTED else self._fixed
         sound = [part for parts in texts if not any(p.error for p in parts) for part in parts]
         ranked = [part for part in sound if part.ranked]
-        for chunk in chunks(ranked, _length, self._budget):
+        for chunk in chunks(ranked, attrgetter("length"), self._budget):
             self._try(chunk, scoring=True)
 
     @property
@@ -217,7 +217,3 @@ class Explainer:
         targets = range(len(self.classes)) if self._target == ALL else [self._fixed]
         for place, target in enumerate(targets):
             yield assemble(parts, place, target, self.classes, self.signed, self._merge)
-
-
-def _length(part: Part) -> int:
-    return part.length

@@ -1,6 +1,6 @@
 """Which explanation to trust: all methods before the same judges, while training or after it."""
 
-from bertx.judging.judge import Judge, check_metrics, default_metrics, reach
+from bertx.judging.judge import Judge, check_metrics, default_metrics, drawn_by_number, reach
 from bertx.judging.tally import Estimates, Tally
 from bertx.judging.verdicts import Text, Verdicts, judge
 
@@ -12,6 +12,7 @@ __all__ = [
     "Verdicts",
     "check_metrics",
     "default_metrics",
+    "drawn_by_number",
     "judge",
     "reach",
 ]

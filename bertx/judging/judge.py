@@ -1,6 +1,7 @@
 """Judging the explanations of many texts, panel by panel, by any set of metrics."""
 
 import logging
+import random
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import nan
@@ -207,6 +208,19 @@ def reach(panel: Panel, metrics: Metrics) -> dict[str, Tensor]:
             case = Case(panel, spread_by_unit(panel.ceiling(limit), panel.inputs.units))
             reached |= {name: values[0] for name, values in judge([case], own).items()}
     return reached
+
+
+def drawn_by_number(wanted: int | None, of: int) -> Callable[[int], bool]:
+    """Tells by its number whether an example is one of about ``wanted``; all if that is None.
+
+    The same examples are drawn every time, on every rank and in any order.
+
+    Args:
+        wanted: How many.
+        of: The number of all.
+    """
+    share = 1.0 if wanted is None else wanted / max(of, 1)
+    return lambda number: random.Random(number).random() < share
 
 
 def default_metrics() -> dict[str, FaithfulnessMetric]:

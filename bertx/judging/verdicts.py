@@ -1,7 +1,6 @@
 """Judging a trained classifier's explanations: many methods, metrics and operators at once."""
 
 import logging
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from bertx.explaining.parts import Part, collate
 from bertx.explaining.reading import Reader, Reading
 from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit
-from bertx.judging.judge import Judge, check_metrics, default_metrics, with_control
+from bertx.judging.judge import Judge, check_metrics, default_metrics, drawn_by_number, with_control
 from bertx.judging.tally import Estimates
 from bertx.leaderboards import leaderboards, operator_tables
 from bertx.needs import Needs
@@ -204,7 +203,7 @@ class _Court:
 
     def _judges(self, texts: int) -> dict[Operator, Judge]:
         """One for each operator; what uses none is asked by the first alone."""
-        settings, share = self.settings, _share(self.settings.ceiling_examples, texts)
+        settings = self.settings
         using = {name: metric for name, metric in settings.metrics.items() if metric.uses_operator}
         return {
             operator: Judge(
@@ -212,7 +211,7 @@ class _Court:
                 using if number else settings.metrics,
                 class_names(self.model),
                 self.model.device,
-                lambda index: random.Random(index).random() < share,
+                drawn_by_number(settings.ceiling_examples, texts),
                 local=True,
             )
             for number, operator in enumerate(self.engines)
@@ -273,10 +272,6 @@ class _Court:
         if self.settings.target == GOLD:
             return labels
         return torch.full_like(labels, class_number(self.settings.target, self.model))
-
-
-def _share(ceiling: int | None, texts: int) -> float:
-    return 1.0 if ceiling is None else ceiling / max(texts, 1)
 
 
 def _marked(chunk: list[Reading], texts: Sequence[Text], units: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Two processes over gloo give the numbers of one."""
 
 import csv
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bertx.report.examples import read_examples
 from tests.callbacks.distributed import ODD
 from tests.callbacks.toy import ForeignModule, loader, trainer
 from tests.callbacks.watching import numbered
+from tests.runs import in_two_processes
 
 METRICS = default_metrics()
 
@@ -39,13 +39,7 @@ def explained(folder, **settings):
 
 def test_numbered_rows_that_fill_a_rank_up_do_not_count(tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
-    subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.test_distributed", str(two)],
-        check=True,
-        timeout=300,
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-    )
+    in_two_processes("tests.callbacks.test_distributed", two)
     explained(one)
     [row], [expected] = scores(two), scores(one)
     assert row["count"] == expected["count"] == str(len(ODD))
@@ -55,13 +49,7 @@ def test_numbered_rows_that_fill_a_rank_up_do_not_count(tmp_path):
 
 def test_two_processes_equal_one(tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
-    subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.distributed", str(two)],
-        check=True,
-        timeout=300,
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-    )
+    in_two_processes("tests.callbacks.distributed", two)
     callbacks = [FaithfulnessMonitor(), HeatmapLogger(max_examples=7)]
     trainer(one, callbacks).validate(ForeignModule(), loader(data=ODD), verbose=False)
     rows, expected = scores(two), scores(one)

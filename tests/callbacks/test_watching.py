@@ -1,7 +1,5 @@
 """What holds for DriftMonitor, ShortcutAlarm and AgreementMonitor alike."""
 
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from bertx.trace import Trace
 from tests.callbacks import watching
 from tests.callbacks.toy import ForeignModule, loader, trainer
 from tests.callbacks.watching import monitors, table
+from tests.runs import in_two_processes
 from tests.test_trace import assert_same, condition
 
 TABLES = ("drift", "shortcuts", "agreement")
@@ -29,13 +28,7 @@ TABLES = ("drift", "shortcuts", "agreement")
 def both(tmp_path_factory):
     """The same run in two processes and in one."""
     two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
-    subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.watching", str(two)],
-        check=True,
-        timeout=300,
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-    )
+    in_two_processes("tests.callbacks.watching", two)
     watching.main(one)
     return two, one
 
