@@ -14,10 +14,9 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.targets import class_names
-from bertx.errors import InputError
 from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit
-from bertx.judging import Estimates, Judge, check_metrics, default_metrics, drawn_by_number
+from bertx.judging import Estimates, Judge, check_asked, default_metrics, drawn_by_number
 from bertx.judging.tally import EMPTY
 from bertx.perturb import Operator, Perturber
 from bertx.report import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
@@ -80,14 +79,12 @@ class FaithfulnessMonitor(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
-        if ceiling_examples is not None and ceiling_examples < 0:
-            raise InputError(f"ceiling_examples must be at least 0 or null, got {ceiling_examples}")
         self.metrics = default_metrics() if metrics is None else metrics
         self.operator = operator
         self.ceiling_examples = ceiling_examples
         self.compiled = compiled
         self.results: list[MethodResult] = []
-        check_metrics(self.metrics)
+        check_asked(methods or (), self.metrics, ceiling_examples)
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]

@@ -1,6 +1,7 @@
 """Which explanation to trust: all methods before the same judges, while training or after it."""
 
-from bertx.judging.judge import Judge, check_metrics, default_metrics, drawn_by_number, reach
+from bertx.judging.checks import check_asked
+from bertx.judging.judge import Judge, default_metrics, drawn_by_number, reach
 from bertx.judging.tally import Estimates, Tally
 from bertx.judging.verdicts import Text, Verdicts, judge
 
@@ -10,7 +11,7 @@ __all__ = [
     "Tally",
     "Text",
     "Verdicts",
-    "check_metrics",
+    "check_asked",
     "default_metrics",
     "drawn_by_number",
     "judge",

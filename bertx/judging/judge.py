@@ -15,7 +15,6 @@ from bertx.errors import InputError
 from bertx.faithfulness import (
     Case,
     Comprehensiveness,
-    CurveMetric,
     DeletionCurve,
     FaithfulnessMetric,
     FullyPerturbed,
@@ -34,11 +33,6 @@ log = logging.getLogger("bertx")
 
 MOST_UNITS = 40
 """Units of the longest text that is searched for the best order: U units take U² forwards."""
-
-TAKEN = frozenset(
-    (CEILING, EMPTY, "cost", "count", "epoch", "method", "operator", "signed", "step")
-)
-"""Names that mean something else in logs and tables, so that no metric can bear them."""
 
 Example = tuple[int, int]
 """Its number and the checksum of its tokens; see `ExampleValue`."""
@@ -68,9 +62,6 @@ class Judge:
         values: What each metric says of each explanation of each text.
         control: Name of the control, None if there is none.
         left_out: Number of texts that were left out with a warning.
-
-    Raises:
-        InputError: If a method has a name that is taken.
     """
 
     def __init__(
@@ -82,11 +73,6 @@ class Judge:
         searched: Callable[[int], bool],
         local: bool = False,
     ) -> None:
-        if CEILING in methods:
-            raise InputError(
-                f"method {CEILING!r}: what a search for the best order reaches has that name; give "
-                "the method another one"
-            )
         self.control = next((n for n, m in methods.items() if isinstance(m, Random)), None)
         self.values: list[ExampleValue] = []
         self.left_out = 0
@@ -231,34 +217,6 @@ def default_metrics() -> dict[str, FaithfulnessMetric]:
         "comprehensiveness": Comprehensiveness(),
         "sufficiency": Sufficiency(),
     }
-
-
-def check_metrics(metrics: Mapping[str, FaithfulnessMetric]) -> None:
-    """Refuse what cannot be asked, and warn of curves that are not drawn.
-
-    Args:
-        metrics: The metrics by name.
-
-    Raises:
-        InputError: If one is no metric, or has a name that is taken.
-    """
-    drawn: dict[str, str] = {}
-    for name, metric in metrics.items():
-        if not isinstance(metric, FaithfulnessMetric):
-            raise InputError(
-                f"metric {name!r}: expected an instance of bertx.faithfulness.FaithfulnessMetric, "
-                f"got {metric!r}"
-            )
-        if name in TAKEN:
-            raise InputError(
-                f"metric {name!r}: expected another name than {', '.join(sorted(TAKEN))}, which "
-                "mean something else in logs and tables"
-            )
-        if isinstance(metric, CurveMetric) and drawn.setdefault(metric.kind, name) != name:
-            log.warning(
-                f"metric {name!r}: its curves are not drawn, because the figure of {metric.kind} "
-                f"shows those of {drawn[metric.kind]!r}"
-            )
 
 
 def with_control(methods: Mapping[str, Attribution]) -> dict[str, Attribution]:

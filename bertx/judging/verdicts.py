@@ -16,7 +16,8 @@ from bertx.explaining.parts import Part, collate
 from bertx.explaining.reading import Reader, Reading
 from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit
-from bertx.judging.judge import Judge, check_metrics, default_metrics, drawn_by_number, with_control
+from bertx.judging.checks import check_asked
+from bertx.judging.judge import Judge, default_metrics, drawn_by_number, with_control
 from bertx.judging.tally import Estimates
 from bertx.leaderboards import leaderboards, operator_tables
 from bertx.needs import Needs
@@ -155,7 +156,7 @@ def judge(
         ceiling_examples=ceiling_examples,
         budget=budget_for(found.device, token_budget, recorded=True),
     )
-    check_metrics(settings.metrics)
+    check_asked(settings.methods, settings.metrics, ceiling_examples)
     listed = [texts] if isinstance(texts, Text) else several(texts)
     given = [text if isinstance(text, Text) else Text(text) for text in listed]
     with isolated_rng():

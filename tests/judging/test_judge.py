@@ -25,7 +25,7 @@ from bertx.faithfulness import (
     with_area,
 )
 from bertx.inputs import Inputs
-from bertx.judging import Judge, Tally, check_metrics, reach
+from bertx.judging import Judge, Tally, check_asked, reach
 from bertx.needs import Needs
 from bertx.perturb import Perturber
 from bertx.plausibility import PrecisionAtK
@@ -214,7 +214,7 @@ def test_without_a_control_there_are_no_gains():
 
 def test_what_is_no_metric_is_refused():
     with pytest.raises(InputError, match="metric 'auc': expected an instance"):
-        check_metrics({"auc": 3})
+        check_asked([], {"auc": 3}, None)
 
 
 class Known(FaithfulnessMetric):
@@ -323,7 +323,7 @@ def test_costs_are_exact_in_any_precision():
 def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):
     asked = {"coarse": DeletionCurve(3), "fine": DeletionCurve(6), "up": InsertionCurve(3)}
     with caplog.at_level(logging.WARNING, "bertx"):
-        check_metrics(asked)
+        check_asked([], asked, None)
     assert caplog.messages == [
         "metric 'fine': its curves are not drawn, because the figure of deletion shows those of "
         "'coarse'"
@@ -336,6 +336,20 @@ def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):
 @pytest.mark.parametrize("name", ["fully_perturbed", "ceiling", "cost", "count"])
 def test_names_that_are_taken_are_refused(name):
     with pytest.raises(InputError, match=f"metric '{name}': expected another name than ceiling"):
-        check_metrics({name: DeletionCurve()})
+        check_asked([], {name: DeletionCurve()}, None)
     with pytest.raises(InputError, match="method 'ceiling': what a search"):
-        judged(panel(), {"ceiling": GradientXInput()})
+        check_asked(["ceiling"], {}, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["d", "d_auc"], "metric 'd_auc': 'd_gain' is also what the gain of 'd'"),
+        (["d_auc", "d_gain"], "metric 'd_gain': 'd_gain' is also what the gain of 'd_auc'"),
+        (["d_gain", "d"], "metric 'd_gain': 'd_gain' is also what the gain of 'd'"),
+    ],
+)
+def test_no_two_numbers_share_a_key(names, message):
+    with pytest.raises(InputError, match=message):
+        check_asked([], {name: Sufficiency() for name in names}, None)
+    check_asked([], {name: Sufficiency() for name in ("d_auc", "e_auc", "e_gain_auc")}, 0)
