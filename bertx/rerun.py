@@ -18,9 +18,10 @@ from bertx.errors import InputError
 from bertx.inputs import Inputs
 from bertx.packing import budget_for, pack
 from bertx.perturb import Operator, Perturber
+from bertx.precision import wide
 from bertx.scope import evaluating, frozen, gradients
 from bertx.skipping import Skipping
-from bertx.trace import Trace, now, wide
+from bertx.trace import Trace, now
 
 Baseline = Literal["mask", "pad", "zero"]
 """What stands for a word's absence: the word embedding of [MASK], that of [PAD], or zeros."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from bertx.errors import InputError
+from bertx.precision import wide
 
 STABILIZER = 1e-7
 
@@ -79,10 +80,12 @@ CP_LRP = Rules(norm=0.0, activation=0.0, softmax=0.0, product=1.0, gate=0.5)
 @torch.no_grad()
 def secant(x: Tensor, y: Tensor, grad: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     """Pass an elementwise function y = f(x) as multiplication by y / x; f'(0) where x = 0."""
-    if not (zeros := x == 0).any():
-        return grad * (y / x)
-    near = torch.full_like(x[zeros][:1], torch.finfo(x.dtype).eps ** 0.5)
-    return grad * torch.where(zeros, function(near) / near, y / x)
+    slope = y / x
+    if not slope.sum().isfinite():  # the fastest search for a division by 0
+        zeros = x == 0
+        near = torch.full((), torch.finfo(x.dtype).eps ** 0.5, dtype=x.dtype, device=x.device)
+        slope = torch.where(zeros, function(near) / near, slope)
+    return grad * slope
 
 
 @torch.no_grad()
@@ -99,7 +102,8 @@ def constant_denominator(
     weight, eps = settings
     scaled = grad if weight is None else grad * weight
     centred = scaled - scaled.mean(-1, keepdim=True)
-    variance = x.var(-1, correction=0, keepdim=True)
+    spread = wide(x - x.mean(-1, keepdim=True))
+    variance = spread.square().mean(-1, keepdim=True)  # several times as fast as x.var
     return (centred * (variance + eps).rsqrt()).to(x.dtype)
 
 

@@ -4,7 +4,7 @@ No function here changes a class, a global table or a setting of the Trainer.
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from bertx.attend import attend
+
+AttentionCore = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
+"""Computes attention as `bertx.attend.attend` does."""
 
 Record = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 """First input and output of each call of every recorded module, in the live graph."""
@@ -75,10 +80,14 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def explicit_attention(model: PreTrainedModel) -> Iterator[None]:
+def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> Iterator[None]:
     """Compute attention weights as such, through transformers' own interface.
 
     ``output_attentions=True`` would do, but leaves hooks on the model for good.
+
+    Args:
+        model: The model.
+        core: What computes them, where the model takes its attention from the interface.
 
     Raises:
         ValueError: If the model does not take its attention function from the interface, and is
@@ -88,7 +97,7 @@ def explicit_attention(model: PreTrainedModel) -> Iterator[None]:
         yield
         return
     name, before = f"bertx_{id(model)}", model.config._attn_implementation
-    ALL_ATTENTION_FUNCTIONS[name] = _attend
+    ALL_ATTENTION_FUNCTIONS[name] = _called_by_transformers(core)
     AttentionMaskInterface.register(name, eager_mask)  # a mask of one instance is not looked up
     try:
         model.set_attn_implementation(name)
@@ -100,22 +109,20 @@ def explicit_attention(model: PreTrainedModel) -> Iterator[None]:
         del ALL_ATTENTION_FUNCTIONS[name], AttentionMaskInterface._global_mapping[name]
 
 
-def _attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **_: object,
-) -> tuple[Tensor, Tensor]:
-    """softmax(q kᵀ · scaling + mask) v, as transformers calls it: (B, H, T, D/H) each."""
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    logits = query @ key.transpose(-1, -2) * scale
-    if attention_mask is not None:
-        logits += attention_mask
-    weights = logits.softmax(-1).to(value.dtype)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
+def _called_by_transformers(core: AttentionCore) -> Callable[..., tuple[Tensor, Tensor]]:
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        **_: object,
+    ) -> tuple[Tensor, Tensor]:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return core(query, key, value, attention_mask, scale)
+
+    return attention
 
 
 @contextmanager

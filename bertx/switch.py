@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bertx.activations import ActivationMode, Elementwise, watching
+from bertx.attend import Core, Watch, attend, gradients_of
 from bertx.rules import Rules, constant_denominator, secant
 from bertx.skipping import skipping_linear
 
@@ -46,7 +47,8 @@ class FunctionRecorder(ActivationMode):
         linear: Whether linear maps get nodes too, which keeps their inputs.
 
     Attributes:
-        attention: Every softmax of four dimensions that was computed: (B, H, T, T) in the graph.
+        attention: Every softmax of four dimensions that was computed: (B, H, T, T).
+        watch: Hears of these weights.
     """
 
     def __init__(self, switch: Switch | None, linear: bool) -> None:
@@ -54,6 +56,17 @@ class FunctionRecorder(ActivationMode):
         self.switch = switch
         self.linear = linear
         self.attention: list[Tensor] = []
+        self.watch = Watch()
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """`bertx.attend.attend` with one node behind it; the weights are no part of the graph."""
+        context, weights = attend(query.detach(), key.detach(), value.detach(), mask, scale)
+        if torch.is_grad_enabled() and (query.requires_grad or value.requires_grad):
+            how = (scale, self.switch, self.watch, len(self.attention) - 1)
+            context = _Core.apply(query, key, value, context, weights, *how)
+        return context, weights
 
     def activated(self, function: Elementwise, x: Tensor, y: Tensor) -> Tensor:
         """``y`` with a node behind it."""
@@ -186,6 +199,34 @@ class _Linear(torch.autograd.Function):
         if grad is None or rule is None:
             return None, grad, None, None, None
         return rule(x, y, weight, bias, grad), None, None, None, None
+
+
+class _Core(torch.autograd.Function):
+    """The context itself; its gradient goes to queries, keys and values as the rules say."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        ctx.set_materialize_grads(False)
+        *tensors, ctx.scale, ctx.switch, ctx.watch, ctx.number = args
+        ctx.save_for_backward(*tensors)
+        context = tensors[3]
+        return context.view_as(context)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
+        rules = _GRADIENT if ctx.switch is None else ctx.switch.rules
+        weighted, share = ctx.watch.weighted, rules.softmax * rules.product
+        if grad is None or (rules.product == 0 and weighted is None):
+            return (None,) * 9
+        core = Core(*ctx.saved_tensors)
+        with torch.autocast(grad.device.type, enabled=False):
+            found = gradients_of(core, grad, share != 0, weighted is not None)
+        if weighted is not None:
+            weighted[ctx.number] = found.weighted
+        factor = ctx.scale * share * rules.product
+        logits = (None if own is None else own.mul_(factor) for own in found[:2])
+        return *logits, found.value.mul_(rules.product), *(None,) * 6
 
 
 _HANDLERS: dict[Any, Any] = {

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from transformers import PreTrainedModel
 from bertx.anatomy import Anatomy, UnsupportedArchitecture, anatomy, embedding_block
 from bertx.inputs import Inputs
 from bertx.needs import EXPLICIT, GRAPH, SWITCHED, Needs
+from bertx.precision import wide
 from bertx.rules import Rules, one_hot
 from bertx.scope import (
     Record,
@@ -83,14 +83,14 @@ class Trace:
             stack.enter_context(torch.set_grad_enabled(bool(self.needs & GRAPH)))
             cut = stack.enter_context(leaf(embedding_block(self.model, "Trace")))
             fused = self.model.config._attn_implementation == "sdpa"  # the switch can see it
-            if self.needs & EXPLICIT or (self.needs & SWITCHED and not fused):
-                stack.enter_context(explicit_attention(self.model))
             if self.needs & (EXPLICIT | SWITCHED):
                 switch = self._switch if self.needs & SWITCHED else None
                 recorder = stack.enter_context(
                     recording_functions(self.model, switch, Needs.LINEAR in self.needs)
                 )
-                self._attention = recorder.attention
+                self._attention, self._watch = recorder.attention, recorder.watch
+                if self.needs & EXPLICIT or not fused:
+                    stack.enter_context(explicit_attention(self.model, recorder.attend))
             else:
                 stack.enter_context(Skipping())
             if Needs.ACTIVATIONS in self.needs:
@@ -155,7 +155,9 @@ class Trace:
         """
         self.used.update(("forward", "gradient"))
         if self._gradient is None:
-            with self._part("gradient"), self._weighing():
+            with self._part("gradient"), ExitStack() as stack:
+                if Needs.ATTENTION_GRADIENT in self.needs:
+                    stack.enter_context(self._watch.writing(self._weighted, self._attention))
                 (self._gradient,) = self._explain([self._leaf])
         return self._gradient
 
@@ -172,25 +174,6 @@ class Trace:
             raise RuntimeError("this trace weighs no attention: needs=Needs.ATTENTION_GRADIENT")
         _ = self.attention, self.gradient
         return tuple(self._weighted[layer] for layer in range(len(self._attention)))
-
-    @contextmanager
-    def _weighing(self) -> Iterator[None]:
-        """Let the backward inside fill `weighted_attention`."""
-        kept = self._attention if Needs.ATTENTION_GRADIENT in self.needs else []
-
-        def weigh(layer: int, gradient: Tensor) -> None:
-            heads = zip(kept[layer].detach().unbind(1), gradient.unbind(1), strict=True)
-            total = torch.zeros_like(wide(gradient[:, 0]))
-            for weights, change in heads:  # one by one: what is small stays in the caches
-                total += (wide(weights) * wide(change)).clamp_(min=0)
-            self._weighted[layer] = total / gradient.shape[1]
-
-        hooks = [weights.register_hook(partial(weigh, n)) for n, weights in enumerate(kept)]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def relevance(self, rules: Rules) -> Tensor:
         """Relevance over input at the embeddings (B, T, D): the gradient ∂y_c/∂e under ``rules``.
@@ -282,11 +265,6 @@ def now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or in float64 if it was."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _normal(inputs: Inputs) -> Inputs:

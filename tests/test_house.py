@@ -9,18 +9,20 @@ import bertx
 
 PACKAGE = Path(bertx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"errors", "pretrained", "inputs"}
+LEAVES = {"errors", "precision", "pretrained", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
     "pretrained": {"errors"},
     "inputs": {"errors"},
     "anatomy": LEAVES | {"activations"},
+    "precision": set(),
+    "attend": {"precision"},
     "rules": LEAVES,
-    "scope": LEAVES,
+    "scope": LEAVES | {"attend"},
     "activations": set(),
     "needs": set(),
     "skipping": set(),
-    "switch": LEAVES | {"activations", "rules", "scope", "skipping"},
+    "switch": LEAVES | {"activations", "attend", "rules", "scope", "skipping"},
     "trace": LEAVES | {"anatomy", "needs", "rules", "scope", "skipping", "switch"},
     "attribution": LEAVES
     | {"activations", "anatomy", "perturb", "rules", "rerun", "scope", "search", "switch", "trace"},

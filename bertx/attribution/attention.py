@@ -8,7 +8,8 @@ from bertx.anatomy import readout
 from bertx.attribution.base import Attribution
 from bertx.attribution.layers import reading
 from bertx.errors import InputError
-from bertx.trace import Needs, Trace, wide
+from bertx.precision import wide
+from bertx.trace import Needs, Trace
 
 
 class AttentionMethod(Attribution):

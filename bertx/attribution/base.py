@@ -7,8 +7,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.anatomy import UnsupportedArchitecture, embedding_block
+from bertx.precision import wide
 from bertx.scope import explicit_attention
-from bertx.trace import EXPLICIT, Needs, Trace, wide
+from bertx.trace import EXPLICIT, Needs, Trace
 
 
 class Attribution(ABC):

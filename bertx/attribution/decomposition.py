@@ -25,8 +25,9 @@ from bertx.attribution.layers import (
     value_map,
 )
 from bertx.errors import InputError
+from bertx.precision import wide
 from bertx.rules import secant
-from bertx.trace import Needs, Trace, wide
+from bertx.trace import Needs, Trace
 
 Bias = Literal["dot", "norm", "none"]
 """How a bias is shared among the tokens: by |⟨vector, bias⟩|, by the vector's length, or not."""

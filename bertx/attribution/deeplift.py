@@ -12,6 +12,7 @@ from bertx.activations import ActivationMode, Elementwise, watching
 from bertx.anatomy import check_activations_seen
 from bertx.attribution.base import Attribution
 from bertx.inputs import Inputs
+from bertx.precision import wide
 from bertx.rerun import (
     Baseline,
     batches,
@@ -22,7 +23,7 @@ from bertx.rerun import (
     word_embedding,
     word_path,
 )
-from bertx.trace import Trace, wide
+from bertx.trace import Trace
 
 
 class DeepLift(Attribution):

@@ -5,7 +5,8 @@ from typing import Literal
 from torch import Tensor
 
 from bertx.attribution.base import Attribution
-from bertx.trace import Needs, Trace, wide
+from bertx.precision import wide
+from bertx.trace import Needs, Trace
 
 
 class GradientSensitivity(Attribution):

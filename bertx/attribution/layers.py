@@ -15,7 +15,8 @@ from torch.nn.functional import layer_norm, linear
 from bertx.activations import Elementwise
 from bertx.anatomy import Anatomy, GatedLayer, Layer, readout
 from bertx.errors import InputError
-from bertx.trace import Trace, wide
+from bertx.precision import wide
+from bertx.trace import Trace
 
 AnyLayer = Layer | GatedLayer
 

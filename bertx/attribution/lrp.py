@@ -6,8 +6,9 @@ from transformers import PreTrainedModel
 
 from bertx.anatomy import Layer, UnsupportedArchitecture, anatomy
 from bertx.attribution.base import Attribution
+from bertx.precision import wide
 from bertx.rules import one_hot, split_weights
-from bertx.trace import Needs, Trace, wide
+from bertx.trace import Needs, Trace
 
 _MODELS = ("bert", "roberta", "xlm-roberta")
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
+from bertx.precision import wide
 from bertx.rerun import (
     Baseline,
     check_baseline,
@@ -19,7 +20,7 @@ from bertx.rerun import (
     word_embedding,
     word_path,
 )
-from bertx.trace import Trace, wide
+from bertx.trace import Trace
 
 
 class PathIntegral(NamedTuple):

@@ -8,8 +8,9 @@ from torch import Tensor
 from bertx.attribution.base import Attribution
 from bertx.inputs import spread_by_unit
 from bertx.perturb import Operator
+from bertx.precision import wide
 from bertx.rerun import check_operator, check_positive, perturber_of
-from bertx.trace import Trace, wide
+from bertx.trace import Trace
 
 
 class UnitAttribution(Attribution):

@@ -11,8 +11,9 @@ from bertx.activations import activation_modules
 from bertx.anatomy import ENCODERS, UnsupportedArchitecture, check_activations_seen
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
+from bertx.precision import wide
 from bertx.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon, LinearRule, Rules
-from bertx.trace import Needs, Trace, wide
+from bertx.trace import Needs, Trace
 
 
 class ModifiedGradient(Attribution):

@@ -8,8 +8,9 @@ from torch import Tensor
 from bertx.anatomy import embedding_block
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
+from bertx.precision import wide
 from bertx.rerun import check_positive, rerunning, summed_gradient, text_seed
-from bertx.trace import Trace, wide
+from bertx.trace import Trace
 
 
 class SmoothGrad(Attribution):

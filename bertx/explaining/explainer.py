@@ -17,8 +17,9 @@ from bertx.explaining.parts import Part, assemble, collate, target_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.inputs import Merge, Unit
 from bertx.packing import budget_for, chunks
+from bertx.precision import wide
 from bertx.scope import evaluating, isolated_rng
-from bertx.trace import Needs, Trace, wide
+from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")
 

@@ -9,8 +9,9 @@ from bertx.errors import InputError
 from bertx.faithfulness.base import Case, FaithfulnessMetric
 from bertx.faithfulness.estimates import PRECISION
 from bertx.inputs import Inputs, merge_by_unit
+from bertx.precision import wide
 from bertx.rerun import batches, check_positive, replaced, rerunning, text_seed, word_embedding
-from bertx.trace import Trace, wide
+from bertx.trace import Trace
 
 
 def importances(inputs: Inputs, scores: Tensor, mean: float | None = 0.5) -> Tensor:
