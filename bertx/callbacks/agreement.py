@@ -74,6 +74,8 @@ class AgreementMonitor(Probe):
         unit: What is ranked: ``word`` or ``token``.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
+        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
+            has several of these callbacks.
 
     Attributes:
         results: The last results, one for each two methods.
@@ -91,8 +93,9 @@ class AgreementMonitor(Probe):
         target: str | int = "predicted",
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
         if methods is not None and len(methods) == 1:
             raise InputError(
                 f"AgreementMonitor: expected two methods or more, got {', '.join(methods)} alone"

@@ -94,6 +94,8 @@ class DriftMonitor(Probe):
         patience: How many low drifts in a row, up to the last one, it takes to have settled.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
+        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
+            has several of these callbacks.
 
     Attributes:
         results: The last results, one for each method.
@@ -117,8 +119,9 @@ class DriftMonitor(Probe):
         low: float = 0.5,
         patience: int = 2,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
         if not 0 <= low <= 1:
             raise InputError(f"low: expected a share of the largest drift, in [0, 1], got {low}")
         if patience < 1:

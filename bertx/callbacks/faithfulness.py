@@ -58,6 +58,8 @@ class FaithfulnessMonitor(Probe):
             some minutes before the first answer, faster ones after it; see `Perturber`.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
+        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
+            has several of these callbacks.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
@@ -77,8 +79,9 @@ class FaithfulnessMonitor(Probe):
         ceiling_examples: int | None = 16,
         compiled: bool = False,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
         self.metrics = default_metrics() if metrics is None else metrics
         self.operator = operator
         self.ceiling_examples = ceiling_examples

@@ -38,6 +38,8 @@ class HeatmapLogger(Probe):
         unit: What is coloured: ``word`` or ``token``.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
+        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
+            has several of these callbacks.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class HeatmapLogger(Probe):
         target: str | int = "predicted",
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer)
+        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
         self.page: Path | None = None
 
     def report(

@@ -1,5 +1,6 @@
 """The methods and the tokenizer of a run, checked before it starts."""
 
+import re
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,6 +19,31 @@ from bertx.attribution import (
 from bertx.choices import check_each, supported
 from bertx.errors import InputError
 from bertx.pretrained import load_tokenizer
+
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
+
+
+def check_name(name: str | None) -> None:
+    """Raise `InputError` for a name that cannot be a part of keys and folders."""
+    if name is not None and not _NAME.fullmatch(name):
+        raise InputError(
+            f"name {name!r}: expected letters, digits, '.', '_' and '-', as it is part of keys and "
+            "folders"
+        )
+
+
+def check_alone(callback: Callback, name: str | None, trainer: Trainer) -> None:
+    """Refuse a second callback whose numbers would be logged under the same keys.
+
+    Raises:
+        InputError: If the trainer has another one of the same type and name.
+    """
+    others = [c for c in getattr(trainer, "callbacks", ()) if c is not callback]
+    if any(type(c) is type(callback) and getattr(c, "name", None) == name for c in others):
+        raise InputError(
+            f"two {type(callback).__name__} callbacks would write to the same keys and files: give "
+            "one of them a name, such as name: second"
+        )
 
 
 def check_methods(

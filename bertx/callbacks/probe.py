@@ -16,7 +16,13 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
-from bertx.callbacks.methods import check_methods, classifier_of, tokenizer_of
+from bertx.callbacks.methods import (
+    check_alone,
+    check_methods,
+    check_name,
+    classifier_of,
+    tokenizer_of,
+)
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.sample import Example, Sample, rows_dealt
 from bertx.callbacks.targets import check_target, targets
@@ -88,7 +94,9 @@ class Probe(Callback, ABC):
         target: str | int,
         unit: Unit,
         tokenizer: str | PreTrainedTokenizerBase | None,
+        name: str | None,
     ) -> None:
+        check_name(name)
         if every_n_epochs < 1:
             raise InputError(f"every_n_epochs must be at least 1, got {every_n_epochs}")
         if max_examples is not None and max_examples < 1:
@@ -99,6 +107,7 @@ class Probe(Callback, ABC):
         self.target = target
         self.unit = unit
         self.tokenizer = tokenizer
+        self.name = name
         self._sample: Sample | None = None
         self._count = 0
         self._told: set[str] = set()
@@ -112,9 +121,14 @@ class Probe(Callback, ABC):
         Args:
             trainer: The trainer.
             pl_module: The module.
-            stage: ``val`` or ``test``.
+            stage: ``val`` or ``test``, and the callback's name after a slash if it has one.
             chunks: This rank's examples, explained as they are asked for; may be none.
         """
+
+    @property
+    def state_key(self) -> str:
+        """What tells its state from that of others in a checkpoint."""
+        return self._generate_state_key(name=self.name) if self.name else super().state_key
 
     def read(self, batch: Any) -> Any:
         """Translate a foreign batch into a mapping with ``input_ids`` and what else it knows."""
@@ -171,6 +185,7 @@ class Probe(Callback, ABC):
         self._end(trainer, pl_module, "test")
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_alone(self, self.name, trainer)
         model = self._model = classifier_of(self, pl_module)
         self._tokenizer = tokenizer_of(trainer, pl_module, model, self.tokenizer)
         self._methods = check_methods(self.methods, model)
@@ -197,6 +212,7 @@ class Probe(Callback, ABC):
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._sample is None:
             return
+        stage = self._placed(stage)
         self._count_all(trainer, stage, self._sample)
         with ExitStack() as stack:
             stack.enter_context(isolated_rng())
@@ -219,13 +235,16 @@ class Probe(Callback, ABC):
                 "make the data set itself smaller."
             )
 
+    def _placed(self, stage: str) -> str:
+        return stage if self.name is None else f"{stage}/{self.name}"
+
     def _groups(self) -> tuple[str, ...]:
         """What follows the stage in the keys that are logged."""
         return ()
 
     def _check_monitors(self, trainer: Trainer) -> None:
         """Refuse a callback that needs a key after an epoch that is not explained."""
-        groups = tuple(f"val/{group}/" for group in self._groups())
+        groups = tuple(f"{self._placed('val')}/{group}/" for group in self._groups())
         for callback in [*trainer.early_stopping_callbacks, *trainer.checkpoint_callbacks]:
             key = str(getattr(callback, "monitor", ""))
             if key.startswith(groups) and _period(callback, trainer) % self.every_n_epochs:
@@ -264,6 +283,7 @@ def _period(callback: Callback, trainer: Trainer) -> int:
 
 def _reason(trainer: Trainer, stage: str) -> str:
     """What leaves rows out, as far as the trainer knows."""
+    stage = stage.split("/")[0]
     overfit = getattr(trainer, "overfit_batches", 0)  # the class does not declare it
     if stage == "val" and overfit:
         return f"overfit_batches={overfit}"

@@ -61,6 +61,8 @@ class ShortcutAlarm(Probe):
         unit: What has a share: ``word`` or ``token``.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
+        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
+            has several of these callbacks.
 
     Attributes:
         alarms: The words above the bound, as of the last epoch that was explained.
@@ -80,8 +82,9 @@ class ShortcutAlarm(Probe):
         target: str = PREDICTED,
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(None, every_n_epochs, max_examples, target, unit, tokenizer)
+        super().__init__(None, every_n_epochs, max_examples, target, unit, tokenizer, name)
         if not 0 <= bound < 1:
             raise InputError(f"bound: expected a share of at least 0 and below 1, got {bound}")
         if min_texts < 1:

@@ -27,18 +27,18 @@ def best_mode(monitor: str, metrics: Mapping[str, Any] | None) -> Mode:
     Raises:
         InputError: If it is not known.
     """
-    name = monitor.split("/")[1] if "/" in monitor else monitor
-    if name in _KNOWN:
-        return _KNOWN[name]
-    if name.endswith("_gain"):
-        return "max"
-    higher = _higher_is_better(metrics).get(name)
-    if higher is None:
-        raise InputError(
-            f"checkpoint.monitor {monitor!r}: is it better small or large? Say so with "
-            "--checkpoint.mode min or max."
-        )
-    return "max" if higher else "min"
+    higher = _higher_is_better(metrics)
+    for name in monitor.split("/")[1:] or [monitor]:  # a callback's own name may come first
+        if name in _KNOWN:
+            return _KNOWN[name]
+        if name.endswith("_gain"):
+            return "max"
+        if higher.get(name) is not None:
+            return "max" if higher[name] else "min"
+    raise InputError(
+        f"checkpoint.monitor {monitor!r}: is it better small or large? Say so with "
+        "--checkpoint.mode min or max."
+    )
 
 
 def _higher_is_better(metrics: Mapping[str, Any] | None) -> dict[str, bool | None]:

@@ -61,7 +61,7 @@ def _check_metric(name: str, metric: FaithfulnessMetric) -> None:
 
 def _check_names(metrics: Mapping[str, FaithfulnessMetric]) -> None:
     """Refuse keys that two numbers would share, and tell which curves a figure leaves out."""
-    gains = {gain_name(name): name for name in reversed(metrics)}
+    gains = {gain_name(name): name for name in reversed(list(metrics))}
     drawn: dict[str, str] = {}
     for name, metric in metrics.items():
         key = name if name in gains else gain_name(name)
