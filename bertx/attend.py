@@ -35,7 +35,7 @@ def attend(
         Context (B, T, H, D/H) and weights (B, H, T, T).
     """
     logits = (query @ key.transpose(-1, -2)).mul_(scale)
-    if mask is not None:
+    if mask is not None and (mask.device.type != "cpu" or mask.any()):  # without padding, zeros
         logits += mask
     if logits.device.type == "cpu" and logits.dtype == value.dtype and not logits.requires_grad:
         weights = torch.softmax(logits, -1, out=logits)  # new memory would cost more than the sums

@@ -44,14 +44,19 @@ def normal(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off; every module gets back the flag that it had of its own."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """Dropout off; every module gets back the flag that it had of its own.
+
+    Flags are set as such: ``model.eval()`` costs more, and what a module's own ``train`` does, such
+    as merging weights, would not be undone.
+    """
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
     try:
         yield
     finally:
-        for module, flag in flags:
-            module.training = flag
+        for module in training:
+            module.training = True
 
 
 @contextmanager
