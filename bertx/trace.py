@@ -91,7 +91,7 @@ class Trace:
                 self._attention, self._watch = recorder.attention, recorder.watch
                 if self.needs & EXPLICIT or not fused:
                     stack.enter_context(explicit_attention(self.model, recorder.attend))
-            else:
+            elif self.needs & GRAPH:
                 stack.enter_context(Skipping())
             if Needs.ACTIVATIONS in self.needs:
                 self._anatomy = anatomy(self.model, "Trace")

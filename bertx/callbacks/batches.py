@@ -88,9 +88,10 @@ def _parted(batch: dict[str, Any], words: Tensor) -> Tensor:
 
 def _spell(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     texts, words, offsets = [], [], []
+    marked = any(piece.startswith(_WORD_STARTS) for piece in tokenizer.tokenize("a a"))
     for ids, special in zip(batch["input_ids"], batch["special_tokens_mask"].bool(), strict=True):
         pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
-        text, numbers, spans = spell(zip(pieces, special.tolist(), strict=True))
+        text, numbers, spans = spell(zip(pieces, special.tolist(), strict=True), marked)
         texts.append(text)
         words.append(numbers)
         offsets.append(spans)
@@ -98,12 +99,14 @@ def _spell(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict
 
 
 def spell(
-    pieces: Iterable[tuple[str, bool]],
+    pieces: Iterable[tuple[str, bool]], marked: bool = False
 ) -> tuple[str, list[int], list[tuple[int, int]]]:
     """Join the pieces of WordPiece, byte-level BPE or SentencePiece to words.
 
     Args:
         pieces: Each token with whether it is special.
+        marked: Whether the tokenizer marks the beginnings of words, as the last two do; seen by
+            itself where a piece is marked, which a text of one word need not have.
 
     Returns:
         The text with one space between words; for each token the number of its word (-1 for
@@ -114,7 +117,7 @@ def spell(
         ('unable to', [-1, 0, 0, 1], [(0, 0), (0, 2), (2, 6), (7, 9)])
     """
     pieces = list(pieces)
-    marked = any(piece.startswith(_WORD_STARTS) for piece, _ in pieces)
+    marked = marked or any(piece.startswith(_WORD_STARTS) for piece, _ in pieces)
     text, words, spans, word, fresh = "", [], [], -1, True
     for piece, special in pieces:
         if special:

@@ -13,6 +13,7 @@ from bertx.callbacks.sample import Sample, rows_dealt
 from bertx.errors import InputError
 from bertx.inputs import UNKNOWN
 from bertx.packing import Budget
+from tests import tokenizer_kinds
 from tests.tiny import tiny_batch
 
 TEXTS = ["the film was unbelievable !", "zzz dull"]
@@ -91,6 +92,15 @@ def test_byte_level_pieces_are_spelt_to_words():
     read = read_batch({"input_ids": torch.tensor([[0, 2, 3, 4, 5, 1, 6]])}, byte_level())
     assert read["text"] == ["film goodness!"]
     assert read["word_ids"].tolist() == [[-1, 0, 1, 1, 1, -1, -1]]
+
+
+@pytest.mark.parametrize("kind", [tokenizer_kinds.byte_level, tokenizer_kinds.sentence_piece])
+def test_a_text_of_one_word_is_one_word_whatever_marks_words(kind):
+    tokenizer = kind()
+    ids = torch.tensor([tokenizer("badunfilm")["input_ids"]])
+    assert ids.shape[1] > 3
+    read = read_batch({"input_ids": ids}, tokenizer)
+    assert read["text"] == ["badunfilm"] and set(read["word_ids"][0].tolist()) == {-1, 0}
 
 
 def test_white_space_of_the_text_parts_words_that_pieces_do_not():
