@@ -168,7 +168,9 @@ class FaithfulnessMonitor(Probe):
             from rich.console import Console
 
             directions = {name: m.higher_is_better for name, m in self.metrics.items()}
-            Console().print(faithfulness_table(self.results, directions))
+            title = f"Faithfulness of {self.unit}s under {self.operator!r}"
+            title += "" if self.name is None else f", {self.name}"
+            Console().print(faithfulness_table(self.results, directions, title))
 
 
 def panel_of(perturber: Perturber, chunk: Explained) -> Panel:

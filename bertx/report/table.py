@@ -70,7 +70,7 @@ def gain_name(metric: str) -> str:
 
 
 def faithfulness_table(
-    rows: Sequence[MethodResult], higher_is_better: Mapping[str, bool | None]
+    rows: Sequence[MethodResult], higher_is_better: Mapping[str, bool | None], title: str = ""
 ) -> "Group":
     """Lay out the results for 80 columns, with or without colours: four metrics a table.
 
@@ -80,20 +80,23 @@ def faithfulness_table(
     Args:
         rows: The methods.
         higher_is_better: For each metric whether a larger number is better; None if neither is.
+        title: What the tables are of.
     """
     from rich.console import Group
 
     names = list(higher_is_better)
     parts = [names[i : i + _AT_ONCE] for i in range(0, len(names), _AT_ONCE)]
-    return Group(*(_table(rows, {n: higher_is_better[n] for n in part}) for part in parts))
+    return Group(*(_table(rows, {n: higher_is_better[n] for n in part}, title) for part in parts))
 
 
-def _table(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None]) -> "Table":
+def _table(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None], title: str) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     count = max((row.count for row in rows), default=0)
     table = Table(
+        title=title or None,
+        title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         caption=f"n = {count}    ± 1.96 standard errors    * best of its kind    ✓ differs from "

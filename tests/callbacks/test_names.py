@@ -36,7 +36,8 @@ def test_a_second_monitor_has_keys_and_files_of_its_own(tmp_path, capsys):
         assert float(last["deletion_auc"]) == pytest.approx(score)
         assert (folder / "deletion.svg").exists()
     assert mask.results != removed.results and best.best_model_path
-    capsys.readouterr()
+    printed = capsys.readouterr().out
+    assert "of words under 'mask' " in printed and "of words under 'remove', removed " in printed
     main(["leaderboard", str(tmp_path / "version_0"), "--stage", "val/removed"])
     assert "deletion_auc, remove" in capsys.readouterr().out
 
