@@ -6,6 +6,6 @@ cd "$(dirname "$0")"
 cp "$run/deletion.svg" "$run/insertion.svg" .
 profile=$(mktemp -d)
 chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
-  --user-data-dir="$profile" --hide-scrollbars --window-size=1000,760 \
+  --user-data-dir="$profile" --hide-scrollbars --window-size=1000,790 \
   --screenshot=heatmaps.png "file://$run/heatmaps.html"
 rm -r "$profile"
