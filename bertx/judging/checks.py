@@ -32,11 +32,7 @@ def check_asked(
         InputError: If a metric is none, two metrics or a method have a name that is taken, or the
             number is negative.
     """
-    if CEILING in methods:
-        raise InputError(
-            f"method {CEILING!r}: what a search for the best order reaches has that name; give "
-            "the method another one"
-        )
+    check_method_names(methods)
     if ceiling_examples is not None and ceiling_examples < 0:
         raise InputError(
             f"ceiling_examples must be at least 0, or null for all, got {ceiling_examples}"
@@ -44,6 +40,15 @@ def check_asked(
     for name, metric in metrics.items():
         _check_metric(name, metric)
     _check_names(metrics)
+
+
+def check_method_names(methods: Iterable[str]) -> None:
+    """Raise `InputError` if a method has a name that is taken."""
+    if CEILING in methods:
+        raise InputError(
+            f"method {CEILING!r}: what a search for the best order reaches has that name; give "
+            "the method another one"
+        )
 
 
 def _check_metric(name: str, metric: FaithfulnessMetric) -> None:

@@ -25,6 +25,7 @@ from bertx.faithfulness import (
     judge,
 )
 from bertx.inputs import Inputs, spread_by_unit
+from bertx.judging.checks import check_method_names
 from bertx.judging.tally import CEILING, EMPTY, Estimates, Metrics, Tally
 from bertx.report.examples import ExampleValue, Role
 from bertx.trace import Needs
@@ -62,6 +63,9 @@ class Judge:
         values: What each metric says of each explanation of each text.
         control: Name of the control, None if there is none.
         left_out: Number of texts that were left out with a warning.
+
+    Raises:
+        InputError: If a method has a name that is taken.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Judge:
         searched: Callable[[int], bool],
         local: bool = False,
     ) -> None:
+        check_method_names(methods)
         self.control = next((n for n, m in methods.items() if isinstance(m, Random)), None)
         self.values: list[ExampleValue] = []
         self.left_out = 0

@@ -339,6 +339,8 @@ def test_names_that_are_taken_are_refused(name):
         check_asked([], {name: DeletionCurve()}, None)
     with pytest.raises(InputError, match="method 'ceiling': what a search"):
         check_asked(["ceiling"], {}, None)
+    with pytest.raises(InputError, match="method 'ceiling': what a search"):
+        judged(panel(), {"ceiling": GradientXInput()})
 
 
 @pytest.mark.parametrize(
