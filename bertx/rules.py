@@ -77,34 +77,63 @@ CP_LRP = Rules(norm=0.0, activation=0.0, softmax=0.0, product=1.0, gate=0.5)
 """CP-LRP, arXiv 2202.07304, with activations by their secant."""
 
 
-@torch.no_grad()
-def secant(x: Tensor, y: Tensor, grad: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Pass an elementwise function y = f(x) as multiplication by y / x; f'(0) where x = 0."""
-    slope = y / x
-    if not slope.sum().isfinite():  # the fastest search for a division by 0
-        zeros = x == 0
-        near = torch.full((), torch.finfo(x.dtype).eps ** 0.5, dtype=x.dtype, device=x.device)
-        slope = torch.where(zeros, function(near) / near, slope)
-    return grad * slope
+class LinearMap(Protocol):
+    """A linear map with the output of an operation at the values x, y = f(x) of a forward."""
+
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        """What it keeps of the forward, made once for any number of backwards."""
+        ...
+
+    def back(self, grad: Tensor, slope: Tensor) -> Tensor:
+        """The gradient of x from that of y."""
+        ...
 
 
-@torch.no_grad()
-def constant_denominator(
-    x: Tensor, _y: Tensor, grad: Tensor, settings: tuple[Tensor | None, float]
-) -> Tensor:
-    """Pass LayerNorm over the last dimension with √(Var x + eps) held constant.
+@dataclass(frozen=True, eq=False)
+class Secant:
+    """An elementwise function y = f(x) as multiplication by y / x; f'(0) where x = 0."""
 
-    Args:
-        x: Input (..., D).
-        grad: Gradient of the output (..., D).
-        settings: Weight (D,) or None, and eps.
+    function: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def slope(self, x: Tensor, y: Tensor) -> Tensor:
+        """The quotient y / x, of their shape."""
+        slope = y / x
+        if not slope.sum().isfinite():  # the fastest search for a division by 0
+            zeros = x == 0
+            near = torch.full((), torch.finfo(x.dtype).eps ** 0.5, dtype=x.dtype, device=x.device)
+            slope = torch.where(zeros, self.function(near) / near, slope)
+        return slope
+
+    def back(self, grad: Tensor, slope: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        return grad * slope
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantDenominator:
+    """LayerNorm over the last dimension with √(Var x + eps) held constant.
+
+    Attributes:
+        weight: (D,) or None.
+        eps: See above.
     """
-    weight, eps = settings
-    scaled = grad if weight is None else grad * weight
-    centred = scaled - scaled.mean(-1, keepdim=True)
-    spread = wide(x - x.mean(-1, keepdim=True))
-    variance = spread.square().mean(-1, keepdim=True)  # several times as fast as x.var
-    return (centred * (variance + eps).rsqrt()).to(x.dtype)
+
+    weight: Tensor | None
+    eps: float
+
+    @torch.no_grad()
+    def slope(self, x: Tensor, _y: Tensor) -> Tensor:
+        """1 / √(Var x + eps), (..., 1), float32 or wider."""
+        spread = wide(x - x.mean(-1, keepdim=True))
+        variance = spread.square().mean(-1, keepdim=True)  # several times as fast as x.var
+        return (variance + self.eps).rsqrt()
+
+    @torch.no_grad()
+    def back(self, grad: Tensor, slope: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        scaled = grad if self.weight is None else grad * self.weight
+        return ((scaled - scaled.mean(-1, keepdim=True)) * slope).to(grad.dtype)
 
 
 @torch.no_grad()

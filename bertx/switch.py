@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bertx.activations import ActivationMode, Elementwise, watching
 from bertx.attend import Core, Watch, attend, gradients_of
-from bertx.rules import Rules, constant_denominator, secant
+from bertx.rules import ConstantDenominator, LinearMap, Rules, Secant
 from bertx.skipping import skipping_linear
 
 _GRADIENT = Rules()
@@ -72,7 +72,7 @@ class FunctionRecorder(ActivationMode):
         """``y`` with a node behind it."""
         if self.switch is None or not y.requires_grad:
             return y
-        return _Linearised.apply(x, y, self.switch, "activation", secant, function)
+        return _Linearised.apply(x, y, self.switch, "activation", Secant(function))
 
     def called(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``function`` gives, with a node before or behind it."""
@@ -86,10 +86,8 @@ class FunctionRecorder(ActivationMode):
         if self.switch is None or not y.requires_grad:
             return y
         given = dict(zip(("input", "shape", "weight", "bias", "eps"), args, strict=False)) | kwargs
-        settings = (given.get("weight"), given.get("eps", 1e-5))
-        return _Linearised.apply(
-            given["input"], y, self.switch, "norm", constant_denominator, settings
-        )
+        held = ConstantDenominator(given.get("weight"), given.get("eps", 1e-5))
+        return _Linearised.apply(given["input"], y, self.switch, "norm", held)
 
     def _linear(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         y = skipping_linear(*args, **kwargs)
@@ -159,11 +157,11 @@ class _Linearised(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, switch: Switch, kind: str, rule: Any, settings: Any
+        ctx: Any, x: Tensor, y: Tensor, switch: Switch, kind: str, linear: LinearMap
     ) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, y)
-        ctx.switch, ctx.kind, ctx.rule, ctx.settings = switch, kind, rule, settings
+        ctx.switch, ctx.kind, ctx.linear, ctx.slope = switch, kind, linear, None
         return y.view_as(y)
 
     @staticmethod
@@ -171,12 +169,13 @@ class _Linearised(torch.autograd.Function):
         (grad,) = grads
         share = getattr(ctx.switch.rules, ctx.kind)
         if grad is None or share == 1:
-            return None, grad, None, None, None, None
-        x, y = ctx.saved_tensors
-        through_x = ctx.rule(x, y, grad, ctx.settings)
+            return None, grad, None, None, None
+        if ctx.slope is None:
+            ctx.slope = ctx.linear.slope(*ctx.saved_tensors)
+        through_x = ctx.linear.back(grad, ctx.slope)
         if share == 0:
-            return through_x, None, None, None, None, None
-        return through_x * (1 - share), grad * share, None, None, None, None
+            return through_x, None, None, None, None
+        return through_x * (1 - share), grad * share, None, None, None
 
 
 class _Linear(torch.autograd.Function):

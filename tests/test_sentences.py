@@ -29,6 +29,7 @@ def run(data_folder, tmp_path_factory):
             "--faithfulness.metrics={"
             "deletion_auc: {class_path: DeletionCurve, init_args: {points: 6}}, "
             "insertion_auc: InsertionCurve, tau: LeaveOneOutTau, odds: bertx.faithfulness.LogOdds}",
+            "--faithfulness.ceiling_examples=0",
             "--faithfulness.every_n_epochs=2",
             "--heatmaps.every_n_epochs=2",
         ]

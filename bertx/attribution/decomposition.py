@@ -26,7 +26,7 @@ from bertx.attribution.layers import (
 )
 from bertx.errors import InputError
 from bertx.precision import wide
-from bertx.rules import secant
+from bertx.rules import Secant
 from bertx.trace import Needs, Trace
 
 Bias = Literal["dot", "norm", "none"]
@@ -170,7 +170,7 @@ class Decomposed:
     def activate(self, function: Elementwise) -> "Decomposed":
         """See `State`."""
         total = function(self.total)
-        slope = secant(self.total, total, torch.ones_like(total), function)
+        slope = Secant(function).slope(self.total, total)
         return replace(self, total=total, parts=self.parts.mul_(slope[..., None, :]))
 
     def gated(self, function: Elementwise) -> "Decomposed":
