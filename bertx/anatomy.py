@@ -96,13 +96,6 @@ class Anatomy:
         return [part for part in parts if isinstance(part, (nn.Linear, nn.LayerNorm))]
 
 
-def classifier_in(module: nn.Module) -> PreTrainedModel | None:
-    """The Hugging Face sequence classifier inside a module, without any compiled shell."""
-    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
-    named = [model for model in models if "SequenceClassification" in type(model).__name__]
-    return next(iter(named or models), None)
-
-
 def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
     """The module whose output is the first hidden state (B, T, D).
 
@@ -176,7 +169,8 @@ def _named_parts(found: Anatomy) -> list[object]:
 
 
 def _is_plain(part: object) -> bool:
-    if not isinstance(part, (nn.Linear, nn.LayerNorm)):
+    plain = (nn.Linear.forward, nn.LayerNorm.forward)
+    if not isinstance(part, (nn.Linear, nn.LayerNorm)) or type(part).forward not in plain:
         return False
     return isinstance(part.weight, Tensor) and part.weight.is_floating_point()
 

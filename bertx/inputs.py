@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from inspect import signature
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from bertx.classifier import takes
 from bertx.errors import InputError
 
 Unit = Literal["word", "token"]
@@ -105,11 +105,6 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.input_ids)
-
-
-def takes(model: nn.Module, argument: str) -> bool:
-    """Whether the forward of ``model`` has an argument of that name."""
-    return argument in signature(type(model).forward).parameters
 
 
 def number_units(words: Tensor, ranked: Tensor) -> Tensor:

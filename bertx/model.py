@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from bertx.classifier import logits_of, takes
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN, takes
+from bertx.inputs import UNKNOWN
 from bertx.pretrained import Dtype, load_with_gaps, longest_input
 
 FIELDS = ("input_ids", "attention_mask", "token_type_ids")
@@ -78,7 +79,7 @@ class TextClassifier(LightningModule):
                 f"positions. Set --data.max_length={self._longest} or less."
             )
         taken = {field: batch[field] for field in self._taken if field in batch}
-        return self.model(**taken).logits
+        return logits_of(self.model, taken)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """The mean loss of a batch, and its logits (B, C)."""

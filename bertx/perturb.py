@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from bertx.classifier import check_chooses, logits_of, takes
 from bertx.errors import InputError
-from bertx.inputs import Inputs, takes
+from bertx.inputs import Inputs
 from bertx.packing import bucket, budget_for, close_up, merge, pack
 from bertx.pretrained import first_position, longest_input
 from bertx.scope import evaluating
@@ -105,6 +106,7 @@ class Perturber:
         token_budget: int | None = None,
         compiled: bool = False,
     ) -> None:
+        check_chooses(model)
         if operator not in get_args(Operator):
             raise InputError(f"operator {operator!r}: expected {', '.join(get_args(Operator))}")
         if token_budget is not None and token_budget < 1:
@@ -187,7 +189,7 @@ class Perturber:
                 tokens = self._fill(sequences[start:end, :, : lengths[start]], width)
                 with torch.inference_mode(), self._zeroing(tokens[:, _STATE] == _ZEROED):
                     run = self.model if self._compiled is None else self._compiled
-                    logits = run(**self._arguments(tokens, segments)).logits[: end - start]
+                    logits = logits_of(run, self._arguments(tokens, segments))[: end - start]
                     precision = torch.promote_types(logits.dtype, torch.float32)
                     answers.append(logits.softmax(-1, dtype=precision))
         return torch.cat(answers)

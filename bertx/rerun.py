@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.anatomy import UnsupportedArchitecture
+from bertx.classifier import logits_of
 from bertx.errors import InputError
 from bertx.inputs import Inputs
 from bertx.packing import budget_for, pack
@@ -51,11 +52,11 @@ def check_baseline(baseline: str) -> None:
         raise InputError(f"baseline {baseline!r}: expected {', '.join(get_args(Baseline))}")
 
 
-def check_positive(**settings: float | None) -> None:
-    """Raise `InputError` for a setting below 1 that is not None."""
+def check_positive(**settings: int | None) -> None:
+    """Raise `InputError` for a setting that is neither None nor a whole number of at least 1."""
     for name, value in settings.items():
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def word_path(trace: Trace, baseline: Baseline, method: str) -> tuple[Tensor, Tensor]:
@@ -197,7 +198,7 @@ def batches(
 
 def _forward(model: PreTrainedModel, module: nn.Module, inputs: Inputs, state: Tensor) -> Tensor:
     with replaced(module, state):
-        return model(**inputs.arguments(model)).logits
+        return logits_of(model, inputs.arguments(model))
 
 
 @contextmanager

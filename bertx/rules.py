@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 import torch
@@ -50,8 +51,8 @@ class Rules:
         product: Each factor of a matrix product of two activations (queries and keys, weights and
             values); ½ splits the relevance equally.
         gate: Each factor of an elementwise product of two activations.
-        linear: Rule for linear maps by their weight; None for the gradient, which is the ε-rule
-            with ε = 0.
+        linear: Rule for linear maps by the name of their module; None for the gradient, which is
+            the ε-rule with ε = 0.
 
     References:
         AttnLRP (Achtibat et al., 2024), arXiv 2402.05602; XAI for Transformers: Better
@@ -63,11 +64,22 @@ class Rules:
     softmax: float = 1.0
     product: float = 1.0
     gate: float = 1.0
-    linear: Callable[[Tensor], LinearRule | None] | None = None
+    linear: Callable[[str], LinearRule | None] | None = None
 
-    def rule_for(self, weight: Tensor) -> LinearRule | None:
-        """The rule of the linear map with this weight, None for the gradient."""
-        return None if self.linear is None else self.linear(weight)
+    def __post_init__(self) -> None:
+        """Refuse what is no share.
+
+        Raises:
+            InputError: If a share is not a finite number.
+        """
+        for name in ("norm", "activation", "softmax", "product", "gate"):
+            share = getattr(self, name)
+            if not isinstance(share, (int, float)) or not isfinite(share):
+                raise InputError(f"Rules: expected a finite number for {name}, got {share!r}")
+
+    def rule_for(self, part: str) -> LinearRule | None:
+        """The rule of the linear map with this name, None for the gradient."""
+        return None if self.linear is None else self.linear(part)
 
 
 ATTN_LRP = Rules(norm=0.0, activation=0.0, softmax=1.0, product=0.5, gate=0.5)

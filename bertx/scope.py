@@ -6,6 +6,8 @@ No function here changes a class, a global table or a setting of the Trainer.
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Lock, RLock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,12 +17,16 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bertx.attend import attend
+from bertx.errors import InputError
 
 AttentionCore = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
 """Computes attention as `bertx.attend.attend` does."""
 
 Record = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 """First input and output of each call of every recorded module, in the live graph."""
+
+_SOFTMAX = ("eager", "sdpa", "flash", "flex", "bertx_")
+"""What the names of attention functions contain that are softmax(q kᵀ / √d) v."""
 
 _ALWAYS_EXPLICIT = ("mpnet", "deberta", "deberta-v2")
 """Model types whose only attention computes its weights with a softmax."""
@@ -42,21 +48,37 @@ def normal(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
+_locks: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
+_guard = Lock()
+
+
+@contextmanager
+def _alone(model: nn.Module) -> Iterator[None]:
+    """One thread at a time explains a model: what is set on it is seen by all of them."""
+    with _guard:
+        lock = _locks.setdefault(model, RLock())
+    with lock:
+        yield
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Dropout off; every module gets back the flag that it had of its own.
 
+    Other threads that explain the model wait.
+
     Flags are set as such: ``model.eval()`` costs more, and what a module's own ``train`` does, such
     as merging weights, would not be undone.
     """
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
+    with _alone(model):
+        training = [module for module in model.modules() if module.training]
         for module in training:
-            module.training = True
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
 
 
 @contextmanager
@@ -73,15 +95,25 @@ def isolated_rng() -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter needs a gradient: a graph made inside leads to activations alone."""
+    """No parameter needs a gradient: a graph made inside leads to activations alone.
+
+    Nor does it call hooks of a module's backward: they are for the training, and what they put
+    into the graph would part a module's input from that of its neighbours.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    names = ("_backward_hooks", "_backward_pre_hooks")
+    hooked = [(m, n, vars(m)[n]) for m in model.modules() for n in names if vars(m).get(n)]
     for parameter in trained:
         parameter.requires_grad_(False)
+    for module, name, hooks in hooked:
+        setattr(module, name, type(hooks)())
     try:
         yield
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
+        for module, name, hooks in hooked:
+            setattr(module, name, hooks)
 
 
 @contextmanager
@@ -95,23 +127,30 @@ def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> 
         core: What computes them, where the model takes its attention from the interface.
 
     Raises:
-        ValueError: If the model does not take its attention function from the interface, and is
-            none of those that always compute the weights.
+        InputError: If the model does not take its attention function from the interface, and is
+            none of those that always compute the weights; or if it was given another attention
+            than a softmax.
     """
     if model.config.model_type in _ALWAYS_EXPLICIT:
         yield
         return
-    name, before = f"bertx_{id(model)}", model.config._attn_implementation
-    ALL_ATTENTION_FUNCTIONS[name] = _called_by_transformers(core)
-    AttentionMaskInterface.register(name, eager_mask)  # a mask of one instance is not looked up
-    try:
-        model.set_attn_implementation(name)
-        if model.config._attn_implementation != name:
-            raise ValueError(f"{type(model).__name__} has an attention of its own")
-        yield
-    finally:
-        model.set_attn_implementation(before)
-        del ALL_ATTENTION_FUNCTIONS[name], AttentionMaskInterface._global_mapping[name]
+    name, before = f"bertx_{id(model)}", str(model.config._attn_implementation)
+    if not any(known in before for known in _SOFTMAX):
+        raise InputError(
+            f"attention {before!r} of {type(model).__name__} is not known to be a softmax of "
+            "products. Set model.set_attn_implementation('sdpa') if it may be"
+        )
+    with _alone(model):
+        ALL_ATTENTION_FUNCTIONS[name] = _called_by_transformers(core)
+        AttentionMaskInterface.register(name, eager_mask)  # a mask of one instance is not looked up
+        try:
+            model.set_attn_implementation(name)
+            if model.config._attn_implementation != name:
+                raise InputError(f"{type(model).__name__} has an attention of its own")
+            yield
+        finally:
+            model.set_attn_implementation(before)
+            del ALL_ATTENTION_FUNCTIONS[name], AttentionMaskInterface._global_mapping[name]
 
 
 def _called_by_transformers(core: AttentionCore) -> Callable[..., tuple[Tensor, Tensor]]:

@@ -7,7 +7,8 @@ its place. Nothing is patched: calls are seen by a mode of this thread, activati
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -49,12 +50,14 @@ class FunctionRecorder(ActivationMode):
     Attributes:
         attention: Every softmax of four dimensions that was computed: (B, H, T, T).
         watch: Hears of these weights.
+        part: The name of the linear map that runs, where these get nodes.
     """
 
     def __init__(self, switch: Switch | None, linear: bool) -> None:
         super().__init__()
         self.switch = switch
         self.linear = linear
+        self.part = ""
         self.attention: list[Tensor] = []
         self.watch = Watch()
 
@@ -94,7 +97,8 @@ class FunctionRecorder(ActivationMode):
         if self.switch is None or not self.linear or not y.requires_grad:
             return y
         given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
-        return _Linear.apply(given["input"], y, self.switch, given["weight"], given.get("bias"))
+        own = (self.part, given["weight"], given.get("bias"))
+        return _Linear.apply(given["input"], y, self.switch, *own)
 
     def _softmax(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         weights = func(*args, **kwargs)
@@ -183,21 +187,27 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, switch: Switch, weight: Tensor, bias: Tensor | None
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        switch: Switch,
+        part: str,
+        weight: Tensor,
+        bias: Tensor | None,
     ) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, y, weight, bias)
-        ctx.switch = switch
+        ctx.switch, ctx.part = switch, part
         return y.view_as(y)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,) = grads
         x, y, weight, bias = ctx.saved_tensors
-        rule = ctx.switch.rules.rule_for(weight)
+        rule = ctx.switch.rules.rule_for(ctx.part)
         if grad is None or rule is None:
-            return None, grad, None, None, None
-        return rule(x, y, weight, bias, grad), None, None, None, None
+            return None, grad, None, None, None, None
+        return rule(x, y, weight, bias, grad), None, None, None, None, None
 
 
 class _Core(torch.autograd.Function):
@@ -255,5 +265,27 @@ def recording_functions(
         linear: Whether linear maps can be switched too.
     """
     recorder = FunctionRecorder(switch, linear)
-    with watching(model, recorder):
+    with watching(model, recorder), _naming(model, recorder) if linear else nullcontext():
         yield recorder
+
+
+@contextmanager
+def _naming(model: nn.Module, recorder: FunctionRecorder) -> Iterator[None]:
+    """Tell the recorder which linear map runs: its weight may be shared, or made anew each time."""
+
+    def enter(name: str, *_: Any) -> None:
+        recorder.part = name
+
+    def leave(*_: Any) -> None:
+        recorder.part = ""
+
+    handles = []
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Linear):
+            handles.append(part.register_forward_pre_hook(partial(enter, name)))
+            handles.append(part.register_forward_hook(leave))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

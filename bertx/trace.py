@@ -11,6 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.anatomy import Anatomy, UnsupportedArchitecture, anatomy, embedding_block
+from bertx.classifier import logits_of
+from bertx.errors import InputError
 from bertx.inputs import Inputs
 from bertx.needs import EXPLICIT, GRAPH, SWITCHED, Needs
 from bertx.precision import wide
@@ -39,7 +41,7 @@ class Trace:
     Args:
         model: A Hugging Face sequence classifier.
         inputs: B texts of T tokens, on the model's device.
-        target: The class to explain for each text (B,), or None for the predicted one.
+        target: The class to explain for each text (B,), or one for all; None for the predicted one.
         needs: What to record.
 
     Attributes:
@@ -53,13 +55,14 @@ class Trace:
     Raises:
         UnsupportedArchitecture: If the model has no embedding block, or no `anatomy` where
             activations are needed.
+        InputError: If there is no text, or a class that the model has not.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         inputs: Inputs,
-        target: Tensor | None = None,
+        target: Tensor | int | None = None,
         needs: Needs = Needs.GRADIENT | Needs.ATTENTION,
     ) -> None:
         self.model = model
@@ -69,12 +72,14 @@ class Trace:
         self._switch = Switch()
         self._attention: list[Tensor] = []
         self._forget()
+        if not len(inputs):
+            raise InputError("expected at least one text, got none")
         with gradients(), self._part("forward"):
             self.inputs = _normal(inputs)
             self._logits = self._forward()
             self.logits = self._logits.detach()
             chosen = self.logits.argmax(-1) if target is None else target
-            self.target = normal(chosen.to(self.logits.device))
+            self.target = normal(self._classes(chosen))
 
     def _forward(self) -> Tensor:
         with ExitStack() as stack:
@@ -96,7 +101,7 @@ class Trace:
             if Needs.ACTIVATIONS in self.needs:
                 self._anatomy = anatomy(self.model, "Trace")
                 self._record = stack.enter_context(recording(self._anatomy.modules()))
-            logits = self.model(**self.inputs.arguments(self.model)).logits
+            logits = logits_of(self.model, self.inputs.arguments(self.model))
         if self.needs & EXPLICIT and not self._attention:
             raise UnsupportedArchitecture(
                 "Trace", self.model, "models whose attention is a softmax"
@@ -104,15 +109,30 @@ class Trace:
         self._leaf = cut[0]
         return logits
 
+    def _classes(self, target: Tensor | int) -> Tensor:
+        """One class for each text (B,)."""
+        count, classes = self.logits.shape
+        chosen = torch.as_tensor(target, device=self.logits.device)
+        if chosen.dim() and chosen.shape != (count,):
+            raise InputError(f"targets: expected one for each of {count} texts, got {len(chosen)}")
+        wrong = [number for number in chosen.flatten().tolist() if number not in range(classes)]
+        if wrong:
+            raise InputError(f"target {wrong[0]}: expected a class number from 0 to {classes - 1}")
+        return chosen.long().expand(count)
+
     def _forget(self) -> None:
         self._gradient: Tensor | None = None
         self._weighted: dict[int, Tensor] = {}
         self._relevance: dict[Rules, Tensor] = {}
 
     def towards(self, target: Tensor | int) -> "Trace":
-        """The same forward, explained for other classes: (B,), or one for all texts."""
+        """The same forward, explained for other classes: (B,), or one for all texts.
+
+        Raises:
+            InputError: If the model has no such class, or their number is not that of the texts.
+        """
         other = copy.copy(self)
-        other.target = torch.as_tensor(target, device=self.target.device).expand_as(self.target)
+        other.target = self._classes(target)
         other.seconds, other.used = dict(self.seconds), set()
         other._forget()
         return other

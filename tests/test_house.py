@@ -9,11 +9,12 @@ import bertx
 
 PACKAGE = Path(bertx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"errors", "precision", "pretrained", "inputs"}
+LEAVES = {"classifier", "errors", "precision", "pretrained", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
     "pretrained": {"errors"},
-    "inputs": {"errors"},
+    "classifier": {"errors"},
+    "inputs": {"classifier", "errors"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
     "attend": {"precision"},
@@ -62,6 +63,7 @@ NO_LIGHTNING = (
     "attend",
     "attribution",
     "choices",
+    "classifier",
     "errors",
     "explaining",
     "faithfulness",

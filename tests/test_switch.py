@@ -22,7 +22,7 @@ from bertx.rules import CP_LRP, Epsilon, Rules
 from bertx.scope import explicit_attention
 from bertx.switch import Switch, recording_functions
 from bertx.trace import Needs, Trace
-from tests.test_trace import assert_same, condition, mixed_modes
+from tests.test_trace import assert_same, condition, count_backwards, mixed_modes
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 
 TEXTS = ["the film was not very good", "dull", "unbelievable acting ! and a superb plot"]
@@ -98,7 +98,7 @@ def test_the_epsilon_rule_with_no_epsilon_is_the_gradient_of_a_linear_map(bert, 
 def test_backwards_share_one_forward_and_each_is_run_once(bert, inputs):
     calls = []
     bert.register_forward_hook(lambda *_: calls.append("forward"))
-    bert.base_model.encoder.layer[0].register_full_backward_hook(lambda *_: calls.append("back"))
+    count_backwards(bert.base_model.encoder.layer[0], calls)
     trace = Trace(bert, inputs, None, ALL)
     for method in (GradientXInput(), AttnLRP(), CPLRP(), AttnLRP(), CPLRP(), GradientXInput()):
         method(trace)

@@ -1,20 +1,24 @@
 """The trace: one forward of the unmodified model, each part at most once, nothing left behind."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from bertx.anatomy import UnsupportedArchitecture, classifier_in
+from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import (
     LRP,
+    AttnLRP,
     GradientSensitivity,
     GradientXInput,
     LayerwiseAttentionTracing,
     Random,
 )
+from bertx.classifier import classifier_in
+from bertx.errors import InputError
 from bertx.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
@@ -86,10 +90,20 @@ def test_nothing_changes_when_the_forward_raises(bert, inputs, where):
     assert_same(before, condition(model))
 
 
+def count_backwards(layer, calls):
+    """Note each gradient that comes to the output of a layer."""
+
+    def watch(_module, _args, output):
+        found = output[0] if isinstance(output, tuple) else output
+        found.register_hook(lambda *_: calls.append("back"))
+
+    layer.register_forward_hook(watch)
+
+
 def test_all_methods_share_one_forward_and_one_backward(bert, inputs):
     calls = []
     bert.register_forward_hook(lambda *_: calls.append("forward"))
-    bert.base_model.encoder.layer[0].register_full_backward_hook(lambda *_: calls.append("back"))
+    count_backwards(bert.base_model.encoder.layer[0], calls)
     trace = Trace(bert, inputs, None, Needs.GRADIENT | Needs.ATTENTION)
     for method in (GradientSensitivity(), GradientXInput(), LayerwiseAttentionTracing(), Random()):
         method(trace)
@@ -194,3 +208,88 @@ def test_an_unrelated_network_is_untouched_inside_the_scope(bert, inputs):
     LRP()(Trace(bert, inputs, None, ALL))
     assert len(gradients) == 2 and torch.equal(*gradients)
     assert torch.nn.LayerNorm.forward is forward
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.tensor([0]), "one for each of 2 texts, got 1"),
+        (torch.tensor([0, 1, 2]), "one for each of 2 texts, got 3"),
+        (3, "target 3: expected a class number from 0 to 2"),
+        (torch.tensor([0, -1]), "target -1: expected a class number"),
+    ],
+)
+def test_classes_that_are_not_there_are_refused(bert, inputs, target, message):
+    with pytest.raises(InputError, match=message):
+        Trace(bert, inputs, target)
+    with pytest.raises(InputError, match=message):
+        Trace(bert, inputs).towards(target)
+
+
+def test_one_class_may_stand_for_all_texts(bert, inputs):
+    one, each = Trace(bert, inputs, 1), Trace(bert, inputs, torch.tensor([1, 1]))
+    assert torch.equal(one.target, each.target) and torch.equal(one.gradient, each.gradient)
+
+
+def test_no_text_is_refused(bert, inputs):
+    with pytest.raises(InputError, match="at least one text"):
+        Trace(bert, Inputs(inputs.input_ids[:0], inputs.attention_mask[:0], inputs.units[:0]))
+
+
+def test_hooks_of_the_training_backward_stay_and_are_not_called(bert, inputs):
+    """LRP reads the inputs of modules, which a full backward hook would part from each other."""
+    expected = LRP()(Trace(bert, inputs, None, ALL))
+    called, layer = [], bert.base_model.encoder.layer[0]
+    layer.attention.self.query.register_full_backward_hook(lambda *_: called.append("query"))
+    layer.intermediate.dense.register_full_backward_pre_hook(lambda *_: called.append("dense"))
+    before = condition(bert)
+    assert torch.equal(LRP()(Trace(bert, inputs, None, ALL)), expected)
+    assert not called
+    assert_same(before, condition(bert))
+    bert(**inputs.arguments(bert)).logits.sum().backward()
+    assert sorted(called) == ["dense", "query"]
+
+
+def test_threads_explain_one_model_after_each_other(bert, inputs):
+    bert.train()
+    needs = Needs.of(LRP(), AttnLRP(), LayerwiseAttentionTracing())
+    methods = (LRP(), AttnLRP(), LayerwiseAttentionTracing())
+
+    def scores(_=None):
+        return torch.stack([method(Trace(bert, inputs, None, needs)) for method in methods])
+
+    expected = scores()
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(scores, range(24)):
+            assert torch.equal(found, expected)
+    assert bert.training
+
+
+def test_an_attention_of_ones_own_is_refused_not_replaced(bert, inputs):
+    def sharper(module, query, key, value, mask, scaling=None, **_):
+        weights = (query @ key.transpose(-1, -2) + (0 if mask is None else mask)).softmax(-1)
+        return (weights @ value).transpose(1, 2), weights
+
+    ALL_ATTENTION_FUNCTIONS.register("sharper", sharper)
+    try:
+        bert.set_attn_implementation("sharper")
+        for method in (AttnLRP(), LayerwiseAttentionTracing()):
+            with pytest.raises(UnsupportedArchitecture, match="'sharper'"):
+                method.check(bert)
+        with pytest.raises(InputError, match="'sharper'"):
+            Trace(bert, inputs, None, Needs.ATTENTION)
+        GradientXInput().check(bert)
+        GradientXInput()(Trace(bert, inputs, None, Needs.GRADIENT))
+    finally:
+        ALL_ATTENTION_FUNCTIONS._global_mapping.pop("sharper")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_padding_beyond_a_local_window_is_finite_under_autocast(tokenizer, dtype):
+    model = tiny_model("modernbert", dtype=torch.float32)
+    given = Inputs.from_batch(tiny_batch(tokenizer, ["the film was not very good " * 3, "dull"]))
+    with torch.autocast("cpu", dtype):
+        trace = Trace(model, given, None, Needs.ATTENTION)
+        with torch.no_grad():
+            expected = model(**given.arguments(model)).logits
+    torch.testing.assert_close(trace.logits, expected, rtol=0.05, atol=0.05)

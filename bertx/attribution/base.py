@@ -7,9 +7,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.anatomy import UnsupportedArchitecture, embedding_block
+from bertx.errors import InputError
 from bertx.precision import wide
 from bertx.scope import explicit_attention
-from bertx.trace import EXPLICIT, Needs, Trace
+from bertx.trace import EXPLICIT, SWITCHED, Needs, Trace
 
 
 class Attribution(ABC):
@@ -57,10 +58,11 @@ class Attribution(ABC):
         """Raise `UnsupportedArchitecture` if the method is not defined for ``model``."""
         name = type(self).__name__
         embedding_block(model, name)
-        if self.needs & EXPLICIT:
+        fused = getattr(model.config, "_attn_implementation", None) == "sdpa"
+        if self.needs & EXPLICIT or (self.needs & SWITCHED and not fused):
             try:
                 with explicit_attention(model):
                     pass
-            except ValueError as error:
-                known = "models that use transformers' attention interface"
+            except InputError as error:
+                known = f"models that use transformers' attention interface ({error})"
                 raise UnsupportedArchitecture(name, model, known) from error

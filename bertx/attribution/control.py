@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from bertx.attribution.base import Attribution
+from bertx.errors import InputError
 from bertx.trace import Trace
 
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio, odd, as a signed 64-bit integer
@@ -22,7 +23,9 @@ class Random(Attribution):
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+        if not -(2**63) <= int(seed) < 2**63:
+            raise InputError(f"seed must fit into 64 bits, got {seed}")
+        self.seed = int(seed)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), in [0, 1)."""

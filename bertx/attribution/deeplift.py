@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from bertx.activations import ActivationMode, Elementwise, watching
 from bertx.anatomy import check_activations_seen
 from bertx.attribution.base import Attribution
+from bertx.classifier import logits_of
 from bertx.inputs import Inputs
 from bertx.precision import wide
 from bertx.rerun import (
@@ -127,7 +128,7 @@ def _run(
 ) -> Tensor:
     twice = inputs.rows(torch.arange(len(inputs)).repeat(len(words) // len(inputs)))
     with watching(model, _Caller(call)), replaced(table, words):
-        return model(**twice.arguments(model)).logits
+        return logits_of(model, twice.arguments(model))
 
 
 def _count(model: PreTrainedModel, inputs: Inputs) -> int:

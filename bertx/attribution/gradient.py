@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from bertx.attribution.base import Attribution
+from bertx.errors import InputError
 from bertx.precision import wide
 from bertx.trace import Needs, Trace
 
@@ -35,6 +36,9 @@ class GradientXInput(Attribution):
         reduce: ``sum`` over D (signed), or ``squared_norm``, Σ_D (e_t · ∂y_c/∂e_t)², by which the
             paper ranks words in its deletion study (unsigned).
 
+    Raises:
+        InputError: If ``reduce`` is neither.
+
     References:
         On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196;
         Not Just a Black Box (Shrikumar et al., 2016), arXiv 1605.01713.
@@ -43,6 +47,8 @@ class GradientXInput(Attribution):
     needs = Needs.GRADIENT
 
     def __init__(self, reduce: Literal["sum", "squared_norm"] = "sum") -> None:
+        if reduce not in ("sum", "squared_norm"):
+            raise InputError(f"reduce {reduce!r}: expected sum or squared_norm")
         self.reduce = reduce
         self.signed = reduce == "sum"
 

@@ -1,6 +1,6 @@
 """Methods that are gradient × input under other rules than the gradient's."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -31,6 +31,10 @@ class ModifiedGradient(Attribution):
     signed = True
 
     def __init__(self, rules: Rules) -> None:
+        if not isinstance(rules, Rules):
+            raise InputError(
+                f"{type(self).__name__}: expected rules such as Rules(), got {rules!r}"
+            )
         self.rules = rules
 
     def check(self, model: PreTrainedModel) -> None:
@@ -121,7 +125,12 @@ class TextbookLRP(ModifiedGradient):
     ) -> None:
         super().__init__(rules)
         self.linear = linear or Epsilon()
-        self.parts = parts or {}
+        self.parts = dict(parts or {})
+        for rule in (self.linear, *self.parts.values()):
+            if not isinstance(rule, (Epsilon, AlphaBeta)):
+                raise InputError(
+                    f"TextbookLRP: expected rules such as Epsilon() or AlphaBeta(), got {rule!r}"
+                )
 
     def check(self, model: PreTrainedModel) -> None:
         """Refuse models that might escape the rules, and patterns that fit none of their parts.
@@ -141,10 +150,17 @@ class TextbookLRP(ModifiedGradient):
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T)."""
-        chosen: dict[int, LinearRule] = {}
-        for name, part in trace.model.named_modules():
-            if isinstance(part, nn.Linear):
-                fitting = (rule for p, rule in self.parts.items() if fnmatchcase(name, p))
-                chosen[part.weight.data_ptr()] = next(fitting, self.linear)
-        rules = replace(self.rules, linear=lambda weight: chosen.get(weight.data_ptr()))
+        rules = replace(self.rules, linear=_ByName(tuple(self.parts.items()), self.linear))
         return (wide(trace.embeddings) * wide(trace.relevance(rules))).sum(-1)
+
+
+@dataclass(frozen=True)
+class _ByName:
+    """A rule for each name; equal ones are one entry among the relevances of a trace."""
+
+    parts: tuple[tuple[str, LinearRule], ...]
+    otherwise: LinearRule
+
+    def __call__(self, name: str) -> LinearRule:
+        fitting = (rule for pattern, rule in self.parts if fnmatchcase(name, pattern))
+        return next(fitting, self.otherwise)

@@ -1,5 +1,6 @@
 """The gradient, averaged over noisy copies of a text."""
 
+from math import inf
 from typing import Literal
 
 import torch
@@ -48,8 +49,8 @@ class SmoothGrad(Attribution):
         token_budget: int | None = None,
     ) -> None:
         check_positive(samples=samples, token_budget=token_budget)
-        if not sigma >= 0:
-            raise InputError(f"sigma must not be negative, got {sigma}")
+        if not 0 <= sigma < inf:
+            raise InputError(f"sigma must be finite and not negative, got {sigma}")
         if reduce not in ("sum", "squared_norm"):
             raise InputError(f"reduce {reduce!r}: expected sum, squared_norm")
         self.samples = samples

@@ -6,7 +6,7 @@ text's draws are its own, and the fit is closed, in float64.
 """
 
 from abc import abstractmethod
-from math import comb
+from math import comb, inf
 
 import torch
 from torch import Tensor
@@ -181,10 +181,10 @@ class Lime(Surrogate):
         token_budget: int | None = None,
     ) -> None:
         super().__init__(samples, seed, operator, token_budget)
-        if not width > 0:
-            raise InputError(f"width must be positive, got {width}")
-        if not penalty >= 0:
-            raise InputError(f"penalty must not be negative, got {penalty}")
+        if not 0 < width < inf:
+            raise InputError(f"width must be positive and finite, got {width}")
+        if not 0 <= penalty < inf:
+            raise InputError(f"penalty must be finite and not negative, got {penalty}")
         self.width = width
         self.penalty = penalty
 

@@ -9,9 +9,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.anatomy import classifier_in
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.methods import tokenizer_of
+from bertx.classifier import classifier_in
 from bertx.errors import InputError
 
 _SHELL = "_orig_mod."

@@ -6,7 +6,6 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.anatomy import classifier_in
 from bertx.attribution import (
     LRP,
     AttnLRP,
@@ -17,6 +16,7 @@ from bertx.attribution import (
     Random,
 )
 from bertx.choices import check_each, supported
+from bertx.classifier import check_chooses, classifier_in
 from bertx.errors import InputError
 from bertx.pretrained import load_tokenizer
 
@@ -65,7 +65,7 @@ def classifier_of(callback: Callback, pl_module: LightningModule) -> PreTrainedM
     """The classifier that a callback explains.
 
     Raises:
-        InputError: If the module holds none.
+        InputError: If the module holds none, or one that does not choose one of several classes.
     """
     model = classifier_in(pl_module)
     if model is None or not getattr(model.config, "id2label", None):
@@ -73,6 +73,7 @@ def classifier_of(callback: Callback, pl_module: LightningModule) -> PreTrainedM
             f"{type(callback).__name__} found no Hugging Face sequence classifier in "
             f"{type(pl_module).__name__}. Hold one as an attribute of the module."
         )
+    check_chooses(model)
     return model
 
 

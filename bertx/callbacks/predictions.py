@@ -10,10 +10,10 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from bertx.anatomy import classifier_in
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.spill import Sorter, sorted_on_zero
 from bertx.callbacks.targets import class_names
+from bertx.classifier import classifier_in
 from bertx.errors import InputError
 
 

@@ -104,7 +104,7 @@ def _run(options: Namespace) -> None:
 def _judged(options: Namespace) -> "Verdicts":
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    from bertx.anatomy import classifier_in
+    from bertx.classifier import classifier_in
     from bertx.cli.classifiers import load_trained
     from bertx.cli.texts import judged_texts
     from bertx.judging import judge

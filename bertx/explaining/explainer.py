@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from bertx.anatomy import classifier_in
 from bertx.choices import ALL, PREDICTED, Methods, class_names, class_number, named, several
+from bertx.classifier import logits_of, require_classifier
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation, Explanations
 from bertx.explaining.parts import Part, assemble, collate, target_of
@@ -94,12 +94,7 @@ class Explainer:
         window: int | None = None,
         token_budget: int | None = None,
     ) -> None:
-        found = classifier_in(model)
-        if found is None:
-            raise InputError(
-                f"expected a Hugging Face sequence classifier, or a module that holds one, got "
-                f"{type(model).__name__}"
-            )
+        found = require_classifier(model)
         if merge not in ("sum", "max"):
             raise InputError(f"merge {merge!r}: expected 'sum' or 'max'")
         if token_budget is not None and token_budget < 1:
@@ -185,7 +180,7 @@ class Explainer:
     def _classify(self, chunk: list[Part]) -> None:
         inputs = collate(chunk, self._reader.tokenizer, self._model.device)
         with torch.inference_mode(), evaluating(self._model):
-            logits = wide(self._model(**inputs.arguments(self._model)).logits)
+            logits = wide(logits_of(self._model, inputs.arguments(self._model)))
         for part, row in zip(chunk, logits, strict=True):
             part.take_logits(row, self._model.dtype)
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bertx.classifier import logits_of
 from bertx.errors import InputError
 from bertx.faithfulness.base import Case, FaithfulnessMetric
 from bertx.faithfulness.estimates import PRECISION
@@ -249,7 +250,7 @@ def _probabilities(trace: Trace, chances: Tensor, seed: int, token_budget: int |
             part = inputs.rows(texts[rows])
             width = part.input_ids.shape[1]
             with replaced(table, torch.stack([faded(row, width) for row in rows.tolist()])):
-                logits = trace.model(**part.arguments(trace.model)).logits
+                logits = logits_of(trace.model, part.arguments(trace.model))
             p = wide(logits).softmax(-1).gather(1, trace.target[texts[rows], None])
             answers[rows] = p[:, 0].to(PRECISION)
     return answers.view(count, versions)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.anatomy import classifier_in
 from bertx.attribution import Attribution
 from bertx.choices import GOLD, PREDICTED, Methods, class_names, class_number, named, several
+from bertx.classifier import require_classifier
 from bertx.errors import InputError
 from bertx.explaining.parts import Part, collate
 from bertx.explaining.reading import Reader, Reading
@@ -138,12 +138,7 @@ def judge(
         InputError: If a setting, the model or the tokenizer cannot be used, or no text can.
         UnsupportedArchitecture: If a method is not defined for the model.
     """
-    found = classifier_in(model)
-    if found is None:
-        raise InputError(
-            f"expected a Hugging Face sequence classifier, or a module that holds one, got "
-            f"{type(model).__name__}"
-        )
+    found = require_classifier(model)
     if not operators:
         raise InputError("expected at least one operator, such as mask")
     check_positive(token_budget=token_budget)

@@ -27,7 +27,7 @@ class Bag(PreTrainedModel):
     config_class = BertConfig
 
     def __init__(self, *activations, size=6):
-        super().__init__(BertConfig(vocab_size=len(VOCABULARY), hidden_size=size))
+        super().__init__(BertConfig(vocab_size=len(VOCABULARY), hidden_size=size, num_labels=3))
         self.embeddings = nn.Embedding(len(VOCABULARY), size)
         self.maps = nn.ModuleList(nn.Linear(size, size) for _ in activations)
         self.activations = activations
