@@ -36,7 +36,8 @@ def attend(
     """
     logits = (query @ key.transpose(-1, -2)).mul_(scale)
     if mask is not None and (mask.device.type != "cpu" or mask.any()):  # without padding, zeros
-        logits = logits + mask  # which may be wider, as under autocast
+        wider = logits.dtype != mask.dtype  # as under autocast
+        logits = logits + mask if wider else logits.add_(mask)
     if logits.device.type == "cpu" and logits.dtype == value.dtype and not logits.requires_grad:
         weights = torch.softmax(logits, -1, out=logits)  # new memory would cost more than the sums
     else:

@@ -21,7 +21,8 @@ def number_words(
 
     A word is a run of tokens to which the tokenizer gives one word id, parted at white space where
     the tokenizer takes the whole text for one word. Tokens that share a character, as the bytes of
-    an emoji do, are never parted.
+    an emoji do, are never parted, nor is a letter from its accents or a word at an invisible
+    character, as byte-level tokenizers do.
 
     Args:
         text: The original text.
@@ -88,10 +89,32 @@ def _continues(text: str, span: Span, start: int, same: bool) -> bool:
     first, end = span
     if start < end:
         return True
+    goes_on = _clinging(text, span, start)
+    if goes_on is not None:
+        return goes_on
     blank_so_far = start == end and not text[first:end].strip()
     # Spaces lie between the tokens, or a token begins or ends with one.
     parted = any(map(str.isspace, text[max(first, end - 1) : start + 1]))
     return same and (blank_so_far or not parted)
+
+
+def _clinging(text: str, span: Span, start: int) -> bool | None:
+    """Whether a word goes on at an accent or an invisible character; None at any other border.
+
+    Byte-level tokenizers part letters from these, and so scripts that write vowels as accents, and
+    join them to punctuation that follows.
+    """
+    first, end = span
+    if not first < end == start < len(text):
+        return None
+    if _clings(text[start]):
+        return not text[end - 1].isspace()
+    base = next((char for char in reversed(text[first:end]) if not _clings(char)), "a")
+    return text[start].isalnum() if _clings(text[end - 1]) and base.isalnum() else None
+
+
+def _clings(char: str) -> bool:
+    return category(char) in ("Mn", "Mc", "Me", "Cf")
 
 
 def _trimmed(text: str, start: int, end: int) -> Span:

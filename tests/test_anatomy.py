@@ -179,6 +179,17 @@ def test_a_part_that_was_wrapped_or_quantised_is_refused():
         anatomy(model, "Test")
 
 
+def test_a_linear_map_with_a_forward_of_its_own_is_refused():
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = tiny_model()
+    model.base_model.encoder.layer[1].output.dense.__class__ = Doubled
+    with pytest.raises(UnsupportedArchitecture, match="not wrapped"):
+        anatomy(model, "Test")
+
+
 def test_a_part_that_is_not_there_is_refused():
     model = tiny_model()
     model.base_model.pooler = None

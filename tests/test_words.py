@@ -109,3 +109,25 @@ def test_words_are_those_of_inputs_from_batch():
     for row, text in enumerate(texts):
         numbers = read(tiny_tokenizer(), text)[2]
         assert units[row, : len(numbers)].tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cafe\u0301 noir", ["cafe\u0301", "noir"]),
+        ("cafe\u0301!", ["cafe\u0301", "!"]),
+        ("हिन्दी फिल्म", ["हिन्दी", "फिल्म"]),
+        ("كِتَاب جَيِّد", ["كِتَاب", "جَيِّد"]),
+        ("fi\u200blm good", ["fi\u200blm", "good"]),
+        ("\u200ffilm", ["\u200ffilm"]),
+        ("film\u200f, good", ["film\u200f", ",", "good"]),
+        ("\u2764\ufe0fgood", ["\u2764\ufe0f", "good"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["byte-level", "byte-level, leading spaces"])
+def test_letters_keep_their_accents_and_words_their_invisible_characters(kind, text, words):
+    tokenizer = KINDS[kind]()
+    encoded = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
+    ranked = [not special for special in encoded["special_tokens_mask"]]
+    _, spans = number_words(text, encoded["offset_mapping"], encoded.word_ids(), ranked)
+    assert [text[start:end] for start, end in spans] == words
