@@ -108,6 +108,19 @@ def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
     return block
 
 
+def check_differentiable(model: PreTrainedModel, method: str) -> None:
+    """Refuse models that a gradient does not pass, or passes in part.
+
+    Raises:
+        UnsupportedArchitecture: If a layer is one of torch's quantised ones, or a weight was made
+            in inference mode.
+    """
+    whole = not any(".quantized." in type(part).__module__ for part in model.modules())
+    if not whole or any(parameter.is_inference() for parameter in model.parameters()):
+        known = "models with gradients: no quantised layers, no weights made in inference mode"
+        raise UnsupportedArchitecture(method, model, known)
+
+
 def check_activations_seen(model: PreTrainedModel, method: str) -> None:
     """Refuse models of which an activation would escape `bertx.activations.watching`.
 
@@ -277,6 +290,7 @@ def _modernbert(model: Any) -> Anatomy:
 
 ENCODERS: dict[str, Callable[[Any], Anatomy]] = {
     **{"bert": _bert, "roberta": _roberta, "xlm-roberta": _roberta, "electra": _electra},
+    **{"camembert": _roberta, "data2vec-text": _roberta, "ernie": _bert},
     **{"distilbert": _distilbert, "albert": _albert, "mpnet": _mpnet},
     **{"deberta-v2": _deberta, "modernbert": _modernbert},
 }

@@ -28,7 +28,10 @@ Operator = Literal["remove", "mask", "pad", "attention", "zero"]
 leaves all positions as they were; ``zero`` makes its word embedding zero.
 """
 
-ABSOLUTE = ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
+ABSOLUTE = (
+    *("albert", "bert", "camembert", "data2vec-text", "distilbert", "electra", "ernie"),
+    *("roberta", "xlm-roberta"),
+)
 """Model types in which a token's place is told by its position id alone, so that a hidden token can
 be dropped. Others may measure distances between rows: there it is kept and masked, which is slower.
 """

@@ -16,6 +16,14 @@ from transformers import (
 )
 
 from bertx.anatomy import UnsupportedArchitecture, anatomy, embedding_block, readout
+from bertx.attribution import (
+    AttnLRP,
+    DeepLift,
+    GradientXInput,
+    IntegratedGradients,
+    Occlusion,
+    SmoothGrad,
+)
 from bertx.attribution.decomposition import DecompX
 from bertx.attribution.zeroing import ValueZeroing
 from bertx.inputs import Inputs
@@ -177,6 +185,22 @@ def test_a_part_that_was_wrapped_or_quantised_is_refused():
     whole.weight = nn.Parameter(whole.weight.to(torch.int8), requires_grad=False)
     with pytest.raises(UnsupportedArchitecture, match="not wrapped"):
         anatomy(model, "Test")
+
+
+@pytest.mark.parametrize(
+    "method", [GradientXInput, AttnLRP, IntegratedGradients, SmoothGrad, DeepLift, Occlusion]
+)
+def test_models_without_gradients_are_refused_by_what_needs_them(method):
+    whole = tiny_model(dtype=torch.float32)
+    quantised = torch.ao.quantization.quantize_dynamic(whole, {nn.Linear})
+    with torch.inference_mode():
+        unfit = tiny_model()
+    for model in (quantised, unfit):
+        if method is Occlusion:
+            method().check(model)
+        else:
+            with pytest.raises(UnsupportedArchitecture, match="models with gradients"):
+                method().check(model)
 
 
 def test_a_linear_map_with_a_forward_of_its_own_is_refused():

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.anatomy import UnsupportedArchitecture, embedding_block
+from bertx.anatomy import UnsupportedArchitecture, check_differentiable, embedding_block
 from bertx.errors import InputError
 from bertx.precision import wide
 from bertx.scope import explicit_attention
-from bertx.trace import EXPLICIT, SWITCHED, Needs, Trace
+from bertx.trace import EXPLICIT, GRAPH, SWITCHED, Needs, Trace
 
 
 class Attribution(ABC):
@@ -58,6 +58,8 @@ class Attribution(ABC):
         """Raise `UnsupportedArchitecture` if the method is not defined for ``model``."""
         name = type(self).__name__
         embedding_block(model, name)
+        if self.needs & GRAPH:
+            check_differentiable(model, name)
         fused = getattr(model.config, "_attn_implementation", None) == "sdpa"
         if self.needs & EXPLICIT or (self.needs & SWITCHED and not fused):
             try:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.activations import ActivationMode, Elementwise, watching
-from bertx.anatomy import check_activations_seen
+from bertx.anatomy import check_activations_seen, check_differentiable
 from bertx.attribution.base import Attribution
 from bertx.classifier import logits_of
 from bertx.inputs import Inputs
@@ -65,12 +65,13 @@ class DeepLift(Attribution):
         self.token_budget = token_budget
 
     def check(self, model: PreTrainedModel) -> None:
-        """Refuse models without word embeddings, or with activations that cannot be seen.
+        """Refuse models without gradients, word embeddings, or activations that can be seen.
 
         Raises:
             UnsupportedArchitecture: If the model is one of these.
         """
         super().check(model)
+        check_differentiable(model, type(self).__name__)
         word_embedding(model, type(self).__name__)
         check_activations_seen(model, type(self).__name__)
 

@@ -10,7 +10,7 @@ from bertx.precision import wide
 from bertx.rules import one_hot, split_weights
 from bertx.trace import Needs, Trace
 
-_MODELS = ("bert", "roberta", "xlm-roberta")
+_MODELS = ("bert", "camembert", "data2vec-text", "ernie", "roberta", "xlm-roberta")
 
 
 class LRP(Attribution):
@@ -34,7 +34,7 @@ class LRP(Attribution):
     needs = Needs.ACTIVATIONS
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if ``model`` is neither BERT nor RoBERTa."""
+        """Raise `UnsupportedArchitecture` unless ``model`` has the layers of BERT or RoBERTa."""
         if model.config.model_type not in _MODELS:
             raise UnsupportedArchitecture(type(self).__name__, model, ", ".join(_MODELS))
         anatomy(model, type(self).__name__)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bertx.anatomy import check_differentiable
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
 from bertx.precision import wide
@@ -89,8 +90,9 @@ class IntegratedGradients(Attribution):
         self.token_budget = token_budget
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if ``model`` has no word embeddings to start from."""
+        """Raise `UnsupportedArchitecture` if ``model`` has no gradients or word embeddings."""
         super().check(model)
+        check_differentiable(model, type(self).__name__)
         word_embedding(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:

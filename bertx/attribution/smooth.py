@@ -5,8 +5,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from bertx.anatomy import embedding_block
+from bertx.anatomy import check_differentiable, embedding_block
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
 from bertx.precision import wide
@@ -59,6 +60,11 @@ class SmoothGrad(Attribution):
         self.seed = seed
         self.token_budget = token_budget
         self.signed = reduce == "sum"
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raise `UnsupportedArchitecture` if ``model`` has no gradients."""
+        super().check(model)
+        check_differentiable(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T)."""
