@@ -100,9 +100,11 @@ def frozen(model: nn.Module) -> Iterator[None]:
     Nor does it call hooks of a module's backward: they are for the training, and what they put
     into the graph would part a module's input from that of its neighbours.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    modules = list(model.modules())
+    parameters = [own for module in modules for own in module._parameters.values()]
+    trained = [own for own in parameters if own is not None and own.requires_grad]
     names = ("_backward_hooks", "_backward_pre_hooks")
-    hooked = [(m, n, vars(m)[n]) for m in model.modules() for n in names if vars(m).get(n)]
+    hooked = [(m, n, vars(m)[n]) for m in modules for n in names if vars(m).get(n)]
     for parameter in trained:
         parameter.requires_grad_(False)
     for module, name, hooks in hooked:
