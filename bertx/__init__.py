@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bertx.explaining import explain as explain
-    from bertx.judging import judge as judge
+    from bertx.judging.verdicts import judge as judge
 
 __version__ = version("bertx")
 

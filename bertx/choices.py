@@ -6,7 +6,13 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from bertx.anatomy import UnsupportedArchitecture
-from bertx.attribution import AttnLRP, Attribution, GradientSensitivity, GradientXInput
+from bertx.attribution import (
+    AttnLRP,
+    Attribution,
+    GradientSensitivity,
+    GradientXInput,
+)
+from bertx.attribution import __all__ as known_methods
 from bertx.errors import InputError
 
 PREDICTED, GOLD, ALL = "predicted", "gold", "all"
@@ -65,8 +71,8 @@ def named(methods: Methods | None, model: PreTrainedModel) -> dict[str, Attribut
         if not chosen:
             check_each(known, model)
         return chosen
-    if isinstance(methods, Attribution):
-        methods = [methods]
+    if not isinstance(methods, Mapping):
+        methods = _listed(methods)
     found = (
         dict(methods)
         if isinstance(methods, Mapping)
@@ -90,6 +96,11 @@ def several(texts: Any) -> list[Any]:
     Raises:
         InputError: If it is neither.
     """
+    if hasattr(texts, "columns") or hasattr(texts, "column_names"):
+        raise InputError(
+            f"expected a text or several, got a {type(texts).__name__}, a table. Give its column "
+            'of texts, such as df["text"].'
+        )
     if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
         raise InputError(f"expected a text or several, got {type(texts).__name__}")
     return [texts] if isinstance(texts, str) else list(texts)
@@ -104,16 +115,32 @@ def check_each(methods: Mapping[str, Attribution], model: PreTrainedModel) -> No
     """
     for name, method in methods.items():
         if not isinstance(method, Attribution):
-            raise InputError(
-                f"method {name!r}: expected an instance of bertx.attribution.Attribution, "
-                f"got {method!r}"
-            )
+            raise _no_method(f"method {name!r}", method)
         method.check(model)
 
 
 def supported(methods: Mapping[str, Attribution], model: PreTrainedModel) -> dict[str, Attribution]:
     """Those of the methods that are defined for a model."""
     return {name: method for name, method in methods.items() if _supports(method, model)}
+
+
+def _listed(methods: Any) -> list[Attribution]:
+    if isinstance(methods, (Attribution, type, str)) or not isinstance(methods, Iterable):
+        methods = [methods]
+    found = list(methods)
+    for method in found:  # before classes are told apart by their names: these are no names yet
+        if not isinstance(method, Attribution):
+            raise _no_method("methods", method)
+    return found
+
+
+def _no_method(where: str, got: Any) -> InputError:
+    name = got.__name__ if isinstance(got, type) else got
+    known = isinstance(got, type) or (isinstance(got, str) and got in known_methods)
+    return InputError(
+        f"{where}: expected an instance of bertx.attribution.Attribution, got {got!r}."
+        f"{f' Did you mean {name}()?' if known else ''}"
+    )
 
 
 def _supports(method: Attribution, model: PreTrainedModel) -> bool:

@@ -51,19 +51,25 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer that belongs to a model name (see `locate`).
 
     Raises:
-        InputError: If there is no tokenizer under that name, or none that knows character offsets.
+        InputError: If there is no tokenizer under that name, or none that knows character offsets,
+            or it has no vocabulary.
     """
     from transformers import AutoTokenizer
 
     place = locate(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # tokenizers raises bare ones for files that it cannot read
         raise _not_found("tokenizer", name, error) from error
     if not tokenizer.is_fast:
         raise InputError(
             f"tokenizer of {name!r} is {type(tokenizer).__name__}, which knows no word boundaries. "
             "Use a model with a fast tokenizer (a tokenizer.json)."
+        )
+    if not _knows_words(tokenizer):
+        raise InputError(
+            f"tokenizer of {name!r} knows nothing but special tokens: its files are missing. Add "
+            f"those that the model was trained with: tokenizer.save_pretrained({name!r})"
         )
     return tokenizer
 
@@ -109,10 +115,15 @@ def load_with_gaps(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file fails anywhere from safetensors to unpickling
         raise _not_found("model", name, error) from error
     drawn = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
     return model.train(), sorted(drawn)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def longest_input(model: nn.Module) -> int | None:
@@ -134,9 +145,15 @@ def _position_table(model: nn.Module) -> nn.Embedding | None:
     return None
 
 
+def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """False for what transformers makes of a folder without any file of a tokenizer."""
+    special = set(tokenizer.all_special_tokens)
+    special |= {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return not special.issuperset(tokenizer.get_vocab())
+
+
 def _not_found(what: str, name: str, error: Exception) -> InputError:
-    reason = str(error).strip().split("\n")[0]
     return InputError(
-        f"{what} {name!r} cannot be loaded: {reason} Expected a hub id, a folder with config.json "
-        f"and weights, or {PACKAGE}MODULE/FOLDER."
+        f"{what} {name!r} cannot be loaded: {first_line(error).rstrip('.')}. Expected a hub id, "
+        f"a folder with config.json and weights, or {PACKAGE}MODULE/FOLDER."
     )

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
-    "data": LEAVES,
+    "data": LEAVES | {"words"},
     "model": LEAVES,
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},

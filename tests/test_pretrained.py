@@ -1,10 +1,12 @@
 """Models and tokenizers by name, from folders alone."""
 
+import shutil
 import sys
 
 import pytest
 import torch
-from transformers import AutoModel, BertModel
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModel, BertModel, PreTrainedTokenizerFast
 
 from bertx.errors import InputError
 from bertx.pretrained import (
@@ -15,7 +17,8 @@ from bertx.pretrained import (
     longest_input,
 )
 from tests.runs import save_model
-from tests.tiny import tiny_model
+from tests.tiny import ARCHITECTURES, tiny_model
+from tests.tokenizer_kinds import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +108,45 @@ def test_a_missing_package_is_said_once(load):
 @pytest.mark.parametrize(("kind", "longest"), [("bert", 64), ("roberta", 63), ("distilbert", 64)])
 def test_positions_kept_for_padding_do_not_count(kind, longest):
     assert longest_input(tiny_model(kind)) == longest
+
+
+@pytest.mark.parametrize("kind", sorted({*ARCHITECTURES} - {"modernbert"}))
+def test_a_folder_without_a_tokenizer_is_refused(kind, tmp_path):
+    """transformers makes a tokenizer of special tokens alone, which reads every word as unknown."""
+    tiny_model(kind).config.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"special tokens.*files are missing") as caught:
+        load_tokenizer(str(tmp_path))
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_vocabularies_are_taken(kind, tmp_path):
+    KINDS[kind]().save_pretrained(tmp_path)
+    tiny_model().config.save_pretrained(tmp_path)
+    assert len(load_tokenizer(str(tmp_path))("good", add_special_tokens=False)["input_ids"]) > 0
+
+
+def test_a_tokenizer_of_letters_is_taken(tmp_path):
+    raw = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "a": 2}, "<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>"
+    ).save_pretrained(tmp_path)
+    assert load_tokenizer(str(tmp_path))("aab")["input_ids"] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("content", ["nothing", "{}", '{"a": 1}', "[]"])
+def test_a_damaged_tokenizer_is_refused(content, tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "m")
+    (tmp_path / "m" / "tokenizer.json").write_text(content)
+    with pytest.raises(InputError, match=r"cannot be loaded: .*a hub id, a folder"):
+        load_tokenizer(str(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("kept", [0, 100, -100])
+def test_damaged_weights_are_refused(kept, tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "m")
+    weights = tmp_path / "m" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(InputError, match=rf"{tmp_path}/m' cannot be loaded: .*a hub id, a folder"):
+        load_classifier(str(tmp_path / "m"), ["a", "b", "c"])

@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
@@ -28,10 +29,13 @@ from bertx.trace import Needs, Trace
 class AttributionWriter(Callback):
     """Explains every text of ``trainer.predict`` and writes Parquet files as it goes.
 
-    One row a text, of a batch as it comes: ``index``; ``text``; ``input_ids``, special tokens
-    included; ``words``, and in which characters of the text they are (``starts``, ``ends``);
-    ``prediction``; ``probabilities``; ``target``, the explained class; ``scores_NAME``, one number
-    a word, for each method; ``error``, null or why scores are null (a computation overflowed).
+    One row a text, of a batch as it comes: ``index``, the number of its row in the data, from 0;
+    ``text``; ``input_ids``, special tokens included; ``words``, and in which characters of the text
+    they are (``starts``, ``ends``), as `bertx.explain` has them; ``left_out``, how many more the
+    text has than the batch, which cuts long ones; ``prediction``; ``probabilities``; ``target``,
+    the explained class; ``scores_NAME``, one number a word, for each method; ``error``, null or why
+    scores are null: a computation overflowed, or the text cannot be explained, even alone (too
+    little memory, no gold label). Such a text keeps nobody from having scores.
     The schema's metadata says how they were made, under ``bertx``. All files below the folder are
     one table for ``pandas.read_parquet``, ``pyarrow.dataset`` and ``datasets.load_dataset``.
 
@@ -57,7 +61,7 @@ class AttributionWriter(Callback):
     Raises:
         InputError: Before the first batch, if the module holds no classifier, a method is not
             defined for it, there are several loaders, or the folder holds attributions of another
-            model, method, unit or target.
+            model, tokenizer, method, unit, target, precision or length of texts.
     """
 
     def __init__(
@@ -92,8 +96,8 @@ class AttributionWriter(Callback):
         if not self.methods:
             return
         self._prepare(trainer, pl_module, self.methods)
-        made = describe(self._model, self.methods, str(self.target), self.unit)
-        self._records = Records(self._model, self.methods, made)
+        made = describe(self._model, self._tokenizer, self.methods, self._settings(trainer))
+        self._records = Records(self._model, self._tokenizer, self.methods, self.unit, made)
         self.path = self._find(trainer)
         self._stored = read_shards(self.path)
         self._records.check(self.path, self._stored.made)
@@ -124,7 +128,7 @@ class AttributionWriter(Callback):
             stack.enter_context(isolated_rng())
             stack.enter_context(trainer.precision_plugin.forward_context())
             for chunk in sample.chunks(budget_for(self._model.device, recorded=True)):
-                self._explain(chunk, self._shards)
+                self._write(self._explain(chunk), self._shards)
         sample.examples = []
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -166,6 +170,16 @@ class AttributionWriter(Callback):
         check_target(self.target, model)
         self._needs = Needs.of(*methods.values())
 
+    def _settings(self, trainer: Trainer) -> dict[str, Any]:
+        """What decides the rows beside the model, its tokenizer and the methods."""
+        collator = getattr(_loader(trainer), "collate_fn", None)
+        return {
+            "target": str(self.target),
+            "unit": self.unit,
+            "precision": str(trainer.precision),
+            "max_length": getattr(collator, "max_length", None),
+        }
+
     def _find(self, trainer: Trainer) -> Path:
         run = run_folder(trainer)
         if os.path.basename(self.folder) != self.folder:
@@ -177,24 +191,52 @@ class AttributionWriter(Callback):
             found = newest[0].parents[1] if newest else found
         return Path(trainer.strategy.broadcast(str(found)))
 
-    def _explain(self, examples: list[Example], to: ShardWriter) -> None:
+    def _write(self, rows: list[dict[str, Any]], to: ShardWriter) -> None:
+        to.write(rows)
+        self._counts["written"] += len(rows)
+        self._counts["failed"] += sum(row["error"] is not None for row in rows)
+
+    def _explain(self, examples: list[Example]) -> list[dict[str, Any]]:
+        """The rows of some texts; if they fail, of their halves, down to the texts that do."""
+        try:
+            return self._rows(examples)
+        except (InputError, RuntimeError) as error:
+            reason = self._reason(error, examples[0])  # the error itself holds on to the graph
+        if len(examples) > 1:
+            half = len(examples) // 2
+            return [*self._explain(examples[:half]), *self._explain(examples[half:])]
+        batch = collate([examples[0].tokens], self._tokenizer.pad_token_id)
+        units = Inputs.from_batch(batch, self.unit).units
+        return [self._records.failed(examples[0], units, batch["offsets"], reason)]
+
+    def _reason(self, error: Exception, example: Example) -> str:
+        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
+            tokens = len(example.tokens["input_ids"])
+            return (
+                f"{tokens} tokens need more memory than {self._model.device} has. Cut texts "
+                "shorter, or use methods that need less."
+            )
+        return f"{type(error).__name__}: {error}"
+
+    def _rows(self, examples: list[Example]) -> list[dict[str, Any]]:
         batch = collate([example.tokens for example in examples], self._tokenizer.pad_token_id)
         on_device = {name: value.to(self._model.device) for name, value in batch.items()}
         inputs = Inputs.from_batch(on_device, self.unit, self._tokenizer)
         trace = Trace(self._model, inputs, targets(self.target, examples, self._model), self._needs)
         scores = {name: method(trace) for name, method in (self.methods or {}).items()}
-        rows = self._records.rows(examples, trace, batch["offsets"], scores)
-        to.write(rows)
-        self._counts["written"] += len(rows)
-        self._counts["failed"] += sum(row["error"] is not None for row in rows)
+        return self._records.rows(examples, trace, batch["offsets"], scores)
 
 
 def _whole(trainer: Trainer, numbered: bool) -> Sample:
     """All rows; where the batches do not number them, without those that only fill a rank up."""
-    loaders = trainer.predict_dataloaders
-    loader = loaders[0] if isinstance(loaders, (list, tuple)) else loaders
+    loader = _loader(trainer)
     data = getattr(loader, "dataset", None)
     # A loader that does not make batches of its data set's items has another number of rows.
     counts = isinstance(data, Sized) and getattr(loader, "batch_sampler", None) is not None
     size = len(data) if counts and not numbered else None  # type: ignore[arg-type]
     return Sample(None, size, trainer.world_size, trainer.global_rank)
+
+
+def _loader(trainer: Trainer) -> Any:
+    loaders = trainer.predict_dataloaders
+    return loaders[0] if isinstance(loaders, (list, tuple)) else loaders

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx import __version__
 from bertx.attribution import Attribution
@@ -18,24 +18,35 @@ from bertx.callbacks.sample import Example
 from bertx.callbacks.shards import KEY
 from bertx.callbacks.targets import class_names
 from bertx.errors import InputError
-from bertx.inputs import merge_by_unit
+from bertx.inputs import Unit, merge_by_unit
 from bertx.trace import Trace
+from bertx.words import Span, disjoint, number_words, special_ids
 
 _PROBED = 64  # numbers of each weight that its fingerprint is taken of
 _PLAIN = (str, int, float, bool, type(None))
 
 
 def describe(
-    model: PreTrainedModel, methods: Mapping[str, Attribution], target: str, unit: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    methods: Mapping[str, Attribution],
+    run: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """How attributions are made, as it is written with them (all of it as JSON can say it)."""
+    """How attributions are made, as it is written with them (all of it as JSON can say it).
+
+    Args:
+        model: The explained model.
+        tokenizer: What makes its inputs.
+        methods: The methods by name.
+        run: What else decides the rows, by name.
+    """
     return {
         "version": __version__,
         "model": str(model.name_or_path),
         "weights": fingerprint(model),
         "classes": class_names(model),
-        "target": target,
-        "unit": unit,
+        "tokenizer": f"{type(tokenizer).__name__} {rules(tokenizer)}",
+        **run,
         "methods": {
             name: {**settings(method), "signed": method.signed} for name, method in methods.items()
         },
@@ -75,12 +86,23 @@ def fingerprint(model: PreTrainedModel) -> str:
     return f"{found:08x}"
 
 
+def rules(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Eight hexadecimal digits that change with what a tokenizer makes of a whole text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    known = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())
+    if backend is not None:  # what the last call has set
+        known |= {"truncation": None, "padding": None}
+    return f"{zlib.crc32(json.dumps(known, sort_keys=True).encode()):08x}"
+
+
 class Records:
     """The rows of a table of attributions.
 
     Args:
         model: The explained model.
+        tokenizer: What makes its inputs.
         methods: The methods by name.
+        unit: What has a score.
         made: How the rows are made (see `describe`).
 
     Attributes:
@@ -88,14 +110,21 @@ class Records:
     """
 
     def __init__(
-        self, model: PreTrainedModel, methods: Mapping[str, Attribution], made: Mapping[str, Any]
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        methods: Mapping[str, Attribution],
+        unit: Unit,
+        made: Mapping[str, Any],
     ) -> None:
+        self._tokenizer, self._unit = tokenizer, unit
         self._names = class_names(model)
         self._made = json.loads(json.dumps(made))
         numbers, integers = pa.list_(pa.float32()), pa.list_(pa.int32())
         columns = [
             ("index", pa.int64()), ("text", pa.string()), ("input_ids", integers),
             ("words", pa.list_(pa.string())), ("starts", integers), ("ends", integers),
+            ("left_out", pa.int32()),
             ("prediction", pa.string()), ("probabilities", numbers), ("target", pa.string()),
             *((f"scores_{name}", numbers) for name in methods), ("error", pa.string()),
         ]  # fmt: skip
@@ -130,17 +159,55 @@ class Records:
             name: merge_by_unit(found, trace.inputs.units).float().cpu()
             for name, found in scores.items()
         }
-        spans, counts = unit_spans(units, offsets), (units.amax(1) + 1).tolist()
+        texts = self._texts(examples, units, offsets)
         probabilities, target = trace.probabilities.float().cpu(), trace.target.tolist()
         return [
             {
-                **_text(example, spans[i, :count]),
+                **text,
                 **self._classes(probabilities[i], target[i]),
-                **_scores({name: found[i, :count] for name, found in merged.items()}),
+                **_scores({name: found[i, : len(text["words"])] for name, found in merged.items()}),
                 **self._failure(probabilities[i]),
             }
-            for i, (example, count) in enumerate(zip(examples, counts, strict=True))
+            for i, text in enumerate(texts)
         ]
+
+    def failed(
+        self, example: Example, units: Tensor, offsets: Tensor, error: str
+    ) -> dict[str, Any]:
+        """The row of a text that cannot be explained.
+
+        Args:
+            example: The text.
+            units: Its units (1, T), on the CPU.
+            offsets: Characters of each token (1, T, 2), on the CPU.
+            error: Why.
+        """
+        return {**self._texts([example], units, offsets)[0], **self._nothing(error)}
+
+    def _texts(
+        self, examples: list[Example], units: Tensor, offsets: Tensor
+    ) -> list[dict[str, Any]]:
+        """The columns of each text that need no model."""
+        spans, counts = unit_spans(units, offsets).tolist(), (units.amax(1) + 1).tolist()
+        rows = []
+        for example, own, count in zip(examples, spans, counts, strict=True):
+            row = _text(example, disjoint(example.text, [(a, b) for a, b in own[:count]]))
+            rows.append({**row, "left_out": self._left_out(example, count)})
+        return rows
+
+    def _left_out(self, example: Example, count: int) -> int | None:
+        """How many units of a text have no place in its tokens; None if it cannot be known."""
+        text, offsets = example.text, example.tokens["offsets"]
+        seen = offsets[offsets[:, 0] < offsets[:, 1]]
+        if len(seen) and not (text[: int(seen.min())] + text[int(seen.max()) :]).strip():
+            return 0
+        if not self._tokenizer.is_fast:
+            return None
+        encoding = self._tokenizer([text], verbose=False).encodings[0]
+        special = special_ids(self._tokenizer)
+        ranked = [token not in special for token in encoding.ids]
+        words = number_words(text, encoding.offsets, encoding.word_ids, ranked)[1]
+        return max(0, (len(words) if self._unit == "word" else sum(ranked)) - count)
 
     def _classes(self, probabilities: Tensor, target: int) -> dict[str, Any]:
         return {
@@ -153,9 +220,12 @@ class Records:
         """What replaces the values of a text that the model itself makes nothing of."""
         if probabilities.isfinite().all():
             return {}
+        return self._nothing("no finite probabilities")
+
+    def _nothing(self, error: str) -> dict[str, Any]:
         columns = [name for name in self.schema.names if name.startswith("scores_")]
         known = dict.fromkeys([*columns, "prediction", "probabilities", "target"])
-        return {**known, "error": "no finite probabilities"}
+        return {**known, "error": error}
 
 
 def unit_spans(units: Tensor, offsets: Tensor) -> Tensor:
@@ -184,15 +254,14 @@ def unit_spans(units: Tensor, offsets: Tensor) -> Tensor:
     return torch.stack([starts, ends], -1)[:, :width]
 
 
-def _text(example: Example, spans: Tensor) -> dict[str, Any]:
-    starts, ends = spans.unbind(-1)
+def _text(example: Example, spans: list[Span]) -> dict[str, Any]:
     return {
         "index": example.index,
         "text": example.text,
         "input_ids": example.tokens["input_ids"].tolist(),
-        "words": [example.text[start:end] for start, end in spans.tolist()],
-        "starts": starts.tolist(),
-        "ends": ends.tolist(),
+        "words": [example.text[start:end] for start, end in spans],
+        "starts": [start for start, _ in spans],
+        "ends": [end for _, end in spans],
     }
 
 

@@ -1,6 +1,7 @@
 """A trained classifier with its tokenizer: from a checkpoint, a folder, or the hub."""
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from bertx.errors import InputError
-from bertx.pretrained import load_tokenizer, locate
+from bertx.pretrained import first_line, load_tokenizer, locate
 
 CHECKPOINT = ".ckpt"
 
@@ -47,7 +48,7 @@ def _from_checkpoint(name: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
         raise
     except Exception as error:  # a foreign file fails anywhere from unpickling to __init__
         raise InputError(
-            f"--model {path} is no checkpoint of bertx: {str(error).strip().splitlines()[0]}"
+            f"--model {path} is no checkpoint of bertx: {first_line(error)}"
         ) from error
     return module.model, load_tokenizer(module.hparams["name"])
 
@@ -68,9 +69,9 @@ def _pretrained(name: str) -> nn.Module:
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             place, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file fails anywhere from safetensors to unpickling
         raise InputError(
-            f"--model {name} cannot be loaded: {str(error).strip().splitlines()[0]} Expected a "
+            f"--model {name} cannot be loaded: {first_line(error).rstrip('.')}. Expected a "
             "checkpoint (.ckpt), last, best, a hub id, or a folder with config.json and weights."
         ) from error
     if missing := sorted(loaded["missing_keys"]):
@@ -86,9 +87,16 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        _check_there(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"--device {name} cannot be used: {str(error).strip().splitlines()[0]}"
-        ) from error
+        reason = shorten(first_line(error), 160)
+        raise InputError(f"--device {name} cannot be used: {reason}") from error
     return device
+
+
+def _check_there(device: torch.device) -> None:
+    if device.type == "meta":
+        raise RuntimeError("it holds no numbers. Expected auto, cpu, cuda, cuda:1 or mps.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise RuntimeError("this machine has none. Expected auto or cpu.")
+    torch.zeros(1, device=device)

@@ -1,9 +1,11 @@
 """The subcommand explain: why a trained classifier decides as it does, text by text."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,8 @@ from jsonargparse import Namespace
 from bertx.cli.failing import PROG
 from bertx.cli.named import classes, made
 from bertx.cli.subcommand import Parser, ending
-from bertx.errors import InputError
+
+log = logging.getLogger("bertx")
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,19 +63,21 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
+    from bertx.cli.leaderboard import check_writable
     from bertx.cli.texts import portions
 
     texts = portions(options.text or [], options.file, options.column)
+    if options.html is not None:
+        check_writable("--html", Path(options.html))
     explainer = _explainer(options)
     with ExitStack() as stack:
+        stack.enter_context(_own_option())
         page = _page(options, explainer, stack)
         show = _print_json if options.json else _printer(explainer)
         for explanation in _explained(explainer, texts):
-            show(explanation)
-            if page is not None:
+            if page is not None:  # first, as nobody may read on what is shown
                 _add(page, explanation, options.unit)
-    if page is not None:
-        print(f"Heatmaps: {page.path}", file=sys.stderr)
+            show(explanation)
 
 
 def _explainer(options: Namespace) -> "Explainer":
@@ -93,10 +98,34 @@ def _explainer(options: Namespace) -> "Explainer":
 
 
 def _explained(explainer: "Explainer", texts: Iterator[list[Any]]) -> Iterator["Explanation"]:
+    from bertx.cli.texts import Unreadable
+    from bertx.explaining import Explanation
+
     first = 0
     for portion in texts:
-        yield from explainer(portion, first)
-        first += len(portion)
+        for unreadable, same in groupby(portion, lambda text: isinstance(text, Unreadable)):
+            found = list(same)
+            if unreadable:
+                for index, row in enumerate(found, first):
+                    yield Explanation(index, row.text, error=row.reason)
+            else:
+                yield from explainer(found, first)
+            first += len(found)
+
+
+@contextmanager
+def _own_option() -> Iterator[None]:
+    """Warnings name the option of the command in place of the argument of the call."""
+
+    def renamed(record: logging.LogRecord) -> bool:
+        record.msg = str(record.msg).replace("window=...", "--window N")
+        return True
+
+    log.addFilter(renamed)
+    try:
+        yield
+    finally:
+        log.removeFilter(renamed)
 
 
 def _print_json(explanation: "Explanation") -> None:
@@ -110,7 +139,11 @@ def _printer(explainer: "Explainer") -> Any:
 
     from bertx.report.terminal import coloured, terminal_legend
 
-    console = Console(highlight=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would leave with code 1
+
+    console = Output(highlight=False)
     for signed in sorted(set(explainer.signed.values()), reverse=True):
         names = ", ".join(name for name, signs in explainer.signed.items() if signs == signed)
         legend = terminal_legend(signed, coloured(console))
@@ -132,7 +165,7 @@ def _print(console: "Console", explanation: "Explanation") -> None:
     rows.add_column(overflow="fold")
     for name, heatmap in _heatmaps(explanation).items():
         rows.add_row(Text(name), TerminalHeatmap(heatmap))
-    if not explanation.words:
+    if not explanation.words and (explanation.text or explanation.error is None):
         rows.add_row("text", Text(for_terminal(explanation.text).strip() or "(empty)"))
     if explanation.error is not None:
         rows.add_row("error", Text(for_terminal(explanation.error), style="red"))
@@ -140,15 +173,23 @@ def _print(console: "Console", explanation: "Explanation") -> None:
 
 
 def _page(options: Namespace, explainer: "Explainer", stack: ExitStack) -> "HeatmapSheet | None":
+    from bertx.cli.leaderboard import unwritable
     from bertx.report.sheet import HeatmapSheet
 
     if options.html is None:
         return None
     title = f"Explanations of {options.model}"
+    page = HeatmapSheet(Path(options.html), title, explainer.signed)
+    stack.callback(_tell, page)
     try:
-        return stack.enter_context(HeatmapSheet(Path(options.html), title, explainer.signed))
+        return stack.enter_context(page)
     except OSError as error:
-        raise InputError(f"--html {options.html} cannot be written: {error.strerror}") from error
+        raise unwritable("--html", page.path, error) from error
+
+
+def _tell(page: "HeatmapSheet") -> None:
+    if page.written:
+        print(f"Heatmaps: {page.path}", file=sys.stderr)
 
 
 def _add(page: "HeatmapSheet", explanation: "Explanation", unit: str) -> None:

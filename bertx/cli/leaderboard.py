@@ -123,9 +123,13 @@ def check_writable(option: str, place: Path, folder: bool = False) -> None:
     Raises:
         InputError: If it is the other of both, or cannot be made or written.
     """
+    from bertx.report.disk import is_stream
+
     kind, other = ("folder", "file") if folder else ("file", "folder")
-    within = place if folder else place.parent
+    within = place if folder else place.resolve().parent  # links are followed when it is written
     try:
+        if not folder and is_stream(place):
+            return
         if place.exists() and place.is_dir() is not folder:
             raise InputError(
                 f"{option} {place}: expected a {kind}, but it is a {other}. Name another place."

@@ -47,10 +47,19 @@ def made(names: str, known: Mapping[str, type], option: str) -> dict[str, Any]:
         option: The option that names them, for messages.
 
     Raises:
-        InputError: If none is named, there is no such class, or it cannot be made without
-            arguments.
+        InputError: If none is named, two have one name, there is no such class, or it cannot be
+            made without arguments.
     """
-    return {name.rpartition(".")[2]: _made(name, known, option) for name in parted(names, option)}
+    found: dict[str, Any] = {}
+    for name in parted(names, option):
+        short = name.rpartition(".")[2]
+        if short in found:
+            raise InputError(
+                f"{option} {names}: expected different names, but {short} occurs twice. Leave one "
+                "out, or rename your own class."
+            )
+        found[short] = _made(name, known, option)
+    return found
 
 
 def snake_case(name: str) -> str:

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -27,6 +28,21 @@ PORTION = 64
 """Most texts that are worked through at once."""
 
 _END = object()
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """In place of a text: a row or line that could not be read.
+
+    Attributes:
+        reason: What is wrong with it.
+        text: What there is of it.
+    """
+
+    reason: str
+    text: str = ""
+
+
 _PLACEHOLDER = re.compile(r"(label_)?\d+", re.IGNORECASE)
 
 
@@ -40,10 +56,11 @@ def portions(texts: Sequence[str], file: str | None, column: str | None) -> Iter
 
     Returns:
         The texts; without any of both, the lines of standard input. What is no text in a file
-        stays what it is.
+        stays what it is, and what cannot be read is `Unreadable`.
 
     Raises:
-        InputError: If both are given, or the file has no such column.
+        InputError: If both are given, or there is no such file; while reading, if it has no such
+            column, or cannot be read on.
     """
     if texts and file:
         raise InputError("--text and --file: expected one of them, but got both")
@@ -52,21 +69,33 @@ def portions(texts: Sequence[str], file: str | None, column: str | None) -> Iter
     if not texts and not file:
         return _lines()
     if file:
+        _check_file(Path(file))
         return _rows(Path(file), column)
     return (list(texts[i : i + PORTION]) for i in range(0, len(texts), PORTION))
 
 
+def _check_file(file: Path) -> None:
+    if not file.is_file():
+        what = "is no ordinary file" if file.exists() else "does not exist"
+        raise InputError(
+            f"--file {file}: expected a table of texts, but it "
+            f"{'is a folder' if file.is_dir() else what}."
+        )
+    from bertx.data.readers import ENDINGS  # this brings Lightning with it
+
+    if not file.name.endswith(tuple(f".{ending}" for ending in ENDINGS)):
+        raise InputError(
+            f"--file {file}: expected a file that ends with .{', .'.join(ENDINGS)}. For plain "
+            f"lines: < {file}"
+        )
+
+
 def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
-    from bertx.data.readers import ENDINGS, stream_tables  # these bring Lightning with them
+    from bertx.data.readers import stream_tables
     from bertx.data.table import find_text_column
 
-    if not file.is_file() or not file.name.endswith(tuple(f".{ending}" for ending in ENDINGS)):
-        raise InputError(
-            f"--file {file}: expected a file that ends with .{', .'.join(ENDINGS)}"
-            f"{'' if file.is_file() else ', but there is none'}. For plain lines: < {file}"
-        )
     found = ""
-    for table in stream_tables(file, PORTION):
+    for table in stream_tables(file, PORTION, lambda error: Unreadable(str(error))):
         try:
             found = found or find_text_column(table, column)
         except InputError as error:
@@ -74,13 +103,13 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
         yield list(table.columns.get(found, [None] * len(table)))
 
 
-def _lines() -> Iterator[list[str]]:
+def _lines() -> Iterator[list[Any]]:
     """Lines as they arrive: no text waits for the next one, and few are held in memory."""
     if sys.stdin.isatty():
         print("Reading texts, one a line; Ctrl-D ends.", file=sys.stderr)
     if hasattr(sys.stdin, "reconfigure"):
-        # What is not UTF-8 becomes an error of its own text.
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        # A line that is not UTF-8 costs no other one its place.
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
     arrived: Queue[Any] = Queue(maxsize=PORTION)
     Thread(target=_listen, args=(arrived,), daemon=True).start()
     while True:
@@ -98,9 +127,18 @@ def _lines() -> Iterator[list[str]]:
 def _listen(arrived: "Queue[Any]") -> None:
     try:
         for line in sys.stdin:
-            arrived.put(line.removesuffix("\n").removesuffix("\r"))
+            arrived.put(_line(line.removesuffix("\n").removesuffix("\r")))
     finally:
         arrived.put(_END)
+
+
+def _line(text: str) -> Any:
+    byte = next((ord(c) - 0xDC00 for c in text if "\udc80" <= c <= "\udcff"), None)
+    if byte is None:
+        return text
+    return Unreadable(
+        f"expected UTF-8, but the line has the byte {byte:#04x}. Encode it anew.", text
+    )
 
 
 def judged_texts(

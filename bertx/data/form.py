@@ -21,6 +21,7 @@ class Stretch(NamedTuple):
         table: The rows, without those whose rationale or document cannot be used.
         data: The usable texts, with the shortcut planted.
         rows: Their rows in the table.
+        numbers: Their rows in the source, counted from 0, with those that cannot be used.
         unmarked: Those of them with an empty rationale, in a data set with rationales.
         known: How many of them had the planted word before.
     """
@@ -28,6 +29,7 @@ class Stretch(NamedTuple):
     table: Table
     data: TextDataset
     rows: list[int]
+    numbers: list[int]
     unmarked: list[int]
     known: int
 
@@ -50,12 +52,17 @@ class Form:
     labels: Sequence[str]
     planter: Planter | None = None
 
-    def use(self, table: Table) -> Stretch:
+    def use(self, table: Table, before: int = 0) -> Stretch:
         """The usable texts of a table.
+
+        Args:
+            table: Neighbouring rows of the split.
+            before: How many rows of the split are before them.
 
         Raises:
             InputError: If a value is not text, or a label is none.
         """
+        places = _places(table, before)
         table = annotate(table, self.text)
         found = texts(table, self.text)
         numbers = [UNKNOWN] * len(table)
@@ -63,9 +70,17 @@ class Form:
             numbers = class_numbers(table, self.label, self.labels)
         rows = usable_rows(found, self.tokenizer)
         data = TextDataset(found, numbers, table.rationales).select(rows)
+        own = [places[table.lines[row]] for row in rows]
         unmarked = [row for row in rows if table.rationales and not table.rationales[row]]
         if self.planter is None:
-            return Stretch(table, data, rows, unmarked, 0)
+            return Stretch(table, data, rows, own, unmarked, 0)
         known = self.planter.occurrences(data.texts)
         data = self.planter.plant(data, [table.lines[row] for row in rows])
-        return Stretch(table, data, rows, unmarked, known)
+        return Stretch(table, data, rows, own, unmarked, known)
+
+
+def _places(table: Table, before: int) -> dict[int, int]:
+    """The number in its source of the row at each line."""
+    if table.left_out:  # already, by a reader of rows that take a line each
+        return {line: line - 1 for line in table.lines}
+    return {line: before + row for row, line in enumerate(table.lines)}

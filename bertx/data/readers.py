@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bertx.data.table import Table, shortened
+from bertx.data.table import Spoilt, Table, not_utf8, refused, shortened
 from bertx.errors import InputError
 
 SPLITS = {
@@ -30,8 +30,8 @@ _LONGEST_FIELD = 2**31 - 1
 
 _BUFFER = 2**20  # bytes: without a buffer a whole column of a row group is fetched at once
 
-Numbered = tuple[int, list[Any]]
-"""A record and the number of the line where it begins."""
+Numbered = tuple[int, list[Any] | InputError]
+"""A record, or what is wrong with it, and the number of the line where it begins."""
 
 
 class FolderReader:
@@ -105,48 +105,45 @@ def read_table(file: Path) -> Table:
     return table
 
 
-def stream_tables(file: Path, rows: int | None) -> Iterator[Table]:
+def stream_tables(file: Path, rows: int | None, spoilt: Spoilt = refused) -> Iterator[Table]:
     """Read one file a stretch at a time; a stretch takes memory, the file does not.
 
     Args:
         file: The file; its ending names the format.
         rows: At most so many rows make a table; None: all make one.
+        spoilt: What stands in every column of a malformed row, if that is not to be refused.
 
     Raises:
         InputError: While reading, if the file is malformed or cannot be read, or has no rows.
     """
     kind = file.name.removesuffix(".gz").rpartition(".")[2]
     empty = True
-    for table in _parquet(file, rows) if kind == "parquet" else _text(file, kind, rows):
+    for table in _parquet(file, rows) if kind == "parquet" else _text(file, kind, rows, spoilt):
         empty = False
         yield table
     if empty:
         raise InputError(f"{file}: expected at least one row below the header, but it is empty.")
 
 
-def _text(file: Path, kind: str, rows: int | None) -> Iterator[Table]:
+def _text(file: Path, kind: str, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
     parse = {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl}[kind]
     try:
-        yield from parse(file, rows)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{file}, line {_undecodable_line(file)}: expected UTF-8, but {error.reason} "
-            f"(byte {error.object[error.start]:#04x}). Save the file as UTF-8."
-        ) from error
+        yield from parse(file, rows, spoilt)
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{file} cannot be read: {error}. Fetch or write it again.") from error
 
 
 def _open(file: Path, newline: str) -> io.TextIOWrapper:
     raw = gzip.open(file) if file.suffix == ".gz" else file.open("rb")
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline=newline)
+    # What is not UTF-8 is found line by line: decoders work in blocks and cannot tell where it is.
+    return io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def _tsv(file: Path, rows: int | None) -> Iterator[Table]:
+def _tsv(file: Path, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
     """GLUE's format: one record a line, fields divided by tabs, a quotation mark is text."""
     with _open(file, newline="\n") as lines:
         records = ((number, _fields(line)) for number, line in enumerate(lines, start=1))
-        yield from _tabulate(file, records, rows)
+        yield from _tabulate(file, records, rows, spoilt)
 
 
 def _fields(line: str) -> list[str]:
@@ -154,26 +151,27 @@ def _fields(line: str) -> list[str]:
     return line.split("\t") if line else []
 
 
-def _csv(file: Path, rows: int | None) -> Iterator[Table]:
+def _csv(file: Path, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
     with _open(file, newline="") as lines:
-        yield from _tabulate(file, _csv_records(file, lines), rows)
+        yield from _tabulate(file, _csv_records(file, lines), rows, spoilt)
 
 
 def _csv_records(file: Path, lines: io.TextIOWrapper) -> Iterator[Numbered]:
     reader, start = csv.reader(lines, strict=True), 1
-    try:
-        while True:
+    record: list[str] | InputError | None
+    while True:
+        try:
             with _long_fields():  # not around the yield: whoever reads has a limit of its own
                 record = next(reader, None)
-            if record is None:
-                return
-            yield start, record
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(
-            f'{file}, line {start}: expected CSV with fields quoted by ", but {error}. Correct '
-            "the record that begins there, or use .tsv, where quotation marks are text."
-        ) from error
+        except csv.Error as error:  # the reader goes on with the next line
+            record = InputError(
+                f'{file}, line {start}: expected CSV with fields quoted by ", but {error}. Correct '
+                "the record that begins there, or use .tsv, where quotation marks are text."
+            )
+        if record is None:
+            return
+        yield start, record
+        start = reader.line_num + 1
 
 
 @contextmanager
@@ -185,42 +183,79 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(limit)
 
 
-def _tabulate(file: Path, records: Iterator[Numbered], rows: int | None) -> Iterator[Table]:
+def _tabulate(
+    file: Path, records: Iterator[Numbered], rows: int | None, spoilt: Spoilt
+) -> Iterator[Table]:
     """Turn records, the header first, into columns."""
-    _, header = next(records, (0, []))
+    _, header = next(records, (0, list[Any]()))
+    if isinstance(header, InputError):
+        raise header
+    if error := not_utf8(file, 1, "".join(header)):
+        raise error
     if len(set(header)) < len(header):
         raise InputError(f"{file}, line 1: a column name occurs twice in {header}. Rename one.")
-    checked = _checked(file, header, records)
+    checked = _checked(file, header, records, spoilt)
     while part := list(islice(checked, rows)):
         columns = zip(*(fields for _, fields in part), strict=True)
         yield Table(str(file), dict(zip(header, columns, strict=True)), [n for n, _ in part])
 
 
-def _checked(file: Path, header: list[str], records: Iterator[Numbered]) -> Iterator[Numbered]:
+def _checked(
+    file: Path, header: list[str], records: Iterator[Numbered], spoilt: Spoilt
+) -> Iterator[tuple[int, list[Any]]]:
     """The records below the header, each with as many fields."""
     for line, record in records:
         # A blank line is nothing in a table of several columns, and an empty text in one of one.
-        fields = record or [""]
         if not record and len(header) > 1:
             continue
-        if len(fields) != len(header):
-            raise InputError(
-                f"{file}, line {line}: expected {len(header)} columns ({', '.join(header)}), but "
-                f"got {len(fields)}: {shortened(fields)}. Correct the row."
-            )
-        yield line, fields
+        fields = record or [""]
+        if isinstance(fields, list):
+            fields = _wrong(file, line, header, fields) or fields
+        yield line, fields if isinstance(fields, list) else [spoilt(fields)] * len(header)
 
 
-def _jsonl(file: Path, rows: int | None) -> Iterator[Table]:
+def _wrong(file: Path, line: int, header: list[str], fields: list[Any]) -> InputError | None:
+    if error := not_utf8(file, line, "".join(fields)):
+        return error
+    if len(fields) == len(header):
+        return None
+    return InputError(
+        f"{file}, line {line}: expected {len(header)} columns ({', '.join(header)}), but "
+        f"got {len(fields)}: {shortened(fields)}. Correct the row."
+    )
+
+
+def _jsonl(file: Path, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
+    names: dict[str, None] = {}
     with _open(file, newline="\n") as text:
-        numbered = ((n, _json(file, n, line)) for n, line in enumerate(text, 1) if line.strip())
+        numbered = _json_records(file, text, spoilt)
         while part := list(islice(numbered, rows)):
-            names = dict.fromkeys(name for _, record in part for name in record)
-            columns = {name: [record.get(name) for _, record in part] for name in names}
+            sound = (record for _, record in part if isinstance(record, dict))
+            names = dict.fromkeys(name for record in sound for name in record) or names
+            columns = {name: [_value(record, name) for _, record in part] for name in names}
             yield Table(str(file), columns, [number for number, _ in part])
 
 
+def _json_records(file: Path, text: io.TextIOWrapper, spoilt: Spoilt) -> Iterator[tuple[int, Any]]:
+    """Objects; the first one, which shows what they are like, has to be sound."""
+    known = False
+    for number, line in enumerate(text, 1):
+        if line.strip():
+            try:
+                record = _json(file, number, line)
+            except InputError as error:
+                record = spoilt(error) if known else refused(error)
+            known = True
+            yield number, record
+
+
+def _value(record: Any, name: str) -> Any:
+    return record.get(name) if isinstance(record, dict) else record
+
+
 def _json(file: Path, number: int, line: str) -> dict[str, Any]:
+    if wrong := not_utf8(file, number, line):
+        raise wrong
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -253,17 +288,3 @@ def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
         raise InputError(
             f"{file} cannot be read as Parquet: {error}. Fetch or write it again."
         ) from error
-
-
-def _undecodable_line(file: Path) -> int:
-    """Number of the first line that is not UTF-8: decoders work in blocks and cannot tell."""
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-        return next(number for number, line in enumerate(lines, 1) if not _is_utf8(line))
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

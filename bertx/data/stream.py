@@ -39,12 +39,14 @@ class TextStream:
     rows: int = STRETCH
 
     def __iter__(self) -> Iterator[Stretch]:
+        before = 0
         for table in self.reader.stream(self.split, self.rows):
             # JSON lines without a field that others have
             missing = {self.form.text, self.form.label} - {None, *table.columns}
             columns = {**table.columns, **{name: [None] * len(table) for name in missing if name}}
             table = replace(table, columns=columns)
-            yield self.form.use(table)
+            yield self.form.use(table, before)
+            before += len(table) + len(table.left_out)
 
 
 def survey(stream: TextStream, max_length: int) -> int:
@@ -77,9 +79,10 @@ class StreamedTexts(Dataset[dict[str, Any]]):
     """N texts to be read in order, from the first to the last.
 
     Within each stretch the longest come first, so that neighbours have similar
-    lengths; ``index`` of an item is the text's number among the usable ones of its source. Items
-    are those of `TextDataset`, with ``~i`` for a filler. Going back is possible, but begins to
-    read from the start. Every process that reads has a place of its own.
+    lengths; ``index`` of an item is the number of the text's row in its source, counted from 0,
+    with the rows that have no usable text. Items are those of `TextDataset`, with ``~i`` for a
+    filler. Going back is possible, but begins to read from the start. Every process that reads has
+    a place of its own.
 
     Args:
         stream: The texts.
@@ -113,7 +116,7 @@ class StreamedTexts(Dataset[dict[str, Any]]):
     def _leave(self) -> None:
         self._stretches: Iterator[Stretch] = iter(())
         self._first, self._order = 0, torch.empty(0, dtype=torch.long)
-        self._data = TextDataset([], [])
+        self._data, self._numbers = TextDataset([], []), list[int]()
         self._process = -1
 
     def _item(self, place: int) -> dict[str, Any]:
@@ -128,8 +131,7 @@ class StreamedTexts(Dataset[dict[str, Any]]):
             self._advance(wanted)
         row = int(self._order[wanted - self._first])
         item = self._data[row]
-        # In the order of the file a stretch begins where the ones before it end.
-        return {**item, "index": self._first + row if place >= 0 else -1}
+        return {**item, "index": self._numbers[row] if place >= 0 else -1}
 
     def _advance(self, wanted: int) -> None:
         stretch = next(self._stretches, None)
@@ -139,6 +141,6 @@ class StreamedTexts(Dataset[dict[str, Any]]):
                 f"{wanted + 1:,} is gone. Leave the data as it is while it is read."
             )
         self._first += len(self._data)
-        self._data = stretch.data
+        self._data, self._numbers = stretch.data, stretch.numbers
         lengths = torch.tensor(stretch.data.lengths, dtype=torch.long)
         self._order = lengths.argsort(descending=True, stable=True)

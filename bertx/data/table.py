@@ -1,8 +1,9 @@
 """Rows of one split as they were read, and what their columns mean."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from bertx.errors import InputError
@@ -12,6 +13,9 @@ TEXT_COLUMNS = ("sentence", "text", "tokens")
 LABEL_COLUMN = "label"
 Spans = tuple[tuple[int, int], ...]
 """Character spans (start, end) of a text, the end exclusive."""
+
+Spoilt = Callable[[InputError], Any]
+"""What stands in every column of a malformed row, made of what is wrong with it."""
 
 _INTEGER = re.compile(r"[+-]?\d+")
 
@@ -58,6 +62,33 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+
+def refused(error: InputError) -> Any:
+    """Refuse a malformed row, and its file.
+
+    Raises:
+        InputError: Always.
+    """
+    raise error
+
+
+def not_utf8(file: Path, line: int, text: str) -> InputError | None:
+    """What is wrong with a text that was decoded with ``surrogateescape``, if anything.
+
+    Args:
+        file: The file, for the message.
+        line: The number of the line where the text begins.
+        text: The text.
+    """
+    try:
+        _ = text.isascii() or text.encode(errors="surrogateescape").decode()
+    except UnicodeDecodeError as error:
+        return InputError(
+            f"{file}, line {line}: expected UTF-8, but {error.reason} "
+            f"(byte {error.object[error.start]:#04x}). Save the file as UTF-8."
+        )
+    return None
 
 
 def find_text_column(table: Table, named: str | None = None, usual: str | None = None) -> str:

@@ -3,6 +3,8 @@
 import csv
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from itertools import count
@@ -108,15 +110,48 @@ def append_scores(path: Path, rows: Sequence[Mapping[str, Cell]]) -> Path:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a file through a temporary neighbour, so that it is never seen half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file through a draft, so that it is never seen half written."""
+    draft = begin_draft(path)
     try:
         draft.write_text(text, encoding="utf-8", errors="replace", newline="")
-        os.replace(draft, path)
+        put_in_place(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def begin_draft(path: Path) -> Path:
+    """Where to write what shall stand under a path: beside the file that a link leads to.
+
+    The folder of the file is made if it is missing.
+    """
+    if is_stream(path):
+        handle, name = tempfile.mkstemp(prefix="bertx-")
+        os.close(handle)
+        return Path(name)
+    target = _behind_links(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f".{target.name}.{os.getpid()}")
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Put a draft in the place of a file, links kept, or send it to a pipe or device."""
+    if is_stream(path):
+        # Appended: /dev/stdout may be a file that has more in it.
+        with draft.open("rb") as written, path.open("ab") as stream:
+            shutil.copyfileobj(written, stream)
+    else:
+        os.replace(draft, _behind_links(path))
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a pipe, a device or an open file (/dev/stdout): no file may replace it."""
+    opened = str(path.absolute().parent) in ("/dev", "/dev/fd", "/proc/self/fd")
+    return path.exists() and not path.is_dir() and (opened or not path.is_file())
+
+
+def _behind_links(path: Path) -> Path:
+    return path.resolve() if path.is_symlink() else path
 
 
 def _set_aside(path: Path, known: Sequence[str], columns: Sequence[str]) -> None:

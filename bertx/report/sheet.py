@@ -1,11 +1,12 @@
 """A page of explained texts that grows as they are explained and needs nothing else."""
 
-import os
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from types import TracebackType
 
+from bertx.errors import InputError
+from bertx.report.disk import begin_draft, put_in_place
 from bertx.report.heatmap import Heatmap, heatmap_html, legend_html, printable
 
 _HEAD = """<!doctype html>
@@ -57,26 +58,35 @@ to read its score.</span></div>
 """
 
 
+_KEEP = (KeyboardInterrupt, BrokenPipeError, InputError)
+"""Ends of the body after which what there is stays worth reading."""
+
+
 class HeatmapSheet:
     """Writes one HTML page, text by text; everything that comes from data is escaped.
 
-    Used as a context. The file is seen only when it is whole, at the end of the body or on Ctrl-C;
-    if the body raises anything else, what was there before stays.
+    Used as a context. The file is seen only when it is whole, at the end of the body, on Ctrl-C,
+    when nobody reads the output on, or when the input turns out to be unusable; if the body raises
+    anything else, what was there before stays. The file that a link leads to is written, and what
+    is a pipe or a device gets the page at the end.
 
     Args:
         path: The file; its folder is made if it is missing.
         title: The heading.
         signed: For each method whether its scores have a sign.
+
+    Attributes:
+        written: Whether the page is in its place.
     """
 
     def __init__(self, path: Path, title: str, signed: Mapping[str, bool]) -> None:
         self.path = path
         self._title, self._signed = title, signed
-        self._draft = path.with_name(f".{path.name}.{os.getpid()}")
+        self.written = False
 
     def __enter__(self) -> "HeatmapSheet":
         """Begin the page."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._draft = begin_draft(self.path)
         self._file = self._draft.open("w", encoding="utf-8", errors="replace", newline="")
         kinds = sorted(set(self._signed.values()), reverse=True)
         legends = "".join(map(legend_html, kinds))
@@ -119,8 +129,9 @@ class HeatmapSheet:
         try:
             self._file.write("</main>\n</body>\n</html>\n")
             self._file.close()
-            if kind is None or issubclass(kind, KeyboardInterrupt):
-                os.replace(self._draft, self.path)
+            if kind is None or issubclass(kind, _KEEP):
+                put_in_place(self._draft, self.path)
+                self.written = True
         finally:
             self._draft.unlink(missing_ok=True)
 

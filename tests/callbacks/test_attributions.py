@@ -11,12 +11,15 @@ import pytest
 import torch
 from pyarrow import dataset
 from torch.utils.data import DataLoader
+from transformers import BertTokenizer
 
+import bertx
 from bertx.attribution import Attribution, GradientXInput, LayerwiseAttentionTracing, Random
 from bertx.callbacks import AttributionWriter
 from bertx.callbacks.records import fingerprint, settings
 from bertx.callbacks.shards import read_shards, shards
 from bertx.cli import main
+from bertx.data import Collator
 from bertx.errors import InputError
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.trace import Trace
@@ -34,6 +37,7 @@ from tests.callbacks.attributing import (
 from tests.callbacks.toy import trainer
 from tests.runs import LABELS, arguments, save_data, save_model
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model, tiny_tokenizer
+from tests.tokenizer_kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,6 +146,69 @@ def test_model_and_random_streams_are_as_before(tmp_path):
     assert not any(part._forward_hooks for part in module.modules())
 
 
+# The words and the rows of the corpus
+
+
+def collated(texts, tokenizer, max_length=64, label=-100):
+    """Batches of four texts as the data module makes them."""
+    rows = [{"text": text, "label": label, "index": i} for i, text in enumerate(texts)]
+    return DataLoader(rows, batch_size=4, collate_fn=Collator(tokenizer, max_length))
+
+
+ODD = [
+    "the unbelievable film", "  never  dull!\n", "e\u0301te\u0301 film", "fi\u200blm x\u0301",
+    "go\x00od", "😀👨\u200d👩\u200d👧 — film", "a plot [SEP]<s> was bad", "dull ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", ["word", "token"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_and_scores_are_those_of_explain(tmp_path, kind, unit):
+    module = Predicting()
+    module.tokenizer = KINDS[kind]()
+    module.net.resize_token_embeddings(len(module.tokenizer))
+    module.eval()
+    out = writer(tmp_path / "kept", unit=unit)
+    predict(tmp_path, out, module=module, data=collated(ODD, module.tokenizer))
+    found = bertx.explain(module.net, module.tokenizer, ODD, METHODS, unit=unit)
+    for row, explained in zip(table(out.path), found, strict=True):
+        assert row["words"] == list(explained.words)
+        assert list(zip(row["starts"], row["ends"], strict=True)) == list(explained.spans)
+        assert row["scores_gi"] == pytest.approx(explained.scores["gi"], rel=1e-4, abs=1e-5)
+        assert row["left_out"] == 0
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize(("unit", "words", "left_out"), [("word", 3, 4), ("token", 5, 6)])
+def test_what_is_cut_off_is_counted(tmp_path, side, unit, words, left_out):
+    module = Predicting()
+    module.tokenizer.truncation_side = side
+    text = "the unbelievable film was the unbelievable film"
+    data = collated([text, "dull film \u200b "], module.tokenizer, max_length=7)
+    predict(tmp_path, writer(tmp_path / "kept", unit=unit), module=module, data=data)
+    cut, whole = table(tmp_path / "kept")
+    assert (len(cut["words"]), cut["left_out"], cut["text"]) == (words, left_out, text)
+    assert (len(whole["words"]), whole["left_out"]) == (2, 0)
+
+
+def test_the_index_is_the_row_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bertx"])
+    texts = ["", "dull film", "  ", "good", "\u200b", "", "the plot was bad", "[SEP]"]
+    data = save_data("data")
+    lines = [json.dumps({"text": text, "label": LABELS[0]}) for text in texts]
+    Path(data, "predict.jsonl").write_text("\n".join(lines))
+    main(arguments("predict", save_model("model"), data, ON_THE_COMMAND_LINE))
+    run = Path("lightning_logs/version_0")
+    rows = table(run / "attributions")
+    assert [(row["index"], row["text"]) for row in rows] == [
+        (i, texts[i]) for i in (1, 3, 6)
+    ]  # fmt: skip
+    predictions = pandas.read_csv(run / "predictions.csv")
+    assert predictions["index"].tolist() == [1, 3, 6]
+    assert predictions["predicted"].tolist() == [row["prediction"] for row in rows]
+
+
 # Foreign batches
 
 
@@ -234,6 +301,52 @@ def test_a_text_without_finite_probabilities(tmp_path):
     assert all(row["error"] is None for row in rows if row not in wrong)
 
 
+class Hungry(Attribution):
+    """Has too little memory for five words, and does not take two."""
+
+    def scores(self, trace):
+        lengths = trace.inputs.attention_mask.sum(1)
+        if (lengths == 7).any():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if (lengths == 4).any():
+            raise InputError("two words")
+        return trace.inputs.input_ids.double()
+
+
+def test_a_text_that_fails_keeps_no_other_from_its_scores(tmp_path, capsys):
+    out = writer(tmp_path / "kept", methods={"hungry": Hungry(), "random": Random()})
+    for _ in range(2):
+        predict(tmp_path, out)
+    rows = table(out.path)
+    assert [row["text"] for row in rows] == TEXTS
+    reasons = {5: "7 tokens need more memory than cpu has", 2: "InputError: two words"}
+    for row in rows:
+        assert row["words"] == row["text"].split() and row["left_out"] == 0
+        reason = reasons.get(len(row["words"]))
+        if reason is None:
+            assert row["error"] is None and len(row["scores_random"]) == len(row["words"])
+            continue
+        assert row["error"].startswith(reason)
+        for name in ("prediction", "probabilities", "target", "scores_hungry", "scores_random"):
+            assert row[name] is None
+    wrong = sum(row["error"] is not None for row in rows)
+    said = capsys.readouterr().out
+    assert f"57 texts written, {wrong} of them with an error" in said
+    assert "0 texts written, 57 skipped" in said
+
+
+def test_gold_of_a_text_without_a_label_is_an_error_of_that_text(tmp_path):
+    data = list(numbered())
+    data[1]["labels"][3] = -100
+    out = writer(tmp_path / "kept", target="gold")
+    predict(tmp_path, out, data=DataLoader(data, batch_size=None))
+    rows = table(out.path)
+    assert len(rows) == COUNT
+    assert [row["index"] for row in rows if row["error"]] == [11]
+    assert "example 11 has no label" in rows[11]["error"]
+    assert {row["target"] for row in rows} == {None, "LABEL_0"}
+
+
 # A run that ends early
 
 
@@ -300,6 +413,22 @@ def test_other_settings_are_refused(tmp_path):
         for part in [str(folder), "--attributions.folder", *parts]:
             assert part in str(caught.value)
     assert len(table(folder)) == COUNT
+
+
+def test_another_length_tokenizer_or_precision_is_refused(tmp_path):
+    folder, module = tmp_path / "kept", Predicting()
+    texts, tokenizer = TEXTS[:5], module.tokenizer
+    predict(tmp_path, writer(folder), module=module, data=collated(texts, tokenizer, 8))
+    predict(tmp_path, writer(folder), module=module, data=collated(texts, tokenizer, 8))
+    with pytest.raises(InputError, match="max_length 8 there, max_length 9 here"):
+        predict(tmp_path, writer(folder), module=module, data=collated(texts, tokenizer, 9))
+    half = trainer(tmp_path, [writer(folder)], precision="bf16-mixed")
+    with pytest.raises(InputError, match='precision "32-true" there, precision "bf16-mixed" here'):
+        half.predict(module, collated(texts, tokenizer, 8))
+    module.tokenizer = BertTokenizer(vocab=tokenizer.vocab, do_lower_case=False)
+    with pytest.raises(InputError, match=r'tokenizer "BertTokenizer .{8}" there'):
+        predict(tmp_path, writer(folder), module=module, data=collated(texts, tokenizer, 8))
+    assert len(table(folder)) == 5
 
 
 def test_a_tokenizer_without_padding_is_refused(tmp_path):

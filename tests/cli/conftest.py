@@ -35,6 +35,18 @@ def run(model, data):
 
 
 @pytest.fixture
+def explain(model, capsys):
+    """Explain with the tiny model, and return what is printed."""
+
+    def call(*more, name=model):
+        capsys.readouterr()
+        main(["explain", "--model", str(name), "--device", "cpu", *map(str, more)])
+        return capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
 def fails(capsys):
     """Run arguments that must fail, and return what is printed."""
 

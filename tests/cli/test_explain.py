@@ -20,16 +20,6 @@ from tests.tiny import tiny_model, tiny_tokenizer
 TEXTS = ["the film was unbelievable !", "never dull"]
 
 
-@pytest.fixture
-def explain(model, capsys):
-    def call(*more, name=model):
-        capsys.readouterr()
-        main(["explain", "--model", str(name), "--device", "cpu", *map(str, more)])
-        return capsys.readouterr()
-
-    return call
-
-
 def rows(captured):
     return [json.loads(line) for line in captured.out.splitlines()]
 
@@ -135,7 +125,8 @@ def test_standard_input_with_bytes_that_are_no_text(explain, monkeypatch):
     found = rows(explain("--json"))
     assert [row["index"] for row in found] == list(range(5 + 2 * PORTION))
     assert found[1]["words"] == ["тест", "😀"] and found[4]["text"] == "dull"
-    assert "surrogate" in found[2]["error"] and found[3]["words"] == []
+    assert "expected UTF-8" in found[2]["error"] and "0xff" in found[2]["error"]
+    assert found[3]["words"] == []
     assert all(row["error"] is None for row in found if row["index"] != 2)
 
 
@@ -177,6 +168,7 @@ def test_warnings_go_to_standard_error_with_the_text_s_number(model):
     )  # fmt: skip
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
     assert "text 1: the model takes 64 tokens, so the last 37 words are left out" in done.stderr
+    assert "--window" in done.stderr and "window=" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
@@ -228,8 +220,12 @@ def headless(folder):
         (["--text", "a", "--device", "nowhere"], ["--device nowhere"]),
         (["--text", "a", "--file", "b.csv"], ["--text and --file"]),
         (["--column", "a"], ["--file"]),
-        (["--file", "no.csv"], ["no.csv", "there is none"]),
-        (["--file", "."], ["--file"]),
+        (["--file", "no.csv"], ["no.csv", "does not exist"]),
+        (["--file", "."], ["--file", "is a folder"]),
+        (["--file", "/dev/null"], ["/dev/null", "is no ordinary file"]),
+        (["--text", "a", "--html", "."], ["--html", "a folder"]),
+        (["--text", "a", "--device", "meta"], ["--device meta", "holds no numbers"]),
+        (["--text", "a", "--methods", "LRP,no.LRP"], ["--methods LRP,no.LRP", "LRP occurs twice"]),
         (["--text", "a", "--html", "/proc/no/page.html"], ["--html"]),
         (["--txt", "a"], ["--txt"]),
     ],

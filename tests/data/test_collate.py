@@ -7,7 +7,9 @@ from bertx.data import Collator, TextDataset
 from bertx.data.collate import special_tokens
 from bertx.errors import InputError
 from bertx.inputs import Inputs
+from bertx.words import number_words
 from tests.tiny import tiny_batch
+from tests.tokenizer_kinds import KINDS
 
 
 def collate(tokenizer, texts, max_length=64, rationales=None):
@@ -15,6 +17,11 @@ def collate(tokenizer, texts, max_length=64, rationales=None):
     return Collator(tokenizer, max_length)([data[i] for i in range(len(texts))])
 
 
+ODD = [
+    "the unbelievable film", "  the  film \n\n bad!\n", "e\u0301te\u0301 film",
+    "fi\u200blm x\u0301", "😀👩\u200d👧 film", "go\x00od\tfilm", "", " ",
+    "the <s> film [SEP]bad", "a-b don't", "½ film ",
+]  # fmt: skip
 TEXTS = ["the film is not unbelievable .", "good", "a bad zzz plot"]
 
 
@@ -74,6 +81,20 @@ def test_pieces_of_a_word_share_its_number_and_offsets_cut_the_text(tokenizer):
     assert batch["word_ids"][0].tolist() == [-1, 0, 1, 1, 1, 2, -1]
     pieces = [text[start:end] for start, end in batch["offsets"][0, 1:-1].tolist()]
     assert pieces == ["the", "un", "believ", "able", "film"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_are_those_of_number_words_in_every_kind(kind):
+    """Also where the tokenizer takes a text for one word, or parts an accent from its letter."""
+    tokenizer, texts = KINDS[kind](), list(ODD)
+    for rows in (texts, *([text] for text in texts)):
+        batch = collate(tokenizer, rows)
+        units = Inputs.from_batch(batch).units
+        encoded = tokenizer(rows, padding=True, return_offsets_mapping=True)
+        for i, text in enumerate(rows):
+            ranked = ~batch["special_tokens_mask"][i]
+            own = encoded["offset_mapping"][i], encoded.word_ids(i), ranked.tolist()
+            assert units[i].tolist() == number_words(text, *own)[0], text
 
 
 def test_rationale_marks_the_tokens_that_overlap(tokenizer):

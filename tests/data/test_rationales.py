@@ -251,7 +251,7 @@ def test_parts_of_a_file(tmp_path, caplog, monkeypatch):
     assert count.startswith("predict: 1 of 9 texts cannot be used")
     (batch,) = data.predict_dataloader()
     order = batch["index"].argsort()
-    assert batch["index"][order].tolist() == list(range(8))
+    assert batch["index"][order].tolist() == [0, 1, 2, 3, 4, 5, 6, 8]
     assert batch["rationale"].sum(1)[order].tolist() == [1, 1, 1, 0, 0, 0, 1, 1]
     assert caplog.messages == [reason, count]
 

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from torch.utils.data import DataLoader
 
 from bertx.data import TextDataModule, stream
+from bertx.data.eraser import EraserFolder
 from bertx.data.form import Form
 from bertx.data.readers import FolderReader, stream_tables
 from bertx.data.sampling import ConsecutiveBatches
@@ -75,10 +76,39 @@ def test_every_usable_text_once_with_its_number_and_label(tmp_path, tokenizer, e
     kept = [i for i in range(50) if i not in USELESS]
     assert len(data) == len(kept) == 45
     items = [data[place] for place in range(45)]
-    assert sorted(item["index"] for item in items) == list(range(45))
+    assert sorted(item["index"] for item in items) == kept
     for item in items:
-        row = kept[item["index"]]
-        assert item == {"text": text(row), "label": row % 2, "index": item["index"]}
+        row = item["index"]
+        assert item == {"text": text(row), "label": row % 2, "index": row}
+
+
+def test_rows_without_a_usable_rationale_are_counted_too(tmp_path, tokenizer):
+    rows = [{"text": f"good {i}", "rationale": [[0, 99 if i % 3 == 1 else 4]]} for i in range(20)]
+    (tmp_path / "predict.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = opened(tmp_path, tokenizer, label=None)
+    assert len(data) == 13
+    assert all(data[i]["text"] == f"good {data[i]['index']}" for i in range(13))
+
+
+def test_rows_of_eraser_without_a_document_are_counted_too(tmp_path, tokenizer):
+    (tmp_path / "docs").mkdir()
+    rows = [{"annotation_id": f"d{i}", "evidences": []} for i in range(20)]
+    for i in {*range(20)} - {0, 7, 8, 13}:
+        (tmp_path / f"docs/d{i}").write_text(f"good {i}")
+    (tmp_path / "predict.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    form = Form(tokenizer, "text", None, [])
+    source = TextStream(EraserFolder(str(tmp_path)), "predict", form, rows=8)
+    data = StreamedTexts(source, survey(source, 8))
+    assert len(data) == 16
+    assert all(data[i]["text"] == f"good {data[i]['index']}" for i in range(16))
+
+
+def test_quoted_lines_and_a_header_are_no_rows(tmp_path, tokenizer):
+    lines = ["text", *(f'"good\n{i}"' if i % 5 else '""' for i in range(20))]
+    (tmp_path / "predict.csv").write_text("\n".join(lines))
+    data = opened(tmp_path, tokenizer, label=None)
+    assert len(data) == 16
+    assert all(data[i]["text"] == f"good\n{data[i]['index']}" for i in range(16))
 
 
 def test_neighbours_have_similar_lengths(tmp_path, tokenizer, monkeypatch):
@@ -86,7 +116,7 @@ def test_neighbours_have_similar_lengths(tmp_path, tokenizer, monkeypatch):
     data = opened(tmp_path, tokenizer)
     lengths = [len(data[place]["text"]) for place in range(5)]  # the first 8 rows, 3 useless
     assert lengths == sorted(lengths, reverse=True)
-    assert {data[place]["index"] for place in range(5)} == set(range(5))
+    assert {data[place]["index"] for place in range(5)} == {0, 1, 2, 6, 7}
 
 
 def test_going_back_and_fillers(tmp_path, tokenizer):
@@ -127,7 +157,8 @@ def test_loaders_with_and_without_workers(tmp_path, tokenizer, workers):
     )  # fmt: skip
     assert len(loader) == 12
     seen = [item["index"] for batch in loader for item in batch]
-    assert sorted(seen) == list(range(45)) and seen == [data[i]["index"] for i in range(45)]
+    assert sorted(seen) == [i for i in range(50) if i not in USELESS]
+    assert seen == [data[i]["index"] for i in range(45)]
 
 
 def test_a_copy_begins_anew(tmp_path, tokenizer):
@@ -248,4 +279,6 @@ def test_it_is_what_predict_reads(tmp_path):
     module.setup("predict")
     batches = list(module.predict_dataloader())
     assert len(batches) == 12 and all(len(batch["text"]) <= 4 for batch in batches)
-    assert torch.cat([b["index"] for b in batches]).sort().values.tolist() == list(range(45))
+    assert torch.cat([b["index"] for b in batches]).sort().values.tolist() == [
+        i for i in range(50) if i not in USELESS
+    ]

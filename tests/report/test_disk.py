@@ -1,12 +1,14 @@
 import csv
 import logging
 import os
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from bertx.errors import InputError
 from bertx.report.curves import curves_svg
-from bertx.report.disk import append_scores, write_curves, write_heatmaps, write_whole
+from bertx.report.disk import append_scores, is_stream, write_curves, write_heatmaps, write_whole
 from bertx.report.page import heatmap_page
 from tests.report.examples import curves, row
 from tests.report.test_table import ROWS
@@ -123,3 +125,41 @@ def test_a_failure_leaves_the_old_file_whole_and_no_draft(tmp_path, monkeypatch)
 
 def test_what_utf8_cannot_hold_does_not_stop_a_run(tmp_path):
     assert write_whole(tmp_path / "a", "x\ud83dy").read_text(encoding="utf-8") == "x?y"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_is_behind_it_is_written(there, tmp_path):
+    target, link = tmp_path / "new" / "page.html", tmp_path / "link.html"
+    link.symlink_to(Path("new", "page.html"))
+    if there:
+        write_whole(target, "old")
+    assert write_whole(link, "new") == link
+    assert link.is_symlink() and target.read_text() == "new"
+    assert names(tmp_path) == ["link.html", "new/page.html"]
+
+
+def test_a_pipe_is_written_through(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    write_whole(pipe, "page")
+    reader.join(60)
+    assert read == ["page"] and list(tmp_path.iterdir()) == [pipe] and pipe.is_fifo()
+
+
+def test_an_open_file_keeps_what_was_written_to_it_before(tmp_path):
+    kept = tmp_path / "out.txt"
+    with kept.open("wb", buffering=0) as stream:
+        stream.write(b"before ")
+        write_whole(Path("/dev/fd", str(stream.fileno())), "page")
+    assert kept.read_text() == "before page"
+
+
+def test_a_device_stays_and_a_folder_is_refused(tmp_path):
+    assert not is_stream(tmp_path) and not is_stream(tmp_path / "none")
+    write_whole(Path("/dev/null"), "page")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path, "page")
+    assert names(tmp_path) == []

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from bertx.errors import InputError
 from bertx.report.heatmap import heatmap_html, legend_html
 from bertx.report.sheet import HeatmapSheet
 from tests.report import examples
@@ -26,7 +27,15 @@ def test_a_page_grows_and_appears_when_it_is_whole(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["page.html"]
 
 
-@pytest.mark.parametrize(("error", "kept"), [(ValueError, True), (KeyboardInterrupt, False)])
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (ValueError, True),
+        (KeyboardInterrupt, False),
+        (BrokenPipeError, False),
+        (InputError, False),
+    ],
+)
 def test_a_failure_keeps_the_old_page_and_an_interrupt_what_there_is(error, kept, tmp_path):
     path = tmp_path / "page.html"
     path.write_text("old")
@@ -34,8 +43,21 @@ def test_a_failure_keeps_the_old_page_and_an_interrupt_what_there_is(error, kept
         with HeatmapSheet(path, "t", SIGNED) as sheet:
             sheet.add(0, "new", "good", {})
             raise error
+    assert sheet.written != kept
     assert (path.read_text() == "old") == kept
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_and_the_file_behind_it_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    link, target = tmp_path / "link.html", tmp_path / "elsewhere" / "page.html"
+    target.write_text("old")
+    link.symlink_to(target)
+    with HeatmapSheet(link, "t", SIGNED) as sheet:
+        assert target.read_text() == "old"
+        sheet.add(0, "new", "good", {})
+    assert link.is_symlink() and "good" in target.read_text()
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_everything_is_escaped_also_in_a_browser(tmp_path):
