@@ -122,13 +122,15 @@ def test_padding_and_chunks_do_not_matter(bert, batch):
 
 
 def test_what_cannot_work_is_refused(bert, batch):
-    panel = panel_of(bert, batch)
+    panel = panel_of(bert, batch, target=0)
     with pytest.raises(InputError, match=r"AccuracyDrop: expected a panel with labels.*\(B,\)"):
         judge([Case(panel, random_scores(panel.inputs))], {"drop": AccuracyDrop()})
     for words in (0, -3):
-        with pytest.raises(InputError, match=f"words must be at least 1, got {words}"):
+        with pytest.raises(
+            InputError, match=f"words must be a whole number of at least 1, got {words}"
+        ):
             AccuracyDrop(words)
-        with pytest.raises(InputError, match="words must be at least 1"):
+        with pytest.raises(InputError, match="words must be a whole number of at least 1"):
             accuracy_drop(panel.perturber, panel.inputs, panel.trace.logits, panel.target, words)
 
 

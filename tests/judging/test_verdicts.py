@@ -165,7 +165,7 @@ def test_ceilings_are_for_about_so_many_texts():
         ({"methods": {"random": GradientXInput()}}, "method 'random': the random control"),
         ({"methods": {"ceiling": GradientXInput()}}, "method 'ceiling': what a search"),
         ({"metrics": {"ceiling": DeletionCurve()}}, "metric 'ceiling': expected another name"),
-        ({"token_budget": 0}, "token_budget must be at least 1"),
+        ({"token_budget": 0}, "token_budget must be a whole number of at least 1"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):
