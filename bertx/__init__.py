@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bertx.explaining import explain as explain
-    from bertx.judging.verdicts import judge as judge
+    from bertx.judging.verdicts import judge as judge  # the package has a module of that name
 
 __version__ = version("bertx")
 

@@ -7,6 +7,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from bertx.errors import InputError
+
 Item = TypeVar("Item")
 
 
@@ -167,3 +169,34 @@ def _most(length: int, budget: Budget) -> int:
 def _representatives(distinct: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
     rows = torch.arange(len(which), device=which.device)
     return rows.new_empty(len(distinct)).scatter_(0, which, rows), which
+
+
+def by_halves(
+    items: list[Item],
+    work: Callable[[list[Item]], None],
+    failed: Callable[[Item, Exception], None],
+) -> None:
+    """Work on some items; if that fails, on their halves, down to the single items that do.
+
+    Args:
+        items: At least one item.
+        work: Works on some of them; where it raises, it is called anew for fewer of these.
+        failed: Hears of each item that fails even alone, and why.
+    """
+    try:
+        work(items)
+        return
+    except (InputError, RuntimeError) as error:
+        if len(items) == 1:
+            failed(items[0], error)
+            return
+    half = len(items) // 2  # out here, as the error holds on to the graph
+    by_halves(items[:half], work, failed)
+    by_halves(items[half:], work, failed)
+
+
+def reason_of(error: Exception, tokens: int, device: torch.device, way_out: str) -> str:
+    """Why a text could not be explained, in words for those who read the results."""
+    if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
+        return f"{tokens} tokens need more memory than {device} has. {way_out}"
+    return f"{type(error).__name__}: {error}"

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "trace": LEAVES | {"anatomy", "needs", "rules", "scope", "skipping", "switch"},
     "attribution": LEAVES
     | {"activations", "anatomy", "perturb", "rules", "rerun", "scope", "search", "switch", "trace"},
-    "packing": set(),
+    "packing": {"errors"},
     "perturb": LEAVES | {"packing", "scope"},
     "search": LEAVES | {"perturb"},
     "rerun": LEAVES | {"anatomy", "packing", "perturb", "scope", "skipping", "trace"},

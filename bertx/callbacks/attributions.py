@@ -6,7 +6,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
@@ -21,7 +20,7 @@ from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
 from bertx.inputs import Inputs, Unit
-from bertx.packing import budget_for
+from bertx.packing import budget_for, by_halves, reason_of
 from bertx.scope import isolated_rng
 from bertx.trace import Needs, Trace
 
@@ -197,26 +196,21 @@ class AttributionWriter(Callback):
         self._counts["failed"] += sum(row["error"] is not None for row in rows)
 
     def _explain(self, examples: list[Example]) -> list[dict[str, Any]]:
-        """The rows of some texts; if they fail, of their halves, down to the texts that do."""
-        try:
-            return self._rows(examples)
-        except (InputError, RuntimeError) as error:
-            reason = self._reason(error, examples[0])  # the error itself holds on to the graph
-        if len(examples) > 1:
-            half = len(examples) // 2
-            return [*self._explain(examples[:half]), *self._explain(examples[half:])]
-        batch = collate([examples[0].tokens], self._tokenizer.pad_token_id)
-        units = Inputs.from_batch(batch, self.unit).units
-        return [self._records.failed(examples[0], units, batch["offsets"], reason)]
+        """The rows of some texts, also of those that fail."""
+        rows: list[dict[str, Any]] = []
+        by_halves(
+            examples,
+            lambda some: rows.extend(self._rows(some)),
+            lambda one, error: rows.append(self._failed(one, error)),
+        )
+        return rows
 
-    def _reason(self, error: Exception, example: Example) -> str:
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
-            tokens = len(example.tokens["input_ids"])
-            return (
-                f"{tokens} tokens need more memory than {self._model.device} has. Cut texts "
-                "shorter, or use methods that need less."
-            )
-        return f"{type(error).__name__}: {error}"
+    def _failed(self, example: Example, error: Exception) -> dict[str, Any]:
+        batch = collate([example.tokens], self._tokenizer.pad_token_id)
+        units = Inputs.from_batch(batch, self.unit).units
+        way_out = "Cut texts shorter, or use methods that need less."
+        reason = reason_of(error, units.shape[1], self._model.device, way_out)
+        return self._records.failed(example, units, batch["offsets"], reason)
 
     def _rows(self, examples: list[Example]) -> list[dict[str, Any]]:
         batch = collate([example.tokens for example in examples], self._tokenizer.pad_token_id)

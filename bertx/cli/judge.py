@@ -104,7 +104,7 @@ def _run(options: Namespace) -> None:
 def _judged(options: Namespace) -> "Verdicts":
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    from bertx.classifier import classifier_in
+    from bertx.classifier import require_classifier
     from bertx.cli.classifiers import load_trained
     from bertx.cli.texts import judged_texts
     from bertx.judging import judge
@@ -114,8 +114,7 @@ def _judged(options: Namespace) -> "Verdicts":
     disable_progress_bar()
     set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)
-    found = classifier_in(model)
-    assert found is not None  # load_trained gives classifiers only
+    found = require_classifier(model)
     return judge(
         found,
         tokenizer,

@@ -16,7 +16,7 @@ from bertx.explaining.explanation import Explanation, Explanations
 from bertx.explaining.parts import Part, assemble, collate, target_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.inputs import Merge, Unit
-from bertx.packing import budget_for, chunks
+from bertx.packing import budget_for, by_halves, chunks, reason_of
 from bertx.precision import wide
 from bertx.scope import evaluating, isolated_rng
 from bertx.trace import Needs, Trace
@@ -164,18 +164,8 @@ class Explainer:
         return self._target if isinstance(self._target, int) else None
 
     def _try(self, chunk: list[Part], scoring: bool) -> None:
-        """Run a chunk; if that fails, its halves, down to single parts, which keep the error."""
-        try:
-            self._score(chunk) if scoring else self._classify(chunk)
-            return
-        except (InputError, RuntimeError) as error:
-            reason = self._reason(error, chunk[0])  # the error itself holds on to the graph
-        if len(chunk) == 1:
-            chunk[0].error = reason
-            return
-        half = len(chunk) // 2
-        self._try(chunk[:half], scoring)
-        self._try(chunk[half:], scoring)
+        """Run a chunk; parts that fail even alone keep the error."""
+        by_halves(chunk, self._score if scoring else self._classify, self._fail)
 
     def _classify(self, chunk: list[Part]) -> None:
         inputs = collate(chunk, self._reader.tokenizer, self._model.device)
@@ -200,14 +190,9 @@ class Explainer:
             for part, scores in zip(chunk, found.cpu(), strict=True):
                 part.take_scores(name, scores)
 
-    def _reason(self, error: Exception, part: Part) -> str:
-        device, tokens = self._model.device, part.length
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
-            return (
-                f"{tokens} tokens need more memory than {device} has. Use shorter windows, or "
-                "methods that need less."
-            )
-        return f"{type(error).__name__}: {error}"
+    def _fail(self, part: Part, error: Exception) -> None:
+        way_out = "Use shorter windows, or methods that need less."
+        part.error = reason_of(error, part.length, self._model.device, way_out)
 
     def _done(self, parts: list[Part]) -> Iterator[Explanation]:
         targets = range(len(self.classes)) if self._target == ALL else [self._fixed]
