@@ -203,10 +203,15 @@ def _forward(model: PreTrainedModel, module: nn.Module, inputs: Inputs, state: T
 
 @contextmanager
 def replaced(module: nn.Module, state: Tensor) -> Iterator[None]:
-    """Let a module answer ``state`` whatever it is given, in its own precision."""
+    """Let a module answer ``state`` (B, T, D) whatever it is given, in its own precision.
+
+    Where a model pads its texts to more than T tokens, the padding's answers stay.
+    """
 
     def answer(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
-        return state.to(output.dtype)
+        padding = output[:, state.shape[1] :]
+        own = state.to(output.dtype)
+        return torch.cat([own, padding], 1) if padding.shape[1] else own
 
     handle = module.register_forward_hook(answer)
     try:

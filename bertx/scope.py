@@ -188,8 +188,12 @@ def recording(modules: Iterable[nn.Module]) -> Iterator[Record]:
 
 
 @contextmanager
-def leaf(module: nn.Module) -> Iterator[list[Tensor]]:
+def leaf(module: nn.Module, width: int | None = None) -> Iterator[list[Tensor]]:
     """Cut the graph at a module: its output becomes the one tensor that needs a gradient.
+
+    Args:
+        module: Its output is (B, T, D).
+        width: The texts' own number of tokens T; what a model pads them with is no part of it.
 
     Yields:
         A list that holds this tensor after the module has run.
@@ -197,8 +201,9 @@ def leaf(module: nn.Module) -> Iterator[list[Tensor]]:
     cut: list[Tensor] = []
 
     def replace(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        cut[:] = [output.detach().requires_grad_(torch.is_grad_enabled())]
-        return cut[0]
+        own, padding = output.detach()[:, :width], output.detach()[:, width or output.shape[1] :]
+        cut[:] = [own.requires_grad_(torch.is_grad_enabled())]
+        return torch.cat([own, padding], 1) if padding.shape[1] else own
 
     handle = module.register_forward_hook(replace)
     try:

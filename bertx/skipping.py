@@ -45,7 +45,12 @@ class _Linear(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(weight)
         ctx.dtype = x.dtype
-        return linear(x, weight, bias)
+        if bias is None or not x.is_contiguous():
+            return linear(x, weight, bias)
+        # The same product, but no view, so that a model may write into what comes out.
+        return torch.ops.aten._unsafe_view(
+            linear(x.flatten(0, 1), weight, bias), [*x.shape[:2], len(weight)]
+        )
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:

@@ -86,7 +86,8 @@ class Trace:
             stack.enter_context(evaluating(self.model))
             stack.enter_context(frozen(self.model))
             stack.enter_context(torch.set_grad_enabled(bool(self.needs & GRAPH)))
-            cut = stack.enter_context(leaf(embedding_block(self.model, "Trace")))
+            block = embedding_block(self.model, "Trace")
+            cut = stack.enter_context(leaf(block, self.inputs.input_ids.shape[1]))
             fused = self.model.config._attn_implementation == "sdpa"  # the switch can see it
             if self.needs & (EXPLICIT | SWITCHED):
                 switch = self._switch if self.needs & SWITCHED else None

@@ -108,3 +108,17 @@ def test_nothing_is_left_after_the_mode():
     with Skipping():
         assert nn.functional.linear(x, weight, bias).grad_fn.name() == "_LinearBackward"
     assert nn.functional.linear(x, weight, bias).grad_fn.name() != "_LinearBackward"
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_what_comes_out_may_be_written_into(with_bias):
+    x, weight, bias = parts()
+    bias = bias if with_bias else None
+    with Skipping():
+        y = nn.functional.linear(x, weight, bias)
+        y /= 2
+    plain = nn.functional.linear(x, weight, bias) / 2
+    assert torch.equal(y, plain)
+    (found,) = torch.autograd.grad(y.square().sum(), x)
+    (expected,) = torch.autograd.grad(plain.square().sum(), x)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-14)
