@@ -24,8 +24,10 @@ from bertx.scope import evaluating, frozen, gradients
 from bertx.skipping import Skipping
 from bertx.trace import Trace, now
 
-Baseline = Literal["mask", "pad", "zero"]
-"""What stands for a word's absence: the word embedding of [MASK], that of [PAD], or zeros."""
+_Named = Literal["mask", "pad", "zero"]
+Baseline = _Named | int
+"""What stands for a word's absence: the word embedding of [MASK], of [PAD], or of the token with an
+id, or zeros."""
 
 States = Callable[[Tensor, int], Tensor]
 """From row numbers (S,) and a width t, the states (S, t, D) that these rows run from."""
@@ -46,10 +48,12 @@ def word_embedding(model: PreTrainedModel, method: str) -> nn.Module:
     return module
 
 
-def check_baseline(baseline: str) -> None:
+def check_baseline(baseline: Baseline) -> None:
     """Raise `InputError` for a baseline that does not exist."""
-    if baseline not in get_args(Baseline):
-        raise InputError(f"baseline {baseline!r}: expected {', '.join(get_args(Baseline))}")
+    number = isinstance(baseline, int) and not isinstance(baseline, bool) and baseline >= 0
+    if not number and baseline not in get_args(_Named):
+        known = ", ".join(get_args(_Named))
+        raise InputError(f"baseline {baseline!r}: expected {known}, or the id of a token")
 
 
 def check_positive(**settings: int | None) -> None:
@@ -67,20 +71,31 @@ def word_path(trace: Trace, baseline: Baseline, method: str) -> tuple[Tensor, Te
         replaced; special tokens and padding stay. Both in the model's precision.
 
     Raises:
-        InputError: If the baseline is [MASK] and its id is not known.
+        InputError: If the baseline is [MASK] and its id is not known, or the model has no such id.
     """
     inputs = trace.inputs
     table = word_embedding(trace.model, method)
-    if baseline == "mask" and inputs.mask_token_id is None:
+    words = table(inputs.input_ids)
+    if baseline == "zero":
+        away = torch.zeros_like(words)
+    else:
+        away = table(torch.full_like(inputs.input_ids, _written(baseline, inputs, table)))
+    return words, torch.where((inputs.units >= 0)[..., None], away, words)
+
+
+def _written(baseline: Baseline, inputs: Inputs, table: nn.Module) -> int:
+    """The id of the token that stands for a word's absence."""
+    named = {"mask": inputs.mask_token_id, "pad": inputs.pad_token_id}
+    written = named[baseline] if isinstance(baseline, str) else baseline
+    if written is None:
         raise InputError(
             "baseline 'mask' takes the embedding of the mask token, but its id is not known: make "
             "the Inputs with a tokenizer that has one, or use baseline 'pad' or 'zero'."
         )
-    written = inputs.mask_token_id if baseline == "mask" else inputs.pad_token_id
-    words = table(inputs.input_ids)
-    away = table(torch.full_like(inputs.input_ids, written or 0))
-    away = torch.zeros_like(words) if baseline == "zero" else away
-    return words, torch.where((inputs.units >= 0)[..., None], away, words)
+    known = getattr(table, "num_embeddings", written + 1)
+    if written >= known:
+        raise InputError(f"baseline {written}: expected the id of a token, from 0 to {known - 1}")
+    return written
 
 
 def summed_gradient(

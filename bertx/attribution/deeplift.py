@@ -42,13 +42,13 @@ class DeepLift(Attribution):
     stay. The model runs in its own precision, without autocast. Cost: two forwards, one backward.
 
     Args:
-        baseline: What stands for a word's absence: the embedding of ``mask``, of ``pad``, or
-            ``zero``.
+        baseline: What stands for a word's absence: the embedding of ``mask``, of ``pad``, of the
+            token with this id, or ``zero``.
         token_budget: Largest number of tokens of one forward; None for what is fast.
 
     Raises:
         InputError: For a setting that cannot be; when called, if the baseline is [MASK] and the
-            texts do not know its id.
+            texts do not know its id, or the model has no token of that id.
 
     References:
         Learning Important Features Through Propagating Activation Differences (Shrikumar et al.,

@@ -50,8 +50,8 @@ class IntegratedGradients(Attribution):
     forwards and backwards, with a tolerance up to twice those of the last doubling.
 
     Args:
-        baseline: What stands for a word's absence: the embedding of ``mask``, of ``pad``, or
-            ``zero``.
+        baseline: What stands for a word's absence: the embedding of ``mask``, of ``pad``, of the
+            token with this id, or ``zero``.
         steps: Points n of the quadrature.
         tolerance: Largest completeness gap, in logits and absolute; texts above it (and only
             those) run again with 2n, 4n, ... points. None to leave every text at n.
@@ -60,7 +60,7 @@ class IntegratedGradients(Attribution):
 
     Raises:
         InputError: For a setting that cannot be; when called, if the baseline is [MASK] and the
-            texts do not know its id.
+            texts do not know its id, or the model has no token of that id.
 
     References:
         Axiomatic Attribution for Deep Networks (Sundararajan et al., 2017), arXiv 1703.01365,

@@ -31,10 +31,11 @@ def ends(model, row, ranked, baseline):
     table = model.get_input_embeddings().weight.detach()
     words = table[row["input_ids"][0]]
     written = {"mask": table[MASK], "pad": table[PAD], "zero": torch.zeros_like(table[0])}
-    return words, torch.where(ranked[:, None], written[baseline], words)
+    away = written[baseline] if isinstance(baseline, str) else table[baseline]
+    return words, torch.where(ranked[:, None], away, words)
 
 
-@pytest.mark.parametrize("baseline", ["mask", "pad", "zero"])
+@pytest.mark.parametrize("baseline", ["mask", "pad", "zero", 7])
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_it_equals_the_loop_over_points(kind, baseline, tokenizer):
     model, target = tiny_model(kind), torch.tensor([2, 0, 1])
@@ -131,9 +132,11 @@ def test_what_cannot_work_is_refused(bert, tokenizer):
     with pytest.raises(InputError, match=r"baseline 'mask'.*'pad' or 'zero'"):
         IntegratedGradients()(trace)
     IntegratedGradients("zero")(trace)
+    with pytest.raises(InputError, match="baseline 1000: expected the id of a token, from 0 to"):
+        IntegratedGradients(1000)(trace)
     for settings in (
-        {"baseline": "none"}, {"steps": 0}, {"tolerance": 0.0}, {"token_budget": 0},
-        {"max_steps": 10, "tolerance": 1.0},
+        {"baseline": "none"}, {"baseline": -1}, {"baseline": True}, {"steps": 0},
+        {"tolerance": 0.0}, {"token_budget": 0}, {"max_steps": 10, "tolerance": 1.0},
     ):  # fmt: skip
         with pytest.raises(InputError, match=next(iter(settings))):
             IntegratedGradients(**settings)
