@@ -469,6 +469,8 @@ def test_shown_in_a_notebook_with_everything_escaped(tokenizer):
     assert page.tags() == {"div", "p", "b", "span"}
     assert "<script>alert(1)</script> good" in page.text and "<i>0</i>" in page.text
     assert "\ud800" not in page.text and "half of a surrogate pair" in page.text
+    assert found[1:]._repr_html_() == "".join(one._repr_html_() for one in list(found)[1:])
+    assert found[-1] is list(found)[-1]
 
 
 def test_importing_bertx_loads_no_torch():

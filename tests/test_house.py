@@ -50,8 +50,8 @@ MAY_IMPORT = {
     | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
     | {"words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "faithfulness", "judging", "needs", "packing"}
-    | {"perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
+    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "judging", "needs"}
+    | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
     "cli": None,  # may import everything; nobody imports it
     "__main__": {"cli"},

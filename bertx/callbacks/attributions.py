@@ -1,8 +1,9 @@
 """AttributionWriter: the words of whole corpora, with what each method makes of them."""
 
 import os
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,23 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.batches import collate, read_batch
+from bertx.callbacks.batches import read_batch
 from bertx.callbacks.folder import run_folder
-from bertx.callbacks.methods import check_methods, classifier_of, tokenizer_of
+from bertx.callbacks.methods import classifier_of, tokenizer_of
 from bertx.callbacks.ranks import gather
+from bertx.callbacks.readings import readings
 from bertx.callbacks.records import Records, describe
 from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
-from bertx.callbacks.targets import check_target, targets
+from bertx.callbacks.targets import targets
+from bertx.choices import ALL, GOLD, PREDICTED, class_number
 from bertx.errors import InputError
-from bertx.inputs import Inputs, Unit
-from bertx.packing import budget_for, by_halves, reason_of
+from bertx.explaining import Explanation
+from bertx.explaining.parts import parts_of
+from bertx.explaining.reading import Reader, Reading
+from bertx.explaining.scoring import Scoring
+from bertx.inputs import Merge, Unit
 from bertx.scope import isolated_rng
-from bertx.trace import Needs, Trace
 
 
 class AttributionWriter(Callback):
@@ -32,9 +37,10 @@ class AttributionWriter(Callback):
     ``text``; ``input_ids``, special tokens included; ``words``, and in which characters of the text
     they are (``starts``, ``ends``), as `bertx.explain` has them; ``left_out``, how many more the
     text has than the batch, which cuts long ones; ``prediction``; ``probabilities``; ``target``,
-    the explained class; ``scores_NAME``, one number a word, for each method; ``error``, null or why
-    scores are null: a computation overflowed, or the text cannot be explained, even alone (too
-    little memory, no gold label). Such a text keeps nobody from having scores.
+    the explained class; ``scores_NAME``, one number a word, for each method, or one such list for
+    each class (then ``target`` is null); ``error``, null or why scores are null: a computation
+    overflowed, or the text cannot be explained, even alone (too little memory, no gold label). Such
+    a text keeps nobody from having scores, and one without words has a row without scores.
     The schema's metadata says how they were made, under ``bertx``. All files below the folder are
     one table for ``pandas.read_parquet``, ``pyarrow.dataset`` and ``datasets.load_dataset``.
 
@@ -48,8 +54,13 @@ class AttributionWriter(Callback):
 
     Args:
         methods: Attribution methods by the name of their column; null or none: write nothing.
-        target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
+        target: The explained class: ``predicted``, ``gold``, the name or number of one, or ``all``.
         unit: What has a score: ``word`` or ``token``.
+        merge: How the scores of a word's tokens become one: ``sum``, or ``max`` for unsigned
+            methods; signed ones are always summed.
+        window: Explain the ``text`` of a batch to its end, not only the tokens that the batch has
+            of it, in windows of so many tokens (see `bertx.explain`). Predictions are then the
+            mean over its windows.
         folder: The name of a folder within the run's, or a path (something with a ``/``).
         resume: Go on in the newest run beside this one that has such a folder. A path is always
             gone on with.
@@ -68,6 +79,8 @@ class AttributionWriter(Callback):
         methods: dict[str, Attribution] | None = None,
         target: str | int = "predicted",
         unit: Unit = "word",
+        merge: Merge = "sum",
+        window: int | None = None,
         folder: str = "attributions",
         resume: bool = False,
         rows_per_shard: int = 4096,
@@ -78,6 +91,8 @@ class AttributionWriter(Callback):
         self.methods = methods
         self.target = target
         self.unit = unit
+        self.merge = merge
+        self.window = window
         self.folder = folder
         self.resume = resume
         self.rows_per_shard = rows_per_shard
@@ -96,7 +111,7 @@ class AttributionWriter(Callback):
             return
         self._prepare(trainer, pl_module, self.methods)
         made = describe(self._model, self._tokenizer, self.methods, self._settings(trainer))
-        self._records = Records(self._model, self._tokenizer, self.methods, self.unit, made)
+        self._records = Records(self._model, self.methods, self.target == ALL, made)
         self.path = self._find(trainer)
         self._stored = read_shards(self.path)
         self._records.check(self.path, self._stored.made)
@@ -122,13 +137,11 @@ class AttributionWriter(Callback):
         sample.add(known)
         new = [e for e in sample.examples if not self._stored.holds(e.index, e.text)]
         self._counts["skipped"] += len(sample.examples) - len(new)
-        sample.examples = new
+        sample.examples = []
         with ExitStack() as stack:
             stack.enter_context(isolated_rng())
             stack.enter_context(trainer.precision_plugin.forward_context())
-            for chunk in sample.chunks(budget_for(self._model.device, recorded=True)):
-                self._write(self._explain(chunk), self._shards)
-        sample.examples = []
+            self._write(self._rows(new), self._shards)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finish the last file, and say on rank zero where all are."""
@@ -165,9 +178,13 @@ class AttributionWriter(Callback):
                 "have the same numbers. Predict with one after the other."
             )
         self._tokenizer = tokenizer_of(trainer, module, model, self.tokenizer)
-        check_methods(methods, model)
-        check_target(self.target, model)
-        self._needs = Needs.of(*methods.values())
+        others = (PREDICTED, GOLD, ALL)
+        if self.target not in others:
+            class_number(self.target, model, others)
+        target = PREDICTED if self.target == GOLD else self.target
+        self._score = Scoring(model, self._tokenizer, methods, target, self.merge)
+        whole = self.window is not None
+        self._reader = Reader(self._tokenizer, model, self.unit, self.window) if whole else None
 
     def _settings(self, trainer: Trainer) -> dict[str, Any]:
         """What decides the rows beside the model, its tokenizer and the methods."""
@@ -175,6 +192,8 @@ class AttributionWriter(Callback):
         return {
             "target": str(self.target),
             "unit": self.unit,
+            "merge": self.merge,
+            "window": self.window,
             "precision": str(trainer.precision),
             "max_length": getattr(collator, "max_length", None),
         }
@@ -195,30 +214,32 @@ class AttributionWriter(Callback):
         self._counts["written"] += len(rows)
         self._counts["failed"] += sum(row["error"] is not None for row in rows)
 
-    def _explain(self, examples: list[Example]) -> list[dict[str, Any]]:
+    def _rows(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
         """The rows of some texts, also of those that fail."""
-        rows: list[dict[str, Any]] = []
-        by_halves(
-            examples,
-            lambda some: rows.extend(self._rows(some)),
-            lambda one, error: rows.append(self._failed(one, error)),
-        )
-        return rows
+        read = readings(examples, self._tokenizer, self.unit)
+        found = [self._read(*pair) for pair in zip(examples, read, strict=True)]
+        parts = [
+            parts_of(reading, None if self._reader is None else self._reader.windows(reading))
+            for reading, failed in found
+            if failed is None
+        ]
+        scored = iter(self._score(parts))
+        return [
+            self._records.row(reading, next(scored) if failed is None else [failed])
+            for reading, failed in found
+        ]
 
-    def _failed(self, example: Example, error: Exception) -> dict[str, Any]:
-        batch = collate([example.tokens], self._tokenizer.pad_token_id)
-        units = Inputs.from_batch(batch, self.unit).units
-        way_out = "Cut texts shorter, or use methods that need less."
-        reason = reason_of(error, units.shape[1], self._model.device, way_out)
-        return self._records.failed(example, units, batch["offsets"], reason)
-
-    def _rows(self, examples: list[Example]) -> list[dict[str, Any]]:
-        batch = collate([example.tokens for example in examples], self._tokenizer.pad_token_id)
-        on_device = {name: value.to(self._model.device) for name, value in batch.items()}
-        inputs = Inputs.from_batch(on_device, self.unit, self._tokenizer)
-        trace = Trace(self._model, inputs, targets(self.target, examples, self._model), self._needs)
-        scores = {name: method(trace) for name, method in (self.methods or {}).items()}
-        return self._records.rows(examples, trace, batch["offsets"], scores)
+    def _read(self, example: Example, reading: Reading) -> tuple[Reading, Explanation | None]:
+        """A text as it is to be explained, or why it cannot be."""
+        try:
+            if self._reader is not None:
+                reading = self._reader.read(example.index, example.text)
+            if self.target == GOLD:
+                gold = targets(GOLD, [example], self._model)
+                reading = replace(reading, target=None if gold is None else int(gold))
+        except InputError as error:
+            return reading, Explanation(example.index, example.text, error=str(error))
+        return reading, None
 
 
 def _whole(trainer: Trainer, numbered: bool) -> Sample:

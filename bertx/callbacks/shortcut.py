@@ -14,7 +14,7 @@ from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.methods import classifier_of
 from bertx.callbacks.probe import Explained, Probe, log
-from bertx.callbacks.records import unit_spans
+from bertx.callbacks.readings import unit_spans
 from bertx.callbacks.targets import class_names
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence, normal
 from bertx.choices import GOLD, PREDICTED, supported

@@ -1,25 +1,19 @@
 """Explaining texts in batches; a text that cannot be explained costs no other one its place."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from operator import attrgetter
+from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from bertx.choices import ALL, PREDICTED, Methods, class_names, class_number, named, several
-from bertx.classifier import logits_of, require_classifier
+from bertx.choices import PREDICTED, Methods, several
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation, Explanations
-from bertx.explaining.parts import Part, assemble, collate, target_of
+from bertx.explaining.parts import parts_of
 from bertx.explaining.reading import Reader, Reading
+from bertx.explaining.scoring import Scoring
 from bertx.inputs import Merge, Unit
-from bertx.packing import budget_for, by_halves, chunks, reason_of
-from bertx.precision import wide
-from bertx.scope import evaluating, isolated_rng
-from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")
 
@@ -94,38 +88,22 @@ class Explainer:
         window: int | None = None,
         token_budget: int | None = None,
     ) -> None:
-        found = require_classifier(model)
-        if merge not in ("sum", "max"):
-            raise InputError(f"merge {merge!r}: expected 'sum' or 'max'")
-        if token_budget is not None and token_budget < 1:
-            raise InputError(f"token_budget must be at least 1, got {token_budget}")
-        self._model = found
-        self._reader = Reader(tokenizer, found, unit, window)
-        self.methods = named(methods, found)
-        self.signed = {name: method.signed for name, method in self.methods.items()}
-        self.classes = tuple(class_names(found))
-        given = target in (PREDICTED, ALL)
-        self._target = target if given else class_number(target, found, (PREDICTED, ALL))
-        self._unit, self._merge = unit, merge
-        self._budget = budget_for(found.device, token_budget, recorded=True)
-        self._needs = Needs.of(*self.methods.values())
+        self._score = Scoring(model, tokenizer, methods, target, merge, token_budget)
+        self._reader = Reader(tokenizer, self._score.model, unit, window)
+        self._unit = unit
+        self.methods = self._score.methods
+        self.signed = self._score.signed
+        self.classes = self._score.classes
 
     def __call__(self, texts: str | Iterable[Any], first: int = 0) -> Explanations:
         """Explain texts, of which the first one has the number ``first``."""
-        found: list[Reading | Explanation] = [
-            self._read(first + i, text) for i, text in enumerate(several(texts))
-        ]
-        parts = {
-            reading.index: [Part(reading, *place) for place in self._reader.windows(reading)]
-            for reading in found
-            if isinstance(reading, Reading)
-        }
-        with isolated_rng():
-            self._fill(list(parts.values()))
+        found = [self._read(first + i, text) for i, text in enumerate(several(texts))]
+        readings = [item for item in found if isinstance(item, Reading)]
+        scored = iter(self._score([parts_of(one, self._reader.windows(one)) for one in readings]))
         return Explanations(
             done
             for item in found
-            for done in ([item] if isinstance(item, Explanation) else self._done(parts[item.index]))
+            for done in ([item] if isinstance(item, Explanation) else next(scored))
         )
 
     def _read(self, index: int, text: Any) -> Reading | Explanation:
@@ -140,61 +118,3 @@ class Explainer:
                 f"{reading.left_out} {self._unit}s are left out. To explain all: window=..."
             )
         return reading
-
-    def _fill(self, texts: list[list[Part]]) -> None:
-        """Give all parts of all texts their probabilities and scores, or an error."""
-        unknown = [
-            part
-            for parts in texts
-            for part in parts
-            if not part.ranked or (len(parts) > 1 and self._target == PREDICTED)
-        ]
-        for chunk in chunks(unknown, attrgetter("length"), self._budget):
-            self._try(chunk, scoring=False)
-        for parts in texts:
-            for part in parts:
-                part.target = target_of(parts) if self._target == PREDICTED else self._fixed
-        sound = [part for parts in texts if not any(p.error for p in parts) for part in parts]
-        ranked = [part for part in sound if part.ranked]
-        for chunk in chunks(ranked, attrgetter("length"), self._budget):
-            self._try(chunk, scoring=True)
-
-    @property
-    def _fixed(self) -> int | None:
-        return self._target if isinstance(self._target, int) else None
-
-    def _try(self, chunk: list[Part], scoring: bool) -> None:
-        """Run a chunk; parts that fail even alone keep the error."""
-        by_halves(chunk, self._score if scoring else self._classify, self._fail)
-
-    def _classify(self, chunk: list[Part]) -> None:
-        inputs = collate(chunk, self._reader.tokenizer, self._model.device)
-        with torch.inference_mode(), evaluating(self._model):
-            logits = wide(logits_of(self._model, inputs.arguments(self._model)))
-        for part, row in zip(chunk, logits, strict=True):
-            part.take_logits(row, self._model.dtype)
-
-    def _score(self, chunk: list[Part]) -> None:
-        inputs = collate(chunk, self._reader.tokenizer, self._model.device)
-        trace = Trace(self._model, inputs, None, self._needs)
-        chosen = [
-            int(best) if part.target is None else part.target
-            for part, best in zip(chunk, trace.target, strict=True)
-        ]
-        trace = trace.towards(torch.tensor(chosen))
-        for part, row, target in zip(chunk, wide(trace.logits), chosen, strict=True):
-            part.take_logits(row, self._model.dtype)
-            part.target = target
-        for name, method in self.methods.items():
-            found = method.every_class(trace) if self._target == ALL else method(trace)[:, None]
-            for part, scores in zip(chunk, found.cpu(), strict=True):
-                part.take_scores(name, scores)
-
-    def _fail(self, part: Part, error: Exception) -> None:
-        way_out = "Use shorter windows, or methods that need less."
-        part.error = reason_of(error, part.length, self._model.device, way_out)
-
-    def _done(self, parts: list[Part]) -> Iterator[Explanation]:
-        targets = range(len(self.classes)) if self._target == ALL else [self._fixed]
-        for place, target in enumerate(targets):
-            yield assemble(parts, place, target, self.classes, self.signed, self._merge)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from math import isfinite
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 from bertx.report import Heatmap, heatmap_html, legend_html
 from bertx.report.heatmap import printable
@@ -28,7 +28,8 @@ class Explanation:
             only its order and, for signed methods, its sign compare between texts.
         signed: For each method whether positive scores speak for the explained class and negative
             ones against it. If not, scores only say how much a word matters.
-        left_out: How many words at the end of the text the model did not see.
+        left_out: How many words at the end of the text the model did not see; None if it cannot be
+            known.
         error: Why this text could not be explained, or which methods did not end in numbers; None
             if all is well. Words, probabilities and scores are then empty as far as they are not
             known, ``predicted`` and ``target`` None.
@@ -44,13 +45,13 @@ class Explanation:
     target: int | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     signed: Mapping[str, bool] = field(default_factory=dict)
-    left_out: int = 0
+    left_out: int | None = 0
     error: str | None = None
 
     @property
     def truncated(self) -> bool:
         """Whether the model did not see the whole text."""
-        return self.left_out > 0
+        return bool(self.left_out)
 
     @property
     def verdict(self) -> str:
@@ -115,7 +116,16 @@ class Explanation:
 
 
 class Explanations(list[Explanation]):
-    """A list that a notebook shows as heatmaps."""
+    """A list that a notebook shows as heatmaps; so is a part of it."""
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Explanation: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Explanations": ...
+    def __getitem__(self, place: SupportsIndex | slice) -> "Explanation | Explanations":
+        if isinstance(place, slice):
+            return Explanations(super().__getitem__(place))
+        return super().__getitem__(place)
 
     def _repr_html_(self) -> str:
         return "".join(explanation._repr_html_() for explanation in self)

@@ -73,6 +73,11 @@ class Part:
         return [*self.reading.before, *own, *self.reading.after]
 
 
+def parts_of(reading: Reading, places: Sequence[tuple[int, int]] | None = None) -> list[Part]:
+    """The parts of a text: one for each of its windows, or all in one."""
+    return [Part(reading, *place) for place in places or [(0, len(reading.ids))]]
+
+
 def collate(
     parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase, device: torch.device
 ) -> Inputs:
@@ -132,10 +137,10 @@ def assemble(
             reading.index, reading.text, classes=classes, left_out=reading.left_out, error=error
         )
     predicted = target_of(parts)
-    scores = {
-        name: _merged(parts, name, place, "sum" if signs else merge)
-        for name, signs in signed.items()
-    }
+    added = [name for name, signs in signed.items() if signs or merge == "sum"]
+    others = [name for name in signed if name not in added]
+    found = {**_merged(parts, added, place, "sum"), **_merged(parts, others, place, merge)}
+    scores = {name: found[name] for name in signed}
     lost = [name for name, own in scores.items() if not all(map(isfinite, own))]
     return Explanation(
         index=reading.index,
@@ -153,12 +158,22 @@ def assemble(
     )
 
 
-def _merged(parts: Sequence[Part], method: str, place: int, how: Merge) -> tuple[float, ...]:
+def _merged(
+    parts: Sequence[Part], methods: Sequence[str], place: int, how: Merge
+) -> dict[str, tuple[float, ...]]:
     reading = parts[0].reading
-    if not reading.spans:
-        return ()
+    if not reading.spans or not methods:
+        return dict.fromkeys(methods, ())
+    tokens = torch.stack([_tokens(parts, method, place) for method in methods])
+    units = torch.tensor(reading.units).expand(len(methods), -1)
+    merged = merge_by_unit(tokens, units, how).tolist()
+    return {method: tuple(own) for method, own in zip(methods, merged, strict=True)}
+
+
+def _tokens(parts: Sequence[Part], method: str, place: int) -> Tensor:
+    """The scores of a text's own tokens (t,)."""
+    if len(parts) == 1:
+        return parts[0].scores[method][place].double()
     own = [part.scores[method][place].tolist() if part.ranked else [] for part in parts]
-    tokens = join(own, [(part.start, part.stop) for part in parts], reading.units)
-    units = torch.tensor([reading.units])
-    merged = merge_by_unit(torch.tensor([tokens], dtype=torch.float64), units, how)
-    return tuple(merged[0].tolist())
+    places = [(part.start, part.stop) for part in parts]
+    return torch.tensor(join(own, places, parts[0].reading.units), dtype=torch.float64)

@@ -28,7 +28,9 @@ class Reading:
         segments: Token type ids of all tokens, special ones included.
         units: The number of each token's unit, -1 for special tokens spelt in the text (t,).
         spans: The characters of each unit (U,).
-        left_out: Number of units that are not here because the model has no place for them.
+        left_out: Number of units that are not here because the model has no place for them; None
+            if it cannot be known.
+        target: The class to explain, where it is another one than that of all texts.
     """
 
     index: int
@@ -39,7 +41,8 @@ class Reading:
     segments: tuple[int, ...]
     units: tuple[int, ...]
     spans: tuple[Span, ...]
-    left_out: int = 0
+    left_out: int | None = 0
+    target: int | None = None
 
     @property
     def specials(self) -> int:

@@ -230,7 +230,7 @@ class _Court:
                 self.left_out[number] = "target 'gold', but it has no label of the model's classes"
             else:
                 readings.append(reading)
-        cut = sum(reading.left_out > 0 for reading in readings)
+        cut = sum(bool(reading.left_out) for reading in readings)
         if cut:
             log.warning(f"{cut} texts are longer than the model takes and were cut off")
         if not readings:

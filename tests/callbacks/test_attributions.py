@@ -14,7 +14,13 @@ from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
 import bertx
-from bertx.attribution import Attribution, GradientXInput, LayerwiseAttentionTracing, Random
+from bertx.attribution import (
+    Attribution,
+    GradientSensitivity,
+    GradientXInput,
+    LayerwiseAttentionTracing,
+    Random,
+)
 from bertx.callbacks import AttributionWriter
 from bertx.callbacks.records import fingerprint, settings
 from bertx.callbacks.shards import read_shards, shards
@@ -201,12 +207,68 @@ def test_the_index_is_the_row_of_the_file(tmp_path, monkeypatch):
     main(arguments("predict", save_model("model"), data, ON_THE_COMMAND_LINE))
     run = Path("lightning_logs/version_0")
     rows = table(run / "attributions")
-    assert [(row["index"], row["text"]) for row in rows] == [
-        (i, texts[i]) for i in (1, 3, 6)
-    ]  # fmt: skip
+    assert [(row["index"], row["text"]) for row in rows] == list(enumerate(texts))
+    for row in rows:
+        assert row["error"] is None and row["left_out"] == 0
+        assert row["words"] == (row["text"].split() if row["index"] in (1, 3, 6) else [])
+        assert len(row["scores_gi"]) == len(row["words"])
     predictions = pandas.read_csv(run / "predictions.csv")
-    assert predictions["index"].tolist() == [1, 3, 6]
+    assert predictions["index"].tolist() == list(range(8))
     assert predictions["predicted"].tolist() == [row["prediction"] for row in rows]
+
+
+# Every class, windows, merging
+
+
+def test_all_classes_at_once(tmp_path):
+    module = Predicting()
+    texts = ["an unbelievable film", "[SEP]", "good"]
+    out = writer(tmp_path / "kept", target="all")
+    predict(tmp_path, out, module=module, data=collated(texts, module.tokenizer))
+    rows = table(out.path)
+    for row in (rows[0], rows[2]):
+        assert row["target"] is None and row["prediction"] is not None
+        for number, scores in enumerate(row["scores_gi"]):
+            expected = alone(module, row["text"], number)[1]["gi"].tolist()
+            assert scores == pytest.approx(expected, abs=1e-5)
+    assert rows[1]["scores_gi"] == rows[1]["scores_random"] == [[], [], []]
+    assert read_shards(out.path).made["target"] == "all"
+
+
+@pytest.mark.parametrize("target", ["predicted", "all", "gold"])
+def test_windows_read_to_the_end_what_the_batch_has_cut_off(tmp_path, target):
+    module = Predicting().eval()
+    texts = ["the unbelievable film was " * 6, "dull film", ""]
+    data = collated(texts, module.tokenizer, max_length=7, label=1)
+    out = writer(tmp_path / "kept", window=9, target=target)
+    predict(tmp_path, out, module=module, data=data)
+    wanted = "LABEL_1" if target == "gold" else target
+    found = bertx.explain(module.net, module.tokenizer, texts, METHODS, target=wanted, window=9)
+    size = 3 if target == "all" else 1
+    rows = table(out.path)
+    assert [row["left_out"] for row in rows] == [0, 0, 0]
+    for row, number in zip(rows, range(0, len(found), size), strict=True):
+        explained = found[number : number + size]
+        assert row["words"] == row["text"].split() == list(explained[0].words)
+        assert row["probabilities"] == pytest.approx(explained[0].probabilities, abs=1e-6)
+        scores = row["scores_gi"] if target == "all" else [row["scores_gi"]]
+        for own, one in zip(scores, explained, strict=True):
+            assert own == pytest.approx(one.scores["gi"], abs=1e-5)
+    assert len(rows[0]["input_ids"]) == 2 + 6 * 6
+
+
+def test_scores_of_pieces_are_merged_as_is_said(tmp_path):
+    module = Predicting().eval()
+    texts = ["an unbelievable film"]
+    methods = {"gs": GradientSensitivity(), "gi": GradientXInput()}
+    for merge in ("sum", "max"):
+        out = writer(tmp_path / merge, methods=methods, merge=merge)
+        predict(tmp_path, out, module=module, data=collated(texts, module.tokenizer))
+        row = table(out.path)[0]
+        explained = bertx.explain(module.net, module.tokenizer, texts, methods, merge=merge)[0]
+        assert row["scores_gs"] == pytest.approx(explained.scores["gs"], rel=1e-5)
+        assert row["scores_gi"] == pytest.approx(explained.scores["gi"], rel=1e-5, abs=1e-6)
+    assert table(tmp_path / "sum")[0]["scores_gs"] != table(tmp_path / "max")[0]["scores_gs"]
 
 
 # Foreign batches
@@ -295,7 +357,7 @@ def test_a_text_without_finite_probabilities(tmp_path):
     wrong = [row for row in rows if "dull" in row["words"]]
     assert 0 < len(wrong) < len(rows) == COUNT
     for row in wrong:
-        assert row["error"] == "no finite probabilities"
+        assert "logits (nan, nan, nan) are not finite" in row["error"]
         for name in ("prediction", "probabilities", "target", "scores_gi", "scores_random"):
             assert row[name] is None
     assert all(row["error"] is None for row in rows if row not in wrong)
@@ -487,8 +549,12 @@ def test_refused_before_the_first_batch(tmp_path):
 
     with pytest.raises(InputError, match="no Hugging Face sequence classifier in Empty"):
         predict(tmp_path, writer(tmp_path / "kept"), module=Empty())
-    with pytest.raises(InputError, match="LABEL_0"):
+    with pytest.raises(InputError, match=r"expected 'predicted', 'gold', 'all', or .*LABEL_0"):
         predict(tmp_path, writer(tmp_path / "kept", target="nice"))
+    with pytest.raises(InputError, match="merge 'mean': expected 'sum' or 'max'"):
+        predict(tmp_path, writer(tmp_path / "kept", merge="mean"))
+    with pytest.raises(InputError, match="window of 2 tokens: expected more than the 2 special"):
+        predict(tmp_path, writer(tmp_path / "kept", window=2))
     with pytest.raises(InputError, match="expected one loader, got 2"):
 
         class Two(Predicting):
