@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
+import bertx
 from bertx.attribution import AttnLRP, GradientXInput, Random
-from bertx.choices import named, several
+from bertx.choices import class_names, class_number, named, several
 from bertx.errors import InputError
-from tests.tiny import tiny_model
+from tests.tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,40 @@ def test_a_column_of_a_real_table_is_a_list_of_texts():
     assert several(frame["text"]) == ["good", "dull"]
     with pytest.raises(InputError, match="table"):
         several(frame)
+
+
+def same_names(*names):
+    model = tiny_model(labels=len(names))
+    model.config.id2label = dict(enumerate(names))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("names", "different"),
+    [
+        (["bad", "good"], ["bad", "good"]),
+        (["good", "bad", "good"], ["good (0)", "bad", "good (2)"]),
+        (["good", "good", "good (1)"], ["good (0)", "good (1) (1)", "good (1) (2)"]),
+    ],
+)
+def test_every_class_has_a_name_of_its_own(names, different):
+    model = same_names(*names)
+    assert class_names(model) == different
+    assert [class_number(name, model) for name in different] == list(range(len(names)))
+
+
+def test_a_name_of_two_classes_is_none_of_them():
+    model = same_names("good", "bad", "good")
+    listed = r"several classes have that name.* 0 \(good\), 1 \(bad\), 2 \(good\)"
+    with pytest.raises(InputError, match=listed):
+        class_number("good", model)
+    assert class_number("2", model) == class_number(2, model) == 2
+
+
+def test_no_probability_is_lost_between_classes_of_one_name():
+    model = same_names("good", "bad", "good")
+    [found] = bertx.explain(model, tiny_tokenizer(), "good film", GradientXInput(), "good (2)")
+    told = found.to_dict()
+    assert sum(told["probabilities"].values()) == pytest.approx(1)
+    assert list(told["probabilities"]) == ["good (0)", "bad", "good (2)"]
+    assert told["target"] == "good (2)" and found.target == 2

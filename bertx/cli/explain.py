@@ -1,21 +1,20 @@
 """The subcommand explain: why a trained classifier decides as it does, text by text."""
 
 import json
-import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
+from bertx.cli.configured import EXAMPLE
 from bertx.cli.failing import PROG
-from bertx.cli.named import classes, made
+from bertx.cli.named import Choice
+from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.subcommand import Parser, ending
-
-log = logging.getLogger("bertx")
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,8 +46,9 @@ def _parser() -> Parser:
     add("--text", action="append", type=str, help="A text; may be given several times.")
     add("--file", type=str, help="A table: .csv, .tsv, .jsonl (also .gz) or .parquet.")
     add("--column", type=str, help="Its column of texts. Default: sentence or text.")
-    add("--methods", type=str, help="Methods, parted by commas: class names of bertx.attribution, "
-        "or import paths of your own. Default: those that suit the model.")  # fmt: skip
+    add("--methods", type=str, help="Methods: class names of bertx.attribution or import paths of "
+        "your own, parted by commas; or with names and settings, in YAML or a .yaml file, such as "
+        f"'{EXAMPLE}'. Default: those that suit the model.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The explained class: predicted, its name "
         "or number, or all.")  # fmt: skip
     add("--unit", choices=["word", "token"], default="word", help="What is scored.")
@@ -63,7 +63,6 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.cli.leaderboard import check_writable
     from bertx.cli.texts import portions
 
     texts = portions(options.text or [], options.file, options.column)
@@ -71,7 +70,6 @@ def _run(options: Namespace) -> None:
         check_writable("--html", Path(options.html))
     explainer = _explainer(options)
     with ExitStack() as stack:
-        stack.enter_context(_own_option())
         page = _page(options, explainer, stack)
         show = _print_json if options.json else _printer(explainer)
         for explanation in _explained(explainer, texts):
@@ -87,8 +85,8 @@ def _explainer(options: Namespace) -> "Explainer":
     from bertx.cli.classifiers import load_trained
     from bertx.explaining import Explainer
 
-    known = classes(attribution, attribution.Attribution)
-    methods = None if options.methods is None else made(options.methods, known, "--methods")
+    choice = Choice("--methods", attribution.Attribution, attribution)
+    methods = None if options.methods is None else choice.made(options.methods)
     disable_progress_bar()
     set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)
@@ -113,21 +111,6 @@ def _explained(explainer: "Explainer", texts: Iterator[list[Any]]) -> Iterator["
             first += len(found)
 
 
-@contextmanager
-def _own_option() -> Iterator[None]:
-    """Warnings name the option of the command in place of the argument of the call."""
-
-    def renamed(record: logging.LogRecord) -> bool:
-        record.msg = str(record.msg).replace("window=...", "--window N")
-        return True
-
-    log.addFilter(renamed)
-    try:
-        yield
-    finally:
-        log.removeFilter(renamed)
-
-
 def _print_json(explanation: "Explanation") -> None:
     sys.stdout.write(json.dumps(explanation.to_dict(), allow_nan=False) + "\n")
     sys.stdout.flush()
@@ -137,7 +120,7 @@ def _printer(explainer: "Explainer") -> Any:
     from rich.console import Console
     from rich.text import Text
 
-    from bertx.report.terminal import coloured, terminal_legend
+    from bertx.report.terminal import coloured, for_terminal, terminal_legend
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
@@ -147,7 +130,7 @@ def _printer(explainer: "Explainer") -> Any:
     for signed in sorted(set(explainer.signed.values()), reverse=True):
         names = ", ".join(name for name, signs in explainer.signed.items() if signs == signed)
         legend = terminal_legend(signed, coloured(console))
-        console.print(Text.assemble((f"{names}: ", "dim"), legend))
+        console.print(Text.assemble((f"{for_terminal(names)}: ", "dim"), legend))
     return lambda explanation: _print(console, explanation)
 
 
@@ -164,7 +147,7 @@ def _print(console: "Console", explanation: "Explanation") -> None:
     rows.add_column(style="dim", no_wrap=True, overflow="ellipsis", max_width=28)
     rows.add_column(overflow="fold")
     for name, heatmap in _heatmaps(explanation).items():
-        rows.add_row(Text(name), TerminalHeatmap(heatmap))
+        rows.add_row(Text(for_terminal(name)), TerminalHeatmap(heatmap))
     if not explanation.words and (explanation.text or explanation.error is None):
         rows.add_row("text", Text(for_terminal(explanation.text).strip() or "(empty)"))
     if explanation.error is not None:
@@ -173,7 +156,6 @@ def _print(console: "Console", explanation: "Explanation") -> None:
 
 
 def _page(options: Namespace, explainer: "Explainer", stack: ExitStack) -> "HeatmapSheet | None":
-    from bertx.cli.leaderboard import unwritable
     from bertx.report.sheet import HeatmapSheet
 
     if options.html is None:

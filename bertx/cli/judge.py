@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
+from bertx.cli.configured import EXAMPLE, is_mapping
 from bertx.cli.failing import PROG
-from bertx.cli.named import classes, made, parted, snake_case
+from bertx.cli.named import Choice, parted, snake_case
+from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
 
@@ -43,12 +45,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
         "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
-    add("--methods", type=str, default="AttnLRP,GradientXInput,GradientSensitivity,"
-        "LayerwiseAttentionTracing", help="Methods, parted by commas: class names of "
-        "bertx.attribution, or import paths of your own. Random is added.")  # fmt: skip
-    add("--metrics", type=str, help="Metrics, parted by commas: class names of "
-        "bertx.faithfulness and bertx.plausibility, or import paths. Default: deletion and "
-        "insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
+    _add_choices(parser)
     add("--operators", type=str, default="mask", help="What deleting a word does, parted by "
         "commas: mask, remove, pad, attention, zero.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The explained class: predicted, gold, or "
@@ -75,6 +72,18 @@ def _add_texts(parser: Parser) -> None:
         "parted by commas. Default: the data set's; with --path alone the model's.")  # fmt: skip
 
 
+def _add_choices(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--methods", type=str, default="AttnLRP,GradientXInput,GradientSensitivity,"
+        "LayerwiseAttentionTracing", help="Methods: class names of bertx.attribution or import "
+        "paths of your own, parted by commas; or with names and settings, in YAML or a .yaml file, "
+        f"such as '{EXAMPLE}'. Random is added.")  # fmt: skip
+    add("--metrics", type=str, help="Metrics: class names of bertx.faithfulness and "
+        "bertx.plausibility or import paths, parted by commas; or with names and settings, as "
+        "--methods. Default: deletion and insertion AUC, comprehensiveness, "
+        "sufficiency.")  # fmt: skip
+
+
 def _add_output(parser: Parser) -> None:
     add = parser.add_argument
     add("--markdown", action="store_true", help="Print Markdown instead.")
@@ -84,7 +93,7 @@ def _add_output(parser: Parser) -> None:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.cli.leaderboard import check_output, check_writable, show
+    from bertx.cli.leaderboard import check_output, show
     from bertx.leaderboards import leaderboards, operator_tables
 
     check_output(options)
@@ -132,7 +141,7 @@ def _methods(names: str) -> "dict[str, Attribution]":
     from bertx import attribution
     from bertx.attribution import Attribution, Random
 
-    methods = made(names, classes(attribution, Attribution), "--methods")
+    methods: dict[str, Attribution] = Choice("--methods", Attribution, attribution).made(names)
     if all(isinstance(method, Random) for method in methods.values()):
         raise InputError(
             f"--methods {names}: expected a method to judge, but Random is only the floor under "
@@ -148,13 +157,12 @@ def _metrics(names: str | None) -> "dict[str, FaithfulnessMetric] | None":
 
     if names is None:
         return None
-    known = classes(faithfulness, faithfulness.FaithfulnessMetric)
-    known |= classes(plausibility, faithfulness.FaithfulnessMetric)
+    base = faithfulness.FaithfulnessMetric
+    found = Choice("--metrics", base, faithfulness, plausibility).made(names)
+    if is_mapping(names):
+        return found
     usual = {type(metric): name for name, metric in default_metrics().items()}
-    return {
-        usual.get(type(metric), snake_case(name)): metric
-        for name, metric in made(names, known, "--metrics").items()
-    }
+    return {usual.get(type(metric), snake_case(name)): metric for name, metric in found.items()}
 
 
 def _count(verdicts: "Verdicts") -> int:
@@ -170,7 +178,6 @@ def _tell_left_out(verdicts: "Verdicts") -> None:
 
 def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
     """The values, tables and curves, in the places where a run has them."""
-    from bertx.cli.leaderboard import unwritable
     from bertx.report import append_scores, write_curves
     from bertx.report.examples import examples_path, write_examples
 

@@ -1,25 +1,16 @@
-"""Classes that the command line names, one after another, parted by commas."""
+"""Classes that the command line names: parted by commas, or in YAML with their settings."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from importlib import import_module
 from inspect import isabstract, signature
 from types import ModuleType
 from typing import Any
 
+from bertx.cli.configured import YAML, is_mapping, read_mapping, with_settings
 from bertx.errors import InputError
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-def classes(module: ModuleType, base: type) -> dict[str, type]:
-    """The public classes of a module that are of a kind and need no arguments, by name."""
-    found = {name: getattr(module, name) for name in getattr(module, "__all__", dir(module))}
-    return {
-        name: cls
-        for name, cls in found.items()
-        if isinstance(cls, type) and issubclass(cls, base) and _needs_nothing(cls)
-    }
 
 
 def parted(names: str, option: str) -> list[str]:
@@ -38,28 +29,75 @@ def parted(names: str, option: str) -> list[str]:
     return found
 
 
-def made(names: str, known: Mapping[str, type], option: str) -> dict[str, Any]:
-    """One instance of each class, by its name.
+class Choice:
+    """What an option chooses from: classes of a kind, some of them known by their name alone.
 
     Args:
-        names: Names of known classes or import paths of others, parted by commas.
-        known: The classes that are known by their name.
-        option: The option that names them, for messages.
-
-    Raises:
-        InputError: If none is named, two have one name, there is no such class, or it cannot be
-            made without arguments.
+        option: The option, for messages.
+        base: Of which every class has to be.
+        modules: Where the known ones are public.
     """
-    found: dict[str, Any] = {}
-    for name in parted(names, option):
-        short = name.rpartition(".")[2]
-        if short in found:
+
+    def __init__(self, option: str, base: type, *modules: ModuleType) -> None:
+        self.option, self._base = option, base
+        self._known = {name: cls for module in modules for name, cls in _public(module, base)}
+
+    def made(self, given: str) -> dict[str, Any]:
+        """One instance of each class, by the name of the class or the one that is given to it.
+
+        Args:
+            given: Known names or import paths, parted by commas; or in YAML, or in a file that
+                ends so, ``{name: class}`` or ``{name: {class_path: class, init_args: {...}}}``.
+
+        Raises:
+            InputError: If none is named, two have one name, there is no such class, or it cannot
+                be made with these settings.
+        """
+        if is_mapping(given):
+            entries = read_mapping(given, self.option)
+            return {name: self._configured(name, *entry) for name, entry in entries.items()}
+        found: dict[str, Any] = {}
+        for name in parted(given, self.option):
+            short = name.rpartition(".")[2]
+            if short in found:
+                raise InputError(
+                    f"{self.option} {given}: expected different names, but {short} occurs twice. "
+                    f"Leave one out, or name them: {self.option} '{YAML}'"
+                )
+            found[short] = self._plain(name)
+        return found
+
+    def _plain(self, name: str) -> Any:
+        where = f"{self.option} {name}"
+        cls = self._find(name, where)
+        try:
+            return cls()
+        except (TypeError, ValueError) as error:
             raise InputError(
-                f"{option} {names}: expected different names, but {short} occurs twice. Leave one "
-                "out, or rename your own class."
+                f"{where}: {error}. {self._others()} One that needs arguments gets them in YAML: "
+                f"{self.option} '{YAML}'"
+            ) from error
+
+    def _configured(self, name: str, path: str, settings: dict[str, Any]) -> Any:
+        where = f"{self.option} {name}"
+        cls = self._find(path, where)
+        if not isinstance(cls, type) or not issubclass(cls, self._base) or isabstract(cls):
+            raise InputError(
+                f"{where}: {path} is no {self._base.__name__} that can be used. {self._others()}"
             )
-        found[short] = _made(name, known, option)
-    return found
+        return with_settings(cls, settings, where)
+
+    def _find(self, path: str, where: str) -> Any:
+        module, _, name = path.rpartition(".")
+        try:
+            return getattr(import_module(module), name) if module else self._known[name]
+        except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
+            reason = f"no such class: {name}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{where}: {reason}. {self._others()}") from error
+
+    def _others(self) -> str:
+        usual = (name for name, cls in self._known.items() if _needs_nothing(cls))
+        return f"Known are {', '.join(usual)}, or the import path of your own class."
 
 
 def snake_case(name: str) -> str:
@@ -72,16 +110,11 @@ def snake_case(name: str) -> str:
     return _WORD.sub("_", name).lower()
 
 
-def _made(name: str, known: Mapping[str, type], option: str) -> Any:
-    module, _, cls = name.rpartition(".")
-    try:
-        return (getattr(import_module(module), cls) if module else known[cls])()
-    except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
-        reason = f"no such class: {cls}" if isinstance(error, KeyError) else str(error)
-        raise InputError(
-            f"{option} {name}: {reason}. Known are {', '.join(known)}, or the import path of your "
-            "own class, which must need no arguments."
-        ) from error
+def _public(module: ModuleType, base: type) -> Iterator[tuple[str, type]]:
+    for name in getattr(module, "__all__", dir(module)):
+        cls = getattr(module, name)
+        if isinstance(cls, type) and issubclass(cls, base):
+            yield name, cls
 
 
 def _needs_nothing(cls: type) -> bool:

@@ -115,6 +115,6 @@ class Explainer:
         if reading.left_out:
             log.warning(
                 f"text {index}: the model takes {self._reader.longest} tokens, so the last "
-                f"{reading.left_out} {self._unit}s are left out. To explain all: window=..."
+                f"{reading.left_out} {self._unit}s are left out. Give a window to explain all."
             )
         return reading

@@ -1,5 +1,6 @@
 """Windows over a long text, and one score for each token out of those of all windows."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 
@@ -42,7 +43,7 @@ def join(
 
     Args:
         scores: For each window the scores of its tokens.
-        places: Start and stop of each window.
+        places: Start and stop of each window, in an order in which neither falls.
         units: The number of each token's unit, -1 for none (T,).
 
     Returns:
@@ -50,11 +51,15 @@ def join(
     """
     total = len(units)
     joined = [0.0] * total
+    starts, stops = [start for start, _ in places], [stop for _, stop in places]
+
+    def holds(start: int, stop: int) -> range:
+        return range(bisect_left(stops, stop), bisect_right(starts, start))
+
     for start, stop in _runs(units):
-        whole = _holds(places, start, stop)
-        parts = [(start, stop)] if whole else [(i, i + 1) for i in range(start, stop)]
+        parts = [(start, stop)] if holds(start, stop) else [(i, i + 1) for i in range(start, stop)]
         for first, last in parts:
-            best = max(_holds(places, first, last), key=_context(places, first, last, total))
+            best = max(holds(first, last), key=_context(places, first, last, total))
             offset = places[best][0]
             joined[first:last] = scores[best][first - offset : last - offset]
     return joined
@@ -67,10 +72,6 @@ def _runs(units: Sequence[int]) -> Iterator[tuple[int, int]]:
             if units[start] >= 0:
                 yield start, i
             start = i
-
-
-def _holds(places: Sequence[tuple[int, int]], start: int, stop: int) -> list[int]:
-    return [k for k, (first, last) in enumerate(places) if first <= start and stop <= last]
 
 
 def _context(

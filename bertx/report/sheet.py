@@ -100,7 +100,8 @@ class HeatmapSheet:
 
         Args:
             number: Its number.
-            text: The text, shown where there is no heatmap.
+            text: The text, shown where there is no heatmap; if it is empty, there may be a note
+                in its place.
             verdict: What the model makes of it.
             heatmaps: How each method explains it.
             note: What else there is to say, such as an error.
@@ -109,11 +110,9 @@ class HeatmapSheet:
             f"<dt><bdi>{_escaped(name)}</bdi></dt><dd>{heatmap_html(heatmap)}</dd>"
             for name, heatmap in heatmaps.items()
         ]
-        body = (
-            f"<dl>{''.join(rows)}</dl>"
-            if rows
-            else f'<p dir="auto">{_escaped(text.strip() or "(empty)")}</p>'
-        )
+        body = f"<dl>{''.join(rows)}</dl>" if rows else ""
+        if not rows and (text or not note):
+            body = f'<p dir="auto">{_escaped(text.strip() or "(empty)")}</p>'
         self._file.write(
             f"<article><h2><span>{number}</span> <bdi>{_escaped(verdict)}</bdi></h2>{body}"
             f"{f'<p>{_escaped(note)}</p>' if note else ''}</article>\n"

@@ -1,6 +1,5 @@
 """What goes wrong in ``bertx explain`` costs no more than it must."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ from threading import Thread
 import pytest
 import torch
 
-from bertx.cli import main
 from bertx.cli.classifiers import load_trained
 from bertx.cli.texts import PORTION
 from bertx.errors import InputError
@@ -79,8 +77,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_text(explain, monkeypatch):
 
 
 def test_a_row_that_could_not_be_read_is_shown_by_its_error_alone(explain):
-    shown = explain("--file", table("csv", b"a,b,c", 1, 3), "--methods", "LRP").out
+    file = table("csv", b"a,b,c", 1, 3)
+    shown = explain("--file", file, "--methods", "LRP", "--html", "page.html").out
     assert "1  not explained" in shown and "line 3" in shown and "(empty)" not in shown
+    page = " ".join(Page(Path("page.html").read_text()).text.split())
+    assert "1 not explainedin.csv, line 3" in page and "(empty)" not in page
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
@@ -149,15 +150,3 @@ def test_devices_that_are_not_there(model, monkeypatch):
         with pytest.raises(InputError, match=words) as caught:
             load_trained(model, device)
         assert len(str(caught.value)) < 250
-
-
-def test_the_warning_is_renamed_in_the_command_alone(model, capsys, caplog):
-    import bertx
-    from bertx.pretrained import load_classifier, load_tokenizer
-
-    long = "the " * 99
-    main(["explain", "--model", model, "--text", long, "--json"])
-    assert json.loads(capsys.readouterr().out)["left_out"] == 37
-    bertx.explain(load_classifier(model, ["a", "b"]), load_tokenizer(model), long)
-    ours, theirs = (message for message in caplog.messages if "left out" in message)
-    assert "--window" in ours and "--window" not in theirs
