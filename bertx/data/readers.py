@@ -164,8 +164,10 @@ def _csv_records(file: Path, lines: io.TextIOWrapper) -> Iterator[Numbered]:
             with _long_fields():  # not around the yield: whoever reads has a limit of its own
                 record = next(reader, None)
         except csv.Error as error:  # the reader goes on with the next line
+            end = reader.line_num
+            lost = f"line {start}" if end <= start else f"lines {start} to {end}, one record"
             record = InputError(
-                f'{file}, line {start}: expected CSV with fields quoted by ", but {error}. Correct '
+                f'{file}, {lost}: expected CSV with fields quoted by ", but {error}. Correct '
                 "the record that begins there, or use .tsv, where quotation marks are text."
             )
         if record is None:

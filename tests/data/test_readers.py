@@ -126,7 +126,7 @@ BAD = {
     "short.tsv": ("text\tlabel\na\t1\nb\n", ["line 3", "expected 2 columns", "got 1", "'b'"]),
     "long.tsv": ("text\tlabel\na\tb\t1\n", ["line 2", "expected 2 columns (text, label)", "got 3"]),
     "short.csv": ('text,label\n"a\nb",1\nc\n', ["line 4", "expected 2 columns", "got 1"]),
-    "open.csv": ('text,label\na,1\n"b,0\nc,1\n', ["line 3", "quoted", ".tsv"]),
+    "open.csv": ('text,label\na,1\n"b,0\nc,1\n', ["lines 3 to 4, one record", "quoted", ".tsv"]),
     "twice.csv": ("text,text\na,b\n", ["line 1", "twice"]),
     "broken.jsonl": ('{"text": "a"}\n{"text": \n', ["line 2", "JSON object", "character"]),
     "list.jsonl": ('{"text": "a"}\n\n["a", 1]\n', ["line 3", "JSON object", "['a', 1]"]),
