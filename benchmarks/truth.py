@@ -23,6 +23,7 @@ from bertx.attribution import (
     AttentionRollout,
     AttnLRP,
     BeamOracle,
+    Contrast,
     DecompX,
     DeepLift,
     GenericAttention,
@@ -42,7 +43,7 @@ from bertx.attribution import (
 )
 from bertx.data import Collator
 from bertx.faithfulness.curves import area, curves, fractions
-from bertx.faithfulness.metrics import Z95
+from bertx.faithfulness.estimates import Z95
 from bertx.inputs import Inputs
 from bertx.perturb import Perturber
 from bertx.pretrained import load_tokenizer
@@ -67,6 +68,10 @@ METHODS = {
     "DeepLift, [MASK]": DeepLift("mask"),
     "SmoothGrad": SmoothGrad(),
     "GradientXInput": GradientXInput(),
+    "Contrast of AttnLRP": Contrast(AttnLRP()),
+    "Contrast of CPLRP": Contrast(CPLRP()),
+    "Contrast of IntegratedGradients, [MASK]": Contrast(IntegratedGradients("mask")),
+    "Contrast of GradientXInput": Contrast(GradientXInput()),
     "GradientXInput, squared norm": GradientXInput("squared_norm"),
     "GradientSensitivity": GradientSensitivity(),
     "LRP (the paper's)": LRP(),

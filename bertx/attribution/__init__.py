@@ -7,6 +7,7 @@ from bertx.attribution.attention import (
     LayerwiseAttentionTracing,
 )
 from bertx.attribution.base import Attribution
+from bertx.attribution.contrast import Contrast
 from bertx.attribution.control import Random
 from bertx.attribution.decomposition import DecompX
 from bertx.attribution.deeplift import DeepLift
@@ -27,6 +28,7 @@ __all__ = [
     "AttnLRP",
     "Attribution",
     "BeamOracle",
+    "Contrast",
     "DecompX",
     "DeepLift",
     "GenericAttention",

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from bertx.anatomy import readout
 from bertx.attribution.base import Attribution
 from bertx.attribution.layers import reading
+from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
 from bertx.precision import wide
 from bertx.trace import Needs, Trace
@@ -20,7 +21,7 @@ class AttentionMethod(Attribution):
     def check(self, model: PreTrainedModel) -> None:
         """Raise `UnsupportedArchitecture` if it is not known what the head of ``model`` reads."""
         super().check(model)
-        readout(model, type(self).__name__)
+        head_reads(model, type(self).__name__)
 
 
 class LayerwiseAttentionTracing(AttentionMethod):
@@ -82,7 +83,7 @@ class AttentionRollout(AttentionMethod):
         return mass
 
 
-class GradSAM(AttentionMethod):
+class GradSAM(Attribution):
     """Grad-SAM: attention times the positive part of its gradient, averaged.
 
     Mean over layers, heads and query positions t of A_ts · max(∂y_c/∂A_ts, 0), for each key s; the
@@ -95,6 +96,11 @@ class GradSAM(AttentionMethod):
     """
 
     needs = Needs.ATTENTION | Needs.ATTENTION_GRADIENT
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raise `UnsupportedArchitecture` if the type of ``model`` is not known."""
+        super().check(model)
+        readout(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative."""

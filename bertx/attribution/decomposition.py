@@ -24,6 +24,7 @@ from bertx.attribution.layers import (
     through_head,
     value_map,
 )
+from bertx.attribution.parts import check_parts
 from bertx.errors import InputError
 from bertx.precision import wide
 from bertx.rules import Secant
@@ -84,6 +85,7 @@ class DecompX(Attribution):
     def check(self, model: PreTrainedModel) -> None:
         """Raise `UnsupportedArchitecture` if ``model`` is not known or an f(0) is not 0."""
         super().check(model)
+        check_parts(model, type(self).__name__)
         parts = anatomy(model, type(self).__name__)
         zero = torch.zeros(1, dtype=model.dtype, device=model.device)
         for step in (*parts.layers, *parts.head):

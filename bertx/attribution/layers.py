@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 
 from bertx.activations import Elementwise
-from bertx.anatomy import Anatomy, GatedLayer, Layer, readout
+from bertx.anatomy import Anatomy, GatedLayer, Layer
+from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
 from bertx.precision import wide
 from bertx.trace import Trace
@@ -256,4 +257,4 @@ def reading(trace: Trace) -> Tensor:
 
 
 def _reads_first(trace: Trace) -> bool:
-    return readout(trace.model, "this method") == "first"
+    return head_reads(trace.model, "this method") == "first"

@@ -4,8 +4,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from bertx.anatomy import Layer, UnsupportedArchitecture, anatomy
+from bertx.anatomy import Layer, UnsupportedArchitecture
 from bertx.attribution.base import Attribution
+from bertx.attribution.parts import check_parts
+from bertx.attribution.readout import head_reads
 from bertx.precision import wide
 from bertx.rules import one_hot, split_weights
 from bertx.trace import Needs, Trace
@@ -35,9 +37,12 @@ class LRP(Attribution):
 
     def check(self, model: PreTrainedModel) -> None:
         """Raise `UnsupportedArchitecture` unless ``model`` has the layers of BERT or RoBERTa."""
+        name = type(self).__name__
         if model.config.model_type not in _MODELS:
-            raise UnsupportedArchitecture(type(self).__name__, model, ", ".join(_MODELS))
-        anatomy(model, type(self).__name__)
+            raise UnsupportedArchitecture(name, model, ", ".join(_MODELS))
+        check_parts(model, name)
+        if head_reads(model, name) != "first":
+            raise UnsupportedArchitecture(name, model, "heads that read the first token")
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative."""

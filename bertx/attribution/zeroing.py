@@ -23,6 +23,7 @@ from bertx.attribution.layers import (
     through_head,
     value_map,
 )
+from bertx.attribution.parts import check_parts
 from bertx.errors import InputError
 from bertx.trace import Needs, Trace
 
@@ -65,7 +66,7 @@ class ValueZeroing(Attribution):
     def check(self, model: PreTrainedModel) -> None:
         """Raise `UnsupportedArchitecture` if the layers of ``model`` are not known."""
         super().check(model)
-        anatomy(model, type(self).__name__)
+        check_parts(model, type(self).__name__)
 
     @torch.no_grad()
     def scores(self, trace: Trace) -> Tensor:
