@@ -1,6 +1,5 @@
 """The class and the methods that a user chooses, checked against a model."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,44 +22,6 @@ Methods = Attribution | Sequence[Attribution] | Mapping[str, Attribution]
 
 DEFAULT_METHODS: tuple[type[Attribution], ...] = (AttnLRP, GradientXInput, GradientSensitivity)
 """What explains where nothing else is asked for, as far as the model supports it."""
-
-
-def class_names(model: PreTrainedModel) -> list[str]:
-    """The names of the C classes, all different.
-
-    They are those of the model's config. One that several classes have is followed by the number
-    of each: ``good (1)``.
-    """
-    names = _configured_names(model)
-    while len(set(names)) < len(names):  # again, if a class is already called so
-        counts = Counter(names)
-        names = [f"{name} ({i})" if counts[name] > 1 else name for i, name in enumerate(names)]
-    return names
-
-
-def class_number(
-    target: str | int, model: PreTrainedModel, others: Sequence[str] = (PREDICTED, GOLD)
-) -> int:
-    """The number of a class given by its name or number.
-
-    Args:
-        target: The name or number.
-        model: The classifier.
-        others: What could have been said instead of a class, for the error.
-
-    Raises:
-        InputError: If the model has no such class, or several of that name.
-    """
-    names, configured = class_names(model), _configured_names(model)
-    if isinstance(target, str) and target in names:
-        return names.index(target)
-    if target not in configured and str(target).isdecimal() and int(target) < len(names):
-        return int(target)
-    shared = "several classes have that name; " if target in configured else ""
-    raise InputError(
-        f"target {target!r}: {shared}expected {', '.join(map(repr, others))}, or a class out of "
-        f"{', '.join(f'{i} ({name})' for i, name in enumerate(configured))}"
-    )
 
 
 def named(methods: Methods | None, model: PreTrainedModel) -> dict[str, Attribution]:
@@ -131,11 +92,6 @@ def check_each(methods: Mapping[str, Attribution], model: PreTrainedModel) -> No
 def supported(methods: Mapping[str, Attribution], model: PreTrainedModel) -> dict[str, Attribution]:
     """Those of the methods that are defined for a model."""
     return {name: method for name, method in methods.items() if _supports(method, model)}
-
-
-def _configured_names(model: PreTrainedModel) -> list[str]:
-    names: Mapping[Any, Any] = model.config.id2label or {}
-    return [str(names.get(i, i)) for i in range(int(model.config.num_labels or 0))]
 
 
 def _listed(methods: Any) -> list[Attribution]:

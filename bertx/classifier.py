@@ -1,6 +1,7 @@
 """What bertx takes for a text classifier, and how one is asked."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any
 
@@ -92,3 +93,46 @@ def logits_of(model: Callable[..., Any], arguments: Mapping[str, Tensor]) -> Ten
             "labels. Set config.id2label to a name for each."
         )
     return logits
+
+
+def class_names(model: PreTrainedModel) -> list[str]:
+    """The names of the C classes, all different.
+
+    They are those of the model's config. One that several classes have is followed by the number
+    of each: ``good (1)``.
+    """
+    names = _configured_names(model)
+    while len(set(names)) < len(names):  # again, if a class is already called so
+        counts = Counter(names)
+        names = [f"{name} ({i})" if counts[name] > 1 else name for i, name in enumerate(names)]
+    return names
+
+
+def class_number(
+    named: str | int, model: PreTrainedModel, others: Sequence[str] = (), what: str = "target"
+) -> int:
+    """The number of a class given by its name or number.
+
+    Args:
+        named: The name or number.
+        model: The classifier.
+        others: What could have been said instead of a class, and
+        what: what the class is wanted for: for the error.
+
+    Raises:
+        InputError: If the model has no such class, or several of that name.
+    """
+    names, configured = class_names(model), _configured_names(model)
+    if isinstance(named, str) and named in names:
+        return names.index(named)
+    if named not in configured and str(named).isdecimal() and int(named) < len(names):
+        return int(named)
+    shared = "several classes have that name; " if named in configured else ""
+    instead = f"{', '.join(map(repr, others))}, or " if others else ""
+    known = ", ".join(f"{i} ({name})" for i, name in enumerate(configured))
+    raise InputError(f"{what} {named!r}: {shared}expected {instead}a class out of {known}")
+
+
+def _configured_names(model: PreTrainedModel) -> list[str]:
+    names: Mapping[Any, Any] = model.config.id2label or {}
+    return [str(names.get(i, i)) for i in range(int(model.config.num_labels or 0))]

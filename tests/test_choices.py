@@ -6,7 +6,8 @@ import pytest
 
 import bertx
 from bertx.attribution import AttnLRP, GradientXInput, Random
-from bertx.choices import class_names, class_number, named, several
+from bertx.choices import named, several
+from bertx.classifier import class_names, class_number
 from bertx.errors import InputError
 from tests.tiny import tiny_model, tiny_tokenizer
 

@@ -1,14 +1,12 @@
 """Why one class rather than another."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.attribution.base import Attribution
 from bertx.attribution.relevance import AttnLRP
+from bertx.classifier import class_number
 from bertx.errors import InputError
 from bertx.trace import Trace
 
@@ -117,14 +115,7 @@ class Contrast(Attribution):
     def _number(self, model: PreTrainedModel) -> int | None:
         if self.foil is None:
             return None
-        labels: Mapping[Any, Any] = model.config.id2label or {}
-        names = {str(name): int(number) for number, name in labels.items()}
-        if isinstance(self.foil, str) and self.foil in names:
-            return names[self.foil]
-        if str(self.foil).isdecimal() and int(self.foil) < int(model.config.num_labels or 0):
-            return int(self.foil)
-        known = ", ".join(f"{number} ({name})" for name, number in names.items())
-        raise InputError(f"foil {self.foil!r}: expected a class out of {known}")
+        return class_number(self.foil, model, what="foil")
 
 
 def _chosen(every: Tensor, target: Tensor, foils: Tensor) -> Tensor:

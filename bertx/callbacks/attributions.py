@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence, Sized
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from bertx.callbacks.records import Records, describe
 from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.callbacks.targets import targets
-from bertx.choices import ALL, GOLD, PREDICTED, class_number
+from bertx.choices import ALL, GOLD, PREDICTED
+from bertx.classifier import class_number
 from bertx.errors import InputError
 from bertx.explaining import Explanation
 from bertx.explaining.parts import parts_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.explaining.scoring import Scoring
 from bertx.inputs import Merge, Unit
-from bertx.scope import isolated_rng
 
 
 class AttributionWriter(Callback):
@@ -138,9 +138,7 @@ class AttributionWriter(Callback):
         new = [e for e in sample.examples if not self._stored.holds(e.index, e.text)]
         self._counts["skipped"] += len(sample.examples) - len(new)
         sample.examples = []
-        with ExitStack() as stack:
-            stack.enter_context(isolated_rng())
-            stack.enter_context(trainer.precision_plugin.forward_context())
+        with trainer.precision_plugin.forward_context():
             self._write(self._rows(new), self._shards)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -13,7 +13,7 @@ from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.ranks import gather
-from bertx.callbacks.targets import class_names
+from bertx.classifier import class_names
 from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit
 from bertx.judging import Estimates, Judge, check_asked, default_metrics, drawn_by_number

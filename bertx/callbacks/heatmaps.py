@@ -14,7 +14,7 @@ from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
-from bertx.callbacks.targets import class_names
+from bertx.classifier import class_names
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import Heatmap, HeatmapRow, write_heatmaps
 from bertx.report.loggers import log_heatmaps

@@ -12,8 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.spill import Sorter, sorted_on_zero
-from bertx.callbacks.targets import class_names
-from bertx.classifier import classifier_in
+from bertx.classifier import class_names, classifier_in
 from bertx.errors import InputError
 
 
@@ -37,9 +36,9 @@ class PredictionWriter(Callback):
 
     Columns: index, text, predicted (the name of the likeliest class), and one probability for each
     class; nothing is predicted where the probabilities are NaN, and their number is printed. One
-    row a text, ordered by index, those of all processes together; until all are there
-    they wait on the disk. The module's ``predict_step`` returns ``index`` (B,), -1 for rows that
-    only fill a process up, and ``probabilities`` (B, C).
+    row a text, also for one without a word, ordered by index, those of all processes together;
+    until all are there they wait on the disk. The module's ``predict_step`` returns ``index`` (B,),
+    -1 for rows that only fill a process up, and ``probabilities`` (B, C).
 
     Args:
         filename: Name of the file within the run's folder.

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx import __version__
 from bertx.attribution import Attribution
 from bertx.callbacks.shards import KEY
-from bertx.callbacks.targets import class_names
+from bertx.classifier import class_names
 from bertx.errors import InputError
 from bertx.explaining import Explanation
 from bertx.explaining.reading import Reading

@@ -15,9 +15,9 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.methods import classifier_of
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.readings import unit_spans
-from bertx.callbacks.targets import class_names
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence, normal
 from bertx.choices import GOLD, PREDICTED, supported
+from bertx.classifier import class_names
 from bertx.errors import InputError
 from bertx.inputs import Unit
 from bertx.report import append_scores

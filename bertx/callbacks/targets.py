@@ -5,11 +5,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.callbacks.sample import Example
-from bertx.choices import GOLD, PREDICTED, class_names, class_number
+from bertx.choices import GOLD, PREDICTED
+from bertx.classifier import class_names, class_number
 from bertx.errors import InputError
 from bertx.inputs import UNKNOWN
-
-__all__ = ["check_target", "class_names", "class_number", "targets"]
 
 
 def targets(target: str | int, examples: list[Example], model: PreTrainedModel) -> Tensor | None:
@@ -31,14 +30,14 @@ def targets(target: str | int, examples: list[Example], model: PreTrainedModel) 
     if target == GOLD:
         classes = [_gold(example, len(class_names(model))) for example in examples]
     else:
-        classes = [class_number(target, model)] * len(examples)
+        classes = [class_number(target, model, (PREDICTED, GOLD))] * len(examples)
     return torch.tensor(classes, device=model.device)
 
 
 def check_target(target: str | int, model: PreTrainedModel) -> None:
     """Raise `InputError` if ``target`` names no class of the model."""
     if target not in (PREDICTED, GOLD):
-        class_number(target, model)
+        class_number(target, model, (PREDICTED, GOLD))
 
 
 def _gold(example: Example, classes: int) -> int:

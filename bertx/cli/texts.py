@@ -155,7 +155,7 @@ def judged_texts(
     Raises:
         InputError: If no data is named, it cannot be used, or has not as many classes.
     """
-    from bertx.choices import class_names
+    from bertx.classifier import class_names
     from bertx.judging import Text
 
     names, order = class_names(model), list[int]()
@@ -184,7 +184,7 @@ def _own_options() -> Iterator[None]:
 def _data(
     options: Namespace, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
 ) -> "TextDataModule":
-    from bertx.choices import class_names
+    from bertx.classifier import class_names
     from bertx.data import TextDataModule
     from bertx.explaining.reading import longest_text
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from bertx.choices import ALL, PREDICTED, Methods, class_names, class_number, named
-from bertx.classifier import logits_of, require_classifier
+from bertx.choices import ALL, PREDICTED, Methods, named
+from bertx.classifier import class_names, class_number, logits_of, require_classifier
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation
 from bertx.explaining.parts import Part, assemble, collate, target_of

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.choices import GOLD, PREDICTED, Methods, class_names, class_number, named, several
-from bertx.classifier import require_classifier
+from bertx.choices import GOLD, PREDICTED, Methods, named, several
+from bertx.classifier import class_names, class_number, require_classifier
 from bertx.errors import InputError
 from bertx.explaining.parts import Part, collate
 from bertx.explaining.reading import Reader, Reading
@@ -175,7 +175,7 @@ class _Court:
             for operator in settings.operators
         }
         if settings.target not in (PREDICTED, GOLD):
-            class_number(settings.target, model)
+            class_number(settings.target, model, (PREDICTED, GOLD))
 
     def judge(self, texts: Sequence[Text]) -> Verdicts:
         readings = self._read(texts)
