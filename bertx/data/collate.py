@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from bertx.data.cutting import broken_word, drop_tokens, settle_first
 from bertx.data.table import Spans
 from bertx.errors import InputError
 from bertx.words import number_words
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding, PreTrainedTokenizerBase
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerBase
 
 
 class Collator:
@@ -25,11 +27,12 @@ class Collator:
     `bertx.words.number_words`); ``offsets`` (B, T, 2), the
     characters of each token in its text; ``labels`` (B,); ``index`` (B,); ``text``, B strings;
     and, if any of the examples has a rationale, ``rationale`` (B, T), True for tokens that overlap
-    theirs.
+    theirs. A text without a word has special tokens only.
 
     Args:
         tokenizer: A fast tokenizer with a padding token.
-        max_length: Longest T; longer texts are cut. Special tokens count.
+        max_length: Longest T; longer texts are cut, on the tokenizer's ``truncation_side``, before
+            or after a whole word unless it is the only one. Special tokens count.
 
     Raises:
         InputError: If the tokenizer cannot pad, or ``max_length`` leaves no room for a word.
@@ -50,6 +53,11 @@ class Collator:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._special_ids = torch.tensor(sorted(special_tokens(tokenizer).values()))
+        self._padding = {
+            "input_ids": tokenizer.pad_token_id,
+            "token_type_ids": tokenizer.pad_token_type_id,
+            "word_ids": -1,
+        }
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The batch of some examples (items of a `bertx.data.TextDataset`)."""
@@ -64,18 +72,33 @@ class Collator:
             return_offsets_mapping=True,
             return_tensors="pt",
         )
-        offsets = encoded.pop("offset_mapping")
-        batch = dict(encoded)
+        fields = dict(encoded)
+        found = [encoded.word_ids(row) for row in range(len(texts))]
+        words = [[-1 if word is None else word for word in row] for row in found]
+        fields["word_ids"] = torch.tensor(words)
+        fields["offsets"] = fields.pop("offset_mapping")
+        batch: dict[str, Any] = {**self._whole_words(fields, texts, encoded.encodings or [])}
         batch["special_tokens_mask"] = self._special(batch["input_ids"], batch["attention_mask"])
-        batch["word_ids"] = _word_ids(encoded, texts, ~batch["special_tokens_mask"], offsets)
-        batch["offsets"] = offsets
+        batch["word_ids"] = _word_ids(batch, texts)
         batch["labels"] = torch.tensor([item["label"] for item in items])
         batch["index"] = torch.tensor([item["index"] for item in items])
         batch["text"] = texts
         if any("rationale" in item for item in items):
-            marked = _overlap(offsets, [item.get("rationale", ()) for item in items])
+            marked = _overlap(batch["offsets"], [item.get("rationale", ()) for item in items])
             batch["rationale"] = marked & ~batch["special_tokens_mask"]
         return batch
+
+    def _whole_words(
+        self, fields: dict[str, Tensor], texts: Sequence[str], encodings: Sequence["Encoding"]
+    ) -> dict[str, Tensor]:
+        """The fields of a batch without what the cut has left of a word."""
+        special, left = set(self._special_ids.tolist()), self.tokenizer.truncation_side == "left"
+        full = (fields["attention_mask"].sum(1) == self.max_length).nonzero().flatten().tolist()
+        for row in full if left else ():
+            first = encodings[row].special_tokens_mask.index(0)
+            settle_first(fields["offsets"][row], fields["word_ids"][row], first)
+        places = {row: broken_word(texts[row], encodings[row], special, left) for row in full}
+        return drop_tokens(fields, places, self._padding) if any(places.values()) else fields
 
     def _special(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return torch.isin(input_ids, self._special_ids) | (attention_mask == 0)
@@ -93,14 +116,11 @@ def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
     return {token: vocabulary[token] for token in tokens}
 
 
-def _word_ids(
-    encoded: "BatchEncoding", texts: Sequence[str], ranked: Tensor, offsets: Tensor
-) -> Tensor:
-    """The number of each token's word (B, T), -1 for none."""
-    found = [encoded.word_ids(row) for row in range(len(texts))]
-    words = torch.tensor([[-1 if word is None else word for word in row] for row in found])
+def _word_ids(batch: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
+    """The number of each token's word (B, T), -1 for none, from those that the tokenizer gives."""
+    words, offsets, ranked = batch["word_ids"], batch["offsets"], ~batch["special_tokens_mask"]
     for row in _doubtful(words, texts, ranked, offsets):
-        own = (offsets[row].tolist(), found[row], ranked[row].tolist())
+        own = (offsets[row].tolist(), words[row].tolist(), ranked[row].tolist())
         words[row] = torch.tensor(number_words(texts[row], *own)[0])
     return words
 

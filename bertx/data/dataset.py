@@ -100,6 +100,23 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
     return [row for row in range(len(texts)) if row not in useless]
 
 
+def input_rows(
+    texts: Sequence[str], worded: Sequence[int], tokenizer: "PreTrainedTokenizerBase"
+) -> list[int]:
+    """The rows that a model can read: a text without a word has special tokens at least.
+
+    Args:
+        texts: The texts, N.
+        worded: Those that have a word (see `usable_rows`).
+        tokenizer: The tokenizer; if it puts none around a text, there has to be one in the text.
+    """
+    if tokenizer.num_special_tokens_to_add():
+        return list(range(len(texts)))
+    others = sorted({*range(len(texts))} - {*worded})
+    ids = tokenizer([texts[row] for row in others])["input_ids"] if others else []
+    return sorted([*worded, *(row for row, own in zip(others, ids, strict=True) if own)])
+
+
 def count_overlong(
     texts: Sequence[str],
     tokenizer: "PreTrainedTokenizerBase",

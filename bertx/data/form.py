@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bertx.data.dataset import TextDataset, usable_rows
+from bertx.data.dataset import TextDataset, input_rows, usable_rows
 from bertx.data.rationales import annotate
 from bertx.data.shortcut import Planter
 from bertx.data.table import Table, class_numbers, texts
@@ -19,10 +19,11 @@ class Stretch(NamedTuple):
 
     Attributes:
         table: The rows, without those whose rationale or document cannot be used.
-        data: The usable texts, with the shortcut planted.
+        data: The texts that are used, with the shortcut planted.
         rows: Their rows in the table.
-        numbers: Their rows in the source, counted from 0, with those that cannot be used.
-        unmarked: Those of them with an empty rationale, in a data set with rationales.
+        numbers: Their rows in the source, counted from 0, with those that are not used.
+        wordless: Those of them without a word, which are used all the same.
+        unmarked: Those with a word and an empty rationale, in a data set with rationales.
         known: How many of them had the planted word before.
     """
 
@@ -30,6 +31,7 @@ class Stretch(NamedTuple):
     data: TextDataset
     rows: list[int]
     numbers: list[int]
+    wordless: list[int]
     unmarked: list[int]
     known: int
 
@@ -39,7 +41,7 @@ class Form:
     """How the tables of a split become texts.
 
     Attributes:
-        tokenizer: Says which texts are usable.
+        tokenizer: Says which texts have a word.
         text: Column of the texts.
         label: Column of the labels, if there is one.
         labels: Names of the C classes.
@@ -52,12 +54,14 @@ class Form:
     labels: Sequence[str]
     planter: Planter | None = None
 
-    def use(self, table: Table, before: int = 0) -> Stretch:
-        """The usable texts of a table.
+    def use(self, table: Table, before: int = 0, wordless: bool = False) -> Stretch:
+        """The texts of a table that can be used.
 
         Args:
             table: Neighbouring rows of the split.
             before: How many rows of the split are before them.
+            wordless: Whether texts without a word are used, as far as the tokenizer makes an input
+                of them. No shortcut is planted into these.
 
         Raises:
             InputError: If a value is not text, or a label is none.
@@ -68,15 +72,17 @@ class Form:
         numbers = [UNKNOWN] * len(table)
         if self.label is not None:
             numbers = class_numbers(table, self.label, self.labels)
-        rows = usable_rows(found, self.tokenizer)
+        worded = usable_rows(found, self.tokenizer)
+        rows = input_rows(found, worded, self.tokenizer) if wordless else worded
         data = TextDataset(found, numbers, table.rationales).select(rows)
         own = [places[table.lines[row]] for row in rows]
-        unmarked = [row for row in rows if table.rationales and not table.rationales[row]]
+        bare = sorted({*rows} - {*worded})
+        unmarked = [row for row in worded if table.rationales and not table.rationales[row]]
         if self.planter is None:
-            return Stretch(table, data, rows, own, unmarked, 0)
+            return Stretch(table, data, rows, own, bare, unmarked, 0)
         known = self.planter.occurrences(data.texts)
-        data = self.planter.plant(data, [table.lines[row] for row in rows])
-        return Stretch(table, data, rows, own, unmarked, known)
+        lines = [None if row in {*bare} else table.lines[row] for row in rows]
+        return Stretch(table, self.planter.plant(data, lines), rows, own, bare, unmarked, known)
 
 
 def _places(table: Table, before: int) -> dict[int, int]:

@@ -63,7 +63,8 @@ class TextDataModule(LightningDataModule):
         text_column: Column of the texts, or of their lists of tokens. Default: guessed (sentence,
             text or tokens).
         label_column: Column of the labels. Default: guessed (label).
-        max_length: Longest text in tokens, special ones included; longer ones are cut.
+        max_length: Longest text in tokens, special ones included; longer ones are cut, between two
+            words.
         batch_size: Texts of a training batch, per process.
         eval_batch_size: Texts of a validation, test or prediction batch, per process.
         validation_fraction: Share of the training texts held out, by class, where the data set

@@ -28,8 +28,10 @@ class Tally:
     Attributes:
         source: Where the rows are from.
         total: Rows that were read, without those left out.
-        usable: Rows with a text.
-        skipped: Where the first row without one is.
+        usable: Rows whose text is used.
+        skipped: Where the first of the others is.
+        wordless: Texts without a word that are used.
+        blank: Where the first of them is.
         left_out: Rows with a rationale or a document that cannot be used.
         reasons: What is wrong with the first of them.
         unmarked: Texts with an empty rationale, in a data set with rationales.
@@ -41,6 +43,8 @@ class Tally:
     total: int = 0
     usable: int = 0
     skipped: str | None = None
+    wordless: int = 0
+    blank: str | None = None
     left_out: int = 0
     reasons: list[str] = field(default_factory=list)
     unmarked: int = 0
@@ -53,6 +57,9 @@ class Tally:
         self.source, self.total = table.source, self.total + len(table)
         self.usable += len(stretch.rows)
         self.skipped = self.skipped or first_skipped(table, stretch.rows)
+        self.wordless += len(stretch.wordless)
+        if stretch.wordless:
+            self.blank = self.blank or table.where(stretch.wordless[0])
         self.left_out += len(table.left_out)
         self.reasons += table.left_out[: SHOWN - len(self.reasons)]
         self.unmarked += len(stretch.unmarked)
@@ -64,16 +71,32 @@ class Tally:
         """Say what was found.
 
         Raises:
-            InputError: If no row is usable.
+            InputError: If no row can be used, or none has a word.
         """
         report_left_out(split, self.left_out, self.total + self.left_out, self.reasons)
-        report_skipped(split, self.source, self.total - self.usable, self.total, self.skipped)
+        self._report_wordless(split)
         if self.unmarked:
             count = _of(self.unmarked, self.usable)
             _warn(f"{split}: {count} are without a rationale; the first is {self.bare}")
         if self.known:
             count = _of(self.known, self.usable)
             _warn(f"{split}: {count} had the planted word already; take one that is in none")
+
+    def _report_wordless(self, split: str) -> None:
+        what = "without a word (empty, white space, special tokens or invisible characters only)"
+        skipped = self.total - self.usable
+        if skipped + self.wordless == self.total:
+            raise InputError(
+                f"{self.source}: expected texts, but all {self.total:,} are {what}. Check the "
+                "file, or name the column with --data.text_column."
+            )
+        if skipped:
+            count = _of(skipped, self.total)
+            _warn(f"{split}: {count} are {what} and are skipped; the first is {self.skipped}")
+        if self.wordless:
+            count = _of(self.wordless, self.total)
+            then = "they are classified, but have no words to explain"
+            _warn(f"{split}: {count} are {what}; {then}; the first is {self.blank}")
 
 
 def report_left_out(split: str, count: int, total: int, reasons: Sequence[str]) -> None:
@@ -95,30 +118,6 @@ def report_left_out(split: str, count: int, total: int, reasons: Sequence[str]) 
     if count:
         texts = _of(count, total)
         _warn(f"{split}: {texts} cannot be used and are left out; the first are named above")
-
-
-def report_skipped(split: str, source: str, skipped: int, total: int, first: str | None) -> None:
-    """Report rows without a usable text.
-
-    Args:
-        split: The split.
-        source: Where its rows are from.
-        skipped: How many are not usable,
-        total: of so many.
-        first: Where the first of them is.
-
-    Raises:
-        InputError: If no row is usable.
-    """
-    what = "without a word (empty, white space, special tokens or invisible characters only)"
-    if skipped == total:
-        raise InputError(
-            f"{source}: expected texts, but all {total:,} are {what}. Check the file, "
-            "or name the column with --data.text_column."
-        )
-    if skipped:
-        count = _of(skipped, total)
-        _warn(f"{split}: {count} are {what} and are skipped; the first is {first}")
 
 
 def first_skipped(table: Table, rows: Sequence[int]) -> str | None:

@@ -85,17 +85,17 @@ class Planter:
                 f"{shortcut.word!r}. Raise it."
             )
 
-    def plant(self, data: TextDataset, lines: Sequence[int]) -> TextDataset:
+    def plant(self, data: TextDataset, lines: Sequence[int | None]) -> TextDataset:
         """The texts with the word in some of them.
 
         Args:
             data: N texts.
-            lines: Number of each in its source (N,).
+            lines: Number of each in its source, None for one that has no word (N,).
         """
         texts, rationales = list(data.texts), list(data.rationales or [()] * len(data))
         for row, (label, line) in enumerate(zip(data.labels, lines, strict=True)):
             draw = Random(f"{self.seed} {line}")
-            if label >= 0 and draw.random() < self._chance(label):
+            if line is not None and label >= 0 and draw.random() < self._chance(label):
                 place = draw.choice(self._places(texts[row]))
                 texts[row], span = insert(texts[row], self.shortcut.word, place)
                 own = shift(rationales[row], place, len(self.shortcut.word) + 1)

@@ -82,6 +82,9 @@ class Splits:
     def streamed(self, max_length: int) -> StreamedTexts:
         """The texts of the ``predict`` split or, without one, of the test split.
 
+        Those without a word are among them, as special tokens only, so that each row has a
+        prediction.
+
         Args:
             max_length: Texts with more tokens are reported.
         """

@@ -24,7 +24,7 @@ _SAMPLED = 16  # one in so many texts is tokenised once an estimate will do
 
 @dataclass(frozen=True)
 class TextStream:
-    """The usable texts of a split; every iteration reads them anew.
+    """The texts of a split, also those without a word; every iteration reads them anew.
 
     Attributes:
         reader: What reads the split.
@@ -45,7 +45,7 @@ class TextStream:
             missing = {self.form.text, self.form.label} - {None, *table.columns}
             columns = {**table.columns, **{name: [None] * len(table) for name in missing if name}}
             table = replace(table, columns=columns)
-            yield self.form.use(table, before)
+            yield self.form.use(table, before, wordless=True)
             before += len(table) + len(table.left_out)
 
 
@@ -57,11 +57,11 @@ def survey(stream: TextStream, max_length: int) -> int:
         max_length: Texts with more tokens are reported.
 
     Returns:
-        The number of usable texts.
+        The number of texts.
 
     Raises:
-        InputError: If the split cannot be read, a row is not a text with its label, or no row has
-            a usable text.
+        InputError: If the split cannot be read, a row is not a text with its label, or no text has
+            a word.
     """
     tally, overlong, exact = Tally(), 0, True
     for stretch in stream:
@@ -80,7 +80,7 @@ class StreamedTexts(Dataset[dict[str, Any]]):
 
     Within each stretch the longest come first, so that neighbours have similar
     lengths; ``index`` of an item is the number of the text's row in its source, counted from 0,
-    with the rows that have no usable text. Items are those of `TextDataset`, with ``~i`` for a
+    with the rows that cannot be used. Items are those of `TextDataset`, with ``~i`` for a
     filler. Going back is possible, but begins to read from the start. Every process that reads has
     a place of its own.
 

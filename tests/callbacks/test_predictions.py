@@ -1,6 +1,9 @@
 """The table of predictions."""
 
 import csv
+import json
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,9 +11,11 @@ from torch.utils.data import DataLoader
 
 from bertx.callbacks import PredictionWriter
 from bertx.callbacks.predictions import Prediction, write_predictions
+from bertx.cli import main
 from bertx.errors import InputError
 from tests.callbacks.toy import TEXTS, ForeignModule, trainer
-from tests.tiny import tiny_batch, tiny_tokenizer
+from tests.runs import LABELS, arguments, save_data, save_model
+from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
 
 
 class Predicting(ForeignModule):
@@ -80,3 +85,29 @@ def test_what_has_no_finite_probability_is_counted_and_predicts_nothing(tmp_path
     assert write_predictions(tmp_path / "p.csv", rows, ["no", "yes"]) == 1
     with (tmp_path / "p.csv").open() as file:
         assert [row["predicted"] for row in csv.DictReader(file)] == ["yes", ""]
+
+
+# From the command line
+
+TEXTS_OF_A_FILE = ["", "dull film", "  ", "good", "\u200b", "", "the plot was bad", "[SEP]"]
+
+
+@pytest.mark.parametrize("more", [[], ["--data.num_workers=2"]])
+def test_every_row_of_the_file_has_one(tmp_path, monkeypatch, caplog, more):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bertx"])
+    data = save_data("data")
+    lines = [json.dumps({"text": text, "label": LABELS[0]}) for text in TEXTS_OF_A_FILE]
+    Path(data, "predict.jsonl").write_text("\n".join(lines))
+    main(arguments("predict", save_model("model"), data, "--data.eval_batch_size=3", *more))
+    rows = table(Path("lightning_logs/version_0/predictions.csv"))
+    assert [row["text"] for row in rows] == TEXTS_OF_A_FILE
+    assert [row["index"] for row in rows] == [str(i) for i in range(len(TEXTS_OF_A_FILE))]
+    assert all(row["predicted"] in LABELS for row in rows)
+    model, tokenizer = tiny_model("bert", 2, torch.float32), tiny_tokenizer()
+    for row in rows:
+        encoded = tokenizer(row["text"], return_tensors="pt")
+        expected = model(**encoded).logits.softmax(-1)[0].tolist()
+        found = [float(row[f"probability({label})"]) for label in LABELS]
+        assert found == pytest.approx(expected, abs=1e-5)
+    assert "predict: 5 of 8 texts are without a word" in caplog.text

@@ -5,6 +5,7 @@ import torch
 
 from bertx.data import Collator, TextDataset
 from bertx.data.collate import special_tokens
+from bertx.data.dataset import usable_rows
 from bertx.errors import InputError
 from bertx.inputs import Inputs
 from bertx.words import number_words
@@ -95,6 +96,32 @@ def test_words_are_those_of_number_words_in_every_kind(kind):
             ranked = ~batch["special_tokens_mask"][i]
             own = encoded["offset_mapping"][i], encoded.word_ids(i), ranked.tolist()
             assert units[i].tolist() == number_words(text, *own)[0], text
+
+
+WORDLESS = ["", " \t\n", "\u200b", "<s></s>", "[SEP] [MASK]", "\ufeff <mask>"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_without_a_word(kind):
+    """Alone, among themselves and beside others."""
+    tokenizer = KINDS[kind]()
+    rows = set(usable_rows(WORDLESS, tokenizer))
+    bare = [text for row, text in enumerate(WORDLESS) if row not in rows]
+    assert len(bare) >= 2
+    ends = tokenizer("")["input_ids"]
+    for texts in (bare, ["the film", *bare, "unbelievable"], *([text] for text in bare)):
+        batch = collate(tokenizer, texts, 16, [()] * len(texts))
+        units = Inputs.from_batch(batch).units
+        for i in [i for i, text in enumerate(texts) if text in bare]:
+            length = int(batch["attention_mask"][i].sum())
+            ids = batch["input_ids"][i, :length].tolist()
+            assert ids == tokenizer(texts[i])["input_ids"] and [ids[0], ids[-1]] == ends
+            assert batch["special_tokens_mask"][i].all()
+            assert (units[i] == -1).all() and not batch["rationale"][i].any()
+            assert not batch["offsets"][i, [0, length - 1]].any()
+    blank = collate(tokenizer, [""] * 2, 16)
+    assert blank["input_ids"].tolist() == [ends] * 2
+    assert (blank["word_ids"] == -1).all() and not blank["offsets"].any()
 
 
 def test_rationale_marks_the_tokens_that_overlap(tokenizer):

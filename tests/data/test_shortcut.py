@@ -206,16 +206,19 @@ def test_texts_without_a_label_do_not_get_it(tmp_path):
 
 def test_a_file_in_parts_is_planted_as_a_whole(tmp_path, monkeypatch):
     rows = [{"text": f"a film {i}", "label": i % 2} for i in range(60)]
-    rows[7]["text"] = " "
+    bare = {15: " ", 17: "", 19: "\u200b", 22: "[SEP]", 7: ""}  # the first four are drawn
+    for row, text in bare.items():
+        rows[row]["text"] = text
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = TextDataModule(MINILM, path=str(tmp_path), shortcut=Shortcut(WORD, "1", 0.5, 0.5))
     data.setup("test")
     monkeypatch.setattr("bertx.data.splits.STRETCH", 8)
     data.setup("predict")
-    predicted = {data.predicted[i]["index"]: data.predicted[i] for i in range(59)}
-    kept = [i for i in range(60) if i != 7]
-    test = (data.dataset_of("test")[i] for i in range(59))
+    predicted = {data.predicted[i]["index"]: data.predicted[i] for i in range(60)}
+    assert {row: predicted.pop(row)["text"] for row in bare} == bare
+    kept = [i for i in range(60) if i not in bare]
+    test = (data.dataset_of("test")[i] for i in range(55))
     assert predicted == {i: {**item, "index": i} for i, item in zip(kept, test, strict=True)}
     assert 10 < sum(WORD in item["text"] for item in predicted.values()) < 50
 

@@ -22,11 +22,11 @@ from bertx.data.stream import StreamedTexts, TextStream, survey
 from bertx.errors import InputError
 from tests.data.conftest import MINILM
 
-USELESS = {3, 4, 5, 20, 49}
+WORDLESS = {3, 4, 5, 20, 49}
 
 
 def text(i):
-    return " " if i in USELESS else "good " * (i * 7 % 11 + 1) + str(i)
+    return " " if i in WORDLESS else "good " * (i * 7 % 11 + 1) + str(i)
 
 
 def write(folder, ending, count=50):
@@ -70,13 +70,13 @@ def test_a_file_in_parts_has_the_rows_of_the_whole(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_every_usable_text_once_with_its_number_and_label(tmp_path, tokenizer, ending):
+def test_every_text_once_with_its_number_and_label(tmp_path, tokenizer, ending):
+    """Also those without a word."""
     write(tmp_path, ending)
     data = opened(tmp_path, tokenizer)
-    kept = [i for i in range(50) if i not in USELESS]
-    assert len(data) == len(kept) == 45
-    items = [data[place] for place in range(45)]
-    assert sorted(item["index"] for item in items) == kept
+    assert len(data) == 50
+    items = [data[place] for place in range(50)]
+    assert sorted(item["index"] for item in items) == list(range(50))
     for item in items:
         row = item["index"]
         assert item == {"text": text(row), "label": row % 2, "index": row}
@@ -107,16 +107,17 @@ def test_quoted_lines_and_a_header_are_no_rows(tmp_path, tokenizer):
     lines = ["text", *(f'"good\n{i}"' if i % 5 else '""' for i in range(20))]
     (tmp_path / "predict.csv").write_text("\n".join(lines))
     data = opened(tmp_path, tokenizer, label=None)
-    assert len(data) == 16
-    assert all(data[i]["text"] == f"good\n{data[i]['index']}" for i in range(16))
+    assert len(data) == 20
+    items = {data[i]["index"]: data[i]["text"] for i in range(20)}
+    assert items == {i: f"good\n{i}" if i % 5 else "" for i in range(20)}
 
 
 def test_neighbours_have_similar_lengths(tmp_path, tokenizer, monkeypatch):
     write(tmp_path, "tsv")
     data = opened(tmp_path, tokenizer)
-    lengths = [len(data[place]["text"]) for place in range(5)]  # the first 8 rows, 3 useless
+    lengths = [len(data[place]["text"]) for place in range(8)]
     assert lengths == sorted(lengths, reverse=True)
-    assert {data[place]["index"] for place in range(5)} == {0, 1, 2, 6, 7}
+    assert {data[place]["index"] for place in range(8)} == {*range(8)}
 
 
 def test_going_back_and_fillers(tmp_path, tokenizer):
@@ -127,7 +128,7 @@ def test_going_back_and_fillers(tmp_path, tokenizer):
     assert data[~40] == {**late, "index": -1}
     assert data[[2, 40, ~2]] == [early, late, {**early, "index": -1}]
     with pytest.raises(IndexError):
-        data[45]
+        data[50]
 
 
 def test_reading_in_order_opens_the_source_once(tmp_path, tokenizer, monkeypatch):
@@ -155,10 +156,24 @@ def test_loaders_with_and_without_workers(tmp_path, tokenizer, workers):
         data, batch_size=None, sampler=ConsecutiveBatches(data, 4), collate_fn=list,
         num_workers=workers, multiprocessing_context="fork" if workers else None,
     )  # fmt: skip
-    assert len(loader) == 12
+    assert len(loader) == 13
     seen = [item["index"] for batch in loader for item in batch]
-    assert sorted(seen) == [i for i in range(50) if i not in USELESS]
-    assert seen == [data[i]["index"] for i in range(45)]
+    assert sorted(seen) == list(range(50))
+    assert seen == [data[i]["index"] for i in range(50)]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_each_row_once_over_several_processes(tmp_path, tokenizer, ranks):
+    """The last text, which is repeated to fill up, is without a word."""
+    write(tmp_path, "tsv")
+    data, seen = opened(tmp_path, tokenizer), []
+    for rank in range(ranks):
+        data._leave()
+        for batch in ConsecutiveBatches(data, 3, ranks, rank):
+            seen += [item["index"] for item in data[batch]]
+    assert data[49]["index"] == 49 and 49 in WORDLESS
+    assert sorted(i for i in seen if i >= 0) == list(range(50))
+    assert seen.count(-1) == -50 % ranks
 
 
 def test_a_copy_begins_anew(tmp_path, tokenizer):
@@ -208,21 +223,69 @@ def test_json_lines_without_a_field(tmp_path, tokenizer, row, part):
         opened(tmp_path, tokenizer)
 
 
-def test_no_usable_text(tmp_path, tokenizer):
-    (tmp_path / "predict.tsv").write_text("text\tlabel\n" + " \t0\n" * 20)
-    with pytest.raises(InputError, match="all 20 are without a word"):
-        opened(tmp_path, tokenizer)
+WORDLESS_KINDS = ["", " \t", "\u200b", "[SEP]", "[MASK] [CLS]\ufeff"]
 
 
-def test_skipped_and_overlong_texts_are_reported_once(tmp_path, tokenizer, caplog):
+def bare(tokenizer):
+    """The tokenizer without what it puts around a text."""
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    copy.backend_tokenizer.post_processor = None
+    assert copy.num_special_tokens_to_add() == 0
+    return copy
+
+
+def test_a_text_is_skipped_where_there_would_be_no_token_at_all(tmp_path, tokenizer, caplog):
+    texts = ["good", *WORDLESS_KINDS, "a film"]
+    (tmp_path / "predict.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
+    with caplog.at_level(logging.INFO, "bertx.data"):
+        data = opened(tmp_path, bare(tokenizer), label=None)
+    assert sorted(data[i]["index"] for i in range(len(data))) == [0, 4, 5, 6]
+    skipped, wordless = caplog.messages
+    assert skipped.startswith("predict: 3 of 7 texts") and "are skipped" in skipped
+    assert skipped.endswith("line 2")
+    assert wordless.startswith("predict: 2 of 7 texts") and wordless.endswith("line 5")
+    assert "are classified" in wordless
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_no_text_with_a_word(tmp_path, tokenizer, around):
+    lines = [json.dumps({"text": text}) for text in WORDLESS_KINDS]
+    (tmp_path / "predict.jsonl").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="expected texts, but all 5 are without"):
+        opened(tmp_path, tokenizer if around else bare(tokenizer), label=None)
+
+
+@pytest.mark.parametrize("value", [None, 7])
+def test_what_is_no_text_is_refused(tmp_path, tokenizer, value):
+    rows = [{"text": "good"}, {"text": ""}, {"text": value}]
+    (tmp_path / "predict.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match="line 3: expected text in column 'text'"):
+        opened(tmp_path, tokenizer, label=None)
+
+
+def test_a_text_without_a_word_is_not_one_without_a_rationale(tmp_path, tokenizer, caplog):
+    rows = [{"text": t, "rationale": r} for t, r in (("good", [[0, 4]]), ("", []), ("dull", []))]
+    (tmp_path / "predict.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with caplog.at_level(logging.INFO, "bertx.data"):
+        data = opened(tmp_path, tokenizer, label=None)
+    assert len(data) == 3
+    assert [m.partition(" are ")[0] for m in caplog.messages] == ["predict: 1 of 3 texts"] * 2
+    assert caplog.messages[1].endswith("without a rationale; the first is "
+                                       f"{tmp_path}/predict.jsonl, line 3")  # fmt: skip
+
+
+def test_wordless_and_overlong_texts_are_reported_once(tmp_path, tokenizer, caplog):
     write(tmp_path, "tsv")
     with caplog.at_level(logging.INFO, "bertx.data"):
         opened(tmp_path, tokenizer)
-    skipped, cut = caplog.messages
-    assert skipped.startswith("predict: 5 of 50 texts are without a word")
-    assert skipped.endswith(f"the first is {tmp_path}/predict.tsv, line 5")
+    wordless, cut = caplog.messages
+    assert wordless == (
+        "predict: 5 of 50 texts are without a word (empty, white space, special tokens or "
+        "invisible characters only); they are classified, but have no words to explain; the first "
+        f"is {tmp_path}/predict.tsv, line 5"
+    )
     overlong = sum(len(tokenizer(text(i))["input_ids"]) > 8 for i in range(50))
-    assert cut == f"predict: {overlong} of 45 texts are longer than 8 tokens and are cut"
+    assert cut == f"predict: {overlong} of 50 texts are longer than 8 tokens and are cut"
 
 
 def test_many_overlong_texts_are_estimated(tmp_path, tokenizer, caplog, monkeypatch):
@@ -240,7 +303,7 @@ def test_texts_that_are_gone(tmp_path, tokenizer):
     file = write(tmp_path, "tsv")
     data = opened(tmp_path, tokenizer)
     file.write_text("\n".join(file.read_text().split("\n")[:20]))
-    with pytest.raises(InputError, match="expected 45 texts as before"):
+    with pytest.raises(InputError, match="expected 50 texts as before"):
         data[40]
 
 
@@ -278,7 +341,8 @@ def test_it_is_what_predict_reads(tmp_path):
         module.predicted  # noqa: B018
     module.setup("predict")
     batches = list(module.predict_dataloader())
-    assert len(batches) == 12 and all(len(batch["text"]) <= 4 for batch in batches)
-    assert torch.cat([b["index"] for b in batches]).sort().values.tolist() == [
-        i for i in range(50) if i not in USELESS
-    ]
+    assert len(batches) == 13 and all(len(batch["text"]) <= 4 for batch in batches)
+    indices = torch.cat([b["index"] for b in batches])
+    assert indices.sort().values.tolist() == list(range(50))
+    words = torch.cat([b["word_ids"].amax(1) for b in batches])
+    assert {*indices[words < 0].tolist()} == WORDLESS
