@@ -20,7 +20,7 @@ from bertx.attribution import (
     LayerwiseAttentionTracing,
 )
 from bertx.errors import InputError
-from bertx.explaining.windows import join, windows
+from bertx.explaining.windows import join, sources, windows
 from bertx.inputs import Inputs, merge_by_unit, spread_by_unit
 from bertx.trace import Needs, Trace
 from tests.report.parsing import Page
@@ -299,17 +299,28 @@ def test_windows_part_no_word_and_leave_none_out(seed):
         assert start == 0 or units[start] != units[start - 1]
         assert stop == len(units) or units[stop] != units[stop - 1]
         assert following[0] is None or start < following[0] <= stop
-    joined = join([list(range(start, stop)) for start, stop in places], places, units)
-    assert joined == list(range(len(units)))
+    joined = join([torch.arange(start, stop) for start, stop in places], places, units)
+    assert joined.tolist() == list(range(len(units)))
 
 
 def test_a_word_takes_its_scores_where_it_has_most_context():
     places = [(0, 6), (3, 9)]
-    scores = [[0.0] * 6, [1.0] * 6]
-    assert join(scores, places, [0, 1, 2, 3, 4, 5, 6, 7, 8]) == [0, 0, 0, 0, 0, 1, 1, 1, 1]
-    assert join(scores, places, [0, 1, 2, 3, 4, 4, 6, 7, 8]) == [0, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert sources(places, [0, 1, 2, 3, 4, 5, 6, 7, 8]) == [0, 0, 0, 0, 0, 1, 1, 1, 1]
+    assert sources(places, [0, 1, 2, 3, 4, 4, 6, 7, 8]) == [0, 0, 0, 0, 1, 1, 1, 1, 1]
     # No window holds the whole word: each of its tokens for itself.
-    assert join(scores, places, [0, 0, 0, 0, 0, 0, 0, -1, 1]) == [0, 0, 0, 0, 0, 1, 1, 0, 1]
+    assert sources(places, [0, 0, 0, 0, 0, 0, 0, -1, 1]) == [0, 0, 0, 0, 0, 1, 1, -1, 1]
+
+
+def test_the_class_that_is_shown_is_the_one_that_is_scored(bert, tokenizer):
+    """Logits may differ where their softmax does not."""
+    model = tiny_model(labels=3, dtype=torch.float32)
+    with torch.no_grad():
+        model.classifier.weight *= 1e-9
+        model.classifier.bias.copy_(torch.tensor([0.0, 0.0, 1e-8]))
+    [found] = bertx.explain(model, tokenizer, TEXTS[:1], GradientXInput())
+    every = bertx.explain(model, tokenizer, TEXTS[:1], GradientXInput(), "all")
+    assert len(set(found.probabilities)) == 1 and found.predicted == found.target == 2
+    assert found.scores == every[2].scores != every[0].scores
 
 
 def test_special_tokens_alone_fill_a_window(bert, limited):

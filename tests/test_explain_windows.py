@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import pytest
+import torch
 
-from bertx.explaining.windows import join, windows
+from bertx.explaining.windows import join, sources, windows
 
 
 def oracle(scores, places, units):
@@ -56,7 +57,10 @@ def test_scores_are_those_of_the_oracle(own):
         units = drawn_units(draw, 2 * room)
         places = list(windows(units, room)) if own else drawn_places(draw, len(units))
         scores = [[draw.random() for _ in range(a, b)] for a, b in places]
-        assert join(scores, places, units) == oracle(scores, places, units)
+        both = [torch.tensor([own, own[::-1]], dtype=torch.float64) for own in scores]
+        turned = [own[::-1] for own in scores]
+        expected = [oracle(scores, places, units), oracle(turned, places, units)]
+        assert join(both, places, units).tolist() == expected
 
 
 class Counted(Sequence):
@@ -78,6 +82,6 @@ def test_a_long_text_takes_time_in_proportion():
     for count in (1000, 4000):
         units = [unit for unit in range(count) for _ in range(1 + unit % 3)]
         places = Counted(list(windows(units, 126)))
-        join([[0.0] * (b - a) for a, b in places.items], places, units)
+        sources(places, units)
         asked.append(places.asked)
     assert asked[1] < 4.5 * asked[0]

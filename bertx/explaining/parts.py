@@ -1,8 +1,9 @@
 """Parts of texts, as many as fit into the model at once, and what becomes of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -100,80 +101,98 @@ def collate(
     )
 
 
-def probabilities(parts: Sequence[Part]) -> list[float]:
+def probabilities(parts: Sequence[Part]) -> tuple[float, ...]:
     """The mean of the softmax over a text's parts (C,); empty if one is not known."""
     known = [part.logits.softmax(-1) for part in parts if part.logits is not None]
-    return torch.stack(known).mean(0).tolist() if len(known) == len(parts) else []
+    return tuple(torch.stack(known).mean(0).tolist()) if len(known) == len(parts) else ()
 
 
-def target_of(parts: Sequence[Part]) -> int | None:
-    """The predicted class of a text, None if it is not known yet."""
-    known = probabilities(parts)
-    return known.index(max(known)) if known and not any(part.error for part in parts) else None
+def predicted_of(parts: Sequence[Part], known: Sequence[float] | None = None) -> int | None:
+    """The predicted class of a text, None if it is not known yet.
+
+    Args:
+        parts: The parts of the text.
+        known: Their `probabilities`, where these have been computed.
+    """
+    known = probabilities(parts) if known is None else known
+    if not known or any(part.error for part in parts):
+        return None
+    if len(parts) == 1 and parts[0].logits is not None:
+        return int(parts[0].logits.argmax())  # in a softmax, different logits may become equal
+    return known.index(max(known))
 
 
 def assemble(
     parts: Sequence[Part],
-    place: int,
-    target: int | None,
+    targets: Sequence[int | None],
     classes: tuple[str, ...],
     signed: Mapping[str, bool],
     merge: Merge,
-) -> Explanation:
-    """Put the parts of a text together.
+) -> list[Explanation]:
+    """Put the parts of a text together: an explanation for each target.
 
     Args:
         parts: The parts, from the left.
-        place: Which row of the parts' scores to take.
-        target: The explained class, None for the predicted one.
+        targets: The explained classes, None for the predicted one: of the rows of the scores.
         classes: The names of the C classes.
         signed: For each method whether its scores have a sign.
         merge: How the scores of an unsigned method's tokens become one.
     """
-    reading = parts[0].reading
-    error = next((part.error for part in parts if part.error), None)
-    if error is not None:
-        return Explanation(
-            reading.index, reading.text, classes=classes, left_out=reading.left_out, error=error
-        )
-    predicted = target_of(parts)
-    added = [name for name, signs in signed.items() if signs or merge == "sum"]
-    others = [name for name in signed if name not in added]
-    found = {**_merged(parts, added, place, "sum"), **_merged(parts, others, place, merge)}
-    scores = {name: found[name] for name in signed}
+    reading, chances = parts[0].reading, probabilities(parts)
+    known = Explanation(
+        reading.index, reading.text, classes=classes, left_out=reading.left_out,
+        error=next((part.error for part in parts if part.error), None),
+    )  # fmt: skip
+    if known.error is not None:
+        return [known] * len(targets)
+    predicted = predicted_of(parts, chances)
+    known = replace(
+        known, words=tuple(reading.text[start:stop] for start, stop in reading.spans),
+        spans=reading.spans, probabilities=chances, predicted=predicted, signed=dict(signed),
+    )  # fmt: skip
+    return [
+        _scored(known, predicted if target is None else target, scores)
+        for target, scores in zip(targets, _scores(parts, len(targets), signed, merge), strict=True)
+    ]
+
+
+def _scored(known: Explanation, target: int | None, scores: dict[str, list[float]]) -> Explanation:
     lost = [name for name, own in scores.items() if not all(map(isfinite, own))]
-    return Explanation(
-        index=reading.index,
-        text=reading.text,
-        words=tuple(reading.text[start:stop] for start, stop in reading.spans),
-        spans=reading.spans,
-        classes=classes,
-        probabilities=tuple(probabilities(parts)),
-        predicted=predicted,
-        target=predicted if target is None else target,
-        scores=scores,
-        signed=dict(signed),
-        left_out=reading.left_out,
+    return replace(
+        known,
+        target=target,
+        scores={name: tuple(own) for name, own in scores.items()},
         error=f"{', '.join(lost)}: not all scores are finite. Use a wider type." if lost else None,
     )
 
 
-def _merged(
-    parts: Sequence[Part], methods: Sequence[str], place: int, how: Merge
-) -> dict[str, tuple[float, ...]]:
+def _scores(
+    parts: Sequence[Part], count: int, signed: Mapping[str, bool], merge: Merge
+) -> list[dict[str, list[float]]]:
+    """The scores of all units by each method, for each of the rows of the parts' scores."""
     reading = parts[0].reading
-    if not reading.spans or not methods:
-        return dict.fromkeys(methods, ())
-    tokens = torch.stack([_tokens(parts, method, place) for method in methods])
-    units = torch.tensor(reading.units).expand(len(methods), -1)
-    merged = merge_by_unit(tokens, units, how).tolist()
-    return {method: tuple(own) for method, own in zip(methods, merged, strict=True)}
+    if not reading.spans:
+        return [{name: [] for name in signed} for _ in range(count)]
+    units = torch.tensor(reading.units)
+    found: dict[str, list[list[float]]] = {}
+    for how in get_args(Merge):
+        if names := [name for name, signs in signed.items() if ("sum" if signs else merge) == how]:
+            tokens = _tokens(parts, names)
+            flat = tokens.flatten(0, 1)
+            merged = merge_by_unit(flat, units.expand(len(flat), -1), how)
+            found |= zip(names, merged.unflatten(0, tokens.shape[:2]).tolist(), strict=True)
+    return [{name: found[name][place] for name in signed} for place in range(count)]
 
 
-def _tokens(parts: Sequence[Part], method: str, place: int) -> Tensor:
-    """The scores of a text's own tokens (t,)."""
+def _tokens(parts: Sequence[Part], methods: Sequence[str]) -> Tensor:
+    """The scores of a text's own tokens (M, C, t)."""
     if len(parts) == 1:
-        return parts[0].scores[method][place].double()
-    own = [part.scores[method][place].tolist() if part.ranked else [] for part in parts]
-    places = [(part.start, part.stop) for part in parts]
-    return torch.tensor(join(own, places, parts[0].reading.units), dtype=torch.float64)
+        return torch.stack([parts[0].scores[method].double() for method in methods])
+    rows = next(len(part.scores[methods[0]]) for part in parts if part.ranked)
+    own = [
+        torch.stack([part.scores[method].double() for method in methods])
+        if part.ranked
+        else torch.zeros(len(methods), rows, part.stop - part.start, dtype=torch.float64)
+        for part in parts
+    ]
+    return join(own, [(part.start, part.stop) for part in parts], parts[0].reading.units)

@@ -1,6 +1,6 @@
 """What is made of texts that have been read: their classes, and scores of all methods."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 
 import torch
@@ -11,7 +11,7 @@ from bertx.choices import ALL, PREDICTED, Methods, named
 from bertx.classifier import class_names, class_number, logits_of, require_classifier
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation
-from bertx.explaining.parts import Part, assemble, collate, target_of
+from bertx.explaining.parts import Part, assemble, collate, predicted_of
 from bertx.inputs import Merge
 from bertx.packing import budget_for, by_halves, chunks, reason_of
 from bertx.precision import wide
@@ -79,7 +79,7 @@ class Scoring:
         """
         with isolated_rng():
             self._fill(texts)
-        return [list(self._done(parts)) for parts in texts]
+        return [self._done(parts) for parts in texts]
 
     def _fill(self, texts: Sequence[Sequence[Part]]) -> None:
         """Give all parts of all texts their probabilities and scores, or an error."""
@@ -92,7 +92,7 @@ class Scoring:
         for chunk in chunks(unknown, attrgetter("length"), self._budget):
             self._try(chunk, scoring=False)
         for parts in texts:
-            predicted = None if self._all else target_of(parts)
+            predicted = None if self._all else predicted_of(parts)
             for part in parts:
                 fixed = self._target(part)
                 part.target = predicted if fixed is None else fixed
@@ -136,7 +136,6 @@ class Scoring:
         way_out = "Use a shorter window, or methods that need less."
         part.error = reason_of(error, part.length, self.model.device, way_out)
 
-    def _done(self, parts: Sequence[Part]) -> Iterator[Explanation]:
+    def _done(self, parts: Sequence[Part]) -> list[Explanation]:
         targets = range(len(self.classes)) if self._all else [self._target(parts[0])]
-        for place, target in enumerate(targets):
-            yield assemble(parts, place, target, self.classes, self.signed, self._merge)
+        return assemble(parts, targets, self.classes, self.signed, self._merge)

@@ -3,6 +3,9 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+from torch import Tensor
+
 
 def windows(units: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
     """Cut T tokens into windows that overlap by about half and part no unit that fits into one.
@@ -33,24 +36,42 @@ def windows(units: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
 
 
 def join(
-    scores: Sequence[Sequence[float]], places: Sequence[tuple[int, int]], units: Sequence[int]
-) -> list[float]:
-    """Put the token scores of overlapping windows together.
-
-    All tokens of a unit take their scores from one window: of those that hold the whole unit the
-    one with the most tokens on the shorter side of it. The ends of the text count as no end. A
-    unit that is longer than a window takes each of its tokens from such a window.
+    scores: Sequence[Tensor], places: Sequence[tuple[int, int]], units: Sequence[int]
+) -> Tensor:
+    """Put the token scores of overlapping windows together (see `sources`).
 
     Args:
-        scores: For each window the scores of its tokens.
+        scores: For each window the scores of its tokens (..., w).
         places: Start and stop of each window, in an order in which neither falls.
         units: The number of each token's unit, -1 for none (T,).
 
     Returns:
-        Scores of all tokens (T,), 0 for tokens of no unit.
+        Scores of all tokens (..., T), 0 for tokens of no unit.
+    """
+    source = torch.tensor(sources(places, units))
+    joined = scores[0].new_zeros(*scores[0].shape[:-1], len(units))
+    for number, ((start, stop), own) in enumerate(zip(places, scores, strict=True)):
+        taken = (source[start:stop] == number).nonzero()[:, 0]
+        joined[..., start + taken] = own[..., taken]
+    return joined
+
+
+def sources(places: Sequence[tuple[int, int]], units: Sequence[int]) -> list[int]:
+    """From which window each token takes its scores.
+
+    All tokens of a unit take them from one window: of those that hold the whole unit the one with
+    the most tokens on the shorter side of it. The ends of the text count as no end. A unit that is
+    longer than a window takes each of its tokens from such a window.
+
+    Args:
+        places: Start and stop of each window, in an order in which neither falls.
+        units: The number of each token's unit, -1 for none (T,).
+
+    Returns:
+        The number of a window for each token, -1 for tokens of no unit (T,).
     """
     total = len(units)
-    joined = [0.0] * total
+    source = [-1] * total
     starts, stops = [start for start, _ in places], [stop for _, stop in places]
 
     def holds(start: int, stop: int) -> range:
@@ -60,9 +81,8 @@ def join(
         parts = [(start, stop)] if holds(start, stop) else [(i, i + 1) for i in range(start, stop)]
         for first, last in parts:
             best = max(holds(first, last), key=_context(places, first, last, total))
-            offset = places[best][0]
-            joined[first:last] = scores[best][first - offset : last - offset]
-    return joined
+            source[first:last] = [best] * (last - first)
+    return source
 
 
 def _runs(units: Sequence[int]) -> Iterator[tuple[int, int]]:
