@@ -1,7 +1,7 @@
 """AttributionWriter: the words of whole corpora, with what each method makes of them."""
 
 import os
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +15,17 @@ from bertx.callbacks.batches import read_batch
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.methods import classifier_of, tokenizer_of
 from bertx.callbacks.ranks import gather
-from bertx.callbacks.readings import readings
+from bertx.callbacks.readings import readings, unread
 from bertx.callbacks.records import Records, describe
 from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.callbacks.targets import targets
-from bertx.choices import ALL, GOLD, PREDICTED
+from bertx.choices import ALL, GOLD, PREDICTED, Methods
 from bertx.classifier import class_number
 from bertx.errors import InputError
 from bertx.explaining import Explanation
-from bertx.explaining.parts import parts_of
-from bertx.explaining.reading import Reader, Reading
+from bertx.explaining.parts import Part, parts_of
+from bertx.explaining.reading import Reader, Reading, check_unit
 from bertx.explaining.scoring import Scoring
 from bertx.inputs import Merge, Unit
 
@@ -71,7 +71,8 @@ class AttributionWriter(Callback):
     Raises:
         InputError: Before the first batch, if the module holds no classifier, a method is not
             defined for it, there are several loaders, or the folder holds attributions of another
-            model, tokenizer, method, unit, target, precision or length of texts.
+            model, tokenizer, method, unit, target, precision, window or length of texts; at the
+            first, if it has no ``text`` for a window.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class AttributionWriter(Callback):
     ) -> None:
         if rows_per_shard < 1:
             raise InputError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
+        check_unit(unit)
         self.methods = methods
         self.target = target
         self.unit = unit
@@ -109,9 +111,9 @@ class AttributionWriter(Callback):
         self._shards = None
         if not self.methods:
             return
-        self._prepare(trainer, pl_module, self.methods)
-        made = describe(self._model, self._tokenizer, self.methods, self._settings(trainer))
-        self._records = Records(self._model, self.methods, self.target == ALL, made)
+        methods = self._prepare(trainer, pl_module, self.methods)
+        made = describe(self._model, self._tokenizer, methods, self._settings(trainer))
+        self._records = Records(self._model, methods, self.target == ALL, made)
         self.path = self._find(trainer)
         self._stored = read_shards(self.path)
         self._records.check(self.path, self._stored.made)
@@ -132,7 +134,10 @@ class AttributionWriter(Callback):
         """Explain the texts of a batch that are not there yet."""
         if self._shards is None:
             return
-        known = read_batch(self.read(batch), self._tokenizer)
+        batch = self.read(batch)
+        known = read_batch(batch, self._tokenizer)
+        if self._reader is not None:
+            known["text"] = _whole_texts(batch)
         sample = self._sample = self._sample or _whole(trainer, "index" in known)
         sample.add(known)
         new = [e for e in sample.examples if not self._stored.holds(e.index, e.text)]
@@ -166,8 +171,8 @@ class AttributionWriter(Callback):
         self._shards = None
 
     def _prepare(
-        self, trainer: Trainer, module: LightningModule, methods: dict[str, Attribution]
-    ) -> None:
+        self, trainer: Trainer, module: LightningModule, methods: Methods
+    ) -> dict[str, Attribution]:
         model = self._model = classifier_of(self, module)
         loaders = trainer.predict_dataloaders
         if isinstance(loaders, (list, tuple)) and len(loaders) > 1:
@@ -183,6 +188,7 @@ class AttributionWriter(Callback):
         self._score = Scoring(model, self._tokenizer, methods, target, self.merge)
         whole = self.window is not None
         self._reader = Reader(self._tokenizer, model, self.unit, self.window) if whole else None
+        return self._score.methods
 
     def _settings(self, trainer: Trainer) -> dict[str, Any]:
         """What decides the rows beside the model, its tokenizer and the methods."""
@@ -214,30 +220,54 @@ class AttributionWriter(Callback):
 
     def _rows(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
         """The rows of some texts, also of those that fail."""
-        read = readings(examples, self._tokenizer, self.unit)
-        found = [self._read(*pair) for pair in zip(examples, read, strict=True)]
-        parts = [
-            parts_of(reading, None if self._reader is None else self._reader.windows(reading))
-            for reading, failed in found
-            if failed is None
-        ]
-        scored = iter(self._score(parts))
+        found = self._read(examples)
+        scored = iter(
+            self._score([self._parts(reading) for reading, error in found if error is None])
+        )
         return [
-            self._records.row(reading, next(scored) if failed is None else [failed])
-            for reading, failed in found
+            self._records.row(reading, next(scored) if error is None else [_failed(reading, error)])
+            for reading, error in found
         ]
 
-    def _read(self, example: Example, reading: Reading) -> tuple[Reading, Explanation | None]:
-        """A text as it is to be explained, or why it cannot be."""
-        try:
-            if self._reader is not None:
-                reading = self._reader.read(example.index, example.text)
-            if self.target == GOLD:
-                gold = targets(GOLD, [example], self._model)
-                reading = replace(reading, target=None if gold is None else int(gold))
-        except InputError as error:
-            return reading, Explanation(example.index, example.text, error=str(error))
-        return reading, None
+    def _parts(self, reading: Reading) -> list[Part]:
+        return parts_of(reading, None if self._reader is None else self._reader.windows(reading))
+
+    def _read(self, examples: Sequence[Example]) -> list[tuple[Reading, InputError | None]]:
+        """Texts as they are to be explained, and why one cannot be."""
+        found: list[tuple[Reading, InputError | None]] = []
+        for example, reading in zip(examples, self._readings(examples), strict=True):
+            try:
+                if self._reader is not None:
+                    reading = self._reader.read(example.index, example.text)
+                if self.target == GOLD:
+                    gold = targets(GOLD, [example], self._model)
+                    reading = replace(reading, target=None if gold is None else int(gold))
+            except InputError as error:
+                found.append((reading, error))
+            else:
+                found.append((reading, None))
+        return found
+
+    def _readings(self, examples: Sequence[Example]) -> list[Reading]:
+        """What the batch has of the texts; with windows, as far as it has to be known."""
+        if self._reader is None:
+            return readings(examples, self._tokenizer, self.unit)
+        return [unread(example) for example in examples]
+
+
+def _failed(reading: Reading, error: InputError) -> Explanation:
+    return Explanation(reading.index, reading.text, error=str(error))
+
+
+def _whole_texts(batch: Mapping[str, Any]) -> Sequence[str]:
+    """The texts of a batch as they were before they became tokens."""
+    if "text" not in batch:
+        raise InputError(
+            "AttributionWriter: a window needs whole texts, but the batches have no 'text'. Add "
+            "it, or leave the window out."
+        )
+    texts: Sequence[str] = batch["text"]
+    return texts
 
 
 def _whole(trainer: Trainer, numbered: bool) -> Sample:

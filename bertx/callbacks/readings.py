@@ -29,6 +29,11 @@ def readings(
     ]
 
 
+def unread(example: Example) -> Reading:
+    """A text as its batch has it, without words: what is known of it where it cannot be read."""
+    return _reading(example, [-1] * len(example.tokens["input_ids"]), [], 0)
+
+
 def unit_spans(units: Tensor, offsets: Tensor) -> Tensor:
     """The characters of every unit.
 

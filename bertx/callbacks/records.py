@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx import __version__
 from bertx.attribution import Attribution
-from bertx.callbacks.shards import KEY
+from bertx.callbacks.shards import KEY, writable
 from bertx.classifier import class_names
 from bertx.errors import InputError
 from bertx.explaining import Explanation
@@ -173,7 +173,7 @@ class Records:
 def _text(reading: Reading) -> dict[str, Any]:
     values = (
         reading.index,
-        reading.text,
+        writable(reading.text),
         [*reading.before, *reading.ids, *reading.after],
         [reading.text[start:end] for start, end in reading.spans],
         [start for start, _ in reading.spans],

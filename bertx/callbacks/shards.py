@@ -120,8 +120,13 @@ class Stored:
 
 
 def checksum(text: str) -> int:
-    """A short number that tells texts apart."""
-    return zlib.crc32(text.encode(errors="surrogatepass"))
+    """A short number that tells texts apart, as far as `writable` does."""
+    return zlib.crc32(text.encode(errors="replace"))
+
+
+def writable(text: str) -> str:
+    """The text with ? in place of half a surrogate pair, which no file of text can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def shards(folder: Path) -> list[Path]:

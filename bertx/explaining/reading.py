@@ -1,7 +1,7 @@
 """Reading texts: their tokens, their words, and the windows in which a model sees them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from tokenizers import Encoding
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -80,8 +80,7 @@ class Reader:
         embeddings: Any = model.get_input_embeddings()
         self._vocabulary = int(embeddings.num_embeddings)
         _check_tokenizer(tokenizer, self._vocabulary)
-        if unit not in ("word", "token"):
-            raise InputError(f"unit {unit!r}: expected 'word' or 'token'")
+        check_unit(unit)
         self.tokenizer = tokenizer
         self.longest = longest_text(model, tokenizer)
         self.window = window
@@ -149,6 +148,8 @@ class Reader:
         return units, disjoint(text, own)
 
     def _check_window(self, specials: int) -> None:
+        if self.window is not None and type(self.window) is not int:
+            raise InputError(f"window {self.window!r}: expected a number of tokens")
         for name, limit in (("window", self.window), ("the model's longest input", self.longest)):
             if limit is not None and limit <= specials:
                 raise InputError(
@@ -159,6 +160,12 @@ class Reader:
             raise InputError(
                 f"window of {self.window} tokens: the model takes {self.longest} at most"
             )
+
+
+def check_unit(unit: str) -> None:
+    """Raise `InputError` for a unit that does not exist."""
+    if unit not in get_args(Unit):
+        raise InputError(f"unit {unit!r}: expected 'word' or 'token'")
 
 
 def longest_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:

@@ -257,6 +257,31 @@ def test_windows_read_to_the_end_what_the_batch_has_cut_off(tmp_path, target):
     assert len(rows[0]["input_ids"]) == 2 + 6 * 6
 
 
+@pytest.mark.parametrize("kind", ["byte-level", "WordPiece"])
+def test_windows_read_the_text_of_batches_without_offsets(tmp_path, kind):
+    module = Predicting()
+    module.tokenizer = KINDS[kind]()
+    module.net.resize_token_embeddings(len(module.tokenizer))
+    module.eval()
+    texts = ["café naïve film " * 6, "dull \ud800 film", "good"]
+    whole = list(collated([texts[0], "dull film", texts[2]], module.tokenizer, max_length=7))
+    for batch in whole:
+        del batch["offsets"]
+        batch["text"] = texts
+    out = writer(tmp_path / "kept", window=12)
+    for _ in range(2):
+        predict(tmp_path, out, module=module, data=DataLoader(whole, batch_size=None))
+    found = bertx.explain(module.net, module.tokenizer, texts, METHODS, window=12)
+    for row, explained in zip(table(out.path), found, strict=True):
+        assert row["text"] == explained.text.replace("\ud800", "?")
+        assert row["words"] == list(explained.words) and row["error"] == explained.error
+        if row["error"] is None:
+            assert row["probabilities"] == pytest.approx(explained.probabilities, abs=1e-6)
+    bare = numbered(keep=("input_ids", "attention_mask"))
+    with pytest.raises(InputError, match="a window needs whole texts, but the batches have no"):
+        predict(tmp_path, writer(tmp_path / "bare", window=12), data=bare)
+
+
 def test_scores_of_pieces_are_merged_as_is_said(tmp_path):
     module = Predicting().eval()
     texts = ["an unbelievable film"]
@@ -553,6 +578,10 @@ def test_refused_before_the_first_batch(tmp_path):
         predict(tmp_path, writer(tmp_path / "kept", target="nice"))
     with pytest.raises(InputError, match="merge 'mean': expected 'sum' or 'max'"):
         predict(tmp_path, writer(tmp_path / "kept", merge="mean"))
+    with pytest.raises(InputError, match="window '32': expected a number of tokens"):
+        predict(tmp_path, writer(tmp_path / "kept", window="32"))
+    with pytest.raises(InputError, match="unit 'wrod': expected 'word' or 'token'"):
+        writer(tmp_path / "kept", unit="wrod")
     with pytest.raises(InputError, match="window of 2 tokens: expected more than the 2 special"):
         predict(tmp_path, writer(tmp_path / "kept", window=2))
     with pytest.raises(InputError, match="expected one loader, got 2"):
