@@ -470,6 +470,14 @@ def test_an_added_token_without_an_embedding(bert):
     assert f"token id {len(VOCABULARY)}" in found[0].error and found[1].error is None
 
 
+@pytest.mark.parametrize("unit", ["word", "token"])
+def test_the_cut_breaks_no_word_whatever_is_scored(bert, unit):
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 6  # [CLS] good film un ##believ ##able [SEP] are seven
+    [found] = bertx.explain(bert, tokenizer, "good film unbelievable", GradientXInput(), unit=unit)
+    assert found.words == ("good", "film") and found.left_out == (1 if unit == "word" else 3)
+
+
 def test_shown_in_a_notebook_with_everything_escaped(tokenizer):
     hostile = "<script>alert(1)</script> good"
     model = tiny_model(id2label={0: "<i>0</i>", 1: "b", 2: "c"}, labels=3)

@@ -119,10 +119,11 @@ class Reader:
         before, after = encoding.ids[:start], encoding.ids[stop:]
         end, left_out = stop, 0
         if self.window is None and self.longest is not None and len(encoding.ids) > self.longest:
-            units, _ = self._units(text, encoding, start, stop)
-            kept = next(windows(units, self.longest - len(before) - len(after)))[1]
+            words, _ = self._units(text, encoding, start, stop, "word")
+            units, _ = self._units(text, encoding, start, stop, self._unit)
+            kept = next(windows(words, self.longest - len(before) - len(after)))[1]
             end, left_out = start + kept, max(units) - max(units[:kept])
-        units, spans = self._units(text, encoding, start, end)
+        units, spans = self._units(text, encoding, start, end, self._unit)
         return Reading(
             index=index,
             text=text,
@@ -136,11 +137,11 @@ class Reader:
         )
 
     def _units(
-        self, text: str, encoding: Encoding, start: int, stop: int
+        self, text: str, encoding: Encoding, start: int, stop: int, unit: Unit
     ) -> tuple[list[int], list[Span]]:
         ranked = [i not in self._special for i in encoding.ids[start:stop]]
         offsets = encoding.offsets[start:stop]
-        if self._unit == "word":
+        if unit == "word":
             return number_words(text, offsets, encoding.word_ids[start:stop], ranked)
         count = iter(range(len(ranked)))
         units = [next(count) if ranks else -1 for ranks in ranked]
