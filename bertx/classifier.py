@@ -114,7 +114,7 @@ def class_number(
     """The number of a class given by its name or number.
 
     Args:
-        named: The name or number.
+        named: The name, as `class_names` or the model's config has it, or the number.
         model: The classifier.
         others: What could have been said instead of a class, and
         what: what the class is wanted for: for the error.
@@ -125,6 +125,8 @@ def class_number(
     names, configured = class_names(model), _configured_names(model)
     if isinstance(named, str) and named in names:
         return names.index(named)
+    if isinstance(named, str) and configured.count(named) == 1:
+        return configured.index(named)
     if named not in configured and str(named).isdecimal() and int(named) < len(names):
         return int(named)
     shared = "several classes have that name; " if named in configured else ""

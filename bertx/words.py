@@ -92,7 +92,9 @@ def _continues(text: str, span: Span, start: int, same: bool) -> bool:
     goes_on = _clinging(text, span, start)
     if goes_on is not None:
         return goes_on
-    blank_so_far = start == end and not text[first:end].strip()
+    # Its first character first: a slice for each token would be quadratic in a word's length.
+    blank_so_far = start == end and not text[first : min(first + 1, end)].strip()
+    blank_so_far = blank_so_far and not text[first:end].strip()
     # Spaces lie between the tokens, or a token begins or ends with one.
     parted = any(map(str.isspace, text[max(first, end - 1) : start + 1]))
     return same and (blank_so_far or not parted)

@@ -80,6 +80,16 @@ def test_a_name_of_two_classes_is_none_of_them():
     assert class_number("2", model) == class_number(2, model) == 2
 
 
+def test_a_name_of_one_class_is_that_class_though_it_is_shown_with_its_number():
+    model = same_names("good", "good", "good (1)")
+    assert class_number("good (1)", model) == 2
+    assert class_number("good (1) (1)", model) == 1
+    with pytest.raises(InputError, match="several classes have that name"):
+        class_number("good", model)
+    with pytest.raises(InputError, match=r"'good \(2\)': expected a class"):
+        class_number("good (2)", model)
+
+
 def test_no_probability_is_lost_between_classes_of_one_name():
     model = same_names("good", "bad", "good")
     [found] = bertx.explain(model, tiny_tokenizer(), "good film", GradientXInput(), "good (2)")

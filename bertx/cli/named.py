@@ -69,7 +69,7 @@ class Choice:
 
     def _plain(self, name: str) -> Any:
         where = f"{self.option} {name}"
-        cls = self._find(name, where)
+        cls = self._class(name, where)
         try:
             return cls()
         except (TypeError, ValueError) as error:
@@ -80,12 +80,15 @@ class Choice:
 
     def _configured(self, name: str, path: str, settings: dict[str, Any]) -> Any:
         where = f"{self.option} {name}"
+        return with_settings(self._class(path, where), settings, where)
+
+    def _class(self, path: str, where: str) -> type:
         cls = self._find(path, where)
         if not isinstance(cls, type) or not issubclass(cls, self._base) or isabstract(cls):
             raise InputError(
                 f"{where}: {path} is no {self._base.__name__} that can be used. {self._others()}"
             )
-        return with_settings(cls, settings, where)
+        return cls
 
     def _find(self, path: str, where: str) -> Any:
         module, _, name = path.rpartition(".")

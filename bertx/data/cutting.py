@@ -1,6 +1,7 @@
 """Cutting long texts between two words: no batch has a part of a word."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from unicodedata import category
 
 import torch
 from tokenizers import Encoding
@@ -32,7 +33,7 @@ def broken_word(text: str, encoding: Encoding, special: Set[int], left: bool) ->
     kept = _tokens(encoding, special)
     if left:
         before = (token for part in rest for token in reversed(_tokens(part, special)))
-        run, cut = _around(text, before, kept)
+        run, cut = _around(text, _as_far_as_needed(text, before), kept)
     else:
         run, cut = _around(text, reversed(kept), _tokens(rest[0], special)[:1])
     spans, words, ranked = zip(*run, strict=True)
@@ -114,6 +115,20 @@ def _around(text: str, before: Iterable[Token], after: Sequence[Token]) -> tuple
     return run, cut
 
 
+def _as_far_as_needed(text: str, before: Iterable[Token]) -> Iterator[Token]:
+    """The tokens before a cut, the last one first, without those that say nothing of the rest.
+
+    White space that begins behind the token before it is of a word of nothing else.
+    """
+    blank_from = -1
+    for token in before:
+        yield token
+        (start, end), *_ = token
+        if _settles(text, token) or end <= blank_from:
+            return
+        blank_from = start if text[start:end].isspace() else -1
+
+
 def _tokens(encoding: Encoding, special: Set[int]) -> list[Token]:
     """The tokens of a text's own, without what the tokenizer puts around them."""
     every = zip(
@@ -123,14 +138,21 @@ def _tokens(encoding: Encoding, special: Set[int]) -> list[Token]:
 
 
 def _parted(text: str, token: Token, following: Token) -> bool:
-    """Whether two neighbours are of different words; False also where only numbering can tell.
-
-    Numbering joins tokens of several words that share a character, or cling together, which ASCII
-    never does, and parts a word at white space.
-    """
-    ((start, end), word, ranks), ((follows, _), other, also) = token, following
+    """Whether two neighbours are of different words; False also where those before may matter."""
+    (span, word, ranks), (other, other_word, also) = token, following
     if not (ranks and also):
         return True
-    near = text[max(end - 1, 0) : follows + 1]
-    blank = any(map(str.isspace, near)) and not text[start:end].isspace() and start < end
-    return end <= follows and near.isascii() and (word != other or blank)
+    if not _settles(text, token):
+        return False
+    numbers, _ = number_words(text, (span, other), (word, other_word), (ranks, also))
+    return numbers[0] != numbers[1]
+
+
+def _settles(text: str, token: Token) -> bool:
+    """Whether no token before this one matters to how those behind it are numbered.
+
+    Of the word so far, numbering asks for its end and the last character that is no accent, none
+    of the invisible ones, and whether it has any but white space: this token has them all.
+    """
+    (start, end), *_, ranks = token
+    return not ranks or any(category(char)[0] in "LNPS" for char in text[start:end])

@@ -76,12 +76,13 @@ class Form:
         rows = input_rows(found, worded, self.tokenizer) if wordless else worded
         data = TextDataset(found, numbers, table.rationales).select(rows)
         own = [places[table.lines[row]] for row in rows]
-        bare = sorted({*rows} - {*worded})
+        without = {*rows} - {*worded}
+        bare = sorted(without)
         unmarked = [row for row in worded if table.rationales and not table.rationales[row]]
         if self.planter is None:
             return Stretch(table, data, rows, own, bare, unmarked, 0)
         known = self.planter.occurrences(data.texts)
-        lines = [None if row in {*bare} else table.lines[row] for row in rows]
+        lines = [None if row in without else table.lines[row] for row in rows]
         return Stretch(table, self.planter.plant(data, lines), rows, own, bare, unmarked, known)
 
 

@@ -92,6 +92,17 @@ def test_a_class_of_ones_own_beside_one_of_the_same_name(explain, workplace, mon
     assert row["scores"]["a"] == [16.0, 16.0] != row["scores"]["b"]
 
 
+OTHERS = """
+from pathlib import Path
+from bertx.attribution import Attribution
+def leave():
+    Path("called").touch()
+class Alone:
+    __init__ = leave
+class Half(Attribution):
+    def __init__(self):
+        leave()
+"""
 KNOWN = "Known are CPLRP, LRP"
 STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
 
@@ -162,6 +173,18 @@ def test_errors_name_the_method_the_setting_and_a_way_out(
     for word in words:
         assert word in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "given", ["others.leave", "{a: others.leave}", "others.Alone", "Attribution", "others.Half"]
+)
+def test_what_is_no_method_is_refused_before_it_is_called(given, fails, workplace, monkeypatch):
+    monkeypatch.syspath_prepend(str(workplace))
+    Path("others.py").write_text(OTHERS)
+    for command in (["explain", "--text", "a"], ["judge", "--dataset", "demo"]):
+        error = fails([*command, "--model", "unread", "--methods", given])
+        assert "is no Attribution that can be used. " in error and KNOWN in error
+    assert not Path("called").exists()
 
 
 def test_judging_methods_and_metrics_with_settings(judge):  # noqa: F811

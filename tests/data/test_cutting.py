@@ -3,6 +3,7 @@
 import csv
 import pickle
 from functools import lru_cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import BertTokenizer
 
 from bertx.data import Collator, TextDataset
+from bertx.data.cutting import broken_word
 from bertx.inputs import Inputs
 from bertx.words import number_words, special_ids
 from tests.tokenizer_kinds import KINDS
@@ -146,6 +148,29 @@ def test_reviews_of_a_real_tokenizer(minilm, reviews, side, monkeypatch):
 # By hand
 
 
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize(
+    ("piece", "most"),
+    [
+        ("фильм был хорош ", 40), ("电影很好看", 200), ("हिन्दी फिल्म ", 80), ("a", 200),
+        ("👩\u200d👧", 200), ("\n", 200), ("the film is unbelievable ", 40),
+    ],
+)  # fmt: skip
+def test_no_more_of_a_long_text_is_numbered_than_fits(of_kind, piece, most, side, monkeypatch):
+    seen = []
+
+    def counted(text, offsets, *more):
+        seen.extend(offsets)
+        return number_words(text, offsets, *more)
+
+    monkeypatch.setattr("bertx.data.cutting.number_words", counted)
+    of_kind.truncation_side = side
+    for max_length in (62, 63, 64):
+        seen.clear()
+        collate(of_kind, ["good" + piece * 1000], max_length)
+        assert len(seen) <= most
+
+
 def words(batch, row=0):
     units = Inputs.from_batch(batch).units[row]
     spans = [batch["offsets"][row][units == n] for n in range(int(units.max()) + 1)]
@@ -184,6 +209,18 @@ def test_what_fits_is_as_the_tokenizer_has_it(tokenizer):
             assert torch.equal(batch[name][row, :width], alone[name][0]), name
     assert batch["attention_mask"].sum(1).tolist() == [4, 5, 4, 2]
     assert batch["input_ids"].shape == (4, 5)
+
+
+def test_bytes_of_a_wide_space_that_a_letter_shares_begin_no_word():
+    def tokens(*spans, overflowing=()):
+        own = dict(offsets=spans, word_ids=[0] * len(spans), ids=[1] * len(spans))
+        return SimpleNamespace(**own, special_tokens_mask=[0] * len(spans), overflowing=overflowing)
+
+    gone = tokens((0, 2), (1, 2), (1, 2))
+    kept = tokens((2, 3), (3, 4), (5, 6), overflowing=[gone])
+    assert broken_word("a\u3000bc d", kept, set(), left=True) == []
+    kept.overflowing = [tokens((0, 1), (1, 2))]
+    assert broken_word("aabc d", kept, set(), left=True) == [0, 1]
 
 
 def test_rationales_go_with_their_tokens(tokenizer, monkeypatch):
