@@ -56,6 +56,13 @@ def check_baseline(baseline: Baseline) -> None:
         raise InputError(f"baseline {baseline!r}: expected {known}, or the id of a token")
 
 
+def check_token(number: int, table: nn.Module) -> None:
+    """Raise `InputError` for the id of a token that a table of word embeddings does not have."""
+    known = getattr(table, "num_embeddings", number + 1)
+    if number >= known:
+        raise InputError(f"baseline {number}: expected the id of a token, from 0 to {known - 1}")
+
+
 def check_positive(**settings: int | None) -> None:
     """Raise `InputError` for a setting that is neither None nor a whole number of at least 1."""
     for name, value in settings.items():
@@ -92,9 +99,7 @@ def _written(baseline: Baseline, inputs: Inputs, table: nn.Module) -> int:
             "baseline 'mask' takes the embedding of the mask token, but its id is not known: make "
             "the Inputs with a tokenizer that has one, or use baseline 'pad' or 'zero'."
         )
-    known = getattr(table, "num_embeddings", written + 1)
-    if written >= known:
-        raise InputError(f"baseline {written}: expected the id of a token, from 0 to {known - 1}")
+    check_token(written, table)
     return written
 
 

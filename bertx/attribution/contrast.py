@@ -8,7 +8,14 @@ from bertx.attribution.base import Attribution
 from bertx.attribution.relevance import AttnLRP
 from bertx.classifier import class_number
 from bertx.errors import InputError
-from bertx.trace import Trace
+from bertx.trace import Needs, Trace
+
+
+class _OfMethod:
+    """What the method of a contrast needs; what the default one does, asked of the class."""
+
+    def __get__(self, contrast: "Contrast | None", kind: type | None = None) -> Needs:
+        return AttnLRP.needs if contrast is None else contrast.method.needs
 
 
 class Contrast(Attribution):
@@ -42,24 +49,23 @@ class Contrast(Attribution):
         arXiv 2103.01378.
     """
 
-    needs = AttnLRP.needs
+    needs = _OfMethod()
     signed = True
 
     def __init__(self, method: Attribution | None = None, foil: str | int | None = None) -> None:
         method = AttnLRP() if method is None else method
         name = type(method).__name__
         if not isinstance(method, Attribution) or isinstance(method, Contrast):
-            raise InputError(f"Contrast: expected a method such as AttnLRP(), got {method!r}")
+            raise InputError(f"expected a method such as AttnLRP(), got {method!r}")
         if not method.signed:
             raise InputError(
-                f"Contrast: expected a signed method, such as AttnLRP or IntegratedGradients, got "
+                f"expected a signed method, such as AttnLRP or IntegratedGradients, got "
                 f"{name}: without a sign, a difference says nothing for or against a class."
             )
         if isinstance(foil, bool) or not (foil is None or isinstance(foil, (str, int))):
-            raise InputError(f"Contrast: expected a foil by its name or number, got {foil!r}")
+            raise InputError(f"expected a foil by its name or number, got {foil!r}")
         self.method = method
         self.foil = foil
-        self.needs = method.needs
 
     @property
     def operator(self) -> str:

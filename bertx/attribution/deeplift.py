@@ -19,6 +19,7 @@ from bertx.rerun import (
     batches,
     check_baseline,
     check_positive,
+    check_token,
     replaced,
     rerunning,
     word_embedding,
@@ -47,8 +48,9 @@ class DeepLift(Attribution):
         token_budget: Largest number of tokens of one forward; None for what is fast.
 
     Raises:
-        InputError: For a setting that cannot be; when called, if the baseline is [MASK] and the
-            texts do not know its id, or the model has no token of that id.
+        InputError: For a setting that cannot be; in `check` and when called, if the model has no
+            token of that id; when called, if the baseline is [MASK] and the texts do not know its
+            id.
 
     References:
         Learning Important Features Through Propagating Activation Differences (Shrikumar et al.,
@@ -69,10 +71,13 @@ class DeepLift(Attribution):
 
         Raises:
             UnsupportedArchitecture: If the model is one of these.
+            InputError: If it has no token of the baseline's id.
         """
         super().check(model)
         check_differentiable(model, type(self).__name__)
-        word_embedding(model, type(self).__name__)
+        table = word_embedding(model, type(self).__name__)
+        if isinstance(self.baseline, int):
+            check_token(self.baseline, table)
         check_activations_seen(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from bertx.anatomy import Layer, UnsupportedArchitecture
 from bertx.attribution.base import Attribution
 from bertx.attribution.parts import check_parts
-from bertx.attribution.readout import head_reads
+from bertx.attribution.readout import head_reads, own_code
 from bertx.precision import wide
 from bertx.rules import one_hot, split_weights
 from bertx.trace import Needs, Trace
@@ -46,6 +46,9 @@ class LRP(Attribution):
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative."""
+        if own_code(trace.model):
+            self.check(trace.model)
+            head_reads(trace.model, type(self).__name__, trace.inputs)
         target = trace.target
         start = trace.probabilities.gather(1, target[:, None])[:, 0]
         relevance = one_hot(start, target, trace.logits.shape[1])

@@ -15,6 +15,7 @@ from bertx.rerun import (
     Baseline,
     check_baseline,
     check_positive,
+    check_token,
     logits_from,
     rerunning,
     summed_gradient,
@@ -59,8 +60,9 @@ class IntegratedGradients(Attribution):
         token_budget: Largest number of tokens of one forward; None for what is fast.
 
     Raises:
-        InputError: For a setting that cannot be; when called, if the baseline is [MASK] and the
-            texts do not know its id, or the model has no token of that id.
+        InputError: For a setting that cannot be; in `check` and when called, if the model has no
+            token of that id; when called, if the baseline is [MASK] and the texts do not know its
+            id.
 
     References:
         Axiomatic Attribution for Deep Networks (Sundararajan et al., 2017), arXiv 1703.01365,
@@ -90,10 +92,17 @@ class IntegratedGradients(Attribution):
         self.token_budget = token_budget
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if ``model`` has no gradients or word embeddings."""
+        """Refuse models without gradients, word embeddings, or the token of the baseline.
+
+        Raises:
+            UnsupportedArchitecture: If the model has no gradients or word embeddings.
+            InputError: If it has no such token.
+        """
         super().check(model)
         check_differentiable(model, type(self).__name__)
-        word_embedding(model, type(self).__name__)
+        table = word_embedding(model, type(self).__name__)
+        if isinstance(self.baseline, int):
+            check_token(self.baseline, table)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), signed, in logits."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -28,15 +29,33 @@ LENGTHS = (8, 5)
 TOLERANCE = 1e-2
 """Largest difference of gradients that counts as none, in units of the largest gradient."""
 
+NOTHING = "nothing of it that has a gradient (are weights of the head all 0?)"
+
+HEADS = "heads that read the first token of the last layer, or the mean of a text's tokens"
+
+NAMES = {"first": "the first token", "mean": "the mean"}
+
 _tried: WeakKeyDictionary[nn.Module, tuple[object, Literal["first", "mean"]]] = WeakKeyDictionary()
+"""What the heads of models read of short texts."""
+
+_seen: WeakKeyDictionary[nn.Module, tuple[object, str]] = WeakKeyDictionary()
+"""What they read of the first real text."""
 
 
-def head_reads(model: PreTrainedModel, method: str) -> Literal["first", "mean"]:
+def head_reads(
+    model: PreTrainedModel, method: str, texts: Inputs | None = None
+) -> Literal["first", "mean"]:
     """What the head of a model reads of the last layer: its first token, or the mean of a text's.
 
     `bertx.anatomy.readout` says it from the class and the config. A model with a forward of
     somebody else's is asked instead: one forward of two short texts, and where the gradient of
-    the logits arrives at the last layer. That is done once, until its code changes.
+    the logits arrives at the last layer. That is done once, until its code changes. A head may
+    look for special tokens, which short texts may lack: the longest of real texts is tried too.
+
+    Args:
+        model: A Hugging Face sequence classifier.
+        method: The method that asks, for the error.
+        texts: Real texts, if there are any; those of the first call with some are tried.
 
     Raises:
         UnsupportedArchitecture: If the model type is not known, or the head reads anything else.
@@ -44,15 +63,39 @@ def head_reads(model: PreTrainedModel, method: str) -> Literal["first", "mean"]:
     believed, code = readout(model, method), own_code(model)
     if not code:
         return believed
+    found = _of_short_texts(model, method, (believed, code))
+    if texts is not None:
+        seen = _of_real_texts(model, method, (believed, code), texts)
+        if seen not in (found, NOTHING):
+            read = f"{NAMES[found]} in random texts, but in a real one {NAMES.get(seen, seen)}"
+            raise UnsupportedArchitecture(method, model, f"{HEADS}; this one reads {read}")
+    return found
+
+
+def _of_short_texts(model: PreTrainedModel, method: str, key: object) -> Literal["first", "mean"]:
     known = _tried.get(model)
-    if known is not None and known[0] == (believed, code):
+    if known is not None and known[0] == key:
         return known[1]
-    found = _try_out(model, method)
+    found = _try_out(model, method, short_texts(model))
     if found != "first" and found != "mean":
-        heads = "heads that read the first token of the last layer, or the mean of a text's tokens"
-        raise UnsupportedArchitecture(method, model, f"{heads}; this one reads {found}")
-    _tried[model] = (believed, code), "first" if found == "first" else "mean"
+        raise UnsupportedArchitecture(method, model, f"{HEADS}; this one reads {found}")
+    _tried[model] = key, "first" if found == "first" else "mean"
     return _tried[model][1]
+
+
+def _of_real_texts(model: PreTrainedModel, method: str, key: object, texts: Inputs) -> str:
+    """What a head reads of the longest text; that of one token says nothing."""
+    known = _seen.get(model)
+    if known is not None and known[0] == key:
+        return known[1]
+    lengths = texts.attention_mask.ne(0).sum(1)
+    longest = int(lengths.argmax())
+    if lengths[longest] < 2:
+        return NOTHING
+    found = _try_out(model, method, _row(texts, longest))
+    if found != NOTHING:
+        _seen[model] = key, found
+    return found
 
 
 def own_code(model: nn.Module) -> Code:
@@ -67,18 +110,44 @@ def own_code(model: nn.Module) -> Code:
 
 
 def short_texts(model: PreTrainedModel) -> Inputs:
-    """Texts of random tokens of the model's vocabulary, always the same ones."""
+    """Texts of random tokens of the model's vocabulary, always the same ones.
+
+    They start with [CLS] and end with [SEP] where the config knows the ids of these.
+    """
     pad = getattr(model.config, "pad_token_id", None) or 0
     draw = torch.Generator().manual_seed(0)
     shape = len(LENGTHS), max(LENGTHS)
     ids = torch.randint(model.config.vocab_size - 1, shape, generator=draw)
     mask = torch.arange(shape[1]) < torch.tensor(LENGTHS)[:, None]
-    ids = torch.where(mask, ids + (ids >= pad), pad).to(model.device)
+    ids = torch.where(mask, ids + (ids >= pad), pad)
+    start, end = _special(model, "cls", "bos"), _special(model, "sep", "eos")
+    if start is not None:
+        ids[:, 0] = start
+    if end is not None:
+        ids[torch.arange(shape[0]), torch.tensor(LENGTHS) - 1] = end
     units = torch.where(mask, torch.arange(shape[1]), -1).to(model.device)
-    return Inputs(ids, mask.long().to(model.device), units, pad_token_id=pad)
+    return Inputs(ids.to(model.device), mask.long().to(model.device), units, pad_token_id=pad)
 
 
-def _try_out(model: PreTrainedModel, method: str) -> str:
+def _special(model: PreTrainedModel, *names: str) -> int | None:
+    known = [getattr(model.config, f"{name}_token_id", None) for name in names]
+    fitting = (i for i in known if isinstance(i, int) and 0 <= i < model.config.vocab_size)
+    return next(fitting, None)
+
+
+def _row(texts: Inputs, row: int) -> Inputs:
+    """One text as it is, wherever its padding stands."""
+    some, segments = slice(row, row + 1), texts.token_type_ids
+    return replace(
+        texts,
+        input_ids=texts.input_ids[some],
+        attention_mask=texts.attention_mask[some],
+        units=texts.units[some],
+        token_type_ids=None if segments is None else segments[some],
+    )
+
+
+def _try_out(model: PreTrainedModel, method: str, texts: Inputs) -> str:
     check_differentiable(model, method)
     with ExitStack() as stack:
         stack.enter_context(gradients())
@@ -88,7 +157,6 @@ def _try_out(model: PreTrainedModel, method: str) -> str:
         stack.enter_context(torch.autocast(model.device.type, enabled=False))
         cut = stack.enter_context(leaf(embedding_block(model, method)))
         last = stack.enter_context(_last_states(model.base_model))
-        texts = short_texts(model)
         logits = logits_of(model, texts.arguments(model))
         if len(last) != 1 or last[0].shape[:-1] != texts.input_ids.shape or not cut:
             return "no states that its base model gives, or those of several runs of it"
@@ -101,8 +169,10 @@ def _where(answer: Tensor, last: Tensor, first: Tensor, mask: Tensor) -> str:
     """Name what an answer reads of the last states (B, T, D), made of the first (B, T, D)."""
     slope = _gradient(answer, last)
     if slope is None or not slope.abs().sum() > 0:
-        return "nothing of it that has a gradient (are weights of the head all 0?)"
+        return NOTHING
     whole, through = _gradient(answer, first), _gradient(last, first, slope)
+    if not all(made is None or made.isfinite().all() for made in (slope, whole, through)):
+        return NOTHING
     if not _same(whole, through):
         return "more than the last layer, such as lower ones"
     nothing = torch.zeros_like(slope)
@@ -117,7 +187,8 @@ def _where(answer: Tensor, last: Tensor, first: Tensor, mask: Tensor) -> str:
     read = (sizes > TOLERANCE * sizes.max()).nonzero()[:, 0].tolist()
     if len(read) == len(sizes):
         return "its tokens unevenly, as a maximum or an attention does"
-    return f"tokens {', '.join(map(str, read))} of 0 to {len(sizes) - 1}"
+    named = [*map(str, read[:8]), *(["..."] if len(read) > 8 else [])]
+    return f"tokens {', '.join(named)} of 0 to {len(sizes) - 1}"
 
 
 def _gradient(output: Tensor, source: Tensor, weights: Tensor | None = None) -> Tensor | None:

@@ -12,6 +12,7 @@ from bertx.attribution import (
     Attribution,
     Contrast,
     DecompX,
+    DeepLift,
     GradientSensitivity,
     GradientXInput,
     IntegratedGradients,
@@ -24,6 +25,7 @@ from bertx.attribution import (
     TextbookLRP,
 )
 from bertx.attribution.path import gauss_legendre
+from bertx.callbacks.records import settings
 from bertx.errors import InputError
 from bertx.inputs import Inputs
 from bertx.trace import Needs, Trace
@@ -188,7 +190,7 @@ def test_a_foil_that_is_no_class_is_refused_before_training(foil, tokenizer):
     ],
 )
 def test_methods_without_a_sign_are_refused_at_once(method):
-    with pytest.raises(InputError, match=f"signed method.*{type(method).__name__}"):
+    with pytest.raises(InputError, match=f"^expected a signed method.*{type(method).__name__}"):
         Contrast(method)
 
 
@@ -196,7 +198,7 @@ def test_methods_without_a_sign_are_refused_at_once(method):
     "settings", [{"method": Contrast()}, {"method": AttnLRP}, {"method": "AttnLRP"}, {"foil": True}]
 )
 def test_settings_that_are_none_are_refused_at_once(settings):
-    with pytest.raises(InputError, match="Contrast: expected a"):
+    with pytest.raises(InputError, match=r"^expected a"):
         Contrast(**settings)
 
 
@@ -206,6 +208,9 @@ def test_a_model_that_the_method_refuses_is_refused():
         Contrast(DecompX()).check(model)
     with pytest.raises(InputError, match="no linear map"):
         Contrast(TextbookLRP(parts={"nothing": TextbookLRP().linear})).check(tiny_model())
+    for method in (IntegratedGradients(1000), DeepLift(1000)):
+        with pytest.raises(InputError, match="baseline 1000: expected the id of a token"):
+            Contrast(method).check(tiny_model())
 
 
 def test_it_costs_one_forward_and_methods_that_give_all_classes_are_asked_once(tokenizer):
@@ -227,6 +232,12 @@ def test_what_the_method_puts_in_place_of_words_is_known():
     assert Contrast(IntegratedGradients("zero")).baseline == "zero"
     assert Contrast().operator == Contrast().baseline == ""
     assert Contrast(GradientXInput()).needs == Needs.GRADIENT
+    assert Contrast.needs == Contrast().needs == AttnLRP.needs
+
+
+def test_what_is_written_of_it_is_what_it_was_set_to():
+    written = settings(Contrast(GradientXInput(), FOIL))
+    assert written["settings"] == {"foil": FOIL, "method": settings(GradientXInput())}
 
 
 @pytest.mark.parametrize(

@@ -196,3 +196,11 @@ def test_what_cannot_work_is_refused(bert, tokenizer):
         DeepLift("none")
     with pytest.raises(InputError, match="token_budget"):
         DeepLift(token_budget=0)
+
+
+def test_a_token_that_the_model_does_not_have_is_refused_before_texts(bert):
+    size = bert.config.vocab_size
+    with pytest.raises(InputError, match=f"baseline {size}: .* from 0 to {size - 1}"):
+        DeepLift(size).check(bert)
+    for known in (0, size - 1, "mask", "zero"):
+        DeepLift(known).check(bert)

@@ -140,3 +140,13 @@ def test_what_cannot_work_is_refused(bert, tokenizer):
     ):  # fmt: skip
         with pytest.raises(InputError, match=next(iter(settings))):
             IntegratedGradients(**settings)
+
+
+@pytest.mark.parametrize("number", [10**9, "size"])
+def test_a_token_that_the_model_does_not_have_is_refused_before_texts(bert, number):
+    size = bert.config.vocab_size
+    number = size if number == "size" else number
+    with pytest.raises(InputError, match=f"baseline {number}: .* from 0 to {size - 1}"):
+        IntegratedGradients(number).check(bert)
+    for known in (0, size - 1, "mask", "zero"):
+        IntegratedGradients(known).check(bert)

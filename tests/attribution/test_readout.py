@@ -20,7 +20,7 @@ from bertx.attribution import (
     LayerwiseAttentionTracing,
     ValueZeroing,
 )
-from bertx.attribution.readout import head_reads
+from bertx.attribution.readout import head_reads, short_texts
 from bertx.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
@@ -81,8 +81,8 @@ POOLS = {
 }
 
 
-def trace_of(model, tokenizer, needs=ALL):
-    return Trace(model, Inputs.from_batch(tiny_batch(tokenizer, TEXTS)), None, needs)
+def trace_of(model, tokenizer, needs=ALL, texts=TEXTS):
+    return Trace(model, Inputs.from_batch(tiny_batch(tokenizer, texts)), None, needs)
 
 
 def refuses(method, model, match):
@@ -330,3 +330,94 @@ def test_a_head_that_has_no_gradient_yet_is_tried_again():
     refuses(LayerwiseAttentionTracing, model, "all 0")
     model.classifier.weight.data.copy_(aside)
     assert head_reads(model, "Test") == "first"
+
+
+CLS, SEP = 2, 3
+BY_ID = {
+    "words": r"the mean .* tokens 1, 2, .* 8, \.\.\. of 0 to 10",
+    "sep": "tokens 10 of 0 to 10",
+}
+
+
+def by_id(kind, how, **config):
+    """A classifier whose head finds the tokens that it reads by their ids."""
+    model = tiny_model(kind, **config)
+
+    class ById(type(model)):
+        def forward(self, input_ids=None, attention_mask=None, **_):
+            states = states_of(self, input_ids, attention_mask).last_hidden_state
+            if how == "sep":
+                read = states[torch.arange(len(states)), (input_ids == SEP).int().argmax(1)]
+            else:
+                read = mean(states, attention_mask * (input_ids != CLS) * (input_ids != SEP))
+            pooler = getattr(self.base_model, "pooler", None)
+            read = read if pooler is None else pooler(read[:, None])
+            return SequenceClassifierOutput(logits=self.classifier(read))
+
+    model.__class__ = ById
+    return model
+
+
+@pytest.mark.parametrize("how", BY_ID)
+@pytest.mark.parametrize("method", [*READING, *PARTS])
+def test_a_head_that_looks_for_special_tokens_is_refused_with_real_texts(method, how, tokenizer):
+    model = by_id("bert", how, vocab_size=1000)
+    assert not torch.isin(short_texts(model).input_ids, torch.tensor([CLS, SEP])).any()
+    mean_of_lrp = (method, how) == (LRP, "words")
+    (DecompX if mean_of_lrp else method)().check(model)
+    with torch.inference_mode():
+        trace = trace_of(model, tokenizer, method.needs)
+        for _ in range(2):
+            with pytest.raises(
+                UnsupportedArchitecture, match="first token" if mean_of_lrp else BY_ID[how]
+            ):
+                method()(trace)
+    assert AttnLRP()(trace_of(model, tokenizer, AttnLRP.needs)).isfinite().all()
+
+
+@pytest.mark.parametrize("how", BY_ID)
+def test_it_is_refused_at_once_where_the_config_knows_special_tokens(how):
+    model = by_id("modernbert", how)
+    ids = short_texts(model).input_ids
+    assert ids[:, 0].tolist() == [CLS, CLS] and ids[[0, 1], [7, 4]].tolist() == [SEP, SEP]
+    read = {"sep": "unevenly|tokens 7", "words": "tokens 1, .*6 of 0 to 7"}[how]
+    for method in READING:
+        refuses(method, model, read)
+    model.config.update({"cls_token_id": 5000, "bos_token_id": 4, "sep_token_id": None})
+    assert short_texts(model).input_ids[0, [0, 7]].tolist() == [4, 3]
+
+
+def test_real_texts_are_tried_once_and_by_the_longest(tokenizer):
+    calls, model = [], innocent(tiny_model(), "super")
+    LayerwiseAttentionTracing().check(model)
+    traces = [trace_of(model, tokenizer) for _ in range(2)]
+    model.register_forward_pre_hook(
+        lambda _m, _a, named: calls.append(named["input_ids"]), with_kwargs=True
+    )
+    for method in READING:
+        for trace in traces:
+            method()(trace)
+    assert len(calls) == 1 and torch.equal(calls[0], traces[0].inputs.input_ids[2:])
+
+
+def test_texts_that_say_nothing_are_no_contradiction(tokenizer):
+    """One of a single token, and one without a gradient, at which a head of ReLUs is 0."""
+    model = pooled("bert", mean)
+    assert head_reads(model, "Test") == "mean"
+    inputs = trace_of(model, tokenizer, texts=["dull"]).inputs
+    one = Inputs(
+        *(found[:, :1] for found in (inputs.input_ids, inputs.attention_mask, inputs.units))
+    )
+    assert head_reads(model, "Test", one) == "mean"
+    aside = model.own.weight.data.clone()
+    for value in (0.0, torch.nan):
+        model.own.weight.data.fill_(value)
+        assert head_reads(model, "Test", inputs) == "mean"
+    model.own.weight.data.copy_(aside)
+    assert head_reads(model, "Test", inputs) == "mean"
+
+
+@pytest.mark.parametrize("how", ["scaled", "no pooler", "pooler", "block"])
+def test_the_papers_propagation_is_not_computed_unchecked(how, tokenizer):
+    with pytest.raises(UnsupportedArchitecture, match=r"LRP does not.*its layers and head"):
+        LRP()(trace_of(changed(how), tokenizer, LRP.needs))
