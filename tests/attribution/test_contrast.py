@@ -105,7 +105,11 @@ def test_of_integrated_gradients_it_is_that_of_the_difference(tokenizer):
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-@pytest.mark.parametrize("method", [CPLRP(), DecompX("none"), DecompX()], ids=str)
+@pytest.mark.parametrize(
+    "method",
+    [CPLRP(), DecompX("none"), DecompX()],
+    ids=["CPLRP", "DecompX without biases", "DecompX"],
+)
 def test_what_adds_up_to_a_logit_adds_up_to_the_difference(kind, method, tokenizer):
     model, contrast = tiny_model(kind), Contrast(method, FOIL)
     if getattr(method, "bias", "none") == "none":
