@@ -1,6 +1,9 @@
 """Methods and metrics with settings, in YAML, through main."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,7 +79,7 @@ def test_settings_of_settings(explain, expected):
 
 MINE = """
 from bertx.attribution import Attribution
-class LRP(Attribution):
+class Mine(Attribution):
     def __init__(self, power: int, scale=1):
         self.value = scale * 2**power
     def scores(self, trace):
@@ -84,11 +87,16 @@ class LRP(Attribution):
 """
 
 
-def test_a_class_of_ones_own_beside_one_of_the_same_name(explain, workplace, monkeypatch):
-    Path("ours.py").write_text(MINE)
-    monkeypatch.syspath_prepend(str(workplace))
+def test_a_class_of_ones_own_beside_one_of_the_same_name(model, workplace):
+    """In a process of its own: a class of that name would be seen by all tests after it."""
+    Path("ours.py").write_text(MINE.replace("Mine", "LRP"))
     given = "{a: {class_path: ours.LRP, init_args: {power: 3, scale: 2}}, b: LRP}"
-    [row] = rows(explain("--text", "good film", "--methods", given, "--json"))
+    command = ["-m", "bertx.cli", "explain", f"--model={model}", "--text=good film", "--json"]
+    done = subprocess.run(
+        [sys.executable, *command, f"--methods={given}"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}:{workplace}"},
+    )  # fmt: skip
+    row = json.loads(done.stdout)
     assert row["scores"]["a"] == [16.0, 16.0] != row["scores"]["b"]
 
 
@@ -153,11 +161,11 @@ STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
         ("latin.yaml", ["--methods latin.yaml: expected YAML such as", "utf-8"]),
         ("wrong.yaml", ["--methods a: no such class: Nope"]),
         ("ModifiedGradient", ["missing", "'rules'", "--methods '{NAME: {class_path: CLASS"]),
-        ("ours.LRP", ["missing", "'power'", "--methods '{NAME: {class_path: CLASS"]),
-        ("{a: ours.LRP}", ["--methods a: LRP: ", "power"]),
+        ("ours.Mine", ["missing", "'power'", "--methods '{NAME: {class_path: CLASS"]),
+        ("{a: ours.Mine}", ["--methods a: Mine: ", "power"]),
         (
-            "{a: {class_path: ours.LRP, init_args: {power: x}}}",
-            ["--methods a: power of LRP: expected int, but got 'x'."],
+            "{a: {class_path: ours.Mine, init_args: {power: x}}}",
+            ["--methods a: power of Mine: expected int, but got 'x'."],
         ),
     ],
 )
