@@ -190,7 +190,7 @@ class Group:
 
     def reading(self) -> Tensor:
         """How the head reads the last layer's tokens: weights (N, T) that sum to 1."""
-        return _weights(self.trace)[self.rows, : self.mask.shape[1]]
+        return _weights(self.trace, _reads_first(self.trace))[self.rows, : self.mask.shape[1]]
 
     def compare(self, logits: Tensor) -> None:
         """Make sure that the parts computed together are what the model computes.
@@ -248,13 +248,12 @@ def reading(trace: Trace) -> Tensor:
     Raises:
         UnsupportedArchitecture: If it is not known what the head of the model reads.
     """
-    head_reads(trace.model, "this method", trace.inputs)
-    return _weights(trace)
+    return _weights(trace, head_reads(trace.model, "this method", trace.inputs) == "first")
 
 
-def _weights(trace: Trace) -> Tensor:
+def _weights(trace: Trace, reads_first: bool) -> Tensor:
     mask = trace.inputs.attention_mask.to(wide(trace.logits).dtype)
-    if not _reads_first(trace):
+    if not reads_first:
         return mask / mask.sum(1, keepdim=True)
     first = torch.zeros_like(mask)
     first[:, 0] = 1
