@@ -19,9 +19,8 @@ from bertx.callbacks.readings import readings, unread
 from bertx.callbacks.records import Records, describe
 from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
-from bertx.callbacks.targets import targets
+from bertx.callbacks.targets import check_target, targets
 from bertx.choices import ALL, GOLD, PREDICTED, Methods
-from bertx.classifier import class_number
 from bertx.errors import InputError
 from bertx.explaining import Explanation
 from bertx.explaining.parts import Part, parts_of
@@ -181,9 +180,7 @@ class AttributionWriter(Callback):
                 "have the same numbers. Predict with one after the other."
             )
         self._tokenizer = tokenizer_of(trainer, module, model, self.tokenizer)
-        others = (PREDICTED, GOLD, ALL)
-        if self.target not in others:
-            class_number(self.target, model, others)
+        check_target(self.target, model, (PREDICTED, GOLD, ALL))
         target = PREDICTED if self.target == GOLD else self.target
         self._score = Scoring(model, self._tokenizer, methods, target, self.merge)
         whole = self.window is not None

@@ -1,5 +1,7 @@
 """Which class is explained."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -34,10 +36,12 @@ def targets(target: str | int, examples: list[Example], model: PreTrainedModel) 
     return torch.tensor(classes, device=model.device)
 
 
-def check_target(target: str | int, model: PreTrainedModel) -> None:
-    """Raise `InputError` if ``target`` names no class of the model."""
-    if target not in (PREDICTED, GOLD):
-        class_number(target, model, (PREDICTED, GOLD))
+def check_target(
+    target: str | int, model: PreTrainedModel, others: Sequence[str] = (PREDICTED, GOLD)
+) -> None:
+    """Raise `InputError` if ``target`` is none of ``others`` and names no class of the model."""
+    if target not in others:
+        class_number(target, model, others)
 
 
 def _gold(example: Example, classes: int) -> int:

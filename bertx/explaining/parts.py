@@ -107,18 +107,13 @@ def probabilities(parts: Sequence[Part]) -> tuple[float, ...]:
     return tuple(torch.stack(known).mean(0).tolist()) if len(known) == len(parts) else ()
 
 
-def predicted_of(parts: Sequence[Part], known: Sequence[float] | None = None) -> int | None:
-    """The predicted class of a text, None if it is not known yet.
-
-    Args:
-        parts: The parts of the text.
-        known: Their `probabilities`, where these have been computed.
-    """
-    known = probabilities(parts) if known is None else known
-    if not known or any(part.error for part in parts):
+def predicted_of(parts: Sequence[Part]) -> int | None:
+    """The predicted class of a text, None if it is not known yet."""
+    if any(part.error or part.logits is None for part in parts):
         return None
     if len(parts) == 1 and parts[0].logits is not None:
         return int(parts[0].logits.argmax())  # in a softmax, different logits may become equal
+    known = probabilities(parts)
     return known.index(max(known))
 
 
@@ -138,17 +133,18 @@ def assemble(
         signed: For each method whether its scores have a sign.
         merge: How the scores of an unsigned method's tokens become one.
     """
-    reading, chances = parts[0].reading, probabilities(parts)
+    reading = parts[0].reading
     known = Explanation(
         reading.index, reading.text, classes=classes, left_out=reading.left_out,
         error=next((part.error for part in parts if part.error), None),
     )  # fmt: skip
     if known.error is not None:
         return [known] * len(targets)
-    predicted = predicted_of(parts, chances)
+    predicted = predicted_of(parts)
     known = replace(
         known, words=tuple(reading.text[start:stop] for start, stop in reading.spans),
-        spans=reading.spans, probabilities=chances, predicted=predicted, signed=dict(signed),
+        spans=reading.spans, probabilities=probabilities(parts), predicted=predicted,
+        signed=dict(signed),
     )  # fmt: skip
     return [
         _scored(known, predicted if target is None else target, scores)
