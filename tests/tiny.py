@@ -1,5 +1,8 @@
 """Tiny random classifiers (3 layers, 2 heads) and a tiny tokenizer, built without a download."""
 
+import copy
+from functools import lru_cache
+
 import torch
 from transformers import (
     AlbertConfig,
@@ -61,7 +64,29 @@ def tiny_tokenizer():
 
 
 def tiny_model(kind="bert", labels=3, dtype=torch.float64, seed=0, **config):
-    """A random model in evaluation mode; biases and norms are random too, so that they matter."""
+    """A random model in evaluation mode; biases and norms are random too, so that they matter.
+
+    It is the caller's own, to be changed at will. Random numbers drawn next follow from the seed.
+    """
+    settings = tuple(sorted((name, repr(value)) for name, value in config.items()))
+    model = _made.get(key := (kind, labels, dtype, seed, settings))
+    if model is None:
+        model = _made[key] = _random_model(kind, labels, seed, config).to(dtype).eval()
+    torch.manual_seed(seed)
+    return copy.deepcopy(model)
+
+
+_made = {}
+"""Every model that was made so far: a copy takes half of the time."""
+
+
+@lru_cache
+def shared_model(kind="bert", labels=3, dtype=torch.float64, seed=0):
+    """A `tiny_model` for all tests that only look at it."""
+    return tiny_model(kind, labels, dtype, seed)
+
+
+def _random_model(kind, labels, seed, config):
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_config(
         _CONFIGS[kind](num_labels=labels, **config)
@@ -70,7 +95,7 @@ def tiny_model(kind="bert", labels=3, dtype=torch.float64, seed=0, **config):
         if parameter.dim() == 1:
             noise = torch.randn_like(parameter) * 0.2
             parameter.data.copy_(noise + ("norm" in name.lower() and name.endswith("weight")))
-    return model.to(dtype).eval()
+    return model
 
 
 def tiny_batch(tokenizer, texts, labels=None):

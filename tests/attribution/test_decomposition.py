@@ -12,7 +12,7 @@ from bertx.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.attribution.test_attention import READERS, TEXTS, close, ids_of, model_of
 from tests.oracles import decomposition as oracle
-from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
+from tests.tiny import tiny_batch, tiny_model
 
 BIASES = ("dot", "norm", "none")
 ALL = Needs.ATTENTION | Needs.RELEVANCE
@@ -58,13 +58,13 @@ def test_without_biases_it_is_cp_lrp(kind, pooling, tokenizer):
         close(scores[row], oracle.cp_lrp(model, ids_of(tokenizer, text), int(target[row])))
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", ["bert", "albert", "modernbert"])  # each kind of layer
 @pytest.mark.parametrize("bias", BIASES)
 def test_scores_do_not_depend_on_chunks_padding_or_order(kind, bias, tokenizer, monkeypatch):
     model = tiny_model(kind)
     texts = [*TEXTS, "zzz in it", "the film was not very bad"]
     alone = [DecompX(bias)(trace_of(model, tokenizer, [text]))[0] for text in texts]
-    for budget, size in ((1, 1), (150, 20), (10**6, 10**6)):
+    for budget, size in ((1, 1), (150, 20)):
         monkeypatch.setattr(decomposition, "SLICE", size)
         together = DecompX(bias, budget)(trace_of(model, tokenizer, texts))
         backwards = DecompX(bias, budget)(trace_of(model, tokenizer, texts[::-1])).flip(0)

@@ -45,7 +45,7 @@ def name_of(case):
 TEXTS = [
     pytest.param(case, length, id=f"{name_of(case)}-{length}")
     for case in KINDS
-    for length in ((1, 13) if case[1] else (1, 2, 3, 11, 40))
+    for length in ((13,) if case[1] else (1, 3, 40))
 ]
 architectures = pytest.mark.parametrize("case", KINDS, ids=name_of)
 
@@ -103,15 +103,7 @@ def assert_close(got, wanted, tolerance=1e-8):
     assert (got - wanted).abs().max() <= tolerance * wanted.abs().max()
 
 
-@exactly
-@pytest.mark.parametrize(("case", "length"), TEXTS)
-def test_the_written_out_forward_is_the_model(case, length):
-    model = model_of(case, seed=length)
-    e, output = embedded(model, one_text(length))
-    assert (logits(Steps(), model, Node(e)).value[0] - output).abs().max() < 1e-10
-
-
-@architectures
+@pytest.mark.parametrize("case", KINDS[: len(ARCHITECTURES)], ids=name_of)
 @pytest.mark.parametrize("constant_attention", [False, True])
 def test_relevance_is_the_derivative_of_the_network_that_the_rules_stand_for(
     case, constant_attention
@@ -128,7 +120,8 @@ def test_relevance_is_the_derivative_of_the_network_that_the_rules_stand_for(
 def test_scores_are_the_relevance(case, method, length):
     make, constant_attention = METHODS[method]
     model, text = model_of(case, seed=length), one_text(length)
-    e, _ = embedded(model, text)
+    e, output = embedded(model, text)
+    assert_close(logits(Steps(), model, Node(e)).value[0], output, 1e-10)  # written out
     trace = Trace(model, text, torch.tensor([length % 3]), make.needs)
     wanted = handed_down(Steps(constant_attention=constant_attention), model, e, length % 3)
     assert_close(make()(trace)[0], wanted.sum(1))
@@ -169,9 +162,8 @@ def test_texts_of_a_padded_batch_have_the_relevance_that_they_have_alone(kind, m
 
 @exactly
 @architectures
-@pytest.mark.parametrize("length", [1, 6, 23])
-def test_cplrp_conserves_the_logit_without_biases(case, length):
-    model, text = model_of(case, seed=length), one_text(length, seed=7)
+def test_cplrp_conserves_the_logit_without_biases(case):
+    model, text = model_of(case, seed=6), one_text(6, seed=7)
     for part in model.modules():
         if isinstance(part, (torch.nn.Linear, torch.nn.LayerNorm, torch.nn.Conv1d)):
             if part.bias is not None:
@@ -215,7 +207,7 @@ LINEAR_RULES = {
     [
         pytest.param(case, name, id=f"{name_of(case)}-{name}")
         for case in KINDS
-        for name in (("large", "two-one") if case[1] else LINEAR_RULES)
+        for name in ("large", "two-one")
     ],
 )
 def test_textbook_rules_are_their_sums(case, name):

@@ -9,7 +9,7 @@ from bertx.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.attribution.test_attention import READERS, TEXTS, close, ids_of, model_of
 from tests.oracles import attention as oracle
-from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
+from tests.tiny import tiny_batch, tiny_model
 
 
 def trace_of(model, tokenizer, texts=TEXTS):
@@ -31,7 +31,7 @@ def test_it_equals_the_layers_run_again(kind, pooling, tokenizer):
         close(last[row], expected["last"])
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", ["bert", "albert", "modernbert"])  # each kind of layer
 @pytest.mark.parametrize("budget", [1, 40, 10**6])
 def test_scores_do_not_depend_on_chunks_padding_or_order(kind, budget, tokenizer):
     model = tiny_model(kind)

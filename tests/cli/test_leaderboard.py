@@ -1,8 +1,5 @@
 """``bertx leaderboard`` through main, on files as FaithfulnessMonitor writes them."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from math import nan
 from pathlib import Path
@@ -265,14 +262,3 @@ def test_help(capsys):
         with pytest.raises(SystemExit) as left:
             main(args)
         assert left.value.code == 0 and words in " ".join(capsys.readouterr().out.split())
-
-
-def test_it_needs_neither_torch_nor_lightning():
-    save("run", values(0, range(25)))
-    code = (
-        "import sys; from bertx.cli import main; main(['leaderboard', 'run'])\n"
-        "print([n for n in ('torch', 'lightning', 'transformers') if n in sys.modules])"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert done.stdout.endswith("[]\n"), done.stderr

@@ -19,7 +19,7 @@ from bertx.faithfulness import (
 from bertx.inputs import Inputs
 from bertx.perturb import Perturber
 from tests.oracles.perturbation import curve, trapezoid
-from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
+from tests.tiny import tiny_batch, tiny_model
 
 TEXTS = ["unbelievable", "the film was great", "a good book but never really great , was it !"]
 MASK, PAD = 4, 0
@@ -42,16 +42,15 @@ def batch(tokenizer):
 
 @pytest.mark.parametrize("unit", ["word", "token"])
 @pytest.mark.parametrize("operator", ["remove", "mask", "pad", "attention", "zero"])
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_a_loop_over_single_sentences_gives_the_same(kind, operator, unit, batch):
-    model, inputs = tiny_model(kind), Inputs.from_batch(batch, unit)
+def test_a_loop_over_single_sentences_gives_the_same(operator, unit, bert, batch):
+    inputs = Inputs.from_batch(batch, unit)
     (scores,) = random_scores(inputs)
-    both = curves(engine(model, operator), inputs, scores[None], TARGET, fractions(6))
+    both = curves(engine(bert, operator), inputs, scores[None], TARGET, fractions(6))
     for name, values in zip(("deletion", "insertion"), both, strict=True):
         for b in range(len(inputs)):
             row = {name: field[b] for name, field in batch.items()}
             arguments = (scores[b], int(TARGET[b]), 6, name, operator, unit, MASK, PAD)
-            expected = torch.tensor(curve(model, row, *arguments), dtype=torch.float64)
+            expected = torch.tensor(curve(bert, row, *arguments), dtype=torch.float64)
             assert torch.allclose(values[0, b], expected, rtol=0, atol=1e-12)
             found = area(values[0, b], fractions(6))
             assert float(found) == pytest.approx(trapezoid(expected.tolist()), abs=1e-12)

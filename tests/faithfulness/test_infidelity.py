@@ -53,9 +53,10 @@ def same(a, b):
     return torch.equal(a.nan_to_num(-1), b.nan_to_num(-1))
 
 
-@pytest.mark.parametrize("share, seed", [(0.1, 0), (0.5, 7)])
-@pytest.mark.parametrize("unit", ["word", "token"])
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("kind", "unit", "share", "seed"),
+    [*((kind, "word", 0.1, 0) for kind in ARCHITECTURES), ("bert", "token", 0.5, 7)],
+)
 def test_a_loop_over_single_sentences_gives_the_same(kind, unit, share, seed, batch):
     model = tiny_model(kind)
     trace = trace_of(model, batch, unit)
@@ -70,8 +71,9 @@ def test_a_loop_over_single_sentences_gives_the_same(kind, unit, share, seed, ba
     assert same(values[0], found)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("kind", "normalize"), [*((kind, False) for kind in ARCHITECTURES), ("bert", True)]
+)
 def test_values_are_those_of_captum(kind, normalize, batch):
     model = tiny_model(kind)
     trace = trace_of(model, batch, needs=Needs.GRADIENT)

@@ -160,7 +160,7 @@ def _worker(rank, folder):
 
 
 def test_two_processes_equal_one(tmp_path):
-    mp.spawn(_worker, (str(tmp_path),), nprocs=2)
+    mp.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="fork")
     paired = PairedDifference()
     paired.update(VALUES[:, 0], VALUES[:, 1])
     for rank in range(2):

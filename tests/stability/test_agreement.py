@@ -194,7 +194,7 @@ def _worker(rank, folder):
 
 
 def test_two_processes_equal_one(tmp_path):
-    mp.spawn(_worker, (str(tmp_path),), nprocs=2)
+    mp.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="fork")
     metric = Agreement(NAMES, kendall)
     metric.update(*explanations())
     for rank in range(2):
