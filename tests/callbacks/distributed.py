@@ -5,22 +5,38 @@ from pathlib import Path
 
 import torch
 
+from bertx.attribution import GradientSensitivity
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
+from bertx.faithfulness import DeletionCurve
+from tests.callbacks import watching
 from tests.callbacks.toy import DATA, ForeignModule, loader, trainer
 
 ODD = DATA[:23]  # does not divide by two ranks: one row comes twice
+TWO = {"strategy": "ddp", "devices": 2}
 
 
-def main(folder, devices):
-    torch.set_num_threads(1)
+def monitored(folder):
+    """Validated, then trained with every callback of a run."""
     callbacks = [FaithfulnessMonitor(), HeatmapLogger(max_examples=7)]
-    runner = trainer(folder, callbacks, strategy="ddp", devices=devices)
-    module = ForeignModule()
+    runner, module = trainer(folder, callbacks, **TWO), ForeignModule()
     runner.validate(module, loader(data=ODD), verbose=False)
     runner.fit(module, loader(data=ODD), loader(data=ODD))
-    if runner.is_global_zero:
-        torch.save(module.net.state_dict(), Path(folder, "weights.pt"))
+
+
+def explained(folder, **settings):
+    """Batches with numbers, dealt out by the sampler that Lightning puts into the loader."""
+    metrics = {"deletion_auc": DeletionCurve(3)}
+    monitor = FaithfulnessMonitor({"gs": GradientSensitivity()}, metrics, ceiling_examples=0)
+    runner = trainer(folder, [monitor], **settings)
+    runner.validate(ForeignModule(), watching.numbered(ODD), verbose=False)
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    monitored(folder / "monitored")
+    explained(folder / "explained", **TWO)
+    watching.main(folder / "watched", watching.Dealing(), **TWO)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), 2)
+    main(Path(sys.argv[1]))

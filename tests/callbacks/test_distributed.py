@@ -1,19 +1,16 @@
 """Two processes over gloo give the numbers of one."""
 
 import csv
-import sys
-from pathlib import Path
 
 import pytest
 
-from bertx.attribution import GradientSensitivity
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
-from bertx.faithfulness import DeletionCurve
 from bertx.judging import default_metrics
 from bertx.report.examples import read_examples
-from tests.callbacks.distributed import ODD
+from tests.callbacks import watching
+from tests.callbacks.distributed import ODD, explained
 from tests.callbacks.toy import ForeignModule, loader, trainer
-from tests.callbacks.watching import numbered
+from tests.callbacks.watching import table
 from tests.runs import in_two_processes
 
 METRICS = default_metrics()
@@ -29,27 +26,32 @@ def examples(folder):
     return {(v.example, v.method, v.metric): v.value for v in read_examples(file)}
 
 
-def explained(folder, **settings):
-    """Batches with numbers, dealt out by the sampler that Lightning puts into the loader."""
-    metrics = {"deletion_auc": DeletionCurve(3)}
-    monitor = FaithfulnessMonitor({"gs": GradientSensitivity()}, metrics, ceiling_examples=0)
-    runner = trainer(folder, [monitor], **settings)
-    runner.validate(ForeignModule(), numbered(ODD), verbose=False)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes wrote; one launch serves all tests."""
+    folder = tmp_path_factory.mktemp("two")
+    in_two_processes("tests.callbacks.distributed", folder)
+    return folder
 
 
-def test_numbered_rows_that_fill_a_rank_up_do_not_count(tmp_path):
-    two, one = tmp_path / "two", tmp_path / "one"
-    in_two_processes("tests.callbacks.test_distributed", two)
-    explained(one)
-    [row], [expected] = scores(two), scores(one)
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """What one process wrote of the training that two watched."""
+    folder = tmp_path_factory.mktemp("one")
+    watching.main(folder)
+    return folder
+
+
+def test_numbered_rows_that_fill_a_rank_up_do_not_count(two, tmp_path):
+    explained(tmp_path)
+    [row], [expected] = scores(two / "explained"), scores(tmp_path)
     assert row["count"] == expected["count"] == str(len(ODD))
     assert float(row["deletion_auc"]) == pytest.approx(float(expected["deletion_auc"]), abs=1e-6)
-    assert examples(two) == pytest.approx(examples(one), abs=1e-5)
+    assert examples(two / "explained") == pytest.approx(examples(tmp_path), abs=1e-5)
 
 
-def test_two_processes_equal_one(tmp_path):
-    two, one = tmp_path / "two", tmp_path / "one"
-    in_two_processes("tests.callbacks.distributed", two)
+def test_two_processes_equal_one(two, tmp_path):
+    two, one = two / "monitored", tmp_path
     callbacks = [FaithfulnessMonitor(), HeatmapLogger(max_examples=7)]
     trainer(one, callbacks).validate(ForeignModule(), loader(data=ODD), verbose=False)
     rows, expected = scores(two), scores(one)
@@ -70,5 +72,21 @@ def test_two_processes_equal_one(tmp_path):
     assert history.read_text() == page.read_text()
 
 
-if __name__ == "__main__":
-    explained(Path(sys.argv[1]), strategy="ddp", devices=2)
+@pytest.mark.parametrize("size", ["10", "1"])
+@pytest.mark.parametrize("name", ["drift", "shortcuts", "agreement"])
+def test_what_two_processes_watch_is_what_one_does(two, watched, size, name):
+    """With the examples on other ranks in every epoch, and with a rank that has none."""
+    found, wanted = (table(folder / size, name) for folder in (two / "watched", watched))
+    assert len(found) == len(wanted) > 0
+    for row, expected in zip(found, wanted, strict=True):
+        assert list(row) == list(expected)
+        for key, value in expected.items():
+            try:
+                assert float(row[key]) == pytest.approx(float(value), abs=1e-6, nan_ok=True)
+            except ValueError:
+                assert row[key] == value, key
+
+
+def test_the_processes_had_something_to_tell(two):
+    counts = {row["count"] for row in table(two / "watched" / "10", "drift")[3:]}
+    assert counts == {"10"}

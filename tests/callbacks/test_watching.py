@@ -15,42 +15,11 @@ from bertx.callbacks.shortcut import ShortcutAlarm
 from bertx.errors import InputError
 from bertx.packing import Budget
 from bertx.trace import Trace
-from tests.callbacks import watching
 from tests.callbacks.toy import ForeignModule, loader, trainer
 from tests.callbacks.watching import monitors, table
-from tests.runs import in_two_processes
 from tests.test_trace import assert_same, condition
 
 TABLES = ("drift", "shortcuts", "agreement")
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """The same run in two processes and in one."""
-    two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
-    in_two_processes("tests.callbacks.watching", two)
-    watching.main(one)
-    return two, one
-
-
-@pytest.mark.parametrize("size", ["10", "1"])
-@pytest.mark.parametrize("name", TABLES)
-def test_two_processes_equal_one(both, size, name):
-    """With the examples on other ranks in every epoch, and with a rank that has none."""
-    two, one = (table(folder / size, name) for folder in both)
-    assert len(two) == len(one) > 0
-    for row, expected in zip(two, one, strict=True):
-        assert list(row) == list(expected)
-        for key, value in expected.items():
-            try:
-                assert float(row[key]) == pytest.approx(float(value), abs=1e-6, nan_ok=True)
-            except ValueError:
-                assert row[key] == value, key
-
-
-def test_the_processes_had_something_to_tell(both):
-    counts = {row["count"] for row in table(both[0] / "10", "drift")[3:]}
-    assert counts == {"10"}
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

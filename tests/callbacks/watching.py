@@ -1,10 +1,6 @@
-"""A training whose weights go a given way, and slow readings of what its monitors should see.
-
-Run by test_watching in two processes: ``python -m tests.callbacks.watching FOLDER``.
-"""
+"""A training whose weights go a given way, and slow readings of what its monitors should see."""
 
 import csv
-import sys
 from pathlib import Path
 
 import torch
@@ -108,7 +104,3 @@ class Dealing(DistributedSampler):
     def __iter__(self):
         self.rank = torch.distributed.get_rank()
         return super().__iter__()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Dealing(), strategy="ddp", devices=2)
