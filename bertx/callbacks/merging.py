@@ -78,7 +78,7 @@ def _merge(holder: nn.Module) -> None:
             _merge(part)
             continue
         try:
-            setattr(holder, name, part.merge_and_unload())
+            setattr(holder, name, part.merge_and_unload())  # type: ignore[operator]
         except Exception as error:  # each kind of adapter has its own reasons
             raise InputError(
                 f"the adapter {type(part).__name__} cannot be merged into the weights: "
