@@ -206,8 +206,8 @@ def _chosen(module: nn.Module, choice: Choice) -> nn.Module:
     shown = repr(choice) if isinstance(choice, str) else getattr(choice, "__name__", "a function")
     known = ", ".join(filter(None, classifiers_in(module))) or "none"
     raise InputError(
-        f"model {shown}: expected a part of {type(module).__name__}, got {type(part).__name__}. "
-        f"Its classifiers: {known}."
+        f"model {shown}: expected a part of {type(module).__name__} that is a module, got "
+        f"{'nothing' if part is None else type(part).__name__}. Its classifiers: {known}."
     )
 
 
