@@ -115,8 +115,8 @@ def linear_rule(x, wb, relevance, alpha=0.5, epsilon=1e-7):
     for token, share in zip(x, relevance, strict=True):
         z_plus = (up * token).sum(1) + bias.clamp(min=0) + epsilon
         z_minus = (down * token).sum(1) + bias.clamp(max=0) - epsilon
-        parts = alpha * (share / z_plus)[:, None] * up + (1 - alpha) * (share / z_minus)[:, None] * down
-        size = (token * parts.sum(0)).abs()
+        spread = alpha * share / z_plus @ up + (1 - alpha) * share / z_minus @ down
+        size = (token * spread).abs()
         out.append(size * (share.sum() + 1e-7) / (size.sum() + 1e-7))
     return torch.stack(out)
 
