@@ -115,7 +115,7 @@ class BertxCLI(LightningCLI):
             }
         )
         parser.link_arguments("model.name", "data.tokenizer")
-        parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
+        parser.link_arguments("data", "model.labels", self._classes, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         """Settle what depends on the loggers before they are made."""
@@ -147,6 +147,11 @@ class BertxCLI(LightningCLI):
                 f"weights for {', '.join(self.model.drawn[:3])}. Give those of a run with "
                 "--ckpt_path last, best or a file."
             )
+
+    def _classes(self, data: TextDataModule) -> list[str]:
+        """The classes; data that cannot be used are refused before there is a model or a logger."""
+        data.setup(self.config["subcommand"])
+        return data.labels
 
     def _loggers(self) -> list[Namespace]:
         configured = self.config[self.config["subcommand"]]["trainer"]["logger"]

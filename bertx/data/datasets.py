@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bertx.data.eraser import EraserFolder
-from bertx.data.readers import SPLITS
+from bertx.data.folder import SPLITS
 from bertx.data.table import Table
 from bertx.errors import InputError
 

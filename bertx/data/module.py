@@ -1,11 +1,13 @@
 """The data module: one of the known data sets, any of the hub, or local files."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import LightningDataModule
 
 from bertx.data.checks import (
+    Name,
     check_classes,
     check_counts,
     check_fractions,
@@ -13,23 +15,19 @@ from bertx.data.checks import (
     checked_labels,
 )
 from bertx.data.collate import Collator
+from bertx.data.columns import find_label_column, find_text_column, require_label_column
 from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.datasets import open_source
 from bertx.data.form import Form
+from bertx.data.labels import label_names
 from bertx.data.loading import Batches, load_batches
 from bertx.data.masking import EpochTexts, Masking
-from bertx.data.reports import report_overlong
+from bertx.data.reports import report_alike, report_overlong
 from bertx.data.sampling import ConsecutiveBatches, EpochSampler, LengthBucketSampler
 from bertx.data.shortcut import Planter, Shortcut
 from bertx.data.splits import Splits
 from bertx.data.stream import StreamedTexts
-from bertx.data.table import (
-    Table,
-    find_label_column,
-    find_text_column,
-    label_names,
-    require_label_column,
-)
+from bertx.data.table import Table
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +85,7 @@ class TextDataModule(LightningDataModule):
         tokenizer: str,
         dataset: str | None = None,
         path: str | None = None,
-        labels: list[str] | None = None,
+        labels: Sequence[Name] | None = None,
         text_column: str | None = None,
         label_column: str | None = None,
         max_length: int = 128,
@@ -156,7 +154,9 @@ class TextDataModule(LightningDataModule):
                 "Give them with --data.labels."
             )
         table = self._splits.table("train")
-        return label_names(table, require_label_column(table, self.label_column, usual))
+        names = label_names(table, require_label_column(table, self.label_column, usual))
+        report_alike(table.source, names)
+        return names
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -270,4 +270,6 @@ class TextDataModule(LightningDataModule):
             planter = Planter(
                 self.shortcut, self.labels, self.tokenizer, self.max_length, split, self.seed
             )
-        return Form(self.tokenizer, text, label, self.labels if label else [], planter)
+        # Files have no way to declare that -1 is no class, as data sets of the hub do.
+        unknown = bool(self.source.path)
+        return Form(self.tokenizer, text, label, self.labels if label else [], planter, unknown)

@@ -10,7 +10,7 @@ from bertx.data.datasets import (
     find_source,
     open_source,
 )
-from bertx.data.readers import FolderReader
+from bertx.data.folder import FolderReader
 from bertx.errors import InputError
 
 

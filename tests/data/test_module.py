@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from bertx.data import DATASETS, LengthBucketSampler, TextDataModule
-from bertx.data.readers import FolderReader
+from bertx.data.folder import FolderReader
 from bertx.errors import InputError
 from tests.data.conftest import MINILM
 

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bertx.data.readers import FolderReader, read_table
+from bertx.data.folder import FolderReader
+from bertx.data.readers import read_table
 from bertx.errors import InputError
 
 ROWS = [('a "fine" film', "1"), ("dull", "0"), ("NA", "1"), ("null", "0")]

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from bertx.data import TextDataModule, stream
 from bertx.data.eraser import EraserFolder
+from bertx.data.folder import FolderReader
 from bertx.data.form import Form
-from bertx.data.readers import FolderReader, stream_tables
+from bertx.data.readers import stream_tables
 from bertx.data.sampling import ConsecutiveBatches
 from bertx.data.stream import StreamedTexts, TextStream, survey
 from bertx.errors import InputError

@@ -1,16 +1,15 @@
 import pytest
 
-from bertx.data.table import (
-    UNKNOWN,
-    Table,
-    class_numbers,
+from bertx.data.columns import (
     find_label_column,
     find_text_column,
-    label_names,
     require_label_column,
     texts,
 )
+from bertx.data.labels import class_numbers, label_names
+from bertx.data.table import Table
 from bertx.errors import InputError
+from bertx.inputs import UNKNOWN
 
 
 def table(**columns):
