@@ -32,7 +32,7 @@ class FileName(NamedTuple):
     Attributes:
         stem: The name of the split.
         part: The number of the shard, and
-        parts: how many there are; a whole split is the only one.
+        parts: how many there are; 0 for a whole split.
         ending: What the file is.
     """
 
@@ -48,7 +48,7 @@ class FileName(NamedTuple):
         if found is None:
             return None
         stem, part, parts, ending = found.groups()
-        return cls(stem, int(part or 0), int(parts or 1), ending)
+        return cls(stem, int(part or 0), int(parts or 0), ending)
 
 
 class FolderReader:
@@ -113,7 +113,7 @@ class FolderReader:
                 f"data folder {self.folder}: {' and '.join(file.name for file in files[:5])} are "
                 f"all the {split} split. Keep one of them."
             )
-        if [name.part for name in names] != list(range(names[0].parts)):
+        if [name.part for name in names] != list(range(names[0].parts or 1)):
             raise InputError(
                 f"data folder {self.folder}: expected {names[0].parts} shards of the {split} "
                 f"split, each once, but found {', '.join(file.name for file in files[:20])}. Fetch "

@@ -55,7 +55,7 @@ def label_names(table: Table, column: str) -> list[str]:
     values = table.columns[column][:]
     first = {written(value): row for row, value in reversed(list(enumerate(values)))}
     first.pop("", None)
-    found = [(row, name) for name, row in first.items()]
+    found = sorted((row, name) for name, row in first.items())
     _check_each(table, column, values, found)
     _check_few(table, column, first, sum(written(value) != "" for value in values))
     if len(first) < 2:
