@@ -1,7 +1,6 @@
 import json
 import logging
 
-import datasets
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
@@ -280,7 +279,10 @@ def imdb(monkeypatch):
         train=split(200, [0] * 150 + [1] * 50), test=split(4, [0, 1, 0, 1]),
         unsupervised=split(3, [-1] * 3),
     )  # fmt: skip
-    monkeypatch.setattr(datasets, "load_dataset", lambda path, config=None: splits)
+    monkeypatch.setattr(
+        "bertx.data.datasets.load_splits",
+        lambda path, config, names, together: {n: d for n, d in splits.items() if n in names},
+    )
     return splits
 
 
