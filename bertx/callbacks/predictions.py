@@ -23,8 +23,8 @@ class Prediction:
     Attributes:
         index: Number of the text in its split.
         text: The text; empty if the batches hold none.
-        probabilities: Of the C classes; NaN where nothing is predicted.
-        error: Why nothing is predicted; empty otherwise.
+        probabilities: Of the C classes.
+        error: Why nothing is predicted, where the batch knows that.
     """
 
     index: int
@@ -82,7 +82,7 @@ class PredictionWriter(Callback):
         texts, errors = (known.get(key) or [""] * len(numbers) for key in ("text", "error"))
         rows = zip(numbers.tolist(), texts, probabilities.tolist(), errors, strict=True)
         if self._rows is not None:
-            self._rows.add([_prediction(*row) for row in rows if row[0] >= 0])
+            self._rows.add([Prediction(i, t, tuple(p), e or "") for i, t, p, e in rows if i >= 0])
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write them on rank zero."""
@@ -119,17 +119,11 @@ def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[st
         for row in rows:
             best = max(range(len(names)), key=row.probabilities.__getitem__)
             found = [names[best], *(f"{probability:.6f}" for probability in row.probabilities)]
-            if row.error:
-                found = [""] * len(found)
-            writer.writerow([row.index, row.text, *found, row.error])
-            failed += bool(row.error)
+            finite = all(map(isfinite, row.probabilities))
+            error = row.error or ("" if finite else "no finite probability")
+            writer.writerow([row.index, row.text, *([""] * len(found) if error else found), error])
+            failed += bool(error)
     return failed
-
-
-def _prediction(index: int, text: str, probabilities: list[float], error: str | None) -> Prediction:
-    if not error and not all(map(isfinite, probabilities)):
-        error = "the model has no finite logits for this text"
-    return Prediction(index, text, tuple(probabilities), error or "")
 
 
 def _names(module: LightningModule, rows: Sequence[Prediction]) -> list[str]:

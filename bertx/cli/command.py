@@ -126,6 +126,15 @@ class BertxCLI(LightningCLI):
             metrics = self._get(self.config, "faithfulness")["metrics"]
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
+    def instantiate_classes(self) -> None:
+        """Make the data module, which may refuse its data, then the model and the trainer."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
+
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
         config = self.config[self.config["subcommand"]]

@@ -52,12 +52,15 @@ class TextDataModule(LightningDataModule):
             package:MODULE/FOLDER.
         dataset: demo, imdb, semeval, sst2, sst5, yelp5, or a hub id (owner/name, or
             owner/name:config).
-        path: A folder with {train,dev|val|validation,test,predict}.{tsv,csv,jsonl,parquet};
-            the text formats may be gzipped. Rationales are read from the column ``rationale`` of
-            jsonl and parquet (see `bertx.data.rationales.annotate`), and ERASER's format is read
-            (see `bertx.data.eraser.EraserFolder`).
+        path: A folder with {train,dev|val|valid|validation,test,predict}.{tsv,csv,jsonl,json,
+            parquet}; the text formats may be gzipped, and a split may be in shards, as the hub
+            names them (train-00000-of-00002.parquet, also in a folder ``data``). Rationales are
+            read from the column ``rationale`` of jsonl, json and parquet (see
+            `bertx.data.rationales.annotate`), and ERASER's format is read (see
+            `bertx.data.eraser.EraserFolder`).
         labels: Names of the classes in the order of their numbers. Default: those of the data
-            set, or else the sorted labels of the training file.
+            set, or else the sorted labels of the training file, of which 1, 1.0 and "1" are one.
+            A label that is missing is unknown.
         text_column: Column of the texts, or of their lists of tokens. Default: guessed (sentence,
             text or tokens).
         label_column: Column of the labels. Default: guessed (label).
