@@ -185,13 +185,14 @@ class TextDataModule(LightningDataModule):
     def usable(self, split: str) -> TextDataset:
         """All usable texts of a split, whether their labels are known or not.
 
-        A column of labels may be missing unless it was named. Where there is no validation file,
+        A column of labels may be missing unless it was named, and -1 is no label unless it is a
+        class. Where there is no validation file,
         its texts are those held out from training, as `dataset_of` has them after `setup`.
         """
         if split == "validation" and not self.reader.has(split) and self.reader.has("train"):
             self.setup("validate")
             return self.dataset_of(split)
-        return self._splits.usable(split, unlabelled=not self.label_column)
+        return self._splits.usable(split, unlabelled=not self.label_column, unknown=True)
 
     @property
     def predicted(self) -> StreamedTexts:

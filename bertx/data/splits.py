@@ -95,14 +95,16 @@ class Splits:
         stream = TextStream(self.reader, split, replace(form, unknown=True), STRETCH)
         return StreamedTexts(stream, survey(stream, max_length))
 
-    def usable(self, split: str, unlabelled: bool) -> TextDataset:
+    def usable(self, split: str, unlabelled: bool, unknown: bool = False) -> TextDataset:
         """The texts of ``split`` that the tokenizer can use, whether their label is known or not.
 
         Args:
             split: Its name.
             unlabelled: Whether a column of labels may be missing.
+            unknown: Whether -1 marks an unknown label, unless it is a class; else the form says so.
         """
         form, tally = self.form(split, self.table(split), unlabelled), Tally()
+        form = replace(form, unknown=form.unknown or unknown)
         stretch = form.use(self._tables.pop(split))
         tally.add(stretch)
         tally.report(split)
