@@ -22,7 +22,7 @@ from bertx.callbacks import (
     HuggingFaceExport,
     PredictionWriter,
 )
-from bertx.cli.account import stay_offline_without_key
+from bertx.callbacks.privacy import texts_are_logged
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
@@ -31,6 +31,7 @@ from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
 from bertx.model import TextClassifier
+from bertx.report.resilient import ResilientWandbLogger
 
 SEED = 42
 CALLBACKS = {
@@ -43,6 +44,10 @@ CALLBACKS = {
     "export": HuggingFaceExport,
 }
 """The callbacks of every run, by the key that configures them."""
+
+_LIGHTNING = tuple(f"lightning.pytorch.loggers.{name}WandbLogger" for name in ("", "wandb."))
+_RESILIENT = f"{ResilientWandbLogger.__module__}.{ResilientWandbLogger.__qualname__}"
+"""What takes the place of Lightning's logger, whose trouble would end the run."""
 
 METHODS = [name for name in attribution.__all__ if name != "Attribution"]
 """Class names that ``methods`` of the callbacks takes without their module."""
@@ -119,12 +124,22 @@ class BertxCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Settle what depends on the loggers before they are made."""
-        stay_offline_without_key(self._loggers())
+        for logger in self._loggers():
+            if logger["class_path"] in _LIGHTNING:
+                logger["class_path"] = _RESILIENT
         _drop_rate_monitor(self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "checkpoint")
         if checkpoint["mode"] == AUTO:
             metrics = self._get(self.config, "faithfulness")["metrics"]
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
+
+    def instantiate_classes(self) -> None:
+        """Make everything, and keep to the machine what must not go to a logger."""
+        super().instantiate_classes()
+        if not texts_are_logged(self.trainer):
+            for logger in self.trainer.loggers:
+                if isinstance(logger, ResilientWandbLogger):
+                    logger.keep_local()
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
