@@ -53,4 +53,5 @@ def wandb_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     wandb.teardown()
     yield tmp_path / "home"
+    wandb.finish()
     wandb.teardown()

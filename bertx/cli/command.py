@@ -11,6 +11,7 @@ import jsonargparse
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -44,10 +45,6 @@ CALLBACKS = {
     "export": HuggingFaceExport,
 }
 """The callbacks of every run, by the key that configures them."""
-
-_LIGHTNING = tuple(f"lightning.pytorch.loggers.{name}WandbLogger" for name in ("", "wandb."))
-_RESILIENT = f"{ResilientWandbLogger.__module__}.{ResilientWandbLogger.__qualname__}"
-"""What takes the place of Lightning's logger, whose trouble would end the run."""
 
 METHODS = [name for name in attribution.__all__ if name != "Attribution"]
 """Class names that ``methods`` of the callbacks takes without their module."""
@@ -123,23 +120,25 @@ class BertxCLI(LightningCLI):
         parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """Settle what depends on the loggers before they are made."""
-        for logger in self._loggers():
-            if logger["class_path"] in _LIGHTNING:
-                logger["class_path"] = _RESILIENT
+        """Settle what depends on other settings."""
         _drop_rate_monitor(self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "checkpoint")
         if checkpoint["mode"] == AUTO:
             metrics = self._get(self.config, "faithfulness")["metrics"]
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
-    def instantiate_classes(self) -> None:
-        """Make everything, and keep to the machine what must not go to a logger."""
-        super().instantiate_classes()
-        if not texts_are_logged(self.trainer):
-            for logger in self.trainer.loggers:
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that no trouble with Weights & Biases ends, and that sends no text unasked."""
+        config = self._get(self.config_init, "trainer")
+        found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
+        loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
+        config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
+        trainer = super().instantiate_trainer(**kwargs)
+        if not texts_are_logged(trainer):
+            for logger in loggers:
                 if isinstance(logger, ResilientWandbLogger):
                     logger.keep_local()
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from bertx.report.account import first_line
 from bertx.report.curves import Curve, Kind, Unit, curves_figure, figure_png
 from bertx.report.heatmap import Heatmap, heatmap_html, legend_html, printable
 from bertx.report.page import HeatmapRow, heatmap_page, methods_of
@@ -58,8 +59,9 @@ def to_each(
             if logger not in _failed:
                 _failed.add(logger)
                 log.warning(
-                    f"{type(logger).__name__} failed ({type(error).__name__}: {error}) and lacks "
-                    "what it was sent; the run goes on, and its files have everything"
+                    f"{type(logger).__name__} failed ({type(error).__name__}: "
+                    f"{first_line(error)}) and does not have everything that it was sent; the run "
+                    "goes on, and its own files have it all"
                 )
 
 

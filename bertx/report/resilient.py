@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -45,6 +45,13 @@ class ResilientWandbLogger(WandbLogger):
     _local = False
     _failed = False
     _first: str | None = None
+
+    @classmethod
+    def of(cls, logger: WandbLogger) -> Self:
+        """The same as a logger of Lightning's that has not begun its run."""
+        resilient = cls.__new__(cls)
+        vars(resilient).update(vars(logger))
+        return resilient
 
     @property
     @rank_zero_experiment
@@ -168,11 +175,14 @@ class ResilientWandbLogger(WandbLogger):
         ended = self._experiment
         modes = ("offline", "disabled") if self._first is None else ("disabled",)
         self._first, self._experiment = self.version, None
+        earlier = () if ended is None else (ended,)
+        for run in earlier:
+            with suppress(Exception):
+                run._console_stop()  # or what is printed would still be sent to it
         with suppress(Exception):
             wandb.teardown()
         unset_globals()
         os.environ.pop("WANDB_SERVICE", None)  # where the process was to be found
-        earlier = () if ended is None else (ended,)
         self._wandb_init |= {"id": None, "config": dict(ended.config) if ended else None}
         consequence = "this run goes on offline, as another one"
         self._go_offline(_failure(error), consequence, *earlier, modes=modes)
