@@ -1,6 +1,7 @@
 """Lightning's logger for Weights & Biases, made so that trouble with it never costs a run."""
 
 import atexit
+import logging
 import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -146,6 +147,8 @@ class ResilientWandbLogger(WandbLogger):
         *earlier: "Run | RunDisabled",
         modes: Sequence[str] = ("offline", "disabled"),
     ) -> None:
+        # wandb's own telemetry would say at the end that the server refuses it too.
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         for self._wandb_init["mode"] in modes:
             if self._open() is None:
                 break
@@ -160,8 +163,8 @@ class ResilientWandbLogger(WandbLogger):
         try:
             call(*arguments)
         except ConnectionError as error:
-            self._begin_again(error)
-            with suppress(Exception):  # what belongs to the first part cannot be logged twice
+            with suppress(Exception):  # what belongs to the first part cannot be logged again
+                self._begin_again(error)
                 call(*arguments)
         except Exception as error:
             if not self._failed:
@@ -191,7 +194,9 @@ class ResilientWandbLogger(WandbLogger):
 def _given(settings: "Settings | Mapping[str, Any] | None") -> "Settings":
     from wandb import Settings
 
-    return Settings(**settings) if isinstance(settings, Mapping) else settings or Settings()
+    if isinstance(settings, Mapping):
+        return Settings(**settings)
+    return Settings() if settings is None else settings.model_copy()
 
 
 def _effective(given: "Settings") -> "Settings":

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,10 +139,14 @@ def test_goes_on_in_another_run_if_wandbs_process_dies(begin, capfd):
     logger = begin("http://unused", mode="offline")
     first, version = Path(logger.experiment.dir).parent, logger.version
     stop_service()
-    logger.log_metrics({"loss": 0.25}, step=2)
-    logger.log_metrics({"loss": 0.125}, step=3)
+    for step in range(2, 500):  # what is on its way when the process dies is lost
+        logger.log_metrics({"loss": 1 / step}, step=step)
+        if logger.experiment.id != version:
+            break
+        time.sleep(0.02)
+    logger.log_metrics({"loss": 0.125}, step=step + 1)
     run = finished(logger)
-    assert run.values("loss") == [0.25, 0.125] and run.config["seed"] == 7
+    assert run.values("loss") == [1 / step, 0.125] and run.config["seed"] == 7
     assert logger.version == version and run.folder != first
     said = capfd.readouterr()
     assert said.out.count("\n") == 1 and "Traceback" not in said.err
