@@ -15,7 +15,7 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.privacy import texts_are_logged
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
-from bertx.classifier import class_names
+from bertx.classifier import Choice, class_names
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import Heatmap, HeatmapRow, write_heatmaps
 from bertx.report.loggers import log_heatmaps, to_each
@@ -41,6 +41,8 @@ class HeatmapLogger(Probe):
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
             has several of these callbacks.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
         log_text: Whether texts may go to the loggers. If false, for all callbacks of the trainer,
             they get the number of each text and of its words in place of these, with classes,
             lengths and scores; the page and the files of the run are as ever.
@@ -55,9 +57,12 @@ class HeatmapLogger(Probe):
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
+        model: Choice | None = None,
         log_text: bool = True,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
+        super().__init__(
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model
+        )
         self.log_text = log_text
         self.page: Path | None = None
 
