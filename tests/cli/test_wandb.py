@@ -67,7 +67,7 @@ TENSORBOARD = (
 )
 ALARM = (
     "--trainer.callbacks+={class_path: bertx.callbacks.ShortcutAlarm, "
-    "init_args: {bound: 0, min_texts: 1}}"
+    "init_args: {bound: 0, min_texts: 1, target: gold}}"
 )
 PLANTED = "--data.shortcut={word: book, label: positive}"
 WORDS = ("superb", "awful", "book")
@@ -93,7 +93,7 @@ def test_no_text_reaches_a_logger_of_a_run_that_cannot_be_sent(
     said = capfd.readouterr()
     [line] = [line for line in said.out.splitlines() if "wandb sync" in line]
     assert line.endswith(f"To send it later: wandb sync lightning_logs/wandb/{directory.name}")
-    assert "a shortcut?" in said.err and "Traceback" not in said.err
+    assert "A shortcut? One word" in said.out and "Traceback" not in said.err
     assert not _words_in(said.out + said.err)
     [table] = run.tables("val/heatmaps")
     assert all(re.fullmatch(r"example \d+, \d+ words?", row[2]) for row in table["data"])
