@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from bertx.callbacks.checkpoint_file import checkpoints_beside, read_checkpoint
 from bertx.errors import InputError
 
 LAST = "last"
@@ -17,10 +17,27 @@ LAST = "last"
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best checkpoint; a resumed run, which has a new folder, still knows the old one."""
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Know from which checkpoint the run goes on."""
+        super().setup(trainer, pl_module, stage)
+        self._resumed = trainer.ckpt_path
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score and its checkpoint, and whether one waits for the next validation."""
+        return {
+            **super().state_dict(),
+            "deferred": self._defer_save_until_validation,
+            "last_global_step_saved": self._last_global_step_saved,
+        }
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score, if its checkpoint is still there."""
-        if Path(state_dict["best_model_path"]).is_file():
+        self._defer_save_until_validation = state_dict.get("deferred", False)
+        self._last_global_step_saved = state_dict.get("last_global_step_saved", 0)
+        best = _find(state_dict["best_model_path"], Path(self._resumed or ""))
+        if best is not None:
             super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+            self.best_model_path = str(best)
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -83,18 +100,32 @@ def find_checkpoint(which: Literal["last", "best"], folders: Iterable[str]) -> s
 
 
 def _best_of(last: Path) -> Path:
-    """The best checkpoint, as the run that wrote ``last`` recorded it."""
-    states = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
-    recorded = [
-        state["best_model_path"]
-        for key, state in states.items()
-        if key.startswith(BestCheckpoint.__qualname__) and state["best_model_path"]
-    ]
-    for path in map(Path, recorded):
-        moved = last.parent / path.name  # or recorded from another working directory
-        if path.is_file() or moved.is_file():
-            return path if path.is_file() else moved
+    """The best checkpoint, as the run that wrote ``last`` recorded it.
+
+    One that was found after that has taken its place, and says so itself.
+    """
+    recorded = list[str]()
+    for written in (last, *checkpoints_beside(last)):
+        recorded += _recorded(written)
+        for path in recorded:
+            if best := _find(path, last):
+                return best
     raise InputError(
         f"--ckpt_path best: expected {last} to name a best checkpoint that exists, but it names "
         f"{', '.join(recorded) or 'none: no validation was run'}. Use --ckpt_path last, or a path."
     )
+
+
+def _recorded(path: Path) -> list[str]:
+    states = read_checkpoint(path).get("callbacks", {})
+    return [
+        state["best_model_path"]
+        for key, state in states.items()
+        if key.startswith(BestCheckpoint.__qualname__) and state["best_model_path"]
+    ]
+
+
+def _find(recorded: str, beside: Path) -> Path | None:
+    """A checkpoint where it was recorded or, after the run's folder was moved, beside another."""
+    places = (Path(recorded), beside.parent / Path(recorded).name) if recorded else ()
+    return next((path for path in places if path.is_file()), None)

@@ -21,6 +21,7 @@ from bertx.callbacks import (
     HeatmapLogger,
     HuggingFaceExport,
     PredictionWriter,
+    Resumption,
 )
 from bertx.cli.account import stay_offline_without_key
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
@@ -178,6 +179,7 @@ def run(args: ArgsType = None) -> None:
             TextDataModule,
             save_config_callback=SaveConfig,
             trainer_class=Trainer,
+            trainer_defaults={"callbacks": [Resumption()]},
             seed_everything_default=SEED,
             parser_class=Parser,
             parser_kwargs=_parser_settings(),
