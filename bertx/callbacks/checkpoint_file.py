@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bertx.errors import InputError
 from bertx.pretrained import first_line
-from bertx.report.disk import begin_draft, put_in_place
+from bertx.report.disk import drafted
 
 SUFFIX = ".ckpt"
 
@@ -30,15 +30,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         if is_remote(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        draft = begin_draft(Path(path))
-        try:
-            with draft.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            put_in_place(draft, Path(path))
-        finally:
-            draft.unlink(missing_ok=True)
+        with drafted(Path(path)) as draft, draft.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
 
     def load_checkpoint(
         self,

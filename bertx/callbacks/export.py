@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bertx.callbacks.checkpoint_file import read_checkpoint
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.methods import tokenizer_of
 from bertx.classifier import classifier_in
 from bertx.errors import InputError
+from bertx.report.disk import drafted_folder
 
 _SHELL = "_orig_mod."
 
@@ -48,8 +49,10 @@ class HuggingFaceExport(Callback):
         model = _classifier(pl_module)
         best = _best_checkpoint(trainer)
         weights = pl_module.state_dict() if best is None else _saved_weights(best)
-        model.save_pretrained(path, state_dict=inner_weights(pl_module, model, weights))
-        tokenizer_of(trainer, pl_module, model, None).save_pretrained(path)
+        tokenizer = tokenizer_of(trainer, pl_module, model, None)
+        with drafted_folder(path) as draft:
+            model.save_pretrained(draft, state_dict=inner_weights(pl_module, model, weights))
+            tokenizer.save_pretrained(draft)
         self.path = path
         print(f"Model ({'last step' if best is None else best.name}): {path}")
 
@@ -93,4 +96,5 @@ def _best_checkpoint(trainer: Trainer) -> Path | None:
 
 
 def _saved_weights(path: Path) -> dict[str, Tensor]:
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    weights: dict[str, Tensor] = read_checkpoint(path)["state_dict"]
+    return weights

@@ -45,17 +45,17 @@ class Resumption(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Know that the last batch has been validated."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._validated = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+            self._validated = _batches(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add what a training needs to go on; a collective call."""
-        loop = trainer.fit_loop.epoch_loop
-        waiting = _between_epochs(trainer) is False and loop._should_accumulate()
+        ended = _between_epochs(trainer)
+        waiting = not ended and trainer.fit_loop._should_accumulate()
         checkpoint[KEY] = {
-            "ended": _between_epochs(trainer),
-            "validated": self._validated == loop.batch_progress.total.processed,
+            "ended": ended,
+            "validated": self._validated == _batches(trainer),
             "stopped": trainer.should_stop,
             "metrics": {key: value.cpu() for key, value in trainer.callback_metrics.items()},
             "streams": gather([_streams(trainer)]),
@@ -94,8 +94,14 @@ class Resumption(Callback):
 
 def _between_epochs(trainer: Trainer) -> bool:
     """Whether all batches of the epochs that have begun are trained on and validated."""
-    progress = trainer.fit_loop.epoch_progress.current
-    return bool(progress.processed == progress.started)  # type: ignore[attr-defined]
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return bool(progress.processed == progress.started)
+
+
+def _batches(trainer: Trainer) -> int:
+    """How many batches have been trained on in all epochs."""
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+    return int(progress.processed)
 
 
 def _place(loops: dict[str, Any], ended: bool, validated: bool) -> None:
@@ -123,8 +129,9 @@ def _place(loops: dict[str, Any], ended: bool, validated: bool) -> None:
 
 def _go_on(trainer: Trainer, ended: bool, loaders: list[dict[str, Any]]) -> None:
     """Set what Lightning's loops derive from their counters, or do not know."""
-    fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
-    fetcher, steps = fit._data_fetcher, trainer.global_step
+    loop, steps = trainer.fit_loop.epoch_loop, trainer.global_step
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    loader: Any = trainer.fit_loop._combined_loader
     if ended:
         loop.restarting = False  # with max_steps it would go on in the epoch that has ended
         loop._batches_that_stepped = steps
@@ -136,7 +143,7 @@ def _go_on(trainer: Trainer, ended: bool, loaders: list[dict[str, Any]]) -> None
     if loop.batch_progress.is_last_batch:
         fetcher.done = True  # limit_train_batches leaves batches that the loader still has
     elif loaders:
-        fit._combined_loader._load_state_dicts(loaders)
+        loader._load_state_dicts(loaders)
 
 
 def _gradients(module: LightningModule) -> dict[str, Tensor]:
@@ -149,12 +156,12 @@ def _gradients(module: LightningModule) -> dict[str, Tensor]:
 
 def _streams(trainer: Trainer) -> dict[str, Any]:
     """The states of this process's random streams, of types that can be read as weights alone."""
-    kind, keys, *rest = np.random.get_state(legacy=True)
+    kind, keys, *rest = tuple(np.random.get_state(legacy=True))
     device = trainer.strategy.root_device.type
     here = torch.get_rng_state() if device == "cpu" else _module(device).get_rng_state()
     return {
         "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
         "torch": torch.get_rng_state(),
         "device": (device, here),
     }

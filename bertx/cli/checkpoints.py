@@ -1,7 +1,10 @@
 """Checkpoints: the best one, the last one, and finding them again in a later run."""
 
+import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
@@ -43,8 +46,10 @@ class BestCheckpoint(ModelCheckpoint):
 class LastCheckpoint(ModelCheckpoint):
     """Keeps ``last.ckpt`` in every run, from which ``--ckpt_path last`` resumes.
 
-    It is written every N steps, at the end of every epoch, and on Ctrl-C or SIGTERM. Any other
-    exception leaves the one before untouched: what failed may be the weights.
+    It is written every N steps, at the end of every epoch, and on SIGTERM or Ctrl-C, which in a
+    training of one process waits for the end of the batch, unless it comes twice. Any other
+    exception leaves the one before untouched: what failed may be the weights, and an interrupted
+    step may have changed some of them.
 
     Args:
         every_n_train_steps: N. A killed run loses at most so many steps.
@@ -59,6 +64,30 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_exception=True,
             enable_version_counter=False,
         )
+        self._asked = self._between_batches = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let Ctrl-C wait for the end of the batch."""
+        super().on_train_start(trainer, pl_module)
+        alone = trainer.world_size == 1 and current_thread() is main_thread()
+        if alone and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._ask)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write it if its step has come, and end the run if the user has asked for it."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._end_if_asked()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """End the run if the user has asked for it: this validation is begun anew."""
+        self._end_if_asked()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: a resumed run writes a file of its own."""
@@ -72,9 +101,29 @@ class LastCheckpoint(ModelCheckpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Write it when the user or the system ends the run."""
-        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+        """Write it when the user or the system ends the run between two batches."""
+        self._let_go()
+        if self._between_batches or isinstance(exception, SIGTERMException):
             super().on_exception(trainer, pl_module, exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave Ctrl-C as it was."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if signal.getsignal(signal.SIGINT) == self._ask:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _ask(self, *_: Any) -> None:
+        """Take the first Ctrl-C; the next one ends the run at once."""
+        self._asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(2, b"\nCtrl-C: ending after this batch; once more to end at once.\n")
+
+    def _end_if_asked(self) -> None:
+        if self._asked:
+            self._between_batches = True
+            raise KeyboardInterrupt
 
 
 def find_checkpoint(which: Literal["last", "best"], folders: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from bertx.callbacks import run_folder
+from bertx.report.disk import write_whole
 
 
 class SaveConfig(SaveConfigCallback):
@@ -27,7 +28,6 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the file, over one of an earlier run in the same folder, and tell the loggers."""
         text = self.parser.dump(self.config, skip_none=False)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / self.config_filename).write_text(text)
+        write_whole(self._folder / self.config_filename, text)
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))

@@ -48,12 +48,12 @@ class ResumableLoader(DataLoader[dict[str, Any]]):
         """
         then, now = state_dict["order"], self.state_dict()["order"]
         if then != now:
-            names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-            differences = ", ".join(f"{n} {then.get(n)} (now {now.get(n)})" for n in names)
+            changed = {k: (then.get(k), now.get(k)) for k in {**then, **now}}
+            listed = [f"{k} {old} (now {new})" for k, (old, new) in changed.items() if old != new]
             raise InputError(
-                f"the checkpoint was written in the middle of an epoch whose batches were made with "
-                f"{differences}. Set this as it was, or go on from a checkpoint that was written "
-                "at the end of an epoch."
+                "the checkpoint was written in the middle of an epoch whose batches were made with "
+                f"{', '.join(listed)}. Set this as it was, or go on from a checkpoint that was "
+                "written at the end of an epoch."
             )
         self._resumed = state_dict["epoch"], state_dict["batches"]
 

@@ -79,9 +79,9 @@ class Training:
 
         def half(checkpoint, file, *settings, **named):
             save(checkpoint, file, *settings, **named)
-            if self._place == "writing" and hasattr(file, "truncate"):
+            if self._place == "writing" and "last.ckpt" in str(file.name):
                 file.truncate(file.tell() // 2)
-            self._die("writing")
+                self._die("writing")
 
         def on_fit_end(callback, trainer, module):
             self._die("export")
@@ -133,5 +133,8 @@ def differences(ours, theirs, path=""):
 def curves(run):
     """Everything logged, by key and step."""
     return {
-        (key, row["step"]): value for row in logged(run) for key, value in row.items() if key != "step"
+        (key, row["step"]): value
+        for row in logged(run)
+        for key, value in row.items()
+        if key != "step"
     }
