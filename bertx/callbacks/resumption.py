@@ -93,9 +93,15 @@ class Resumption(Callback):
 
 
 def _between_epochs(trainer: Trainer) -> bool:
-    """Whether all batches of the epochs that have begun are trained on and validated."""
+    """Whether all batches of the epochs that have begun are trained on and validated.
+
+    For Lightning an epoch also ends where max_steps is reached, but more steps would belong to it.
+    """
     progress: Any = trainer.fit_loop.epoch_progress.current
-    return bool(progress.processed == progress.started)
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress
+    done = batches.current.processed
+    through = batches.is_last_batch or done >= trainer.num_training_batches
+    return bool(done == 0 or (progress.processed == progress.started and through))
 
 
 def _batches(trainer: Trainer) -> int:
@@ -114,7 +120,7 @@ def _place(loops: dict[str, Any], ended: bool, validated: bool) -> None:
     epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
     begun = 0 if ended else 1
     for scope in ("total", "current"):
-        done = epochs[scope]["processed"]
+        done = min(epochs[scope]["processed"], epochs[scope]["started"] - begun)
         epochs[scope] = dict(zip(_COUNTS, (done + begun, done + begun, done, done), strict=True))
         batches[scope] = dict.fromkeys(_COUNTS, batches[scope]["processed"])
     if ended:
