@@ -22,6 +22,7 @@ from bertx.callbacks import (
     HeatmapLogger,
     HuggingFaceExport,
     PredictionWriter,
+    Resumption,
 )
 from bertx.callbacks.privacy import texts_are_logged
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
@@ -206,6 +207,7 @@ def run(args: ArgsType = None) -> None:
             TextDataModule,
             save_config_callback=SaveConfig,
             trainer_class=Trainer,
+            trainer_defaults={"callbacks": [Resumption()]},
             seed_everything_default=SEED,
             parser_class=Parser,
             parser_kwargs=_parser_settings(),

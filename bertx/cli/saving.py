@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from bertx.callbacks import run_folder
 from bertx.callbacks.privacy import texts_are_logged
+from bertx.report.disk import write_whole
 from bertx.report.loggers import to_each
 
 
@@ -32,8 +33,7 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the file, over one of an earlier run in the same folder, and tell the loggers."""
         text = self.parser.dump(self.config, skip_none=False)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / self.config_filename).write_text(text)
+        write_whole(self._folder / self.config_filename, text)
         settings = yaml.safe_load(text)
         if not texts_are_logged(trainer):
             settings = _without_words(settings)
