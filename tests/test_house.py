@@ -12,7 +12,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"classifier", "errors", "precision", "pretrained", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
-    "pretrained": {"errors"},
+    "failures": set(),
+    "checkpoint": {"errors", "failures"},
+    "pretrained": {"checkpoint", "errors", "failures"},
     "classifier": {"errors"},
     "inputs": {"classifier", "errors"},
     "anatomy": LEAVES | {"activations"},
@@ -42,8 +44,8 @@ MAY_IMPORT = {
     | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
-    "data": LEAVES | {"words"},
-    "model": LEAVES,
+    "data": LEAVES | {"failures", "words"},
+    "model": LEAVES | {"checkpoint"},
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
@@ -62,10 +64,12 @@ NO_LIGHTNING = (
     "anatomy",
     "attend",
     "attribution",
+    "checkpoint",
     "choices",
     "classifier",
     "errors",
     "explaining",
+    "failures",
     "faithfulness",
     "inputs",
     "judging",

@@ -22,11 +22,13 @@ from bertx.callbacks import (
     HuggingFaceExport,
     PredictionWriter,
 )
+from bertx.checkpoint import is_checkpoint
 from bertx.cli.account import stay_offline_without_key
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
 from bertx.cli.monitored import AUTO, best_mode
+from bertx.cli.remote import brought
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
@@ -138,6 +140,23 @@ class BertxCLI(LightningCLI):
                 f"--ckpt_path {which}: no such file. Expected a checkpoint, or last or best for "
                 "that of the newest run."
             )
+        if config.get("weights_only") is None:
+            config["weights_only"] = True
+
+    def instantiate_classes(self) -> None:
+        """Make the classes; a checkpoint needs no pretrained model to be evaluated."""
+        self._given, self.config = self.config, self.config.clone()
+        config = self.config[self.config["subcommand"]]
+        if config.get("ckpt_path"):
+            config["ckpt_path"] = path = brought("--ckpt_path", str(config["ckpt_path"]))
+            if self.config["subcommand"] != "fit" and is_checkpoint(path):
+                config["model"]["name"] = config["data"]["tokenizer"] = path
+        super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer; the configuration that it saves is the one that was given."""
+        self.config = self._given
+        return super().instantiate_trainer(**kwargs)
 
     def _check_trained(self) -> None:
         config = self.config[self.config["subcommand"]]

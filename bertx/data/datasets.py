@@ -8,6 +8,7 @@ from bertx.data.eraser import EraserFolder
 from bertx.data.readers import SPLITS
 from bertx.data.table import Table
 from bertx.errors import InputError
+from bertx.failures import one_line, why
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -177,10 +178,10 @@ class HubReader:
                 self._splits = datasets.load_dataset(path, config)
             # Network, hub, cache and builder fail with unrelated types, some of other libraries.
             except Exception as error:
-                reason = str(error).strip().split("\n")[0]
+                reason = why(error, path, "dataset") or one_line(error)
                 raise InputError(
-                    f"data set {path!r} cannot be loaded from the hub: {reason}. Check the name "
-                    "and the network; --data.path DIR reads local files instead."
+                    f"data set {path!r} cannot be loaded from the hub: {reason}. --data.path DIR "
+                    "reads local files instead."
                 ) from error
         return self._splits
 
