@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -105,17 +106,15 @@ def load_with_gaps(
     Raises:
         InputError: If there is no model under that name.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
+    kind: Any
     with _opened("model", name) as (place, checkpoint):
-        source: Any = place
-        settings = _classes(labels)
-        if checkpoint is not None:
-            source = None
-            classes = _classes(labels or checkpoint.labels)
-            config = AutoConfig.from_pretrained(place, trust_remote_code=False, **classes)
-            settings = {"config": config, "state_dict": checkpoint.weights()}
-        model, loaded = AutoModelForSequenceClassification.from_pretrained(
+        if checkpoint is None:
+            kind, source, settings = AutoModelForSequenceClassification, place, _classes(labels)
+        else:
+            kind, source, settings = _empty(place, checkpoint, labels)
+        model, loaded = kind.from_pretrained(
             source,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
@@ -151,6 +150,19 @@ def _opened(what: What, name: str) -> Iterator[tuple[str, Checkpoint | None]]:
         if checkpoint is not None:
             failed = f"{name} has no files of the {what} that it was trained from, and {failed}"
         raise InputError(failed) from error
+
+
+def _empty(
+    place: str, checkpoint: Checkpoint, labels: Sequence[str] | None
+) -> tuple[type[PreTrainedModel], None, dict[str, Any]]:
+    """The class of a checkpoint's model, and in place of a folder what its weights are put into."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    classes = _classes(labels or checkpoint.labels)
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False, **classes)
+    with torch.device("meta"):  # nothing is drawn
+        model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    return type(model), None, {"config": config, "state_dict": checkpoint.weights()}
 
 
 def _classes(labels: Sequence[str] | None) -> dict[str, Any]:

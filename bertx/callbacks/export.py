@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import tokenizer_of
 from bertx.classifier import classifier_in
 from bertx.errors import InputError
@@ -29,10 +29,12 @@ class HuggingFaceExport(Callback):
         folder: Name of the folder within the run's.
 
     Raises:
-        InputError: Before training, if the module holds no classifier.
+        InputError: If the folder is not within the run's; before training, if the module holds no
+            classifier.
     """
 
     def __init__(self, folder: str = "hf") -> None:
+        check_within("HuggingFaceExport: folder", folder)
         self.folder = folder
         self.path: Path | None = None
 

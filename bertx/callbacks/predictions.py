@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.spill import Sorter, sorted_on_zero
 from bertx.classifier import class_names, classifier_in
 from bertx.errors import InputError
@@ -44,10 +44,12 @@ class PredictionWriter(Callback):
         filename: Name of the file within the run's folder.
 
     Raises:
-        InputError: If ``predict_step`` returns something else.
+        InputError: If the file is not within the run's folder, or ``predict_step`` returns
+            something else.
     """
 
     def __init__(self, filename: str = "predictions.csv") -> None:
+        check_within("PredictionWriter: filename", filename)
         self.filename = filename
         self.path: Path | None = None
         self._rows: Sorter[Prediction] | None = None

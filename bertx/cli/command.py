@@ -22,6 +22,7 @@ from bertx.callbacks import (
     HuggingFaceExport,
     PredictionWriter,
 )
+from bertx.callbacks.folder import check_logger, check_within
 from bertx.checkpoint import is_checkpoint
 from bertx.cli.account import stay_offline_without_key
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
@@ -124,9 +125,16 @@ class BertxCLI(LightningCLI):
         stay_offline_without_key(self._loggers())
         _drop_rate_monitor(self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "checkpoint")
+        if checkpoint["filename"]:
+            check_within("checkpoint.filename", checkpoint["filename"])
         if checkpoint["mode"] == AUTO:
             metrics = self._get(self.config, "faithfulness")["metrics"]
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse loggers that would write elsewhere, before they make a folder."""
+        for logger in self.trainer.loggers:
+            check_logger(logger)
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
