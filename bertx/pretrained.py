@@ -123,7 +123,7 @@ def load_with_gaps(
             **({} if dtype is None else {"dtype": dtype}),
         )
     if checkpoint is not None:
-        model.config.name_or_path = name
+        model.name_or_path = model.config.name_or_path = name  # not a folder that is gone
     drawn = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
     return model.train(), sorted(drawn)
 

@@ -19,14 +19,13 @@ import torch
 from safetensors.torch import save
 from transformers import BertConfig, BertForPreTraining
 
-from tests.tiny import tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer
 
 REPOSITORY = r"/(?:api/)?(models/|datasets/)?([\w.-]+/[\w.-]+)/?(resolve|revision|tree|paths-info)?"
 SHA = "0123456789abcdef0123456789abcdef01234567"
 STARS = ["1 star", "2 star", "3 stars", "4 stars", "5 stars"]
-FIVE = ["very negative", "negative", "neutral", "positive", "very positive"]
 MARKER = "CODE_RAN"
-CODE = f"open({MARKER!r}, 'w').close()\nfrom transformers import BertConfig as MyConfig\n"
+CODE = f"open({MARKER!r}, 'w').close()\nimport transformers as t\nclass MyConfig(t.BertConfig): ..."
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -73,39 +72,31 @@ class Handler(BaseHTTPRequestHandler):
         if found[3] == "paths-info":
             names = json.loads(posted)["paths"] if posted[:1] == "{" else parse_qs(posted)["paths"]
             return self.reply(200, [entry(n, files[n]) for n in names if n in files])
-        siblings = [{"rfilename": name} for name in files]
-        return self.reply(200, {"id": found[2], "sha": SHA, "siblings": siblings, "tags": []})
+        return self.reply(200, {"id": found[2], "sha": SHA, "tags": []})
 
     def file(self, content):
         if content is None:
             return self.reply(404, {}, X_Error_Code="EntryNotFound", X_Repo_Commit=SHA)
-        start, status = 0, 200
-        if part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            start, status = int(part[1]), 206
         tag = hashlib.sha1(content).hexdigest()
-        return self.reply(status, content[start:], ETag=f'"{tag}"', X_Repo_Commit=SHA)
+        return self.reply(200, content, ETag=f'"{tag}"', X_Repo_Commit=SHA)
 
     def tree(self, files, under, deep):
         inside = [name for name in files if name.startswith(under)]
         if not inside:
             return self.reply(404, {}, X_Error_Code="EntryNotFound")
         folders = {under + name[len(under) :].split("/")[0] for name in inside} - set(inside)
-        here = [name for name in inside if deep or "/" not in name[len(under) :]]
         listed = [{"type": "directory", "oid": SHA, "size": 0, "path": f} for f in folders]
+        here = [name for name in inside if deep or "/" not in name[len(under) :]]
         return self.reply(200, listed + [entry(name, files[name]) for name in here])
 
 
 def entry(name, content):
-    oid = hashlib.sha1(content).hexdigest()
-    return {"type": "file", "oid": oid, "size": len(content), "path": name}
+    return {"type": "file", "oid": SHA, "size": len(content), "path": name}
 
 
 @contextmanager
 def serving(repositories):
-    """Serve repositories, a mapping of (models or datasets, id) to contents of files by name.
-
-    Yields the address, and the list of all paths that are asked for.
-    """
+    """Serve files by name of (models or datasets, id); the address, and all that is asked for."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.repositories, server.asked = repositories, []
@@ -118,19 +109,20 @@ def serving(repositories):
 
 
 def repositories(folder):
-    """All of them: the model and data of the shipped configurations, and some that misbehave."""
-    model = {**tokenizer_files(folder), **bert()}
-    remote = {"auto_map": {"AutoConfig": "my.MyConfig"}, "model_type": "my"}
-    found = {
+    """The model and data sets of the shipped configurations, and some that misbehave."""
+    weights = save(pretraining(), metadata={"format": "pt"})
+    model = {**tokenizer_files(folder), "config.json": config(), "model.safetensors": weights}
+    own = {"auto_map": {"AutoConfig": "my.MyConfig"}, "model_type": "my"}
+    models = {
         "google-bert/bert-base-uncased": model,
         "tests/pickled": {**model, **pickled(pretraining())},
         "tests/evil": {**model, **pickled({**pretraining(), "x": Runs()})},
-        "tests/remote-code": {**model, "config.json": config(**remote), "my.py": CODE.encode()},
+        "tests/remote-code": {**model, "config.json": config(**own), "my.py": CODE.encode()},
         "tests/gated": {"gated": b"manual", **model},
         "tests/damaged": {**model, "model.safetensors": b"nothing"},
     }
     for name in ("tests/pickled", "tests/evil"):
-        del found[name]["model.safetensors"]
+        del models[name]["model.safetensors"]
     data = {
         "stanfordnlp/sst2": sst2(),
         "SetFit/sst5": sst5(),
@@ -141,10 +133,8 @@ def repositories(folder):
         "tests/script": {"README.md": b"", "script.py": CODE.encode()},
         "tests/damaged-data": {"README.md": b"", "data/train.parquet": b"PAR1 and nothing"},
     }
-    return {
-        **{("models", name): files for name, files in found.items()},
-        **{("datasets", name): files for name, files in data.items()},
-    }
+    kinds = {"models": models, "datasets": data}
+    return {(kind, name): files for kind, found in kinds.items() for name, files in found.items()}
 
 
 class Runs:
@@ -155,11 +145,7 @@ class Runs:
 
 
 def config(**more):
-    small = BertConfig(
-        vocab_size=len(tiny_tokenizer()), hidden_size=16, num_hidden_layers=2,
-        num_attention_heads=2, intermediate_size=24, max_position_embeddings=64,
-    )  # fmt: skip
-    known = small.to_dict() | {"architectures": ["BertForMaskedLM"], **more}
+    known = {**tiny_model().config.to_dict(), "architectures": ["BertForMaskedLM"], **more}
     return json.dumps(known).encode()
 
 
@@ -167,17 +153,14 @@ def pretraining():
     """The weights of an encoder with the heads of its pretraining, named as those of 2018."""
     torch.manual_seed(0)
     model = BertForPreTraining(BertConfig(**json.loads(config())))
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)  # so that norms differ from new ones
     return {
         name.replace("LayerNorm.weight", "LayerNorm.gamma")
         .replace("LayerNorm.bias", "LayerNorm.beta"): weight.contiguous()
         for name, weight in model.state_dict().items()
         if not name.startswith("cls.predictions.decoder")
     }  # fmt: skip
-
-
-def bert():
-    weights = save(pretraining(), metadata={"format": "pt"})
-    return {"config.json": config(), "model.safetensors": weights}
 
 
 def pickled(weights):
@@ -187,18 +170,19 @@ def pickled(weights):
 
 
 def tokenizer_files(folder):
-    tokenizer = tiny_tokenizer()
-    tokenizer.model_max_length = 64
-    tokenizer.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def rows(classes, count=12):
-    """Texts of the tiny vocabulary with their classes in turn."""
+def table(classes, count=12, text="text"):
+    """Columns of texts in the tiny vocabulary, with their classes in turn."""
     draw = random.Random(0)
-    words = ["awful", "dull", "food", "great", "superb"]
-    starts = [" ".join(draw.choices(["the", "film", "was", "plot"], k=3)) for _ in range(count)]
-    return [(f"{start} {words[i % classes]}", i % classes) for i, start in enumerate(starts)]
+    words, labels = (
+        ["awful", "dull", "food", "great", "superb"],
+        [i % classes for i in range(count)],
+    )
+    starts = [" ".join(draw.choices(["the", "film", "was", "plot"], k=3)) for _ in labels]
+    return {text: [f"{s} {words[y]}" for s, y in zip(starts, labels, strict=True)], "label": labels}
 
 
 def parquet(columns, names):
@@ -209,68 +193,57 @@ def parquet(columns, names):
     return buffer.getvalue()
 
 
-def card(configs):
-    """A README that says where the files of each split of each configuration are."""
-    text = "---\nconfigs:\n"
-    for name, (splits, default) in configs.items():
-        text += f"- config_name: {name}\n  data_files:\n"
-        text += "".join(f"  - split: {s}\n    path: {p}\n" for s, p in splits.items())
-        text += "  default: true\n" if default else ""
-    return f"{text}---\n".encode()
+def laid_out(configurations, default=""):
+    """Configurations: a folder, names of the classes, and for each split the columns of files."""
+    card, files = "---\nconfigs:\n", {}
+    for name, (folder, names, splits) in configurations.items():
+        card += f"- config_name: {name}\n" + "  default: true\n" * (name == default)
+        card += "  data_files:\n"
+        for split, parts in splits.items():
+            card += f"  - split: {split}\n    path: {folder}/{split}-*\n"
+            for i, columns in enumerate(parts):
+                path = f"{folder}/{split}-{i:05d}-of-{len(parts):05d}.parquet"
+                files[path] = parquet(columns, names)
+    return {"README.md": f"{card}---\n".encode(), **files}
 
 
 def sst2():
-    splits = ("train", "validation", "test")
-    files = {}
-    for split in splits:
-        texts, labels = zip(*rows(2), strict=True)
-        labels = [-1] * len(labels) if split == "test" else list(labels)
-        columns = {"idx": list(range(len(texts))), "sentence": list(texts), "label": labels}
-        files[f"data/{split}-00000-of-00001.parquet"] = parquet(columns, ["negative", "positive"])
-    return {"README.md": card({"default": ({s: f"data/{s}-*" for s in splits}, False)}), **files}
+    """Nobody knows the labels of the test split."""
+    known = {"idx": list(range(12)), **table(2, text="sentence")}
+    splits = {"train": [known], "validation": [known], "test": [{**known, "label": [-1] * 12}]}
+    return laid_out({"default": ("data", ["negative", "positive"], splits)})
 
 
 def sst5():
-    lines = [{"text": t, "label": y, "label_text": FIVE[y]} for t, y in rows(5, 20)]
-    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    """Files of JSON, and a README that says nothing."""
+    texts = zip(*table(5, 20).values(), strict=True)
+    lines = [json.dumps({"text": t, "label": y, "label_text": str(y)}) for t, y in texts]
+    content = "\n".join(lines).encode()
     return {"README.md": b"# SST-5\n", **{f"{s}.jsonl": content for s in ("train", "dev", "test")}}
 
 
 def tweet_eval():
-    known = {"emotion": ["anger", "joy"], "sentiment": ["negative", "neutral", "positive"]}
-    splits, files = ("train", "validation", "test"), {}
-    for name, names in known.items():
-        texts, labels = zip(*rows(len(names)), strict=True)
-        content = parquet({"text": list(texts), "label": list(labels)}, names)
-        files |= {f"{name}/{split}-00000-of-00001.parquet": content for split in splits}
-    where = {name: ({s: f"{name}/{s}-*" for s in splits}, False) for name in known}
-    return {"README.md": card(where), **files}
+    """Several configurations, none of which is the default."""
+    found = {}
+    for name, names in (("emotion", ["anger", "joy"]), ("sentiment", ["neg", "neutral", "pos"])):
+        part = [table(len(names))]
+        found[name] = (name, names, {"train": part, "validation": part, "test": part})
+    return laid_out(found)
 
 
 def imdb():
     """Sorted by class, without a validation split, and with texts that nobody labelled."""
-    texts, labels = zip(*sorted(rows(2), key=lambda row: row[1]), strict=True)
-    columns = {"text": list(texts), "label": list(labels)}
-    unknown = {**columns, "label": [-1] * len(labels)}
-    splits = ("train", "test", "unsupervised")
-    files = {
-        f"plain_text/{s}-00000-of-00001.parquet": parquet(
-            unknown if s == "unsupervised" else columns, ["neg", "pos"]
-        )
-        for s in splits
-    }
-    where = {"plain_text": ({s: f"plain_text/{s}-*" for s in splits}, True)}
-    return {"README.md": card(where), **files}
+    texts, labels = zip(
+        *sorted(zip(*table(2).values(), strict=True), key=lambda r: r[1]), strict=True
+    )
+    known = {"text": list(texts), "label": list(labels)}
+    splits = {"train": [known], "test": [known], "unsupervised": [{**known, "label": [-1] * 12}]}
+    return laid_out({"plain_text": ("plain_text", ["neg", "pos"], splits)}, "plain_text")
 
 
 def yelp():
     """The label first, the training texts in three files, and no validation split."""
+    known = dict(reversed(table(5, 30).items()))
+    parts = [{name: column[i::3] for name, column in known.items()} for i in range(3)]
     name = "yelp_review_full"
-    texts, labels = zip(*rows(5, 30), strict=True)
-    files = {}
-    for split, count in (("train", 3), ("test", 1)):
-        for i in range(count):
-            columns = {"label": list(labels[i::count]), "text": list(texts[i::count])}
-            files[f"{name}/{split}-{i:05d}-of-{count:05d}.parquet"] = parquet(columns, STARS)
-    splits = {split: f"{name}/{split}-*" for split in ("train", "test")}
-    return {"README.md": card({name: (splits, False)}), **files}
+    return laid_out({name: (name, STARS, {"train": parts, "test": [known]})})
