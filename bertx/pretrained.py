@@ -109,6 +109,7 @@ def load_with_gaps(
     from transformers import AutoModelForSequenceClassification
 
     kind: Any
+    source: Any
     with _opened("model", name) as (place, checkpoint):
         if checkpoint is None:
             kind, source, settings = AutoModelForSequenceClassification, place, _classes(labels)

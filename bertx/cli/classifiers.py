@@ -26,7 +26,6 @@ def load_trained(name: str, device: str) -> tuple[nn.Module, PreTrainedTokenizer
     """
     place = _device(device)
     found = _newest(name) if name in ("last", "best") else brought("--model", name)
-    model: nn.Module
     try:
         model, missing = load_with_gaps(found, None, None)
         tokenizer = load_tokenizer(found)
@@ -37,7 +36,11 @@ def load_trained(name: str, device: str) -> tuple[nn.Module, PreTrainedTokenizer
             f"--model {name} was not trained to classify texts: it has no weights for "
             f"{', '.join(missing[:3])}. Fine-tune it first: bertx fit --model.name {name} ..."
         )
-    return model.to(place).eval(), tokenizer
+    return _ready(model, place), tokenizer
+
+
+def _ready(model: nn.Module, device: torch.device) -> nn.Module:
+    return model.to(device).eval()
 
 
 def _newest(which: Any) -> str:

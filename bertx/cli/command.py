@@ -33,6 +33,7 @@ from bertx.cli.remote import brought
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
+from bertx.failures import out_of_space
 from bertx.model import TextClassifier
 
 SEED = 42
@@ -215,6 +216,11 @@ def run(args: ArgsType = None) -> None:
         if debugging():
             raise
         fail(str(error))
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
+        full = out_of_space(error)
+        if debugging() or not full:
+            raise
+        fail(f"{full}.")
     except SIGTERMException:
         sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
 
