@@ -52,7 +52,8 @@ MAY_IMPORT = {
     | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
     | {"words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "judging", "needs"}
+    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness"}
+    | {"judging", "needs"}
     | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
     "cli": None,  # may import everything; nobody imports it
