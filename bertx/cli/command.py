@@ -119,7 +119,7 @@ class BertxCLI(LightningCLI):
             }
         )
         parser.link_arguments("model.name", "data.tokenizer")
-        parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
+        parser.link_arguments("data", "model.labels", self._classes, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         """Settle what depends on the loggers before they are made."""
@@ -153,14 +153,22 @@ class BertxCLI(LightningCLI):
             config["weights_only"] = True
 
     def instantiate_classes(self) -> None:
-        """Make the classes; a checkpoint needs no pretrained model to be evaluated."""
+        """Make the data module, which may refuse its data, then the model and the trainer.
+
+        The model of a checkpoint that is evaluated comes from the checkpoint alone.
+        """
         self._given, self.config = self.config, self.config.clone()
         config = self.config[self.config["subcommand"]]
         if config.get("ckpt_path"):
             config["ckpt_path"] = path = brought("--ckpt_path", str(config["ckpt_path"]))
             if self.config["subcommand"] != "fit" and is_checkpoint(path):
                 config["model"]["name"] = config["data"]["tokenizer"] = path
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer; the configuration that it saves is the one that was given."""
@@ -175,6 +183,11 @@ class BertxCLI(LightningCLI):
                 f"weights for {', '.join(self.model.drawn[:3])}. Give those of a run with "
                 "--ckpt_path last, best or a file."
             )
+
+    def _classes(self, data: TextDataModule) -> list[str]:
+        """The classes; data that cannot be used are refused before there is a model or a logger."""
+        data.setup(self.config["subcommand"])
+        return data.labels
 
     def _loggers(self) -> list[Namespace]:
         configured = self.config[self.config["subcommand"]]["trainer"]["logger"]
