@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from transformers import PreTrainedTokenizerBase
 
+from bertx.checkpoint import FILES, files_of
 from bertx.classifier import logits_of, takes
 from bertx.errors import InputError
 from bertx.inputs import UNKNOWN
@@ -33,7 +35,8 @@ class TextClassifier(LightningModule):
     -100 or whose ``index`` is -1 (a distributed sampler's repetitions) count in none of them.
 
     Args:
-        name: The pretrained model: a hub id, a folder, or package:MODULE/FOLDER.
+        name: The pretrained model: a hub id, a folder, package:MODULE/FOLDER, or the path of
+            another run's checkpoint (.ckpt).
         labels: Names of the C classes, in the order of their numbers.
         learning_rate: Highest learning rate, reached at the end of the warm-up.
         weight_decay: Decay of the weights; biases and norms have none.
@@ -66,6 +69,7 @@ class TextClassifier(LightningModule):
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.model, self.drawn = load_with_gaps(name, labels, dtype)
+        self._files: dict[str, bytes] = {}
         self._longest = longest_input(self.model)
         self._taken = [field for field in FIELDS if takes(self.model, field)]
         self.metrics = EpochMetrics(len(labels))
@@ -138,6 +142,14 @@ class TextClassifier(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what model and tokenizer are built from: a checkpoint needs nothing beside it."""
+        if not self._files:
+            tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
+            known = isinstance(tokenizer, PreTrainedTokenizerBase)
+            self._files = files_of(self.model, tokenizer if known else None)
+        checkpoint[FILES] = self._files
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model; let this run's settings win over the saved ones.

@@ -12,7 +12,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"classifier", "errors", "precision", "pretrained", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
-    "pretrained": {"errors"},
+    "failures": set(),
+    "checkpoint": {"errors", "failures"},
+    "pretrained": {"checkpoint", "errors", "failures"},
     "classifier": {"errors"},
     "inputs": {"classifier", "errors"},
     "anatomy": LEAVES | {"activations"},
@@ -42,15 +44,16 @@ MAY_IMPORT = {
     | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
-    "data": LEAVES | {"words"},
-    "model": LEAVES,
+    "data": LEAVES | {"failures", "words"},
+    "model": LEAVES | {"checkpoint"},
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
     | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
     | {"words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "judging", "needs"}
+    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness"}
+    | {"judging", "needs"}
     | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
     "cli": None,  # may import everything; nobody imports it
@@ -62,10 +65,12 @@ NO_LIGHTNING = (
     "anatomy",
     "attend",
     "attribution",
+    "checkpoint",
     "choices",
     "classifier",
     "errors",
     "explaining",
+    "failures",
     "faithfulness",
     "inputs",
     "judging",
@@ -124,3 +129,26 @@ def test_files_and_functions_are_short(path):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             length = node.end_lineno - body[0].lineno + 1 if body else 0
             assert length <= 30, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+def keywords(call):
+    return {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+
+
+@pytest.mark.parametrize(
+    "functions, keyword, value",
+    [
+        ({"from_pretrained", "from_config"}, "trust_remote_code", False),
+        ({"torch.load", "load_from_checkpoint"}, "weights_only", True),
+    ],
+)
+def test_nobodys_code_runs(functions, keyword, value):
+    """Nothing that is loaded may bring code of its own."""
+    found = 0
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name in functions or name.rpartition(".")[2] in functions:
+                found += 1
+                assert keywords(node).get(keyword) is value, f"{path}:{node.lineno}"
+    assert found

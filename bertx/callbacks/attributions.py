@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import read_batch
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.readings import readings, unread
@@ -95,6 +95,8 @@ class AttributionWriter(Callback):
         if rows_per_shard < 1:
             raise InputError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
         check_unit(unit)
+        if os.path.basename(folder) == folder:
+            check_within("AttributionWriter: folder", folder)
         self.methods = methods
         self.target = target
         self.unit = unit

@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
+from bertx.callbacks.folder import check_name
 from bertx.callbacks.methods import (
     check_alone,
     check_methods,
-    check_name,
     classifier_of,
     say_choice,
     tokenizer_of,

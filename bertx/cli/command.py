@@ -24,14 +24,18 @@ from bertx.callbacks import (
     PredictionWriter,
     Resumption,
 )
+from bertx.callbacks.folder import check_logger, check_within
 from bertx.callbacks.privacy import texts_are_logged
+from bertx.checkpoint import is_checkpoint
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
 from bertx.cli.monitored import AUTO, best_mode
+from bertx.cli.remote import brought
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
+from bertx.failures import out_of_space
 from bertx.model import TextClassifier
 from bertx.report.resilient import ResilientWandbLogger
 
@@ -124,21 +128,23 @@ class BertxCLI(LightningCLI):
         """Settle what depends on other settings."""
         _drop_rate_monitor(self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "checkpoint")
+        if checkpoint["filename"]:
+            check_within("checkpoint.filename", checkpoint["filename"])
         if checkpoint["mode"] == AUTO:
             metrics = self._get(self.config, "faithfulness")["metrics"]
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
-    def instantiate_classes(self) -> None:
-        """Make the data module, which may refuse its data, then the model and the trainer."""
-        try:
-            super().instantiate_classes()
-        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
-            if isinstance(error.__cause__, InputError):
-                raise error.__cause__ from None
-            raise
+    def after_instantiate_classes(self) -> None:
+        """Refuse loggers that would write elsewhere, before they make a folder."""
+        for logger in self.trainer.loggers:
+            check_logger(logger)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer that no trouble with Weights & Biases ends, and that sends no text unasked."""
+        """A trainer that no trouble with Weights & Biases ends, and that sends no text unasked.
+
+        The configuration that it saves is the one that was given.
+        """
+        self.config = self._given
         config = self._get(self.config_init, "trainer")
         found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
         loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
@@ -162,6 +168,26 @@ class BertxCLI(LightningCLI):
                 f"--ckpt_path {which}: no such file. Expected a checkpoint, or last or best for "
                 "that of the newest run."
             )
+        if config.get("weights_only") is None:
+            config["weights_only"] = True
+
+    def instantiate_classes(self) -> None:
+        """Make the data module, which may refuse its data, then the model and the trainer.
+
+        The model of a checkpoint that is evaluated comes from the checkpoint alone.
+        """
+        self._given, self.config = self.config, self.config.clone()
+        config = self.config[self.config["subcommand"]]
+        if config.get("ckpt_path"):
+            config["ckpt_path"] = path = brought("--ckpt_path", str(config["ckpt_path"]))
+            if self.config["subcommand"] != "fit" and is_checkpoint(path):
+                config["model"]["name"] = config["data"]["tokenizer"] = path
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
 
     def _check_trained(self) -> None:
         config = self.config[self.config["subcommand"]]
@@ -218,6 +244,11 @@ def run(args: ArgsType = None) -> None:
         if debugging():
             raise
         fail(str(error))
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
+        full = out_of_space(error)
+        if debugging() or not full:
+            raise
+        fail(f"{full}.")
     except SIGTERMException:
         sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
 
