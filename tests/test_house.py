@@ -9,9 +9,10 @@ import bertx
 
 PACKAGE = Path(bertx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"classifier", "errors", "precision", "pretrained", "inputs"}
+LEAVES = {"arguments", "classifier", "errors", "precision", "pretrained", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
+    "arguments": {"errors", "pretrained"},
     "pretrained": {"errors"},
     "classifier": {"errors"},
     "inputs": {"classifier", "errors"},
@@ -60,6 +61,7 @@ MAY_IMPORT = {
 NO_LIGHTNING = (
     "activations",
     "anatomy",
+    "arguments",
     "attend",
     "attribution",
     "choices",

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from bertx.arguments import checked_arguments
 from bertx.choices import PREDICTED, Methods, several
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation, Explanations
@@ -20,7 +21,7 @@ log = logging.getLogger("bertx")
 
 def explain(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | str,
     texts: str | Iterable[Any],
     methods: Methods | None = None,
     target: str | int = PREDICTED,
@@ -37,7 +38,7 @@ def explain(
 
     Args:
         model: A Hugging Face sequence classifier, or a module that holds one.
-        tokenizer: Its fast tokenizer.
+        tokenizer: Its fast tokenizer, or the name of a model that has the same.
         texts: One text or several.
         methods: One, several, or several by name; None for `DEFAULT_METHODS`.
         target: The explained class: ``predicted``, its name or number, or ``all``.
@@ -80,7 +81,7 @@ class Explainer:
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: PreTrainedTokenizerBase | str,
         methods: Methods | None = None,
         target: str | int = PREDICTED,
         unit: Unit = "word",
@@ -88,6 +89,7 @@ class Explainer:
         window: int | None = None,
         token_budget: int | None = None,
     ) -> None:
+        model, tokenizer = checked_arguments(model, tokenizer)
         self._score = Scoring(model, tokenizer, methods, target, merge, token_budget)
         self._reader = Reader(tokenizer, self._score.model, unit, window)
         self._unit = unit
