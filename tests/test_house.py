@@ -44,7 +44,9 @@ MAY_IMPORT = {
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
     "data": LEAVES | {"words"},
-    "model": LEAVES,
+    "model": LEAVES | {"freezing", "weighting"},
+    "freezing": LEAVES | {"anatomy"},
+    "weighting": {"errors"},
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
@@ -69,6 +71,7 @@ NO_LIGHTNING = (
     "errors",
     "explaining",
     "faithfulness",
+    "freezing",
     "inputs",
     "judging",
     "leaderboards",
@@ -87,6 +90,7 @@ NO_LIGHTNING = (
     "statistics",
     "switch",
     "trace",
+    "weighting",
     "words",
 )
 

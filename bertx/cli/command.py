@@ -63,7 +63,9 @@ class Parser(LightningArgumentParser):
             hints.insert(0, f"Known methods: {', '.join(METHODS)}, or the import path of your own.")
         fail("\n".join([message.strip(), *hints]))
 
-    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **settings: Any) -> Any:
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *more: Any, **settings: Any
+    ) -> Any:
         """Parse arguments, among which ``--KEY null`` switches a callback off."""
         given = sys.argv[1:] if args is None else args
         return super().parse_args(_switched_off(given), *more, **settings)
@@ -133,8 +135,9 @@ class BertxCLI(LightningCLI):
         _drop_rate_monitor(self._get(self.config, "trainer"))
         checkpoint = self._settings("checkpoint")
         if checkpoint and checkpoint["mode"] == AUTO:
-            faithfulness = self._settings("faithfulness") or {}
-            checkpoint["mode"] = best_mode(checkpoint["monitor"], faithfulness.get("metrics"))
+            faithfulness = self._settings("faithfulness")
+            metrics = faithfulness["metrics"] if faithfulness else None
+            checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer with the callbacks that are not switched off."""
