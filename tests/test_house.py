@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "arguments": {"errors", "pretrained"},
     "pretrained": {"errors"},
     "classifier": {"errors"},
-    "inputs": {"classifier", "errors"},
+    "inputs": {"classifier", "errors", "words"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
     "attend": {"precision"},

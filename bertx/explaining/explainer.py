@@ -14,7 +14,7 @@ from bertx.explaining.explanation import Explanation, Explanations
 from bertx.explaining.parts import parts_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.explaining.scoring import Scoring
-from bertx.inputs import Merge, Unit
+from bertx.inputs import Merge, Unit, noun
 
 log = logging.getLogger("bertx")
 
@@ -42,8 +42,9 @@ def explain(
         texts: One text or several.
         methods: One, several, or several by name; None for `DEFAULT_METHODS`.
         target: The explained class: ``predicted``, its name or number, or ``all``.
-        unit: What is scored: ``word`` or ``token``. Languages that do not part words by spaces
-            often need ``token``.
+        unit: What is scored: ``word``, as the tokenizer parts them (``doesn't`` is three, with
+            BERT), ``whitespace``, words as white space parts them, or ``token``, which languages
+            without spaces between words often need.
         merge: How the scores of a word's tokens become one: ``sum``, or ``max`` for unsigned
             methods; signed ones are always summed.
         window: Read texts of more tokens in windows of so many, special tokens included, that
@@ -117,6 +118,7 @@ class Explainer:
         if reading.left_out:
             log.warning(
                 f"text {index}: the model takes {self._reader.longest} tokens, so the last "
-                f"{reading.left_out} {self._unit}s are left out. Give a window to explain all."
+                f"{reading.left_out} {noun(self._unit)}s are left out. Give a window to explain "
+                "all."
             )
         return reading

@@ -129,7 +129,7 @@ def judge(
         operators: What deleting a unit does; with several, methods that explain by deleting with
             one of them can be told from those that are good for all.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
-        unit: What is ranked, deleted and inserted: ``word`` or ``token``.
+        unit: What is ranked, deleted and inserted: ``word``, ``whitespace`` or ``token``.
         ceiling_examples: About how many texts are searched for the best order; None for all, 0 for
             none. Texts of more than 40 units never are. The metrics of `NormalizedAOPC` search
             all texts for their limits, whatever this says.
