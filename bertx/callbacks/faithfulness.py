@@ -156,16 +156,11 @@ class FaithfulnessMonitor(Probe):
         if not trainer.is_global_zero:
             return
         epoch, step = here(trainer)
-        figures = {
-            "": (estimates.drawn(control), estimates.note()),
-            "searched": (estimates.drawn_searched(control), estimates.searched_note()),
-        }
-        for part, (drawn, note) in figures.items():
-            if drawn:
-                write_curves(folder / part, drawn, epoch, step, self.unit, note)
-                for logger in trainer.loggers:
-                    key = "_".join(filter(None, (f"{stage}/curves", part)))
-                    log_curves(logger, key, drawn, epoch, step, self.unit, note)
+        for part, drawn, note in estimates.figures(control):
+            write_curves(folder / part, drawn, epoch, step, self.unit, note)
+            key = "_".join(filter(None, (f"{stage}/curves", part)))
+            for logger in trainer.loggers:
+                log_curves(logger, key, drawn, epoch, step, self.unit, note)
         write_examples(examples_path(folder, epoch, step), values)
         rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)

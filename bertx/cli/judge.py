@@ -191,8 +191,8 @@ def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
         write_examples(examples_path(place, 0, 0), verdicts.values)
         rows = []
         for operator, estimates in verdicts.estimates.items():
-            drawn = estimates.drawn(verdicts.control)
-            write_curves(place / operator, drawn, 0, 0, unit, estimates.note())
+            for part, drawn, note in estimates.figures(verdicts.control):
+                write_curves(place / operator / part, drawn, 0, 0, unit, note)
             results = estimates.results(verdicts.signed)
             rows += [{"operator": operator, **result.row()} for result in results]
         append_scores(place / "faithfulness.csv", rows)

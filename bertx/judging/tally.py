@@ -129,10 +129,17 @@ class Estimates:
             if self._in_part(name)
         }
 
-    def searched_note(self) -> str:
-        """What the figures of `drawn_searched` are of."""
-        counts = {self.ceilings[name].value_count for name in filter(self._in_part, self.ceilings)}
-        return f"over the {max(counts, default=0)} texts\nthat were searched"
+    def figures(self, control: str | None) -> Iterator[tuple[str, dict[Kind, list[Curve]], str]]:
+        """What is drawn, with a note: of all examples, and of those that were searched.
+
+        Returns:
+            The folder of the figures within that of the stage, empty for the stage's own; the
+            curves; the note.
+        """
+        yield "", self.drawn(control), self.note()
+        counts = [self.ceilings[name].value_count for name in filter(self._in_part, self.ceilings)]
+        if beside := self.drawn_searched(control):
+            yield "searched", beside, f"over the {max(counts)} texts\nthat were searched"
 
     def _in_part(self, name: str) -> bool:
         """Whether some examples alone were searched for the best values of a metric."""
