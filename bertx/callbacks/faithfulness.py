@@ -13,7 +13,7 @@ from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.ranks import gather
-from bertx.classifier import class_names
+from bertx.classifier import Choice, class_names
 from bertx.faithfulness import FaithfulnessMetric, Panel
 from bertx.inputs import Unit, noun
 from bertx.judging import Estimates, Judge, check_asked, default_metrics, drawn_by_number
@@ -61,6 +61,8 @@ class FaithfulnessMonitor(Probe):
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
             has several of these callbacks.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
@@ -81,8 +83,11 @@ class FaithfulnessMonitor(Probe):
         compiled: bool = False,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
+        model: Choice | None = None,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
+        super().__init__(
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model
+        )
         self.metrics = default_metrics() if metrics is None else metrics
         self.operator = operator
         self.ceiling_examples = ceiling_examples
