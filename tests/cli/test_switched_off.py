@@ -33,7 +33,7 @@ def test_one_that_is_set_again_is_on(run, capsys):
         run("fit", "--export=null", "--heatmaps=null", "--export.folder=model", "--print_config")
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["heatmaps"] is None
-    assert printed["export"] == {"folder": "model"}
+    assert printed["export"]["folder"] == "model"
 
 
 def test_checkpointing_is_switched_off_as_in_lightning(run):
