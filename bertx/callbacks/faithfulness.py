@@ -21,7 +21,7 @@ from bertx.judging.tally import EMPTY, searched_name
 from bertx.perturb import Operator, Perturber
 from bertx.report import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.examples import ExampleValue, examples_path, write_examples
-from bertx.report.loggers import log_curves
+from bertx.report.loggers import log_curves, to_each
 
 
 class FaithfulnessMonitor(Probe):
@@ -164,8 +164,7 @@ class FaithfulnessMonitor(Probe):
         for part, drawn, note in estimates.figures(control):
             write_curves(folder / part, drawn, epoch, step, self.unit, note)
             key = "_".join(filter(None, (f"{stage}/curves", part)))
-            for logger in trainer.loggers:
-                log_curves(logger, key, drawn, epoch, step, self.unit, note)
+            to_each(trainer.loggers, log_curves, key, drawn, epoch, step, self.unit, note)
         write_examples(examples_path(folder, epoch, step), values)
         rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)

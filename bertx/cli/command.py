@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -22,8 +23,9 @@ from bertx.callbacks import (
     HeatmapLogger,
     HuggingFaceExport,
     PredictionWriter,
+    Resumption,
 )
-from bertx.cli.account import stay_offline_without_key
+from bertx.callbacks.privacy import texts_are_logged
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
@@ -32,6 +34,7 @@ from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
 from bertx.model import TextClassifier
+from bertx.report.resilient import ResilientWandbLogger
 
 SEED = 42
 CALLBACKS: dict[str, type[Callback]] = {
@@ -127,11 +130,10 @@ class BertxCLI(LightningCLI):
             }
         )
         parser.link_arguments("model.name", "data.tokenizer")
-        parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
+        parser.link_arguments("data", "model.labels", self._classes, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """Settle what depends on the loggers before they are made."""
-        stay_offline_without_key(self._loggers())
+        """Settle what depends on other settings."""
         _drop_rate_monitor(self._get(self.config, "trainer"))
         checkpoint = self._settings("checkpoint")
         if checkpoint and checkpoint["mode"] == AUTO:
@@ -139,17 +141,42 @@ class BertxCLI(LightningCLI):
             metrics = faithfulness["metrics"] if faithfulness else None
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
+    def instantiate_classes(self) -> None:
+        """Make the data module, which may refuse its data, then the model and the trainer."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer with the callbacks that are not switched off."""
-        trainer = self._get(self.config_init, "trainer")
-        wanted = {key: self._get(self.config_init, key) for key in CALLBACKS if self._settings(key)}
-        if trainer["enable_checkpointing"] is False:
-            wanted = {key: own for key, own in wanted.items() if key not in _CHECKPOINTS}
-        elif not wanted.keys() & _CHECKPOINTS and not _has_checkpoint(trainer["callbacks"]):
+        """A trainer that no trouble with Weights & Biases ends, and that sends no text unasked.
+
+        It has the callbacks that are not switched off.
+        """
+        config = self._get(self.config_init, "trainer")
+        made, saving = self._callbacks(config)
+        if not saving:
             kwargs = {"enable_checkpointing": False, **kwargs}  # Lightning would add one of its own
-        made = [CALLBACKS[key](**settings) for key, settings in wanted.items()]
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": made}
-        return super().instantiate_trainer(**kwargs)
+        found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
+        loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
+        config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
+        trainer = super().instantiate_trainer(**kwargs)
+        if not texts_are_logged(trainer):
+            for logger in loggers:
+                if isinstance(logger, ResilientWandbLogger):
+                    logger.keep_local()
+        return trainer
+
+    def _callbacks(self, config: Namespace) -> tuple[list[Callback], bool]:
+        """The callbacks that are not switched off, and whether any of the run saves checkpoints."""
+        wanted = {key: self._get(self.config_init, key) for key in CALLBACKS if self._settings(key)}
+        if config["enable_checkpointing"] is False:
+            wanted = {key: own for key, own in wanted.items() if key not in _CHECKPOINTS}
+        saving = bool(wanted.keys() & _CHECKPOINTS) or _has_checkpoint(config["callbacks"])
+        return [CALLBACKS[key](**settings) for key, settings in wanted.items()], saving
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
@@ -182,6 +209,11 @@ class BertxCLI(LightningCLI):
             f"{key}: expected settings, or null to switch it off, but got {settings!r}."
         )
 
+    def _classes(self, data: TextDataModule) -> list[str]:
+        """The classes; data that cannot be used are refused before there is a model or a logger."""
+        data.setup(self.config["subcommand"])
+        return data.labels
+
     def _loggers(self) -> list[Namespace]:
         configured = self.config[self.config["subcommand"]]["trainer"]["logger"]
         every = configured if isinstance(configured, list) else [configured]
@@ -212,6 +244,7 @@ def run(args: ArgsType = None) -> None:
             TextDataModule,
             save_config_callback=SaveConfig,
             trainer_class=Trainer,
+            trainer_defaults={"callbacks": [Resumption()]},
             seed_everything_default=SEED,
             parser_class=Parser,
             parser_kwargs=_parser_settings(),

@@ -5,7 +5,6 @@ of the model can stand on them for a while. The trained weights are put aside, n
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.anatomy import Part, UnsupportedArchitecture
-from bertx.scope import isolated_rng
+from bertx.anatomy import parts as parts_of
+from bertx.scope import alone, exclusive, isolated_rng
 
 _NAME = "Model randomisation"
 
@@ -21,6 +21,13 @@ Weights = Mapping[nn.Parameter, Tensor]
 """Other values for each parameter of a model, by the parameter."""
 
 
+@alone()
+def parts(model: PreTrainedModel) -> tuple[Part, ...]:
+    """See `bertx.anatomy.parts`."""
+    return parts_of(model, _NAME)
+
+
+@alone()
 def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
     """Weights for a whole model as it had them before any training: by its own ``_init_weights``.
 
@@ -54,7 +61,7 @@ def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
     return {own: drawn[own].detach() for own in model.parameters()}
 
 
-@contextmanager
+@exclusive
 def randomised(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Iterator[None]:
     """Let parts of a model stand on other weights; after the body, also if it raises, on their own.
 
@@ -73,7 +80,7 @@ def randomised(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Ite
         yield
 
 
-@contextmanager
+@exclusive
 def _exchanged(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[None]:
     """Put other tensors in the places of parameters and buffers, all places of a shared one."""
     places: list[tuple[dict[str, Any], str, Tensor]] = [
