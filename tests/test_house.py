@@ -9,14 +9,15 @@ import bertx
 
 PACKAGE = Path(bertx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"classifier", "errors", "precision", "pretrained", "inputs"}
+LEAVES = {"arguments", "classifier", "errors", "precision", "pretrained", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
     "failures": set(),
+    "arguments": {"errors", "pretrained"},
     "checkpoint": {"errors", "failures"},
     "pretrained": {"checkpoint", "errors", "failures"},
     "classifier": {"errors"},
-    "inputs": {"classifier", "errors"},
+    "inputs": {"classifier", "errors", "words"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
     "attend": {"precision"},
@@ -45,7 +46,9 @@ MAY_IMPORT = {
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
     "data": LEAVES | {"failures", "words"},
-    "model": LEAVES | {"checkpoint"},
+    "model": LEAVES | {"checkpoint", "freezing", "weighting"},
+    "freezing": LEAVES | {"anatomy"},
+    "weighting": {"errors"},
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
@@ -63,6 +66,7 @@ MAY_IMPORT = {
 NO_LIGHTNING = (
     "activations",
     "anatomy",
+    "arguments",
     "attend",
     "attribution",
     "checkpoint",
@@ -72,6 +76,7 @@ NO_LIGHTNING = (
     "explaining",
     "failures",
     "faithfulness",
+    "freezing",
     "inputs",
     "judging",
     "leaderboards",
@@ -90,6 +95,7 @@ NO_LIGHTNING = (
     "statistics",
     "switch",
     "trace",
+    "weighting",
     "words",
 )
 
