@@ -3,16 +3,21 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import bertx
 
 PACKAGE = Path(bertx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"classifier", "errors", "precision", "pretrained", "inputs"}
+LEAVES = {"arguments", "classifier", "errors", "precision", "pretrained", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
-    "pretrained": {"errors"},
+    "failures": set(),
+    "arguments": {"errors", "pretrained"},
+    "checkpoint": {"errors", "failures"},
+    "pretrained": {"checkpoint", "errors", "failures"},
     "classifier": {"errors"},
-    "inputs": {"classifier", "errors"},
+    "inputs": {"classifier", "errors", "words"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
     "attend": {"precision"},
@@ -40,15 +45,18 @@ MAY_IMPORT = {
     | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
-    "data": LEAVES | {"words"},
-    "model": LEAVES,
+    "data": LEAVES | {"failures", "words"},
+    "model": LEAVES | {"checkpoint", "freezing", "weighting"},
+    "freezing": LEAVES | {"anatomy"},
+    "weighting": {"errors"},
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
     | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
     | {"words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "judging", "needs"}
+    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness"}
+    | {"judging", "needs"}
     | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
     "cli": None,  # may import everything; nobody imports it
@@ -58,13 +66,17 @@ MAY_IMPORT = {
 NO_LIGHTNING = (
     "activations",
     "anatomy",
+    "arguments",
     "attend",
     "attribution",
+    "checkpoint",
     "choices",
     "classifier",
     "errors",
     "explaining",
+    "failures",
     "faithfulness",
+    "freezing",
     "inputs",
     "judging",
     "leaderboards",
@@ -83,6 +95,7 @@ NO_LIGHTNING = (
     "statistics",
     "switch",
     "trace",
+    "weighting",
     "words",
 )
 
@@ -132,3 +145,26 @@ def test_imports_point_one_way():
 
 def test_files_and_functions_are_short():
     assert not [line for path in FILES for line in too_long(path)]
+
+
+def keywords(call):
+    return {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+
+
+@pytest.mark.parametrize(
+    "functions, keyword, value",
+    [
+        ({"from_pretrained", "from_config"}, "trust_remote_code", False),
+        ({"torch.load", "load_from_checkpoint"}, "weights_only", True),
+    ],
+)
+def test_nobodys_code_runs(functions, keyword, value):
+    """Nothing that is loaded may bring code of its own."""
+    found = 0
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name in functions or name.rpartition(".")[2] in functions:
+                found += 1
+                assert keywords(node).get(keyword) is value, f"{path}:{node.lineno}"
+    assert found

@@ -11,11 +11,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedModel
 
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import blamed
 from bertx.callbacks.spill import Sorter, sorted_on_zero
 from bertx.classifier import Choice, class_names, classifier_in
 from bertx.errors import InputError
+from bertx.report.disk import drafted
 
 
 @dataclass(frozen=True, order=True)
@@ -52,11 +53,13 @@ class PredictionWriter(Callback):
             attribute, such as ``student``, or a function from the module to it.
 
     Raises:
-        InputError: If ``predict_step`` returns something else; before the first batch, if the
-            module holds several classifiers and none was chosen.
+        InputError: If the file is not within the run's folder, or ``predict_step`` returns
+            something else; before the first batch, if the module holds several classifiers and
+            none was chosen.
     """
 
     def __init__(self, filename: str = "predictions.csv", model: Choice | None = None) -> None:
+        check_within("PredictionWriter: filename", filename)
         self.filename = filename
         self.model = model
         self.path: Path | None = None
@@ -102,7 +105,6 @@ class PredictionWriter(Callback):
         self._rows = None
         if not trainer.is_global_zero:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         known = [] if first is None else [first]
         failed = write_predictions(path, chain(known, rows), _names(self._classifier, known))
         self.path = path
@@ -111,15 +113,18 @@ class PredictionWriter(Callback):
 
 
 def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[str]) -> int:
-    """Write a table of predictions; returns the number of rows in which nothing is predicted.
+    """Write a table of predictions, whole or not at all.
 
     Args:
         path: The file.
         rows: The predictions.
         names: Names of the C classes.
+
+    Returns:
+        The number of rows in which nothing is predicted.
     """
     failed = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with drafted(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["index", "text", "predicted", *(f"probability({n})" for n in names), "error"]
