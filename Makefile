@@ -10,7 +10,7 @@ demo: $(VENV)/demo
 	$(BIN)/bertx fit --config demo.yaml
 
 test: $(VENV)/dev lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
