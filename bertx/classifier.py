@@ -64,8 +64,10 @@ def check_chooses(model: PreTrainedModel) -> None:
 
 def takes(model: nn.Module, argument: str) -> bool:
     """Whether the forward of a model has an argument of that name, if by way of ``**kwargs``."""
-    for kind in type(getattr(model, "_orig_mod", model)).__mro__:
-        if "forward" in vars(kind):
+    whole = getattr(model, "_orig_mod", model)
+    base = getattr(whole, "base_model", whole)  # where a model of no parents hands them on to
+    for kind in (*type(whole).__mro__, *type(base).__mro__):
+        if kind is not nn.Module and "forward" in vars(kind):
             parameters = signature(vars(kind)["forward"]).parameters
             if argument in parameters:
                 return True

@@ -54,9 +54,13 @@ _guard = Lock()
 
 @contextmanager
 def _alone(model: nn.Module) -> Iterator[None]:
-    """One thread at a time explains a model: what is set on it is seen by all of them."""
+    """One thread at a time explains a model: what is set on it is seen by all of them.
+
+    The encoder is what they share, also where each has a head of its own.
+    """
+    shared = getattr(model, "base_model", model)
     with _guard:
-        lock = _locks.setdefault(model, RLock())
+        lock = _locks.setdefault(shared, RLock())
     with lock:
         yield
 

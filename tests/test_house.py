@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "pretrained": {"errors"},
     "classifier": {"errors"},
     "inputs": {"classifier", "errors"},
+    "heads": LEAVES | {"scope"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
     "attend": {"precision"},
@@ -38,7 +39,7 @@ MAY_IMPORT = {
     "statistics": LEAVES,
     "leaderboards": LEAVES | {"report", "statistics"},
     "judging": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "leaderboards"}
+    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "heads", "leaderboards"}
     | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
@@ -47,11 +48,21 @@ MAY_IMPORT = {
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
-    | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
-    | {"words"},
+    | {"anatomy", "attribution", "choices", "heads", "packing", "perturb", "report", "scope"}
+    | {"trace", "words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "judging", "needs"}
-    | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
+    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "heads", "judging"}
+    | {
+        "needs",
+        "packing",
+        "perturb",
+        "plausibility",
+        "report",
+        "rerun",
+        "scope",
+        "search",
+        "stability",
+    }
     | {"statistics", "trace", "words"},
     "cli": None,  # may import everything; nobody imports it
     "__main__": {"cli"},
@@ -67,6 +78,7 @@ NO_LIGHTNING = (
     "errors",
     "explaining",
     "faithfulness",
+    "heads",
     "inputs",
     "judging",
     "leaderboards",
