@@ -1,16 +1,17 @@
 """An encoder with a head of one's own, seen as a sequence classifier."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from inspect import getclosurevars
+from inspect import getclosurevars, signature
 from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -22,9 +23,6 @@ from bertx.scope import evaluating, frozen, gradients, isolated_rng, leaf
 Logits = Callable[..., Any]
 """From ``input_ids``, ``attention_mask`` and, where the encoder takes them, ``token_type_ids``,
 each (B, T), to the logits (B, C); a module takes them by keyword."""
-
-TOLERANCE = 1e-3
-"""Largest difference between two answers that counts as none, in units of the largest logit."""
 
 EXPECTED = (
     "Expected a function from a mapping of 'input_ids', 'attention_mask' and, where the encoder "
@@ -216,34 +214,9 @@ def _try_out(model: EncoderForSequenceClassification) -> int:
         stack.enter_context(torch.autocast(model.device.type, enabled=False))
         stack.enter_context(leaf(model.get_input_embeddings()))
         runs = stack.enter_context(_watched(model.base_model))
-        answers = [_answer(model, dict(arguments)) for _ in range(2)]
-    _check_runs(model, runs, answers[0], texts.input_ids.shape)
-    if (answers[0] - answers[1]).abs().max() > TOLERANCE * answers[0].abs().max():
-        raise _refused(
-            model,
-            "gives the same texts other logits when asked again, as dropout does in a module that "
-            "the function does not refer to by name. Make it a method of the module with the head",
-        )
-    return answers[0].shape[1]
-
-
-def _answer(model: EncoderForSequenceClassification, arguments: dict[str, Tensor]) -> Tensor:
-    count = len(arguments["input_ids"])
-    try:
-        answer = model(**arguments).logits
-    except Exception as error:  # of whatever a stranger's function does
-        known = f"{type(error).__name__}: {error}"
-        raise _refused(model, f"fails on two short texts ({known}). {EXPECTED}") from error
-    if not isinstance(answer, Tensor) or answer.dim() != 2 or len(answer) != count:
-        got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        raise _refused(model, f"gives {got} for {count} texts. {EXPECTED}")
-    return answer
-
-
-def _check_runs(
-    model: EncoderForSequenceClassification, runs: list["_Run"], logits: Tensor, shape: torch.Size
-) -> None:
-    if [run.shape for run in runs] != [shape] * 2:
+        stack.enter_context(_Evaluating(model))
+        logits = _answer(model, arguments)
+    if [run.shape for run in runs] != [texts.input_ids.shape]:
         raise _refused(
             model,
             "does not run the encoder once, on the texts as they are. Explanations follow one run "
@@ -255,12 +228,55 @@ def _check_runs(
             "gives logits without gradients. Leave torch.no_grad, inference_mode and detach to "
             "bertx",
         )
+    return logits.shape[1]
+
+
+def _answer(model: EncoderForSequenceClassification, arguments: dict[str, Tensor]) -> Tensor:
+    count = len(arguments["input_ids"])
+    try:
+        answer = model(**arguments).logits
+    except InputError:
+        raise
+    except Exception as error:  # of whatever a stranger's function does
+        known = f"{type(error).__name__}: {error}"
+        raise _refused(model, f"fails on two short texts ({known}). {EXPECTED}") from error
+    if not isinstance(answer, Tensor) or answer.dim() != 2 or len(answer) != count:
+        got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise _refused(model, f"gives {got} for {count} texts. {EXPECTED}")
+    return answer
 
 
 def _refused(model: EncoderForSequenceClassification, what: str) -> InputError:
-    function = model.logits.forward if isinstance(model.logits, nn.Module) else model.logits
+    function: Any = model.logits
+    while isinstance(function, partial):
+        function = function.func
+    function = function.forward if isinstance(function, nn.Module) else function
     name = getattr(function, "__qualname__", type(function).__name__)
     return InputError(f"logits: {name} {what}.")
+
+
+class _Evaluating(TorchFunctionMode):
+    """Refuses what computes as in training, although all known modules are in evaluation mode."""
+
+    def __init__(self, model: EncoderForSequenceClassification) -> None:
+        super().__init__()
+        self.model = model
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Called for every function of torch."""
+        kwargs = kwargs or {}
+        if isinstance(func, FunctionType) and "training" in signature(func).parameters:
+            given = signature(func).bind(*args, **kwargs)
+            given.apply_defaults()
+            if given.arguments["training"]:
+                raise _refused(
+                    self.model,
+                    f"runs {func.__name__} in training mode, in a module that it does not refer to "
+                    "by name. Make it a method of the module with the head",
+                )
+        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from transformers import PreTrainedModel
 from bertx.anatomy import readout
 from bertx.attribution.base import Attribution
 from bertx.attribution.layers import reading
-from bertx.attribution.readout import head_reads
+from bertx.attribution.parts import check_attention
+from bertx.attribution.readout import head_reads, own_code
 from bertx.errors import InputError
 from bertx.precision import wide
 from bertx.trace import Needs, Trace
@@ -98,9 +99,16 @@ class GradSAM(Attribution):
     needs = Needs.ATTENTION | Needs.ATTENTION_GRADIENT
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if the type of ``model`` is not known."""
+        """Refuse models whose type is not known, or whose head has an attention of its own.
+
+        Raises:
+            UnsupportedArchitecture: If the model is one of these.
+        """
         super().check(model)
-        readout(model, type(self).__name__)
+        name = type(self).__name__
+        readout(model, name)
+        if own_code(model):
+            check_attention(model, name)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative."""
