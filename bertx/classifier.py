@@ -10,41 +10,110 @@ from transformers import PreTrainedModel
 
 from bertx.errors import InputError
 
+Choice = str | Callable[..., Any]
+"""Which classifier of a module is meant: an attribute path, or a function from module to it."""
 
-def classifier_in(module: nn.Module) -> PreTrainedModel | None:
+SHELL = "_orig_mod."
+"""What `torch.compile` puts into the names of what it wraps."""
+
+
+def classifiers_in(module: nn.Module) -> dict[str, PreTrainedModel]:
+    """Every classifier inside a module by its attribute path, without any compiled shell.
+
+    One that is inside another, such as that of an adapter's wrapper, is a part of it; one that is
+    held under two names has the first.
+    """
+    found = {path: part for path, part in module.named_modules() if _classifies(part)}
+    inside = {id(part) for model in found.values() for part in list(model.modules())[1:]}
+    return {bare(path): model for path, model in found.items() if id(model) not in inside}
+
+
+def classifier_in(module: nn.Module, choice: Choice | None = None) -> PreTrainedModel | None:
     """The Hugging Face sequence classifier inside a module, without any compiled shell.
 
+    Args:
+        module: The module.
+        choice: Which one is meant, where there are several.
+
     Raises:
-        InputError: If it is asked through a learned prompt, which the classifier alone lacks.
+        InputError: If there are several and none was chosen, the choice leads nowhere, or it is
+            asked through a learned prompt, which the classifier alone lacks.
     """
-    for part in module.modules():
-        adapters: Any = getattr(part, "peft_config", None)
-        for config in adapters.values() if isinstance(adapters, Mapping) else ():
-            if getattr(config, "is_prompt_learning", False):
-                raise InputError(
-                    f"{type(part).__name__} puts learned vectors before each text: its answers are "
-                    "not those of the classifier inside, and its vectors no words. Use an adapter "
-                    "without a prompt, such as LoRA."
-                )
-    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
-    named = [model for model in models if "SequenceClassification" in type(model).__name__]
-    return next(iter(named or models), None)
+    found = classifiers_in(module if choice is None else chosen_part(module, choice))
+    if len(found) > 1:
+        listed = ", ".join(f"{path} ({type(model).__name__})" for path, model in found.items())
+        raise InputError(
+            f"{type(module).__name__} holds {len(found)} classifiers: {listed}. Say which one is "
+            f"meant, such as model={next(reversed(found))!r}."
+        )
+    model = next(iter(found.values()), None)
+    if model is not None:
+        _check_prompt(module, model)
+    return model
 
 
-def require_classifier(module: nn.Module) -> PreTrainedModel:
+def one_classifier(module: nn.Module, choice: Choice | None = None) -> PreTrainedModel:
+    """What `classifier_in` finds.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = classifier_in(module, choice)
+    if found is None:
+        held = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
+        headless = "" if held is None else (
+            f" with {type(held).__name__}, which has no head that classifies texts. Load the model "
+            "with AutoModelForSequenceClassification or, to have a head of your own explained, "
+            "give logits=..., the name of a method to its logits"
+        )  # fmt: skip
+        raise InputError(
+            "expected a Hugging Face sequence classifier, or a module that holds one, got "
+            f"{type(module).__name__}{headless}."
+        )
+    return found
+
+
+def require_classifier(module: nn.Module, choice: Choice | None = None) -> PreTrainedModel:
     """What `classifier_in` finds.
 
     Raises:
         InputError: If there is none, or it does not choose one of several classes.
     """
-    found = classifier_in(module)
-    if found is None:
-        raise InputError(
-            f"expected a Hugging Face sequence classifier, or a module that holds one, got "
-            f"{type(module).__name__}"
-        )
+    found = one_classifier(module, choice)
     check_chooses(found)
     return found
+
+
+def chosen_part(module: nn.Module, choice: Choice) -> nn.Module:
+    """The part of a module that a choice leads to.
+
+    Raises:
+        InputError: If it leads nowhere.
+    """
+    part: Any = module
+    if isinstance(choice, str):
+        for name in choice.split("."):
+            part = getattr(part, name, None)
+    else:
+        part = choice(module)
+    if isinstance(part, nn.Module):
+        return part
+    shown = repr(choice) if isinstance(choice, str) else getattr(choice, "__name__", "a function")
+    known = ", ".join(filter(None, classifiers_in(module))) or "none"
+    raise InputError(
+        f"model {shown}: expected a part of {type(module).__name__} that is a module, got "
+        f"{'nothing' if part is None else type(part).__name__}. Its classifiers: {known}."
+    )
+
+
+def bare(name: str) -> str:
+    """The name of a part or a weight without any compiled shell."""
+    return f"{name}.".replace(SHELL, "").removesuffix(".")
+
+
+def path_of(module: nn.Module, part: nn.Module) -> str:
+    """The attribute path of a part, empty if it is none of the module's own."""
+    return bare(next((name for name, held in module.named_modules() if held is part), ""))
 
 
 def check_chooses(model: PreTrainedModel) -> None:
@@ -140,3 +209,25 @@ def class_number(
 def _configured_names(model: PreTrainedModel) -> list[str]:
     names: Mapping[Any, Any] = model.config.id2label or {}
     return [str(names.get(i, i)) for i in range(int(model.config.num_labels or 0))]
+
+
+def _classifies(part: nn.Module) -> bool:
+    """Whether a part is a sequence classifier; classes of one's own may have any name."""
+    if not isinstance(part, PreTrainedModel):
+        return False
+    own = type(part).__module__.partition(".")[0] != "transformers"
+    return own or any("SequenceClassification" in kind.__name__ for kind in type(part).__mro__)
+
+
+def _check_prompt(module: nn.Module, model: PreTrainedModel) -> None:
+    for part in module.modules():
+        adapters: Any = getattr(part, "peft_config", None)
+        for config in adapters.values() if isinstance(adapters, Mapping) else ():
+            if not getattr(config, "is_prompt_learning", False):
+                continue
+            if any(held is model for held in part.modules()):
+                raise InputError(
+                    f"{type(part).__name__} puts learned vectors before each text: its answers are "
+                    "not those of the classifier inside, and its vectors no words. Use an adapter "
+                    "without a prompt, such as LoRA."
+                )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import getclosurevars, signature
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,15 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from bertx.classifier import check_chooses, require_classifier, takes
+from bertx.classifier import Choice, check_chooses, chosen_part, require_classifier, takes
 from bertx.errors import InputError
 from bertx.inputs import short_texts
 from bertx.scope import evaluating, frozen, gradients, isolated_rng, leaf
 
-Logits = Callable[..., Any]
-"""From ``input_ids``, ``attention_mask`` and, where the encoder takes them, ``token_type_ids``,
-each (B, T), to the logits (B, C); a module takes them by keyword."""
+Logits = str | Callable[..., Any]
+"""A function, or the path of an attribute that is one, from a mapping of ``input_ids``,
+``attention_mask`` and, where the encoder takes them, ``token_type_ids``, each (B, T), to the logits
+(B, C). A module takes them by keyword."""
 
 EXPECTED = (
     "Expected a function from a mapping of 'input_ids', 'attention_mask' and, where the encoder "
@@ -54,7 +55,7 @@ class EncoderForSequenceClassification(PreTrainedModel):
         InputError: If the function does not do what is said above.
     """
 
-    def __init__(self, encoder: PreTrainedModel, logits: Logits) -> None:
+    def __init__(self, encoder: PreTrainedModel, logits: Callable[..., Any]) -> None:
         nn.Module.__init__(self)  # that of its parent would settle anew how the encoder attends
         self.encoder = encoder
         self.owners = nn.ModuleList(dict.fromkeys(modules_of(logits)))
@@ -97,24 +98,36 @@ class EncoderForSequenceClassification(PreTrainedModel):
         self.encoder.set_attn_implementation(*args, **kwargs)
 
 
-def classifier_for(model: nn.Module, logits: Logits | None = None) -> PreTrainedModel:
+def classifier_for(
+    model: nn.Module,
+    logits: Logits | None = None,
+    choice: Choice | None = None,
+    known: PreTrainedModel | None = None,
+) -> PreTrainedModel:
     """The classifier that is meant by a model and, for a head of one's own, a function.
 
     Args:
         model: A sequence classifier, or a module that holds one. With ``logits``, an encoder or a
             module that holds one. A module with ``encoder``, ``head`` and a forward that takes by
             keyword what an encoder does, and gives the logits, needs no ``logits``.
-        logits: See `EncoderForSequenceClassification`.
+        logits: See `EncoderForSequenceClassification`; or the path of an attribute of the model.
+        choice: Which part of the model is meant, where it holds several.
+        known: What was found before, which is kept if it is still meant.
 
     Raises:
         InputError: If there is no such classifier, or it does not choose one of several classes.
     """
+    part = model if choice is None else chosen_part(model, choice)
     if logits is not None:
-        found = EncoderForSequenceClassification(encoder_in(model), logits)
-    elif (encoder := _encoder_beside_head(model)) is not None:
-        found = EncoderForSequenceClassification(encoder, model)
+        encoder, function = encoder_in(part), _function(model, logits)
+    elif (beside := _encoder_beside_head(part)) is not None:
+        encoder, function = beside, part
     else:
-        return require_classifier(model)
+        return require_classifier(model, choice)
+    same = isinstance(known, EncoderForSequenceClassification) and known.encoder is encoder
+    if known is not None and same and known.logits == function:
+        return known
+    found = EncoderForSequenceClassification(encoder, function)
     check_chooses(found)
     return found
 
@@ -164,6 +177,18 @@ def _used_by(thing: object) -> Iterable[object]:
         names = getclosurevars(thing)
         return (*names.nonlocals.values(), *names.globals.values())
     return ()
+
+
+def _function(model: nn.Module, logits: Logits) -> Callable[..., Any]:
+    found: Any = model if isinstance(logits, str) else logits
+    for name in logits.split(".") if isinstance(logits, str) else ():
+        found = getattr(found, name, None)
+    if callable(found):
+        return cast(Callable[..., Any], found)
+    raise InputError(
+        f"logits {logits!r}: expected a method of {type(model).__name__}, got "
+        f"{type(found).__name__}. {EXPECTED}."
+    )
 
 
 def _encoder_beside_head(model: nn.Module) -> PreTrainedModel | None:

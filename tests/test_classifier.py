@@ -10,7 +10,7 @@ from transformers import BertForMaskedLM, BertForSequenceClassification, BertMod
 
 import bertx
 from bertx.attribution import GradientXInput, Occlusion
-from bertx.classifier import classifier_in, logits_of, takes
+from bertx.classifier import classifier_in, logits_of, path_of, takes
 from bertx.errors import InputError
 from bertx.faithfulness import DeletionCurve
 from bertx.inputs import Inputs
@@ -35,6 +35,10 @@ class Wrapped(BertForSequenceClassification):
 class Closed(BertForSequenceClassification):
     def forward(self, input_ids, attention_mask=None):
         return super().forward(input_ids, attention_mask)
+
+
+class OwnName(BertForSequenceClassification):
+    """A class of one's own, around another classifier."""
 
 
 def test_arguments_behind_kwargs_are_found():
@@ -88,8 +92,38 @@ def test_what_is_no_classifier_says_so(tokenizer, inputs, kind):
     model = kind(tiny_model().config).eval()
     with pytest.raises(InputError, match="no logits of whole texts"):
         logits_of(model, inputs.arguments(model))
-    found = bertx.explain(model, tokenizer, TEXTS, GradientXInput())
-    assert all("no logits of whole texts" in text.error for text in found)
+    with pytest.raises(InputError, match=f"{kind.__name__}, which has no head that classifies"):
+        bertx.explain(model, tokenizer, TEXTS, GradientXInput())
+
+
+def held(**parts):
+    module = nn.Module()
+    for name, part in parts.items():
+        setattr(module, name, part)
+    return module
+
+
+def test_of_two_classifiers_one_has_to_be_chosen(bert):
+    other = tiny_model()
+    module = held(first=bert, second=held(deep=other))
+    with pytest.raises(InputError, match=r"2 classifiers: first \(Bert.*second\.deep \(Bert"):
+        classifier_in(module)
+    assert classifier_in(module, "second") is classifier_in(module, "second.deep") is other
+    assert classifier_in(module, lambda held: held.first) is bert
+    for wrong in ("third", "first.config", lambda held: "first"):
+        with pytest.raises(InputError, match=r"Its classifiers: first, second\.deep"):
+            classifier_in(module, wrong)
+
+
+def test_one_classifier_under_two_names_or_inside_of_another_is_one(bert):
+    assert classifier_in(held(first=bert, again=bert, encoder=bert.bert)) is bert
+    outer = OwnName(bert.config)
+    outer.inner = bert
+    assert classifier_in(held(net=outer)) is outer
+    shell = torch.compile(bert, backend="eager")
+    assert path_of(held(net=shell), bert) == "net"
+    with pytest.raises(InputError, match=r"a \(Bert"):
+        classifier_in(held(a=shell, b=tiny_model()))
 
 
 def test_a_head_of_another_size_than_the_config_says_is_told(bert, tokenizer):

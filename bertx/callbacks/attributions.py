@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import read_batch
 from bertx.callbacks.folder import run_folder
-from bertx.callbacks.methods import classifier_of, tokenizer_of
+from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.readings import readings, unread
 from bertx.callbacks.records import Records, describe
@@ -21,11 +22,13 @@ from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.callbacks.targets import check_target, targets
 from bertx.choices import ALL, GOLD, PREDICTED, Methods
+from bertx.classifier import Choice
 from bertx.errors import InputError
 from bertx.explaining import Explanation
 from bertx.explaining.parts import Part, parts_of
 from bertx.explaining.reading import Reader, Reading, check_unit
 from bertx.explaining.scoring import Scoring
+from bertx.heads import Logits
 from bertx.inputs import Merge, Unit
 
 
@@ -66,6 +69,11 @@ class AttributionWriter(Callback):
         rows_per_shard: Rows of a file; a process that is killed loses fewer.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
 
     Raises:
         InputError: Before the first batch, if the module holds no classifier, a method is not
@@ -85,6 +93,8 @@ class AttributionWriter(Callback):
         resume: bool = False,
         rows_per_shard: int = 4096,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
+        model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
         if rows_per_shard < 1:
             raise InputError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
@@ -98,6 +108,8 @@ class AttributionWriter(Callback):
         self.resume = resume
         self.rows_per_shard = rows_per_shard
         self.tokenizer = tokenizer
+        self.model = model
+        self.logits = logits
         self.path: Path | None = None
         self._shards: ShardWriter | None = None
 
@@ -172,7 +184,9 @@ class AttributionWriter(Callback):
     def _prepare(
         self, trainer: Trainer, module: LightningModule, methods: Methods
     ) -> dict[str, Attribution]:
-        model = self._model = classifier_of(self, module)
+        model = self._model = classifier_of(self, module, self.model, self.logits)
+        if self.model is not None:
+            say_choice(self, "explains", module, model)
         loaders = trainer.predict_dataloaders
         if isinstance(loaders, (list, tuple)) and len(loaders) > 1:
             raise InputError(
@@ -262,6 +276,11 @@ def _whole_texts(batch: Mapping[str, Any]) -> Sequence[str]:
         raise InputError(
             "AttributionWriter: a window needs whole texts, but the batches have no 'text'. Add "
             "it, or leave the window out."
+        )
+    if torch.as_tensor(batch.get("token_type_ids", 0)).any():
+        raise InputError(
+            "AttributionWriter: a window needs whole texts, but the batches have pairs of texts. "
+            "Leave the window out."
         )
     texts: Sequence[str] = batch["text"]
     return texts

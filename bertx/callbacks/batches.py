@@ -30,7 +30,8 @@ def read_batch(batch: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]
         A dictionary with all of these, on the CPU, and whatever else the batch holds.
 
     Raises:
-        InputError: If the batch is no mapping with ``input_ids``.
+        InputError: If the batch is no mapping with ``input_ids``, its labels are no class numbers,
+            or its texts are not those of its offsets.
     """
     if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
         raise InputError(
@@ -43,8 +44,7 @@ def read_batch(batch: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]
         known["attention_mask"] = (ids != tokenizer.pad_token_id).long()
     if "special_tokens_mask" not in known:
         known["special_tokens_mask"] = _special(ids, known["attention_mask"], tokenizer)
-    if "labels" not in known:
-        known["labels"] = known.get("label", torch.full((len(ids),), UNKNOWN))
+    known["labels"] = _labels(known, len(ids))
     return known | _words(known, tokenizer)
 
 
@@ -62,6 +62,36 @@ def collate(rows: list[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tenso
     return batch
 
 
+def _labels(batch: Mapping[str, Any], count: int) -> Tensor:
+    """Class numbers (B,), -100 where there are none."""
+    given = batch.get("labels", batch.get("label"))
+    if given is None:
+        return torch.full((count,), UNKNOWN)
+    numbers = _numbers(given)
+    if numbers is None or numbers.shape not in ((count,), (count, 1)):
+        kind = type(given).__name__
+        if isinstance(given, Tensor):
+            kind = f"{tuple(given.shape)} of {str(given.dtype).removeprefix('torch.')}"
+        elif isinstance(given, (list, tuple)) and given:
+            kind = f"a {kind} with {given[0]!r}"
+        raise InputError(
+            f"labels: expected {count} class numbers, one for each text, got {kind}. Override "
+            "read(batch) of the callback to return them, or a batch without 'labels'."
+        )
+    return numbers.reshape(count)
+
+
+def _numbers(given: Any) -> Tensor | None:
+    """Whole numbers as a tensor; None for anything else."""
+    try:
+        numbers = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if numbers.is_complex() or not torch.equal(numbers, numbers.long().to(numbers.dtype)):
+        return None
+    return numbers.long()
+
+
 def _special(ids: Tensor, mask: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     special = torch.tensor(special_ids(tokenizer), dtype=ids.dtype)
     return (mask == 0) | torch.isin(ids, special)
@@ -73,8 +103,28 @@ def _words(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[st
     offsets = batch.get("offsets", batch.get("offset_mapping"))
     if "text" not in batch or not isinstance(offsets, Tensor):
         return _spell(batch, tokenizer) | own
+    _check_texts(batch, offsets)
     kept = {"text": batch["text"], "offsets": offsets}
     return kept | (own or {"word_ids": _parted(batch | kept, _spell(batch, tokenizer)["word_ids"])})
+
+
+def _check_texts(batch: Mapping[str, Any], offsets: Tensor) -> None:
+    """Refuse texts that are not what the offsets count the characters of."""
+    texts, ranked = batch["text"], ~batch["special_tokens_mask"].bool()
+    alike = isinstance(texts, (list, tuple)) and len(texts) == len(offsets)
+    if not alike or not all(isinstance(text, str) for text in texts):
+        raise InputError(
+            f"text: expected a list of {len(offsets)} strings, got {texts!r:.80}. Override "
+            "read(batch) of the callback to return them, or a batch without 'text'."
+        )
+    for text, spans, own in zip(texts, offsets, ranked, strict=True):
+        starts, ends = spans[own].unbind(-1)
+        if (starts.diff() < 0).any() or (ends > len(text)).any():
+            raise InputError(
+                f"text {text[:60]!r}: its tokens' offsets are not all places in it, as those of a "
+                "pair of texts are. Override read(batch) of the callback to return a batch without "
+                "'text': the words are then spelt from the tokens."
+            )
 
 
 def _parted(batch: dict[str, Any], words: Tensor) -> Tensor:

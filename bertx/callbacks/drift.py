@@ -20,8 +20,10 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.shards import checksum
+from bertx.classifier import Choice
 from bertx.errors import InputError
 from bertx.faithfulness import Estimate
+from bertx.heads import Logits
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import append_scores
 from bertx.stability import Drift, stabilised
@@ -96,6 +98,11 @@ class DriftMonitor(Probe):
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
             has several of these callbacks.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
 
     Attributes:
         results: The last results, one for each method.
@@ -120,8 +127,12 @@ class DriftMonitor(Probe):
         patience: int = 2,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
+        model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
+        super().__init__(
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
+        )
         if not 0 <= low <= 1:
             raise InputError(f"low: expected a share of the largest drift, in [0, 1], got {low}")
         if patience < 1:

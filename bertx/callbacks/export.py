@@ -4,83 +4,111 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import (
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.callbacks.folder import run_folder
-from bertx.callbacks.methods import tokenizer_of
-from bertx.classifier import classifier_in
-from bertx.errors import InputError
+from bertx.callbacks.merging import check_loadable, has_adapters, merged
+from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
+from bertx.callbacks.outcome import Listener
+from bertx.classifier import Choice, bare, one_classifier, path_of
 
-_SHELL = "_orig_mod."
 
-
-class HuggingFaceExport(Callback):
+class HuggingFaceExport(Listener):
     """Writes the best checkpoint's weights to ``<run>/hf`` when training ends.
 
     Tokenizer and label names go with it, so that ``transformers.pipeline("text-classification",
     FOLDER)`` loads it. The module may be any that holds a Hugging Face classifier, compiled or
-    not; it stays as it is. Without a checkpoint that monitors a metric, the weights are those at
-    the end of training.
+    not; it stays as it is. Adapters, such as LoRA's, are merged into the weights. Where weights
+    are averaged, as by `EMAWeightAveraging`, those of a checkpoint are the averaged ones. Without
+    a checkpoint that monitors a metric, the weights are those at the end of training.
 
     Args:
         folder: Name of the folder within the run's.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
 
     Raises:
-        InputError: Before training, if the module holds no classifier.
+        InputError: Before training, if the module holds no classifier, several and none was
+            chosen, an encoder without its head, an adapter that cannot be merged, or a classifier
+            that transformers would not load as it is.
     """
 
-    def __init__(self, folder: str = "hf") -> None:
+    def __init__(self, folder: str = "hf", model: Choice | None = None) -> None:
         self.folder = folder
+        self.model = model
         self.path: Path | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what cannot be exported before the first step."""
-        _classifier(pl_module)
+        model = self._classifier(pl_module)
+        with blamed(self):
+            check_loadable(*_plain(pl_module, model, pl_module.state_dict()))
+        if self.model is not None:
+            say_choice(self, "exports", pl_module, model)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the folder on rank zero."""
         path = run_folder(trainer) / self.folder
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        model = _classifier(pl_module)
+        model = self._classifier(pl_module)
         best = _best_checkpoint(trainer)
         weights = pl_module.state_dict() if best is None else _saved_weights(best)
-        model.save_pretrained(path, state_dict=inner_weights(pl_module, model, weights))
+        plain, state = _plain(pl_module, model, weights)
+        plain.save_pretrained(path, state_dict=state)
         tokenizer_of(trainer, pl_module, model, None).save_pretrained(path)
         self.path = path
-        print(f"Model ({'last step' if best is None else best.name}): {path}")
+        print(f"Model ({_averaged(trainer) if best is None else best.name}): {path}")
+
+    def _classifier(self, pl_module: LightningModule) -> PreTrainedModel:
+        with blamed(self):
+            return one_classifier(pl_module, self.model)
 
 
 def inner_weights(
-    module: LightningModule, model: PreTrainedModel, weights: Mapping[str, Tensor]
+    module: LightningModule, part: nn.Module, weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The weights of ``model`` out of those of the ``module`` that holds it.
+    """The weights of a part out of those of the ``module`` that holds it.
 
     Args:
         module: The module.
-        model: A part of it.
+        part: A part of it.
         weights: A state of the module, compiled or not.
 
     Returns:
-        The state of the model, under the names it has alone.
+        The state of the part, under the names it has alone.
     """
-    name = next(name for name, part in module.named_modules() if part is model)
-    prefix = f"{name}.".replace(_SHELL, "")
-    bare = {key.replace(_SHELL, ""): value for key, value in weights.items()}
-    return {k.removeprefix(prefix): value for k, value in bare.items() if k.startswith(prefix)}
+    prefix = f"{path_of(module, part)}."
+    bared = {bare(key): value for key, value in weights.items()}
+    return {k.removeprefix(prefix): value for k, value in bared.items() if k.startswith(prefix)}
 
 
-def _classifier(module: LightningModule) -> PreTrainedModel:
-    model = classifier_in(module)
-    if model is None:
-        raise InputError(
-            f"HuggingFaceExport found no Hugging Face model in {type(module).__name__}. Hold one "
-            "as an attribute of the module."
-        )
-    return model
+def _plain(
+    module: LightningModule, model: PreTrainedModel, weights: Mapping[str, Tensor]
+) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+    """A model to write, and its state; what they are without adapters, if the module has some."""
+    around = (part for part in module.modules() if any(p is model for p in part.modules()))
+    part = next((part for part in around if hasattr(part, "merge_and_unload")), model)
+    state = inner_weights(module, part, weights)
+    if not has_adapters(part):
+        return model, state
+    model = merged(part, state)
+    return model, {bare(name): value for name, value in model.state_dict().items()}
+
+
+def _averaged(trainer: Trainer) -> str:
+    """What the weights at the end of a training are."""
+    kinds = (StochasticWeightAveraging, WeightAveraging)
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    found = [type(callback).__name__ for callback in callbacks if isinstance(callback, kinds)]
+    return ", ".join(["last step", *(f"averaged by {name}" for name in found)])
 
 
 def _best_checkpoint(trainer: Trainer) -> Path | None:

@@ -13,8 +13,9 @@ from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.ranks import gather
-from bertx.classifier import class_names
+from bertx.classifier import Choice, class_names
 from bertx.faithfulness import FaithfulnessMetric, Panel
+from bertx.heads import Logits
 from bertx.inputs import Unit
 from bertx.judging import Estimates, Judge, check_asked, default_metrics, drawn_by_number
 from bertx.judging.tally import EMPTY
@@ -60,6 +61,11 @@ class FaithfulnessMonitor(Probe):
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
             has several of these callbacks.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
@@ -80,8 +86,12 @@ class FaithfulnessMonitor(Probe):
         compiled: bool = False,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
+        model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
+        super().__init__(
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
+        )
         self.metrics = default_metrics() if metrics is None else metrics
         self.operator = operator
         self.ceiling_examples = ceiling_examples

@@ -14,7 +14,8 @@ from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
-from bertx.classifier import class_names
+from bertx.classifier import Choice, class_names
+from bertx.heads import Logits
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import Heatmap, HeatmapRow, write_heatmaps
 from bertx.report.loggers import log_heatmaps
@@ -40,6 +41,11 @@ class HeatmapLogger(Probe):
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
             has several of these callbacks.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
     """
 
     def __init__(
@@ -51,8 +57,12 @@ class HeatmapLogger(Probe):
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
+        model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
-        super().__init__(methods, every_n_epochs, max_examples, target, unit, tokenizer, name)
+        super().__init__(
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
+        )
         self.page: Path | None = None
 
     def report(

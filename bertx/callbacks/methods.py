@@ -1,9 +1,12 @@
 """The methods and the tokenizer of a run, checked before it starts."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import (
@@ -16,8 +19,9 @@ from bertx.attribution import (
     Random,
 )
 from bertx.choices import check_each, supported
-from bertx.classifier import check_chooses, classifier_in
+from bertx.classifier import Choice, path_of
 from bertx.errors import InputError
+from bertx.heads import Logits, classifier_for
 from bertx.pretrained import load_tokenizer
 
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
@@ -61,20 +65,45 @@ def check_methods(
     return methods
 
 
-def classifier_of(callback: Callback, pl_module: LightningModule) -> PreTrainedModel:
+@contextmanager
+def blamed(callback: Callback) -> Iterator[None]:
+    """Name the callback in what is wrong with its classifier."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{type(callback).__name__}: {error}") from error
+
+
+def classifier_of(
+    callback: Callback,
+    pl_module: LightningModule,
+    choice: Choice | None,
+    logits: Logits | None,
+    known: PreTrainedModel | None = None,
+) -> PreTrainedModel:
     """The classifier that a callback explains.
 
+    Args:
+        callback: The callback.
+        pl_module: The module.
+        choice: Which of the module's classifiers is meant.
+        logits: What the logits of a head of one's own are; see `bertx.heads`.
+        known: What was found before, which is kept if it is still meant.
+
     Raises:
-        InputError: If the module holds none, or one that does not choose one of several classes.
+        InputError: If the module holds none, several and none was chosen, or one that does not
+            choose one of several classes.
     """
-    model = classifier_in(pl_module)
-    if model is None or not getattr(model.config, "id2label", None):
-        raise InputError(
-            f"{type(callback).__name__} found no Hugging Face sequence classifier in "
-            f"{type(pl_module).__name__}. Hold one as an attribute of the module."
-        )
-    check_chooses(model)
-    return model
+    with blamed(callback):
+        return classifier_for(pl_module, logits, choice, known)
+
+
+def say_choice(
+    callback: Callback, what: str, pl_module: LightningModule, model: PreTrainedModel
+) -> None:
+    """Say which classifier was chosen, on rank zero."""
+    path = path_of(pl_module, model) or path_of(pl_module, model.base_model)
+    rank_zero_info(f"{type(callback).__name__} {what} {path} ({type(model).__name__})")
 
 
 def tokenizer_of(

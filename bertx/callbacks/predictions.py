@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from transformers import PreTrainedModel
 
 from bertx.callbacks.folder import run_folder
+from bertx.callbacks.methods import blamed
 from bertx.callbacks.spill import Sorter, sorted_on_zero
-from bertx.classifier import class_names, classifier_in
+from bertx.classifier import Choice, class_names, classifier_in
 from bertx.errors import InputError
 
 
@@ -42,18 +44,24 @@ class PredictionWriter(Callback):
 
     Args:
         filename: Name of the file within the run's folder.
+        model: Which classifier names the classes, where the module holds several: the path of an
+            attribute, such as ``student``, or a function from the module to it.
 
     Raises:
-        InputError: If ``predict_step`` returns something else.
+        InputError: If ``predict_step`` returns something else; before the first batch, if the
+            module holds several classifiers and none was chosen.
     """
 
-    def __init__(self, filename: str = "predictions.csv") -> None:
+    def __init__(self, filename: str = "predictions.csv", model: Choice | None = None) -> None:
         self.filename = filename
+        self.model = model
         self.path: Path | None = None
         self._rows: Sorter[Prediction] | None = None
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new table."""
+        with blamed(self):
+            self._classifier = classifier_in(pl_module, self.model)
         self._rows = Sorter(run_folder(trainer))
 
     # Not a BasePredictionWriter: for those Lightning looks up the rows of every batch.
@@ -91,7 +99,7 @@ class PredictionWriter(Callback):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         known = [] if first is None else [first]
-        failed = write_predictions(path, chain(known, rows), _names(pl_module, known))
+        failed = write_predictions(path, chain(known, rows), _names(self._classifier, known))
         self.path = path
         unknown = f" ({failed:,} texts without a finite probability)" if failed else ""
         print(f"Predictions: {path}{unknown}")
@@ -118,9 +126,8 @@ def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[st
     return failed
 
 
-def _names(module: LightningModule, rows: Sequence[Prediction]) -> list[str]:
+def _names(model: PreTrainedModel | None, rows: Sequence[Prediction]) -> list[str]:
     """Names of the classes, or their numbers where the module holds no model that names them."""
-    model = classifier_in(module)
     classes = len(rows[0].probabilities) if rows else 0
     names = class_names(model) if model is not None else []
     return names or [str(number) for number in range(classes)]

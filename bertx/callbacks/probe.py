@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
@@ -21,12 +21,16 @@ from bertx.callbacks.methods import (
     check_methods,
     check_name,
     classifier_of,
+    say_choice,
     tokenizer_of,
 )
+from bertx.callbacks.outcome import Listener
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.sample import Example, Sample, rows_dealt
 from bertx.callbacks.targets import check_target, targets
+from bertx.classifier import Choice
 from bertx.errors import InputError
+from bertx.heads import Logits
 from bertx.inputs import Inputs, Unit
 from bertx.packing import budget_for
 from bertx.rerun import plain_seconds
@@ -75,13 +79,15 @@ class Explained:
         return self.trace.target
 
 
-class Probe(Callback, ABC):
+class Probe(Listener, ABC):
     """Explains a fixed sample of the validation or test examples at the end of an epoch.
 
     The model may belong to any LightningModule that holds a Hugging Face sequence classifier. It
     is called directly, without dropout, in the run's precision; afterwards the module, its modes
     and hooks, and all random streams are as before. With several loaders the first is explained.
-    The sample is drawn from all rows of the data set; a warning says if many do not come by.
+    The sample is drawn from all rows of the data set; a warning says if many do not come by. It
+    comes before all other callbacks, so that one that averages weights for a validation has not
+    put the others back yet: what is explained is what was validated.
 
     Subclasses fill `report`; foreign batches can be translated by overriding `read`.
     """
@@ -95,6 +101,8 @@ class Probe(Callback, ABC):
         unit: Unit,
         tokenizer: str | PreTrainedTokenizerBase | None,
         name: str | None,
+        model: Choice | None,
+        logits: Logits | None,
     ) -> None:
         check_name(name)
         if every_n_epochs < 1:
@@ -108,9 +116,12 @@ class Probe(Callback, ABC):
         self.unit = unit
         self.tokenizer = tokenizer
         self.name = name
+        self.model = model
+        self.logits = logits
         self._sample: Sample | None = None
         self._count = 0
         self._told: set[str] = set()
+        self._readable = False
 
     @abstractmethod
     def report(
@@ -133,6 +144,16 @@ class Probe(Callback, ABC):
     def read(self, batch: Any) -> Any:
         """Translate a foreign batch into a mapping with ``input_ids`` and what else it knows."""
         return batch
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Come before the callbacks that change weights back at the end of an epoch."""
+        super().setup(trainer, pl_module, stage)
+        self._readable = False
+        # A new list, as the trainer is going through the old one.
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        trainer.callbacks = sorted(  # type: ignore[attr-defined]
+            callbacks, key=lambda callback: not isinstance(callback, Probe)
+        )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse what cannot work before the first step.
@@ -162,6 +183,9 @@ class Probe(Callback, ABC):
         dataloader_idx: int = 0,
     ) -> None:
         """Gather the chosen rows."""
+        super().on_validation_batch_end(
+            trainer, pl_module, outputs, batch, batch_idx, dataloader_idx
+        )
         self._gather(batch, dataloader_idx)
 
     def on_test_batch_end(
@@ -174,6 +198,7 @@ class Probe(Callback, ABC):
         dataloader_idx: int = 0,
     ) -> None:
         """Gather the chosen rows."""
+        super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
         self._gather(batch, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -186,11 +211,18 @@ class Probe(Callback, ABC):
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_alone(self, self.name, trainer)
-        model = self._model = classifier_of(self, pl_module)
+        model = self._model = self._find(pl_module)
+        if self.model is not None and "model" not in self._told:
+            self._told.add("model")
+            say_choice(self, "explains", pl_module, model)
         self._tokenizer = tokenizer_of(trainer, pl_module, model, self.tokenizer)
         self._methods = check_methods(self.methods, model)
         check_target(self.target, model)
         self._needs = Needs.of(*self._methods.values())
+
+    def _find(self, pl_module: LightningModule) -> PreTrainedModel:
+        known = getattr(self, "_model", None)
+        return classifier_of(self, pl_module, self.model, self.logits, known)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: Any) -> None:
         self._sample = None
@@ -206,12 +238,19 @@ class Probe(Callback, ABC):
             self._sample = Sample(self.max_examples, size, ranks, rank, dealt, once=True)
 
     def _gather(self, batch: Any, dataloader_idx: int) -> None:
-        if self._sample is not None and dataloader_idx == 0:
+        if dataloader_idx != 0 or not self._methods:
+            return
+        if not self._readable:  # all of it is read, so that the sanity check says what is wrong
+            read_batch(self.read(batch), self._tokenizer)
+            self._readable = True
+        if self._sample is not None:
             self._sample.add(self.read(batch), lambda part: read_batch(part, self._tokenizer))
 
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._sample is None:
             return
+        if self._find(pl_module) is not self._model:
+            self._prepare(trainer, pl_module)  # the module validates another than at the start
         stage = self._placed(stage)
         self._count_all(trainer, stage, self._sample)
         with ExitStack() as stack:

@@ -12,13 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
-from bertx.callbacks.methods import classifier_of
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.readings import unit_spans
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence, normal
 from bertx.choices import GOLD, PREDICTED, supported
-from bertx.classifier import class_names
+from bertx.classifier import Choice, class_names
 from bertx.errors import InputError
+from bertx.heads import Logits
 from bertx.inputs import Unit
 from bertx.report import append_scores
 from bertx.report.disk import Cell
@@ -63,6 +63,11 @@ class ShortcutAlarm(Probe):
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
             has several of these callbacks.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
 
     Attributes:
         alarms: The words above the bound, as of the last epoch that was explained.
@@ -83,8 +88,12 @@ class ShortcutAlarm(Probe):
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
+        model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
-        super().__init__(None, every_n_epochs, max_examples, target, unit, tokenizer, name)
+        super().__init__(
+            None, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
+        )
         if not 0 <= bound < 1:
             raise InputError(f"bound: expected a share of at least 0 and below 1, got {bound}")
         if min_texts < 1:
@@ -136,7 +145,7 @@ class ShortcutAlarm(Probe):
         self._say()
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.methods = {"shortcut": self.method or _default(classifier_of(self, pl_module))}
+        self.methods = {"shortcut": self.method or _default(self._find(pl_module))}
         super()._prepare(trainer, pl_module)
 
     def _groups(self) -> tuple[str, ...]:

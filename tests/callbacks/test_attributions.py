@@ -572,7 +572,7 @@ def test_refused_before_the_first_batch(tmp_path):
         def predict_step(self, batch, _):
             raise AssertionError("too late")
 
-    with pytest.raises(InputError, match="no Hugging Face sequence classifier in Empty"):
+    with pytest.raises(InputError, match=r"AttributionWriter: expected .* got Empty"):
         predict(tmp_path, writer(tmp_path / "kept"), module=Empty())
     with pytest.raises(InputError, match=r"expected 'predicted', 'gold', 'all', or .*LABEL_0"):
         predict(tmp_path, writer(tmp_path / "kept", target="nice"))

@@ -365,7 +365,7 @@ def test_the_default_methods_are_those_that_the_architecture_supports(tmp_path):
 def test_a_module_without_classifier_or_tokenizer_is_refused(tmp_path):
     module = Untrained()
     module.net = torch.nn.Linear(2, 2)
-    with pytest.raises(InputError, match="found no Hugging Face sequence classifier in Untrained"):
+    with pytest.raises(InputError, match=r"FaithfulnessMonitor: expected .* got Untrained"):
         fit(tmp_path, module, FaithfulnessMonitor())
     with pytest.raises(InputError, match="no tokenizer"):
         fit(tmp_path, Untrained(tokenizer=False), FaithfulnessMonitor())
