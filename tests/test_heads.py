@@ -1,7 +1,9 @@
 """An encoder with a head of one's own is explained as the classifier with the same weights."""
 
+import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
@@ -133,6 +135,16 @@ def test_every_method_agrees_with_the_classifier_of_the_same_weights(kind, token
         expected = method(theirs)
         assert expected.abs().max() > 1e-3
         torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-12, msg=name)
+
+
+def test_the_page_says_which_methods_take_a_head_of_ones_own():
+    page = (Path(__file__).parents[1] / "docs/methods.md").read_text()
+    table = page.split("| method | with a head of your own |")[1].split("\n\n")[0]
+    rows = [line.strip("|").split(" | ") for line in table.splitlines()[2:]]
+    said = {name: cell.strip() for names, cell in rows for name in re.findall(r"`(\w+)`", names)}
+    assert said.keys() == every_method().keys()
+    refused = {name for name, cell in said.items() if cell.startswith("no")}
+    assert refused == set(ANATOMICAL)
 
 
 @pytest.mark.parametrize("name", ANATOMICAL)
@@ -330,3 +342,14 @@ def test_attention_of_the_head_is_not_taken_for_a_layer(bert, tokenizer):
         GradSAM().check(classifier)
     trace = Trace(classifier, texts_of(tokenizer), None, GradientXInput.needs)
     assert GradientXInput()(trace).abs().sum() > 0
+
+
+def test_the_attention_of_the_encoder_is_read_anew(bert, tokenizer):
+    bert.config.id2label = {0: "no", 1: "yes"}  # so that the classifier has a config of its own
+    head = bert.classifier
+    classifier = EncoderForSequenceClassification(
+        bert.base_model, lambda batch: head(bert.base_model(**batch).pooler_output)
+    )
+    bert.set_attn_implementation("eager")
+    Trace(classifier, texts_of(tokenizer), None, Needs.ATTENTION)
+    assert bert.config._attn_implementation == "eager"

@@ -73,7 +73,7 @@ def test_fit_is_explained_and_is_the_same_run_as_without(tmp_path):
         torch.manual_seed(0)
         module = Headed()
         callbacks = [monitor(logits="logits_of"), HeatmapLogger(METHODS, logits=module.logits_of)]
-        run = trainer(tmp_path / folder, callbacks * explained, max_epochs=2)
+        run = trainer(tmp_path / folder, callbacks * explained)
         torch.manual_seed(1)
         run.fit(module, loader(), loader())
         found.append(module.state_dict())
@@ -86,7 +86,7 @@ def test_fit_is_explained_and_is_the_same_run_as_without(tmp_path):
 
 
 def test_what_is_known_of_the_head_is_kept(tmp_path):
-    callback, module = monitor(logits="logits_of"), Headed()
+    callback, module = HeatmapLogger({"gi": GradientXInput()}, 1, 2, logits="logits_of"), Headed()
     run = trainer(tmp_path, [callback])
     run.validate(module, loader(), verbose=False)
     first = callback._model
