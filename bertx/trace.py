@@ -103,10 +103,10 @@ class Trace:
                 self._anatomy = anatomy(self.model, "Trace")
                 self._record = stack.enter_context(recording(self._anatomy.modules()))
             logits = logits_of(self.model, self.inputs.arguments(self.model))
-        layers = getattr(self.model.config, "num_hidden_layers", len(self._attention))
-        if self.needs & EXPLICIT and not 0 < len(self._attention) <= layers:
-            known = "models with a softmax of attention in each of their layers, and in no head"
-            raise UnsupportedArchitecture("Trace", self.model, known)
+        if self.needs & EXPLICIT and not self._attention:
+            raise UnsupportedArchitecture(
+                "Trace", self.model, "models whose attention is a softmax"
+            )
         self._leaf = cut[0]
         return logits
 

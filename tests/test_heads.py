@@ -338,10 +338,12 @@ def test_attention_of_the_head_is_not_taken_for_a_layer(bert, tokenizer):
         return bert.classifier((weights @ states)[:, 0])
 
     classifier = EncoderForSequenceClassification(bert.base_model, attended)
-    with pytest.raises(UnsupportedArchitecture, match=r"softmax of attention in each.*in no head"):
-        GradSAM().check(classifier)
-    trace = Trace(classifier, texts_of(tokenizer), None, GradientXInput.needs)
-    assert GradientXInput()(trace).abs().sum() > 0
+    with pytest.raises(UnsupportedArchitecture, match="this one reads padding too"):
+        LayerwiseAttentionTracing().check(classifier)
+    GradSAM().check(classifier)
+    trace = Trace(classifier, texts_of(tokenizer), None, GradSAM.needs)
+    assert len(trace.attention) == len(trace.weighted_attention) == 3
+    assert GradSAM()(trace).abs().sum() > 0
 
 
 def test_the_attention_of_the_encoder_is_read_anew(bert, tokenizer):

@@ -7,8 +7,7 @@ from transformers import PreTrainedModel
 from bertx.anatomy import readout
 from bertx.attribution.base import Attribution
 from bertx.attribution.layers import reading
-from bertx.attribution.parts import check_attention
-from bertx.attribution.readout import head_reads, own_code
+from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
 from bertx.precision import wide
 from bertx.trace import Needs, Trace
@@ -99,16 +98,9 @@ class GradSAM(Attribution):
     needs = Needs.ATTENTION | Needs.ATTENTION_GRADIENT
 
     def check(self, model: PreTrainedModel) -> None:
-        """Refuse models whose type is not known, or whose head has an attention of its own.
-
-        Raises:
-            UnsupportedArchitecture: If the model is one of these.
-        """
+        """Raise `UnsupportedArchitecture` if the type of ``model`` is not known."""
         super().check(model)
-        name = type(self).__name__
-        readout(model, name)
-        if own_code(model):
-            check_attention(model, name)
+        readout(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative."""

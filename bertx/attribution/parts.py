@@ -37,8 +37,12 @@ def check_parts(model: PreTrainedModel, method: str) -> None:
         return
     head_reads(model, method)
     known = "models that compute what their parts do"
-    trace = check_attention(model, method)
-    texts = trace.inputs
+    texts = short_texts(model)
+    try:
+        with isolated_rng():
+            trace = Trace(model, texts, None, Needs.ATTENTION)
+    except InputError as error:
+        raise UnsupportedArchitecture(method, model, f"{known} ({error})") from error
     half = trace.logits.dtype in (torch.bfloat16, torch.float16)
     with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
         for group in groups(trace, texts.input_ids.numel() ** 2):
@@ -47,27 +51,6 @@ def check_parts(model: PreTrainedModel, method: str) -> None:
             if not off <= (HALF if half else TOLERANCE) * expected.abs().max():
                 changed = "the logits of this one are others than those of its layers and head"
                 raise UnsupportedArchitecture(method, model, f"{known}; {changed}")
-
-
-def check_attention(model: PreTrainedModel, method: str) -> Trace:
-    """Refuse models that have no attention, or more than that of their layers.
-
-    Args:
-        model: A Hugging Face sequence classifier.
-        method: The method that asks, for the error.
-
-    Returns:
-        Two short texts, with their attention.
-
-    Raises:
-        UnsupportedArchitecture: If it has not the attention of its layers.
-    """
-    try:
-        with isolated_rng():
-            return Trace(model, short_texts(model), None, Needs.ATTENTION)
-    except InputError as error:
-        known = f"models that compute what their parts do ({error})"
-        raise UnsupportedArchitecture(method, model, known) from error
 
 
 def recomputed(group: Group, parts: Anatomy) -> Tensor:
