@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "attend": {"precision"},
     "rules": LEAVES,
     "scope": LEAVES | {"attend"},
-    "activations": set(),
+    "activations": {"scope"},
     "needs": set(),
     "skipping": set(),
     "switch": LEAVES | {"activations", "attend", "rules", "scope", "skipping"},

@@ -41,10 +41,11 @@ class AttributionWriter(Callback):
     text has than the batch, which cuts long ones; ``prediction``; ``probabilities``; ``target``,
     the explained class; ``scores_NAME``, one number a word, for each method, or one such list for
     each class (then ``target`` is null); ``error``, null or why scores are null: a computation
-    overflowed, or the text cannot be explained, even alone (too little memory, no gold label). Such
-    a text keeps nobody from having scores, and one without words has a row without scores.
-    The schema's metadata says how they were made, under ``bertx``. All files below the folder are
-    one table for ``pandas.read_parquet``, ``pyarrow.dataset`` and ``datasets.load_dataset``.
+    overflowed, or the text is missing or cannot be explained, even alone (too little memory, no
+    gold label). Such a text keeps nobody from having scores, and one without words has a row
+    without scores. The schema's metadata says how they were made, under ``bertx``. All files below
+    the folder are one table for ``pandas.read_parquet``, ``pyarrow.dataset`` and
+    ``datasets.load_dataset``.
 
     Each process writes files of its own, ``rank-00000/part-000000.parquet`` and so on, which
     appear when they are whole; neither memory nor open files grow with the number of texts. Texts
@@ -248,6 +249,8 @@ class AttributionWriter(Callback):
         found: list[tuple[Reading, InputError | None]] = []
         for example, reading in zip(examples, self._readings(examples), strict=True):
             try:
+                if example.error is not None:
+                    raise InputError(example.error)
                 if self._reader is not None:
                     reading = self._reader.read(example.index, example.text)
                 if self.target == GOLD:

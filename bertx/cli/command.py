@@ -115,7 +115,7 @@ class BertxCLI(LightningCLI):
             }
         )
         parser.link_arguments("model.name", "data.tokenizer")
-        parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
+        parser.link_arguments("data", "model.labels", self._classes, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         """Settle what depends on the loggers before they are made."""
@@ -125,6 +125,15 @@ class BertxCLI(LightningCLI):
         if checkpoint["mode"] == AUTO:
             metrics = self._get(self.config, "faithfulness")["metrics"]
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
+
+    def instantiate_classes(self) -> None:
+        """Make the data module, which may refuse its data, then the model and the trainer."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
@@ -147,6 +156,11 @@ class BertxCLI(LightningCLI):
                 f"weights for {', '.join(self.model.drawn[:3])}. Give those of a run with "
                 "--ckpt_path last, best or a file."
             )
+
+    def _classes(self, data: TextDataModule) -> list[str]:
+        """The classes; data that cannot be used are refused before there is a model or a logger."""
+        data.setup(self.config["subcommand"])
+        return data.labels
 
     def _loggers(self) -> list[Namespace]:
         configured = self.config[self.config["subcommand"]]["trainer"]["logger"]

@@ -44,7 +44,7 @@ def _parser() -> Parser:
     add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
         "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
     add("--text", action="append", type=str, help="A text; may be given several times.")
-    add("--file", type=str, help="A table: .csv, .tsv, .jsonl (also .gz) or .parquet.")
+    add("--file", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
     add("--column", type=str, help="Its column of texts. Default: sentence or text.")
     add("--methods", type=str, help="Methods: class names of bertx.attribution or import paths of "
         "your own, parted by commas; or with names and settings, in YAML or a .yaml file, such as "

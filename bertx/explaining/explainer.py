@@ -36,6 +36,8 @@ def explain(
     The model may be on any device, in half precision and in training mode; it is explained without
     dropout and left as it was. No text is lost because of another one: what cannot be explained
     (no text, an overflow, too little memory) comes back as an explanation with its ``error``.
+    Several threads may explain; they take turns. One that does anything else with the model at the
+    same time must take its turn too: see `bertx.scope.alone`.
 
     Args:
         model: A Hugging Face sequence classifier, or a module that holds one. With ``logits``, an

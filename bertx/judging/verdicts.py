@@ -158,8 +158,7 @@ def judge(
     check_asked(settings.methods, settings.metrics, ceiling_examples)
     listed = [texts] if isinstance(texts, Text) else several(texts)
     given = [text if isinstance(text, Text) else Text(text) for text in listed]
-    with isolated_rng():
-        return _Court(found, tokenizer, settings).judge(given)
+    return _Court(found, tokenizer, settings).judge(given)
 
 
 class _Court:
@@ -242,6 +241,7 @@ class _Court:
             raise InputError(f"expected at least one text to judge on; text {number}: {reason}")
         return readings
 
+    @isolated_rng()
     def _explain(
         self,
         chunk: list[Reading],

@@ -5,7 +5,6 @@ of the model can stand on them for a while. The trained weights are put aside, n
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.anatomy import GatedLayer, Layer, UnsupportedArchitecture, anatomy
-from bertx.scope import isolated_rng
+from bertx.scope import alone, exclusive, isolated_rng
 
 _NAME = "Model randomisation"
 
@@ -36,6 +35,7 @@ class Part:
     parameters: tuple[nn.Parameter, ...]
 
 
+@alone()
 def parts(model: PreTrainedModel) -> tuple[Part, ...]:
     """All weights of a classifier, from the top down: the head, each layer, the embeddings.
 
@@ -60,6 +60,7 @@ def parts(model: PreTrainedModel) -> tuple[Part, ...]:
     return (top, *reversed(layers), Part("embeddings", rest))
 
 
+@alone()
 def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
     """Weights for a whole model as it had them before any training: by its own ``_init_weights``.
 
@@ -93,7 +94,7 @@ def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
     return {own: drawn[own].detach() for own in model.parameters()}
 
 
-@contextmanager
+@exclusive
 def randomised(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Iterator[None]:
     """Let parts of a model stand on other weights; after the body, also if it raises, on their own.
 
@@ -112,7 +113,7 @@ def randomised(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Ite
         yield
 
 
-@contextmanager
+@exclusive
 def _exchanged(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[None]:
     """Put other tensors in the places of parameters and buffers, all places of a shared one."""
     places: list[tuple[dict[str, Any], str, Tensor]] = [
