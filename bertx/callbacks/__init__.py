@@ -8,6 +8,7 @@ from bertx.callbacks.faithfulness import FaithfulnessMonitor
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.heatmaps import HeatmapLogger
 from bertx.callbacks.predictions import PredictionWriter
+from bertx.callbacks.resumption import Resumption
 from bertx.callbacks.shortcut import ShortcutAlarm
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "HeatmapLogger",
     "HuggingFaceExport",
     "PredictionWriter",
+    "Resumption",
     "ShortcutAlarm",
     "run_folder",
 ]

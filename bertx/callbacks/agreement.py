@@ -20,6 +20,7 @@ from bertx.inputs import Unit, merge_by_unit
 from bertx.report import append_scores, figure_svg
 from bertx.report.disk import write_whole
 from bertx.report.figures import log_figure
+from bertx.report.loggers import to_each
 from bertx.report.matrix import matrix_figure
 from bertx.stability import Agreement, spearman
 
@@ -163,5 +164,4 @@ class AgreementMonitor(Probe):
         picture = figure_svg(figure)
         write_whole(folder / "agreement" / f"step={step:05d}.svg", picture)
         write_whole(folder / "agreement.svg", picture)
-        for logger in trainer.loggers:
-            log_figure(logger, f"{stage}/agreement_matrix", figure, when, step)
+        to_each(trainer.loggers, log_figure, f"{stage}/agreement_matrix", figure, when, step)

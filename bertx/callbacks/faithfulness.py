@@ -22,7 +22,7 @@ from bertx.judging.tally import EMPTY
 from bertx.perturb import Operator, Perturber
 from bertx.report import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.examples import ExampleValue, examples_path, write_examples
-from bertx.report.loggers import log_curves
+from bertx.report.loggers import log_curves, to_each
 
 
 class FaithfulnessMonitor(Probe):
@@ -169,8 +169,7 @@ class FaithfulnessMonitor(Probe):
         write_examples(examples_path(folder, epoch, step), values)
         rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)
-        for logger in trainer.loggers:
-            log_curves(logger, f"{stage}/curves", drawn, epoch, step, self.unit, note)
+        to_each(trainer.loggers, log_curves, f"{stage}/curves", drawn, epoch, step, self.unit, note)
 
     @rank_zero_only
     def _print(self) -> None:

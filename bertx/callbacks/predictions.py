@@ -16,6 +16,7 @@ from bertx.callbacks.methods import blamed
 from bertx.callbacks.spill import Sorter, sorted_on_zero
 from bertx.classifier import Choice, class_names, classifier_in
 from bertx.errors import InputError
+from bertx.report.disk import drafted
 
 
 @dataclass(frozen=True, order=True)
@@ -102,7 +103,6 @@ class PredictionWriter(Callback):
         self._rows = None
         if not trainer.is_global_zero:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         known = [] if first is None else [first]
         failed = write_predictions(path, chain(known, rows), _names(self._classifier, known))
         self.path = path
@@ -111,15 +111,18 @@ class PredictionWriter(Callback):
 
 
 def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[str]) -> int:
-    """Write a table of predictions; returns the number of rows in which nothing is predicted.
+    """Write a table of predictions, whole or not at all.
 
     Args:
         path: The file.
         rows: The predictions.
         names: Names of the C classes.
+
+    Returns:
+        The number of rows in which nothing is predicted.
     """
     failed = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with drafted(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["index", "text", "predicted", *(f"probability({n})" for n in names), "error"]

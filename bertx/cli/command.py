@@ -11,6 +11,7 @@ import jsonargparse
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -21,8 +22,9 @@ from bertx.callbacks import (
     HeatmapLogger,
     HuggingFaceExport,
     PredictionWriter,
+    Resumption,
 )
-from bertx.cli.account import stay_offline_without_key
+from bertx.callbacks.privacy import texts_are_logged
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
@@ -31,6 +33,7 @@ from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
 from bertx.model import TextClassifier
+from bertx.report.resilient import ResilientWandbLogger
 
 SEED = 42
 CALLBACKS = {
@@ -118,8 +121,7 @@ class BertxCLI(LightningCLI):
         parser.link_arguments("data", "model.labels", self._classes, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """Settle what depends on the loggers before they are made."""
-        stay_offline_without_key(self._loggers())
+        """Settle what depends on other settings."""
         _drop_rate_monitor(self._get(self.config, "trainer"))
         checkpoint = self._get(self.config, "checkpoint")
         if checkpoint["mode"] == AUTO:
@@ -134,6 +136,19 @@ class BertxCLI(LightningCLI):
             if isinstance(error.__cause__, InputError):
                 raise error.__cause__ from None
             raise
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that no trouble with Weights & Biases ends, and that sends no text unasked."""
+        config = self._get(self.config_init, "trainer")
+        found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
+        loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
+        config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
+        trainer = super().instantiate_trainer(**kwargs)
+        if not texts_are_logged(trainer):
+            for logger in loggers:
+                if isinstance(logger, ResilientWandbLogger):
+                    logger.keep_local()
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
@@ -192,6 +207,7 @@ def run(args: ArgsType = None) -> None:
             TextDataModule,
             save_config_callback=SaveConfig,
             trainer_class=Trainer,
+            trainer_defaults={"callbacks": [Resumption()]},
             seed_everything_default=SEED,
             parser_class=Parser,
             parser_kwargs=_parser_settings(),

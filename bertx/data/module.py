@@ -20,7 +20,7 @@ from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.datasets import open_source
 from bertx.data.form import Form
 from bertx.data.labels import label_names
-from bertx.data.loading import Batches, load_batches
+from bertx.data.loading import Batches, ResumableLoader, load_batches
 from bertx.data.masking import EpochTexts, Masking
 from bertx.data.reports import report_alike, report_overlong
 from bertx.data.sampling import ConsecutiveBatches, EpochSampler, LengthBucketSampler
@@ -221,14 +221,18 @@ class TextDataModule(LightningDataModule):
                 self._add(split)
 
     def train_dataloader(self) -> Batches:
-        """Shuffled batches of the training texts, with masked words if ``masking`` says so."""
-        data, size = self.dataset_of("train"), self.batch_size
+        """Shuffled batches of the training texts, with masked words if ``masking`` says so.
+
+        The loader has a state (``state_dict``), with which a resumed training goes on in the middle
+        of an epoch.
+        """
+        data, size, workers = self.dataset_of("train"), self.batch_size, self.num_workers
         if not self.masking:
             order = LengthBucketSampler(data.lengths, size, True, self.seed)
-            return load_batches(data, size, order, self.collator, self.num_workers)
+            return load_batches(data, size, order, self.collator, workers, ResumableLoader)
         order = EpochSampler(data.lengths, size, True, self.seed)
         masking = Masking(self.collator, self.masking, self.seed)
-        return load_batches(EpochTexts(data), size, order, masking, self.num_workers)
+        return load_batches(EpochTexts(data), size, order, masking, workers, ResumableLoader)
 
     def val_dataloader(self) -> Batches:
         """Batches of the validation texts."""
