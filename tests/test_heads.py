@@ -148,11 +148,11 @@ def test_the_page_says_which_methods_take_a_head_of_ones_own():
 
 
 @pytest.mark.parametrize("name", ANATOMICAL)
-def test_what_needs_the_parts_of_the_head_refuses_by_name(name, bert_and_own):
+def test_what_needs_the_parts_of_the_head_refuses_by_name(name, bert_and_own, tokenizer):
     _, own = bert_and_own
     match = f"{name} does not support EncoderForSequenceClassification .*the head included"
     with pytest.raises(UnsupportedArchitecture, match=match):
-        bertx.explain(own.bert, None, TEXTS, every_method()[name], logits=own.logits)
+        bertx.explain(own.bert, tokenizer, TEXTS, every_method()[name], logits=own.logits)
 
 
 def test_explain_and_judge_say_the_same_of_both(tokenizer):

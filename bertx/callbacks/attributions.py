@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import read_batch
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.readings import readings, unread
@@ -58,7 +58,7 @@ class AttributionWriter(Callback):
     Args:
         methods: Attribution methods by the name of their column; null or none: write nothing.
         target: The explained class: ``predicted``, ``gold``, the name or number of one, or ``all``.
-        unit: What has a score: ``word`` or ``token``.
+        unit: What has a score: ``word``, ``whitespace`` or ``token``.
         merge: How the scores of a word's tokens become one: ``sum``, or ``max`` for unsigned
             methods; signed ones are always summed.
         window: Explain the ``text`` of a batch to its end, not only the tokens that the batch has
@@ -100,6 +100,8 @@ class AttributionWriter(Callback):
         if rows_per_shard < 1:
             raise InputError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
         check_unit(unit)
+        if os.path.basename(folder) == folder:
+            check_within("AttributionWriter: folder", folder)
         self.methods = methods
         self.target = target
         self.unit = unit
@@ -147,7 +149,7 @@ class AttributionWriter(Callback):
         if self._shards is None:
             return
         batch = self.read(batch)
-        known = read_batch(batch, self._tokenizer)
+        known = read_batch(batch, self._tokenizer, self.unit)
         if self._reader is not None:
             known["text"] = _whole_texts(batch)
         sample = self._sample = self._sample or _whole(trainer, "index" in known)

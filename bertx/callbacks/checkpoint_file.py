@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bertx.errors import InputError
-from bertx.pretrained import first_line
+from bertx.failures import first_line
 from bertx.report.disk import drafted
 
 SUFFIX = ".ckpt"
@@ -77,7 +77,7 @@ def damaged(path: str | Path, error: Exception) -> InputError:
     way_out = f"Take another one, such as {others[0]}" if others else "Take that of another run"
     return InputError(
         f"checkpoint {path}: expected a whole file, but it cannot be read: "
-        f"{first_line(error).rstrip('.')}. {way_out}."
+        f"{first_line(error)}. {way_out}."
     )
 
 

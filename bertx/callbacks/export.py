@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.callbacks.checkpoint_file import read_checkpoint
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.merging import check_loadable, has_adapters, merged
 from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.outcome import Listener
@@ -36,12 +36,13 @@ class HuggingFaceExport(Listener):
             ``student``, or a function from the module to it.
 
     Raises:
-        InputError: Before training, if the module holds no classifier, several and none was
-            chosen, an encoder without its head, an adapter that cannot be merged, or a classifier
-            that transformers would not load as it is.
+        InputError: If the folder is not within the run's; before training, if the module holds no
+            classifier, several and none was chosen, an encoder without its head, an adapter that
+            cannot be merged, or a classifier that transformers would not load as it is.
     """
 
     def __init__(self, folder: str = "hf", model: Choice | None = None) -> None:
+        check_within("HuggingFaceExport: folder", folder)
         self.folder = folder
         self.model = model
         self.path: Path | None = None

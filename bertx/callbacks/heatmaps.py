@@ -37,7 +37,7 @@ class HeatmapLogger(Probe):
             own are always explained.
         max_examples: How many examples, the same ones in every epoch.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
-        unit: What is coloured: ``word`` or ``token``.
+        unit: What is coloured: ``word``, ``whitespace`` or ``token``.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedModel
 
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import blamed
 from bertx.callbacks.spill import Sorter, sorted_on_zero
 from bertx.classifier import Choice, class_names, classifier_in
@@ -53,11 +53,13 @@ class PredictionWriter(Callback):
             attribute, such as ``student``, or a function from the module to it.
 
     Raises:
-        InputError: If ``predict_step`` returns something else; before the first batch, if the
-            module holds several classifiers and none was chosen.
+        InputError: If the file is not within the run's folder, or ``predict_step`` returns
+            something else; before the first batch, if the module holds several classifiers and
+            none was chosen.
     """
 
     def __init__(self, filename: str = "predictions.csv", model: Choice | None = None) -> None:
+        check_within("PredictionWriter: filename", filename)
         self.filename = filename
         self.model = model
         self.path: Path | None = None

@@ -59,7 +59,7 @@ class ShortcutAlarm(Probe):
             own are always explained.
         max_examples: Size of the sample, the same examples in every epoch; null for all.
         target: The explained class: ``predicted`` or ``gold``.
-        unit: What has a share: ``word`` or ``token``.
+        unit: What has a share: ``word``, ``whitespace`` or ``token``.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer

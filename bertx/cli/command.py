@@ -3,13 +3,14 @@
 import glob
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 from jsonargparse import Namespace
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -24,19 +25,23 @@ from bertx.callbacks import (
     PredictionWriter,
     Resumption,
 )
+from bertx.callbacks.folder import check_logger, check_within
 from bertx.callbacks.privacy import texts_are_logged
+from bertx.checkpoint import is_checkpoint
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
 from bertx.cli.monitored import AUTO, best_mode
+from bertx.cli.remote import brought
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
+from bertx.failures import out_of_space
 from bertx.model import TextClassifier
 from bertx.report.resilient import ResilientWandbLogger
 
 SEED = 42
-CALLBACKS = {
+CALLBACKS: dict[str, type[Callback]] = {
     "faithfulness": FaithfulnessMonitor,
     "heatmaps": HeatmapLogger,
     "attributions": AttributionWriter,
@@ -45,7 +50,9 @@ CALLBACKS = {
     "last_checkpoint": LastCheckpoint,
     "export": HuggingFaceExport,
 }
-"""The callbacks of every run, by the key that configures them."""
+"""The callbacks of every run, by the key that configures them; null switches one off."""
+
+_CHECKPOINTS = ("checkpoint", "last_checkpoint")
 
 METHODS = [name for name in attribution.__all__ if name != "Attribution"]
 """Class names that ``methods`` of the callbacks takes without their module."""
@@ -62,6 +69,13 @@ class Parser(LightningArgumentParser):
         if '.methods"' in message:
             hints.insert(0, f"Known methods: {', '.join(METHODS)}, or the import path of your own.")
         fail("\n".join([message.strip(), *hints]))
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *more: Any, **settings: Any
+    ) -> Any:
+        """Parse arguments, among which ``--KEY null`` switches a callback off."""
+        given = sys.argv[1:] if args is None else args
+        return super().parse_args(_switched_off(given), *more, **settings)
 
 
 class BertxCLI(LightningCLI):
@@ -108,7 +122,9 @@ class BertxCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks of every run, and tie what model and data share."""
         for key, callback in CALLBACKS.items():
-            parser.add_lightning_class_args(callback, key)
+            parser.add_class_arguments(
+                callback, key, fail_untyped=False, instantiate=False, sub_configs=True
+            )
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/accuracy",
@@ -123,23 +139,31 @@ class BertxCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle what depends on other settings."""
         _drop_rate_monitor(self._get(self.config, "trainer"))
-        checkpoint = self._get(self.config, "checkpoint")
-        if checkpoint["mode"] == AUTO:
-            metrics = self._get(self.config, "faithfulness")["metrics"]
+        checkpoint = self._settings("checkpoint")
+        if checkpoint and checkpoint["filename"]:
+            check_within("checkpoint.filename", checkpoint["filename"])
+        if checkpoint and checkpoint["mode"] == AUTO:
+            faithfulness = self._settings("faithfulness")
+            metrics = faithfulness["metrics"] if faithfulness else None
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
-    def instantiate_classes(self) -> None:
-        """Make the data module, which may refuse its data, then the model and the trainer."""
-        try:
-            super().instantiate_classes()
-        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
-            if isinstance(error.__cause__, InputError):
-                raise error.__cause__ from None
-            raise
+    def after_instantiate_classes(self) -> None:
+        """Refuse loggers that would write elsewhere, before they make a folder."""
+        for logger in self.trainer.loggers:
+            check_logger(logger)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer that no trouble with Weights & Biases ends, and that sends no text unasked."""
+        """A trainer that no trouble with Weights & Biases ends, and that sends no text unasked.
+
+        It has the callbacks that are not switched off; the configuration that it saves is the one
+        that was given.
+        """
+        self.config = self._given
         config = self._get(self.config_init, "trainer")
+        made, saving = self._callbacks(config)
+        if not saving:
+            kwargs = {"enable_checkpointing": False, **kwargs}  # Lightning would add one of its own
+        self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*made, Resumption()]}
         found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
         loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
         config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
@@ -149,6 +173,14 @@ class BertxCLI(LightningCLI):
                 if isinstance(logger, ResilientWandbLogger):
                     logger.keep_local()
         return trainer
+
+    def _callbacks(self, config: Namespace) -> tuple[list[Callback], bool]:
+        """The callbacks that are not switched off, and whether any of the run saves checkpoints."""
+        wanted = {key: self._get(self.config_init, key) for key in CALLBACKS if self._settings(key)}
+        if config["enable_checkpointing"] is False:
+            wanted = {key: own for key, own in wanted.items() if key not in _CHECKPOINTS}
+        saving = bool(wanted.keys() & _CHECKPOINTS) or _has_checkpoint(config["callbacks"])
+        return [CALLBACKS[key](**settings) for key, settings in wanted.items()], saving
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
@@ -162,6 +194,26 @@ class BertxCLI(LightningCLI):
                 f"--ckpt_path {which}: no such file. Expected a checkpoint, or last or best for "
                 "that of the newest run."
             )
+        if config.get("weights_only") is None:
+            config["weights_only"] = True
+
+    def instantiate_classes(self) -> None:
+        """Make the data module, which may refuse its data, then the model and the trainer.
+
+        The model of a checkpoint that is evaluated comes from the checkpoint alone.
+        """
+        self._given, self.config = self.config, self.config.clone()
+        config = self.config[self.config["subcommand"]]
+        if config.get("ckpt_path"):
+            config["ckpt_path"] = path = brought("--ckpt_path", str(config["ckpt_path"]))
+            if self.config["subcommand"] != "fit" and is_checkpoint(path):
+                config["model"]["name"] = config["data"]["tokenizer"] = path
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
 
     def _check_trained(self) -> None:
         config = self.config[self.config["subcommand"]]
@@ -171,6 +223,15 @@ class BertxCLI(LightningCLI):
                 f"weights for {', '.join(self.model.drawn[:3])}. Give those of a run with "
                 "--ckpt_path last, best or a file."
             )
+
+    def _settings(self, key: str) -> Namespace | None:
+        """The settings of a callback of every run; None if it is switched off."""
+        settings = self.config[self.config["subcommand"]][key]
+        if settings is None or isinstance(settings, Namespace):
+            return settings
+        raise InputError(
+            f"{key}: expected settings, or null to switch it off, but got {settings!r}."
+        )
 
     def _classes(self, data: TextDataModule) -> list[str]:
         """The classes; data that cannot be used are refused before there is a model or a logger."""
@@ -185,9 +246,9 @@ class BertxCLI(LightningCLI):
     def _run_folders(self) -> Iterator[str]:
         config = self.config[self.config["subcommand"]]
         yield config["trainer"]["default_root_dir"] or "."
-        for key in ("checkpoint", "last_checkpoint"):
-            if config[key]["dirpath"]:
-                yield config[key]["dirpath"]
+        for settings in map(self._settings, _CHECKPOINTS):
+            if settings and settings["dirpath"]:
+                yield settings["dirpath"]
         for logger in self._loggers():
             arguments = logger.get("init_args") or {}
             if folder := arguments.get("save_dir") or arguments.get("dir"):
@@ -207,7 +268,6 @@ def run(args: ArgsType = None) -> None:
             TextDataModule,
             save_config_callback=SaveConfig,
             trainer_class=Trainer,
-            trainer_defaults={"callbacks": [Resumption()]},
             seed_everything_default=SEED,
             parser_class=Parser,
             parser_kwargs=_parser_settings(),
@@ -218,6 +278,11 @@ def run(args: ArgsType = None) -> None:
         if debugging():
             raise
         fail(str(error))
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
+        full = out_of_space(error)
+        if debugging() or not full:
+            raise
+        fail(f"{full}.")
     except SIGTERMException:
         sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
 
@@ -249,6 +314,23 @@ def _drop_rate_monitor(trainer: Namespace) -> None:
     if trainer["logger"] is False and isinstance(callbacks, list):
         kept = [c for c in callbacks if not c["class_path"].endswith("LearningRateMonitor")]
         trainer["callbacks"] = kept
+
+
+def _switched_off(args: Sequence[str]) -> list[str]:
+    """Arguments with ``--KEY null`` as a configuration, where jsonargparse takes null for KEY."""
+    found, given = list[str](), iter(args)
+    for argument in given:
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and key in CALLBACKS:
+            value = value if equals else next(given, "")
+            argument = f"--config={{{key}: null}}" if value == "null" else f"--{key}={value}"
+        found.append(argument)
+    return found
+
+
+def _has_checkpoint(callbacks: Any) -> bool:
+    every = callbacks if isinstance(callbacks, list) else [callbacks]
+    return any(isinstance(callback, Checkpoint) for callback in every)
 
 
 def _is_local(path: str) -> bool:

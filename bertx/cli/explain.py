@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bertx.explaining import Explainer, Explanation
+    from bertx.inputs import Unit
     from bertx.report.sheet import HeatmapSheet
 
 
@@ -51,7 +52,7 @@ def _parser() -> Parser:
         f"'{EXAMPLE}'. Default: those that suit the model.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The explained class: predicted, its name "
         "or number, or all.")  # fmt: skip
-    add("--unit", choices=["word", "token"], default="word", help="What is scored.")
+    add("--unit", choices=["word", "whitespace", "token"], default="word", help="What is scored.")
     add("--merge", choices=["sum", "max"], default="sum", help="How the scores of a word's tokens "
         "become one, for methods without a sign.")  # fmt: skip
     add("--window", type=int, help="Explain longer texts in overlapping windows of so many tokens, "
@@ -174,10 +175,12 @@ def _tell(page: "HeatmapSheet") -> None:
         print(f"Heatmaps: {page.path}", file=sys.stderr)
 
 
-def _add(page: "HeatmapSheet", explanation: "Explanation", unit: str) -> None:
+def _add(page: "HeatmapSheet", explanation: "Explanation", unit: "Unit") -> None:
     notes = [explanation.error] if explanation.error else []
     if explanation.left_out:
-        notes.append(f"The model did not see the last {explanation.left_out} {unit}s.")
+        from bertx.inputs import noun
+
+        notes.append(f"The model did not see the last {explanation.left_out} {noun(unit)}s.")
     heatmaps = _heatmaps(explanation)
     page.add(explanation.index, explanation.text, explanation.verdict, heatmaps, "\n".join(notes))
 

@@ -10,6 +10,7 @@ from bertx.data.folder import SPLITS
 from bertx.data.hub import load_splits, split_names
 from bertx.data.table import Column, Table
 from bertx.errors import InputError
+from bertx.failures import one_line, why
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -204,10 +205,10 @@ class HubReader:
             return ask(path, config)
         # Network, hub, cache and builder fail with unrelated types, some of other libraries.
         except Exception as error:
-            reason = str(error).strip().split("\n")[0]
+            reason = why(error, path, "dataset") or one_line(error)
             raise InputError(
-                f"data set {path!r} cannot be loaded from the hub: {reason}. Check the name "
-                "and the network; --data.path DIR reads local files instead."
+                f"data set {path!r} cannot be loaded from the hub: {reason}. --data.path DIR "
+                "reads local files instead."
             ) from error
 
 

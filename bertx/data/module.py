@@ -1,5 +1,6 @@
 """The data module: one of the known data sets, any of the hub, or local files."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -181,6 +182,11 @@ class TextDataModule(LightningDataModule):
         if split not in self._datasets:
             raise RuntimeError(f"the {split} split is not set up: call setup() for its stage first")
         return self._datasets[split]
+
+    def class_counts(self) -> list[int]:
+        """The number of training texts of each of the C classes, as they are used."""
+        counts = Counter(self.dataset_of("train").labels)
+        return [counts[number] for number in range(len(self.labels))]
 
     def usable(self, split: str) -> TextDataset:
         """All usable texts of a split, whether their labels are known or not.

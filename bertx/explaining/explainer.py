@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from bertx.arguments import checked_arguments
 from bertx.choices import PREDICTED, Methods, several
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation, Explanations
@@ -14,14 +15,14 @@ from bertx.explaining.parts import parts_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.explaining.scoring import Scoring
 from bertx.heads import Logits, classifier_for
-from bertx.inputs import Merge, Unit
+from bertx.inputs import Merge, Unit, noun
 
 log = logging.getLogger("bertx")
 
 
 def explain(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | str,
     texts: str | Iterable[Any],
     methods: Methods | None = None,
     target: str | int = PREDICTED,
@@ -43,12 +44,13 @@ def explain(
         model: A Hugging Face sequence classifier, or a module that holds one. With ``logits``, an
             encoder. A module with ``encoder``, ``head`` and a forward that takes by keyword what
             an encoder does, and gives the logits, is taken as it is.
-        tokenizer: Its fast tokenizer.
+        tokenizer: Its fast tokenizer, or the name of a model that has the same.
         texts: One text or several.
         methods: One, several, or several by name; None for `DEFAULT_METHODS`.
         target: The explained class: ``predicted``, its name or number, or ``all``.
-        unit: What is scored: ``word`` or ``token``. Languages that do not part words by spaces
-            often need ``token``.
+        unit: What is scored: ``word``, as the tokenizer parts them (``doesn't`` is three, with
+            BERT), ``whitespace``, words as white space parts them, or ``token``, which languages
+            without spaces between words often need.
         merge: How the scores of a word's tokens become one: ``sum``, or ``max`` for unsigned
             methods; signed ones are always summed.
         window: Read texts of more tokens in windows of so many, special tokens included, that
@@ -89,7 +91,7 @@ class Explainer:
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: PreTrainedTokenizerBase | str,
         methods: Methods | None = None,
         target: str | int = PREDICTED,
         unit: Unit = "word",
@@ -98,6 +100,7 @@ class Explainer:
         token_budget: int | None = None,
         logits: Logits | None = None,
     ) -> None:
+        model, tokenizer = checked_arguments(model, tokenizer)
         found = classifier_for(model, logits)
         self._score = Scoring(found, tokenizer, methods, target, merge, token_budget)
         self._reader = Reader(tokenizer, self._score.model, unit, window)
@@ -126,6 +129,7 @@ class Explainer:
         if reading.left_out:
             log.warning(
                 f"text {index}: the model takes {self._reader.longest} tokens, so the last "
-                f"{reading.left_out} {self._unit}s are left out. Give a window to explain all."
+                f"{reading.left_out} {noun(self._unit)}s are left out. Give a window to explain "
+                "all."
             )
         return reading

@@ -102,20 +102,19 @@ def test_missing_and_empty_split(hub):
 
 
 @pytest.mark.parametrize(
-    "error",
+    "error, reason",
     [
-        ConnectionError("Couldn't reach 'a/b' on the Hub"),
-        FileNotFoundError("Dataset 'a/b' doesn't exist"),
-        ValueError("BuilderConfig 'x' not found.\nmore"),
-        RuntimeError("Dataset scripts are no longer supported"),
+        (ConnectionError("Couldn't reach 'a/b' on the Hub"), "Couldn't reach 'a/b' on the Hub"),
+        (FileNotFoundError("Dataset 'a/b' is nowhere"), "Dataset 'a/b' is nowhere"),
+        (ValueError("BuilderConfig 'x' not found.\nmore"), "BuilderConfig 'x' not found"),
+        (RuntimeError("Dataset scripts are no longer supported"), "code of its own"),
     ],
 )
-def test_failure_to_load_says_what_else_works(monkeypatch, error):
+def test_failure_to_load_says_what_else_works(monkeypatch, error, reason):
     def fail(*_, **settings):
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset_builder", fail)
-    reason = str(error).split("\n")[0]
     refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", reason, "--data.path DIR")
 
 
