@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "pretrained": {"checkpoint", "errors", "failures"},
     "classifier": {"errors"},
     "inputs": {"classifier", "errors", "words"},
+    "heads": LEAVES | {"scope"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
     "attend": {"precision"},
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "statistics": LEAVES,
     "leaderboards": LEAVES | {"report", "statistics"},
     "judging": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "leaderboards"}
+    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "heads", "leaderboards"}
     | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
@@ -52,10 +53,10 @@ MAY_IMPORT = {
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
-    | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
-    | {"words"},
+    | {"anatomy", "attribution", "choices", "heads", "packing", "perturb", "report", "scope"}
+    | {"trace", "words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness"}
+    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness", "heads"}
     | {"judging", "needs"}
     | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
@@ -77,6 +78,7 @@ NO_LIGHTNING = (
     "failures",
     "faithfulness",
     "freezing",
+    "heads",
     "inputs",
     "judging",
     "leaderboards",
