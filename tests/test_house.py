@@ -9,7 +9,7 @@ import bertx
 
 PACKAGE = Path(bertx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"classifier", "errors", "precision", "pretrained", "inputs"}
+LEAVES = {"classifier", "errors", "precision", "pretrained", "progress", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
     "pretrained": {"errors"},
@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "inputs": {"classifier", "errors"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
+    "progress": set(),
     "attend": {"precision"},
     "rules": LEAVES,
     "scope": LEAVES | {"attend"},
@@ -76,6 +77,7 @@ NO_LIGHTNING = (
     "plausibility",
     "precision",
     "pretrained",
+    "progress",
     "rerun",
     "rules",
     "scope",

@@ -7,6 +7,7 @@ from bertx.callbacks.export import HuggingFaceExport
 from bertx.callbacks.faithfulness import FaithfulnessMonitor
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.heatmaps import HeatmapLogger
+from bertx.callbacks.lines import ProgressLines
 from bertx.callbacks.predictions import PredictionWriter
 from bertx.callbacks.shortcut import ShortcutAlarm
 
@@ -18,6 +19,7 @@ __all__ = [
     "HeatmapLogger",
     "HuggingFaceExport",
     "PredictionWriter",
+    "ProgressLines",
     "ShortcutAlarm",
     "run_folder",
 ]

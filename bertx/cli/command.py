@@ -1,6 +1,7 @@
 """The subcommands fit, validate, test and predict, which LightningCLI runs."""
 
 import glob
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 import jsonargparse
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -21,16 +23,21 @@ from bertx.callbacks import (
     HeatmapLogger,
     HuggingFaceExport,
     PredictionWriter,
+    ProgressLines,
 )
 from bertx.cli.account import stay_offline_without_key
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
 from bertx.cli.monitored import AUTO, best_mode
+from bertx.cli.noise import bars_of_libraries, without_anonymous, without_noise
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
 from bertx.model import TextClassifier
+from bertx.progress import progress
+
+log = logging.getLogger("bertx")
 
 SEED = 42
 CALLBACKS = {
@@ -41,6 +48,7 @@ CALLBACKS = {
     "checkpoint": BestCheckpoint,
     "last_checkpoint": LastCheckpoint,
     "export": HuggingFaceExport,
+    "progress": ProgressLines,
 }
 """The callbacks of every run, by the key that configures them."""
 
@@ -74,6 +82,17 @@ class BertxCLI(LightningCLI):
         """The subcommands, with the arguments of the trainer's methods that are no options."""
         known = LightningCLI.subcommands()
         return {**known, "predict": known["predict"] | {"return_predictions"}}
+
+    def before_fit(self) -> None:
+        """Say which weights are new: a head is expected to be."""
+        prefix = f"{self.model.model.base_model_prefix}."
+        new = [name for name in self.model.drawn if name.startswith(prefix)]
+        if new and not self.config["fit"].get("ckpt_path"):
+            more = f" and {len(new) - 3} more" if len(new) > 3 else ""
+            rank_zero_only(log.warning)(
+                f"model {self.config['fit']['model']['name']!r}: beside the head, weights that it "
+                f"was not given are trained from scratch: {', '.join(new[:3])}{more}"
+            )
 
     def before_validate(self) -> None:
         """Refuse a head that nobody trained."""
@@ -126,6 +145,21 @@ class BertxCLI(LightningCLI):
             metrics = self._get(self.config, "faithfulness")["metrics"]
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
+    def instantiate_classes(self) -> None:
+        """Make the model, the data and the trainer."""
+        with progress("Loading the model"):
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer; unless asked for, it has its bar on a terminal alone."""
+        given = self._get(self.config_init, "trainer")
+        bars = [c for c in given["callbacks"] or [] if isinstance(c, ProgressBar)]
+        if given["enable_progress_bar"] is None and not bars and not sys.stdout.isatty():
+            kwargs["enable_progress_bar"] = False
+        trainer = super().instantiate_trainer(**kwargs)
+        without_anonymous(trainer.loggers)
+        return trainer
+
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
         config = self.config[self.config["subcommand"]]
@@ -173,6 +207,18 @@ def run(args: ArgsType = None) -> None:
     """
     try:
         _allow_completion()
+        _start(args)
+    except (InputError, MisconfigurationException) as error:
+        if debugging():
+            raise
+        fail(str(error))
+    except SIGTERMException:
+        sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
+
+
+def _start(args: ArgsType) -> None:
+    bars_of_libraries()
+    with without_noise():
         BertxCLI(
             TextClassifier,
             TextDataModule,
@@ -184,12 +230,6 @@ def run(args: ArgsType = None) -> None:
             auto_configure_optimizers=False,
             args=args,
         )
-    except (InputError, MisconfigurationException) as error:
-        if debugging():
-            raise
-        fail(str(error))
-    except SIGTERMException:
-        sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
 
 
 def _parser_settings() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bertx.explaining.parts import parts_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.explaining.scoring import Scoring
 from bertx.inputs import Merge, Unit
+from bertx.progress import wanted
 
 log = logging.getLogger("bertx")
 
@@ -28,6 +29,7 @@ def explain(
     merge: Merge = "sum",
     window: int | None = None,
     token_budget: int | None = None,
+    progress: bool | None = None,
 ) -> Explanations:
     """Explain why a classifier decides as it does, word by word.
 
@@ -50,6 +52,8 @@ def explain(
             context, and probabilities are the mean over the windows. None: longer texts than the
             model takes are cut off between two words, with a warning.
         token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
+        progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
+            a line every 30 s. None: on a terminal and in a notebook.
 
     Returns:
         An explanation per text in the given order, also of a single text; for ``all`` C of them,
@@ -60,7 +64,8 @@ def explain(
         UnsupportedArchitecture: If a method is not defined for the model.
     """
     explainer = Explainer(model, tokenizer, methods, target, unit, merge, window, token_budget)
-    return explainer(texts)
+    with wanted(progress):
+        return explainer(texts)
 
 
 class Explainer:

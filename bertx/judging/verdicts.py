@@ -23,6 +23,8 @@ from bertx.leaderboards import leaderboards, operator_tables
 from bertx.needs import Needs
 from bertx.packing import Budget, budget_for, chunks
 from bertx.perturb import Operator, Perturber
+from bertx.progress import progress as task
+from bertx.progress import wanted
 from bertx.report.examples import ExampleValue
 from bertx.report.leaderboard import Leaderboard
 from bertx.report.leaderboard_markdown import leaderboard_markdown
@@ -112,6 +114,7 @@ def judge(
     unit: Unit = "word",
     ceiling_examples: int | None = 50,
     token_budget: int | None = None,
+    progress: bool | None = None,
 ) -> Verdicts:
     """Find out which explanations of a classifier can be trusted.
 
@@ -133,6 +136,8 @@ def judge(
             none. Texts of more than 40 units never are. The metrics of `NormalizedAOPC` search
             all texts for their limits, whatever this says.
         token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
+        progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
+            a line every 30 s. None: on a terminal and in a notebook.
 
     Raises:
         InputError: If a setting, the model or the tokenizer cannot be used, or no text can.
@@ -154,7 +159,7 @@ def judge(
     check_asked(settings.methods, settings.metrics, ceiling_examples)
     listed = [texts] if isinstance(texts, Text) else several(texts)
     given = [text if isinstance(text, Text) else Text(text) for text in listed]
-    with isolated_rng():
+    with wanted(progress), isolated_rng():
         return _Court(found, tokenizer, settings).judge(given)
 
 
@@ -181,10 +186,12 @@ class _Court:
         readings = self._read(texts)
         judges = self._judges(len(readings))
         marked = any(text.rationale is not None for text in texts)
-        spent = [
-            self._explain(chunk, [texts[reading.index] for reading in chunk], marked, judges)
-            for chunk in chunks(readings, _length, self.settings.budget)
-        ]
+        spent = []
+        with task("Judging explanations of texts", len(readings)) as advance:
+            for chunk in chunks(readings, _length, self.settings.budget):
+                own = [texts[reading.index] for reading in chunk]
+                spent.append(self._explain(chunk, own, marked, judges))
+                advance(len(chunk))
         for own in judges.values():
             for seconds in spent[1:] or spent:  # the first forwards are slow
                 own.add_cost(seconds)
