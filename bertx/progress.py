@@ -74,11 +74,13 @@ class Lines(Display):
 
     Args:
         say: What prints a line; None for standard error.
-        every: Seconds between two lines.
+        every: Seconds between two lines; None for `EVERY`.
     """
 
-    def __init__(self, say: Callable[[str], object] | None = None, every: float = EVERY) -> None:
-        self._say, self._every = say or _print, every
+    def __init__(
+        self, say: Callable[[str], object] | None = None, every: float | None = None
+    ) -> None:
+        self._say, self._every = say or _print, EVERY if every is None else every
 
     @contextmanager
     def task(self, what: str, total: int | None) -> Iterator[Advance]:

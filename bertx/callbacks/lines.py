@@ -61,6 +61,14 @@ class ProgressLines(Callback):
         self._began = self._since = self.clock()
         self._first = self._said = trainer.global_step
         self._rows, self._best = 0, None
+        self._rate: float | None = None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the learning rate: after the step it is that of the next one."""
+        groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
+        self._rate = groups[0]["lr"] if groups else None
 
     def on_train_batch_end(
         self,
@@ -79,8 +87,8 @@ class ProgressLines(Callback):
         seconds = max(self.clock() - self._since, 1e-9)
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         parts = [f"loss {float(loss):.4g}"] if isinstance(loss, Tensor) else []
-        if trainer.optimizers:
-            parts.append(f"learning rate {trainer.optimizers[0].param_groups[0]['lr']:.2g}")
+        if self._rate is not None:
+            parts.append(f"learning rate {self._rate:.2g}")
         if self._rows:
             parts.append(f"{self._rows / seconds:,.0f} rows/s")
         left = self._left(trainer)
@@ -170,8 +178,9 @@ class ProgressLines(Callback):
 
 def _say(trainer: Trainer, parts: list[str]) -> None:
     epochs, steps = trainer.max_epochs or -1, _all_steps(trainer)
-    epoch = f"Epoch {trainer.current_epoch + 1}" + (f" of {epochs}" if epochs > 0 else "")
-    step = f"step {trainer.global_step:,}" + (f" of {steps:,}" if steps is not None else "")
+    # Counted from 0, as in the trainer's bar, the logs and the names of checkpoints.
+    epoch = f"Epoch {trainer.current_epoch}" + (f"/{epochs - 1}" if epochs > 0 else "")
+    step = f"step {trainer.global_step:,}" + (f"/{steps:,}" if steps is not None else "")
     print(f"{epoch}, {step}: {', '.join(parts)}", file=sys.stderr, flush=True)
 
 
@@ -190,6 +199,6 @@ def _rows(batch: Any) -> int:
 
 
 def _iterable(values: Any) -> bool:
-    return isinstance(values, (list, tuple)) or not isinstance(values, (str, bytes)) and hasattr(
-        values, "__iter__"
+    return isinstance(values, (list, tuple)) or (
+        not isinstance(values, (str, bytes)) and hasattr(values, "__iter__")
     )

@@ -189,8 +189,8 @@ class _Court:
         spent = []
         with task("Judging explanations of texts", len(readings)) as advance:
             for chunk in chunks(readings, _length, self.settings.budget):
-                own = [texts[reading.index] for reading in chunk]
-                spent.append(self._explain(chunk, own, marked, judges))
+                given = [texts[reading.index] for reading in chunk]
+                spent.append(self._explain(chunk, given, marked, judges))
                 advance(len(chunk))
         for own in judges.values():
             for seconds in spent[1:] or spent:  # the first forwards are slow
