@@ -82,7 +82,7 @@ def test_only_the_first_process_speaks(monkeypatch):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Standard error is a terminal; calling it returns what it was sent, and ends it."""
+    """A file that is a terminal, and a function that ends it and returns what it was sent."""
     master, slave = pty.openpty()
     received = []
 
@@ -96,7 +96,6 @@ def terminal(monkeypatch):
     listener = Thread(target=listen)
     listener.start()
     file = os.fdopen(slave, "w")
-    monkeypatch.setattr(sys, "stderr", file)
     monkeypatch.setenv("TERM", "xterm")
 
     def read():
@@ -105,19 +104,21 @@ def terminal(monkeypatch):
         listener.join()
         return b"".join(received).decode()
 
-    yield read
+    yield file, read
     read()
     os.close(master)
 
 
-def test_a_terminal_shows_bars_that_share_one_display_and_vanish(terminal, capsys):
+def test_a_terminal_shows_bars_that_share_one_display_and_vanish(terminal, capsys, monkeypatch):
+    file, read = terminal
+    monkeypatch.setattr(sys, "stderr", file)
     assert isinstance(visible(), Bars)
     with progress("Outer", 4) as outer:
         with progress("Inner", 2) as inner, progress("Loading"):
             outer(3)
             inner(1)
             print("a result")
-    shown = terminal()
+    shown = read()
     assert "Outer" in shown and "Inner" in shown and "3/4" in shown and "1/2" in shown
     assert "Loading" not in shown
     assert shown.rstrip().endswith("\x1b[2K")  # the last that is sent erases a line

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
-from bertx.callbacks.lines import ProgressLines
+from bertx.callbacks.lines import ProgressLines, has_bar
 from bertx.progress import Bars, Display, Lines, Silent, chosen, displayed, interactive
 
 
@@ -22,7 +22,7 @@ def beside_bar(trainer: Trainer) -> Iterator[None]:
 
 def _display(trainer: Trainer) -> Display:
     bar = trainer.progress_bar_callback
-    if bar is None or bar.is_disabled:
+    if bar is None or not has_bar(trainer):
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         told = any(isinstance(callback, ProgressLines) for callback in callbacks)
         return chosen() or (Lines() if told else Silent())

@@ -1,7 +1,7 @@
 """ProgressLines: how a run goes, in lines, where there is no progress bar."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, ValuesView
 from contextlib import ExitStack
 from math import isfinite
 from time import monotonic
@@ -44,7 +44,9 @@ class ProgressLines(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find out whether anybody else shows how the run goes."""
         bar = trainer.progress_bar_callback
-        self._speaks = trainer.is_global_zero and (bar is None or bar.is_disabled)
+        self._speaks = trainer.is_global_zero and (
+            bar is None or getattr(bar, "is_disabled", False)
+        )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop."""
@@ -176,6 +178,12 @@ class ProgressLines(Callback):
         return [f"best {monitor} so far {self._best:.4g}"]
 
 
+def has_bar(trainer: Trainer) -> bool:
+    """Whether a trainer shows a progress bar."""
+    bar = trainer.progress_bar_callback
+    return bar is not None and not getattr(bar, "is_disabled", False)
+
+
 def _say(trainer: Trainer, parts: list[str]) -> None:
     epochs, steps = trainer.max_epochs or -1, _all_steps(trainer)
     # Counted from 0, as in the trainer's bar, the logs and the names of checkpoints.
@@ -194,11 +202,6 @@ def _rows(batch: Any) -> int:
     values = batch.values() if isinstance(batch, Mapping) else batch
     if isinstance(values, Tensor):
         return len(values)
-    tensors = [v for v in values if isinstance(v, Tensor) and v.ndim] if _iterable(values) else []
-    return len(tensors[0]) if tensors else 0
-
-
-def _iterable(values: Any) -> bool:
-    return isinstance(values, (list, tuple)) or (
-        not isinstance(values, (str, bytes)) and hasattr(values, "__iter__")
-    )
+    if not isinstance(values, (list, tuple, ValuesView)):
+        return 0
+    return next((len(one) for one in values if isinstance(one, Tensor) and one.ndim), 0)

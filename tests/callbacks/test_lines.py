@@ -1,6 +1,7 @@
 """Progress while a trainer runs: lines without a bar, one more bar beside a bar."""
 
 import io
+import re
 
 import pytest
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
@@ -66,13 +67,11 @@ def test_beside_a_bar_there_are_no_lines(tmp_path, capsys):
     assert "step 3" not in capsys.readouterr().err
 
 
-def test_evaluation_and_prediction_that_take_long_say_how_far_they_are(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr("bertx.progress.EVERY", 0.001)
-    runner = trainer(tmp_path, [ProgressLines()])
-    runner.test(ForeignModule(), loader(), verbose=False)
-    assert "Testing, batches: 0 of 4, " in capsys.readouterr().err
+def test_evaluation_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch):
+    seen = Remembered()
+    monkeypatch.setattr("bertx.callbacks.lines.Lines", lambda: seen)
+    trainer(tmp_path, [ProgressLines()]).test(ForeignModule(), loader(), verbose=False)
+    assert seen.tasks == [("Testing, batches", 4, 4)]
 
 
 def test_a_number_below_zero_is_refused():
@@ -112,4 +111,4 @@ def test_who_wants_no_bar_gets_no_progress_of_monitors(tmp_path, capsys, monkeyp
     trainer(tmp_path, [*monitors(), ProgressLines()]).validate(
         ForeignModule(), loader(), verbose=False
     )
-    assert "FaithfulnessMonitor, val examples: 0 of 7, " in capsys.readouterr().err
+    assert re.search(r"FaithfulnessMonitor, val examples: \d of 7, ", capsys.readouterr().err)
