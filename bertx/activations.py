@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from bertx.scope import exclusive
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -73,7 +74,7 @@ class ActivationMode(TorchFunctionMode):
         return self.activated(module.forward, args[0], output)
 
 
-@contextmanager
+@exclusive
 def watching(model: nn.Module, mode: ActivationMode) -> Iterator[None]:
     """Let ``mode`` see what ``model`` computes; gone after the body."""
     handles = []

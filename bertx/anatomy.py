@@ -96,6 +96,22 @@ class Anatomy:
         return [part for part in parts if isinstance(part, (nn.Linear, nn.LayerNorm))]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Weights of a model that belong together.
+
+    Attributes:
+        name: ``classifier``, ``layer 1`` for the one above the embeddings (``layers 1, 2`` where
+            layers share their weights), or ``embeddings``.
+        parameters: The weights.
+        layers: The numbers of the layers, from 1; none for the other two.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    layers: tuple[int, ...] = ()
+
+
 def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
     """The module whose output is the first hidden state (B, T, D).
 
@@ -172,6 +188,45 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
     if not all(map(_is_plain, _named_parts(found))):
         raise UnsupportedArchitecture(method, model, known)
     return found
+
+
+def parts(model: PreTrainedModel, method: str = "Model randomisation") -> tuple[Part, ...]:
+    """All weights of a classifier, from the top down: the head, each layer, the embeddings.
+
+    The head is everything above the last layer. The embeddings are everything that the layers read,
+    with a map to their width and tables of relative positions.
+
+    Args:
+        model: A Hugging Face sequence classifier.
+        method: What asks, for the error.
+
+    Raises:
+        UnsupportedArchitecture: If the model has no `anatomy`.
+    """
+    found = anatomy(model, method)
+    blocks: dict[nn.Module, list[int]] = {}
+    for number, layer in enumerate(found.layers, 1):
+        blocks.setdefault(_block(model, layer), []).append(number)
+    steps = [part for step in found.head for part in vars(step).values()]
+    above = [part for part in (*steps, found.last_norm) if isinstance(part, nn.Module)]
+    below = set(model.base_model.parameters())
+    head = [own for part in above for own in part.parameters()]
+    head += [own for own in model.parameters() if own not in below]
+    layers = [
+        Part(f"layer{'s' * (len(own) > 1)} {', '.join(map(str, own))}", tuple(block.parameters()),
+             tuple(own))
+        for block, own in blocks.items()
+    ]  # fmt: skip
+    known = {*head, *(own for part in layers for own in part.parameters)}
+    rest = tuple(own for own in model.parameters() if own not in known)
+    top = Part("classifier", tuple(dict.fromkeys(head)))
+    return (top, *reversed(layers), Part("embeddings", rest))
+
+
+def _block(model: nn.Module, layer: Layer | GatedLayer) -> nn.Module:
+    """The innermost module that holds all of a layer."""
+    maps = {part for part in vars(layer).values() if isinstance(part, (nn.Linear, nn.LayerNorm))}
+    return [module for module in model.modules() if maps <= set(module.modules())][-1]
 
 
 def _named_parts(found: Anatomy) -> list[object]:

@@ -10,9 +10,11 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.classifier import takes
 from bertx.errors import InputError
+from bertx.words import number_pieces
 
-Unit = Literal["word", "token"]
-"""What is ranked, deleted and inserted: whole words, or single tokens."""
+Unit = Literal["word", "whitespace", "token"]
+"""What is ranked, deleted and inserted: words as the tokenizer parts them (with BERT, ``doesn't``
+is three), words as white space parts them, or single tokens."""
 
 Merge = Literal["sum", "max"]
 """How the scores of a unit's tokens become one: added up, or the largest of them."""
@@ -53,13 +55,18 @@ class Inputs:
 
         Args:
             batch: ``input_ids``, ``attention_mask``, ``special_tokens_mask`` and, for words,
-                ``word_ids`` (-1 for none), each (B, T); ``token_type_ids`` if the model takes it.
+                ``word_ids`` (-1 for none), each (B, T); for words as white space parts them
+                ``text``, B strings, and ``offsets`` (B, T, 2) into them; ``token_type_ids`` if the
+                model takes it.
             unit: What a unit is.
             tokenizer: The tokenizer that made the ids; methods that write [MASK] or [PAD] need it.
         """
         mask = batch["attention_mask"]
         ranked = mask.bool() & ~batch["special_tokens_mask"].bool()
-        words = batch["word_ids"] if unit == "word" else torch.arange(mask.shape[1]).to(mask)
+        if unit == "whitespace":
+            words = _pieces(batch, ranked).to(mask)
+        else:
+            words = batch["word_ids"] if unit == "word" else torch.arange(mask.shape[1]).to(mask)
         units = number_units(words.expand(mask.shape), ranked)
         known = cls(batch["input_ids"], mask, units, batch.get("token_type_ids"))
         if tokenizer is None:
@@ -105,6 +112,22 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+
+def noun(unit: Unit) -> str:
+    """What a unit is called in a sentence."""
+    return "token" if unit == "token" else "word"
+
+
+def _pieces(batch: Mapping[str, Any], ranked: Tensor) -> Tensor:
+    """The number of each token's word as white space parts them (B, T)."""
+    if "text" not in batch or "offsets" not in batch:
+        raise InputError(
+            "unit 'whitespace': expected a batch with text and offsets, which show where white "
+            "space is. Add them, or use unit 'word'."
+        )
+    rows = zip(batch["text"], batch["offsets"].tolist(), ranked.tolist(), strict=True)
+    return torch.tensor([number_pieces(*row)[0] for row in rows])
 
 
 def number_units(words: Tensor, ranked: Tensor) -> Tensor:

@@ -197,17 +197,35 @@ def _league(
     own = [m for m, fact in facts.items() if fact.role != "method" or fact.signed is signed]
     if all(facts[method].role != "method" for method in own):
         return None
-    standings = [
-        Standing(
-            method,
-            *summarise(arrays[method]),
-            role=facts[method].role,
-            same_operator=bool(operator) and facts[method].made_with == operator,
-        )
-        for method in own
-    ]
+
+    def standings(methods: Sequence[str], arrays: Arrays) -> list[Standing]:
+        return [
+            Standing(
+                method,
+                *summarise(arrays[method]),
+                role=facts[method].role,
+                same_operator=bool(operator) and facts[method].made_with == operator,
+            )
+            for method in methods
+        ]
+
     rivals = {method: arrays[method] for method in own if facts[method].role != "ceiling"}
-    return League(standings, [_verdict(c) for c in compare(rivals, higher, relevant)])
+    verdicts = [_verdict(c) for c in compare(rivals, higher, relevant)]
+    searched = _searched(arrays, [m for m in own if facts[m].role == "ceiling"], list(rivals))
+    if not searched:
+        return League(standings(own, arrays), verdicts)
+    return League(standings(list(rivals), arrays), verdicts, standings(own, searched))
+
+
+def _searched(arrays: Arrays, ceilings: Sequence[str], rivals: Sequence[str]) -> Arrays:
+    """The values on those examples alone that were searched; empty if these are all."""
+    if not ceilings:
+        return {}
+    left_out = np.logical_and.reduce([np.isnan(arrays[name]) for name in ceilings])
+    known = np.logical_or.reduce([~np.isnan(arrays[name]) for name in rivals])
+    if not (left_out & known).any():
+        return {}
+    return {name: np.where(left_out, nan, arrays[name]) for name in (*ceilings, *rivals)}
 
 
 def _verdict(found: Comparison) -> PairVerdict:

@@ -6,7 +6,6 @@ does not have to see: what is dropped is gone, not padded.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -18,7 +17,7 @@ from bertx.errors import InputError
 from bertx.inputs import Inputs
 from bertx.packing import bucket, budget_for, close_up, merge, pack
 from bertx.pretrained import first_position, longest_input
-from bertx.scope import evaluating
+from bertx.scope import alone, evaluating, exclusive
 
 Operator = Literal["remove", "mask", "pad", "attention", "zero"]
 """What perturbing a token does.
@@ -141,7 +140,7 @@ class Perturber:
             Probabilities in [0, 1] (B, N, C), float32 (float64 from a float64 model); NaN where
             the model's logits are. Ordinary tensors, also when called in inference mode.
         """
-        with torch.inference_mode(False), torch.no_grad():
+        with alone(), torch.inference_mode(False), torch.no_grad():
             versions = self._versions(inputs, kept)
             first, which = merge(versions.flatten(1))
             lengths, order = versions[first, _STATE].count_nonzero(1).sort(descending=True)
@@ -225,7 +224,7 @@ class Perturber:
             named["token_type_ids"] = kinds
         return named
 
-    @contextmanager
+    @exclusive
     def _zeroing(self, zeroed: Tensor) -> Iterator[None]:
         """Make the word embeddings of the tokens at ``zeroed`` (S, T) zero."""
         if self.operator != "zero":

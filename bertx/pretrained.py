@@ -1,14 +1,19 @@
-"""Where a pretrained model comes from: the hub, a folder, or a folder of an installed package."""
+"""Where a pretrained model comes from: the hub, a folder, an installed package, a checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bertx.checkpoint import ENDING, Checkpoint, What, is_checkpoint, read_checkpoint
 from bertx.errors import InputError
+from bertx.failures import is_hub_id, one_line, why
+from bertx.progress import progress
 
 PACKAGE = "package:"
 
@@ -48,7 +53,7 @@ def locate(name: str) -> str:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer that belongs to a model name (see `locate`).
+    """Load the tokenizer that belongs to a model name (see `load_with_gaps`).
 
     Raises:
         InputError: If there is no tokenizer under that name, or none that knows character offsets,
@@ -56,11 +61,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    place = locate(name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-    except Exception as error:  # tokenizers raises bare ones for files that it cannot read
-        raise _not_found("tokenizer", name, error) from error
+    with _opened("tokenizer", name) as (place, _):
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise InputError(
             f"tokenizer of {name!r} is {type(tokenizer).__name__}, which knows no word boundaries. "
@@ -71,59 +73,109 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             f"tokenizer of {name!r} knows nothing but special tokens: its files are missing. Add "
             f"those that the model was trained with: tokenizer.save_pretrained({name!r})"
         )
+    tokenizer.name_or_path = name  # not a folder that is gone
     return tokenizer
 
 
 def load_classifier(name: str, labels: Sequence[str], dtype: Dtype = "float32") -> PreTrainedModel:
-    """Load a sequence classifier with one output per label.
-
-    Args:
-        name: A model name (see `locate`). A head of another size than ``labels`` is drawn anew.
-        labels: The names of the C classes, in the order of their numbers.
-        dtype: The precision of the weights. A checkpoint saved in another one is converted.
+    """Load a sequence classifier with one output per label (see `load_with_gaps`).
 
     Returns:
         The model in training mode (``from_pretrained`` alone returns it in evaluation mode).
-
-    Raises:
-        InputError: If there is no model under that name.
     """
     return load_with_gaps(name, labels, dtype)[0]
 
 
 def load_with_gaps(
-    name: str, labels: Sequence[str], dtype: Dtype = "float32"
+    name: str, labels: Sequence[str] | None, dtype: Dtype | None = "float32"
 ) -> tuple[PreTrainedModel, list[str]]:
     """Load a sequence classifier, and tell which of its weights were drawn at random.
 
-    See `load_classifier`. An encoder alone has no weights for the head; a head of another number
-    of classes is drawn anew.
+    An encoder alone has no weights for the head; a head of another number of classes is drawn
+    anew. No code of a repository is run: what needs its own is refused.
+
+    Args:
+        name: A model name (see `locate`), or the path of a checkpoint (``.ckpt``), which holds
+            all that it needs.
+        labels: The names of the C classes, in the order of their numbers; None: as they were saved.
+        dtype: The precision of the weights, to which a model saved in another one is converted;
+            None: as they were saved.
 
     Returns:
         The model in training mode, and the names of the weights that it was not given, sorted.
+
+    Raises:
+        InputError: If there is no model under that name.
     """
     from transformers import AutoModelForSequenceClassification
 
-    place = locate(name)
-    try:
-        model, loaded = AutoModelForSequenceClassification.from_pretrained(
-            place,
-            dtype=dtype,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: i for i, label in enumerate(labels)},
+    kind: Any
+    source: Any
+    with progress(f"Loading {name}"), _opened("model", name) as (place, checkpoint):
+        if checkpoint is None:
+            kind, source, settings = AutoModelForSequenceClassification, place, _classes(labels)
+        else:
+            kind, source, settings = _empty(place, checkpoint, labels)
+        model, loaded = kind.from_pretrained(
+            source,
+            trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **settings,
+            **({} if dtype is None else {"dtype": dtype}),
         )
-    except Exception as error:  # a damaged file fails anywhere from safetensors to unpickling
-        raise _not_found("model", name, error) from error
+    if checkpoint is not None:
+        model.name_or_path = model.config.name_or_path = name  # not a folder that is gone
     drawn = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
     return model.train(), sorted(drawn)
 
 
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+@contextmanager
+def _opened(what: What, name: str) -> Iterator[tuple[str, Checkpoint | None]]:
+    """What ``from_pretrained`` takes for a name, and the checkpoint that has the weights, if any.
+
+    Raises:
+        InputError: If there is no such place, or whatever is done with it fails.
+    """
+    checkpoint = read_checkpoint(name) if is_checkpoint(name) else None
+    base = name if checkpoint is None else checkpoint.name
+    try:
+        if checkpoint is not None and checkpoint.keeps(what):
+            with checkpoint.folder() as folder:
+                yield folder, checkpoint
+        else:
+            yield locate(base), checkpoint
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file fails anywhere from safetensors to unpickling
+        failed = f"{what} {base!r} cannot be loaded: {_reason(base, error)}"
+        if checkpoint is not None:
+            failed = f"{name} has no files of the {what} that it was trained from, and {failed}"
+        raise InputError(failed) from error
+
+
+def _empty(
+    place: str, checkpoint: Checkpoint, labels: Sequence[str] | None
+) -> tuple[type[PreTrainedModel], None, dict[str, Any]]:
+    """The class of a checkpoint's model, and in place of a folder what its weights are put into."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    classes = _classes(labels or checkpoint.labels)
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False, **classes)
+    with torch.device("meta"):  # nothing is drawn
+        model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    return type(model), None, {"config": config, "state_dict": checkpoint.weights()}
+
+
+def _classes(labels: Sequence[str] | None) -> dict[str, Any]:
+    if labels is None:
+        return {}
+    names = dict(enumerate(labels))
+    return {
+        "num_labels": len(names),
+        "id2label": names,
+        "label2id": {v: k for k, v in names.items()},
+    }
 
 
 def longest_input(model: nn.Module) -> int | None:
@@ -152,8 +204,11 @@ def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     return not special.issuperset(tokenizer.get_vocab())
 
 
-def _not_found(what: str, name: str, error: Exception) -> InputError:
-    return InputError(
-        f"{what} {name!r} cannot be loaded: {first_line(error).rstrip('.')}. Expected a hub id, "
-        f"a folder with config.json and weights, or {PACKAGE}MODULE/FOLDER."
+def _reason(name: str, error: Exception) -> str:
+    if known := why(error, name):
+        return f"{known}."
+    gone = not is_hub_id(name) and not Path(name).exists()
+    return (
+        f"{'there is no such folder' if gone else one_line(error)}. Expected a hub id, a folder "
+        f"with config.json and weights, {PACKAGE}MODULE/FOLDER, or a checkpoint ({ENDING})."
     )

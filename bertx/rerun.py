@@ -6,7 +6,6 @@ many texts cost few forwards. The model is left as it was: no dropout, no gradie
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
@@ -20,7 +19,7 @@ from bertx.inputs import Inputs
 from bertx.packing import budget_for, pack
 from bertx.perturb import Operator, Perturber
 from bertx.precision import wide
-from bertx.scope import evaluating, frozen, gradients
+from bertx.scope import evaluating, exclusive, frozen, gradients
 from bertx.skipping import Skipping
 from bertx.trace import Trace, now
 
@@ -187,7 +186,7 @@ def text_seed(ids: Tensor, *numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-@contextmanager
+@exclusive
 def rerunning(model: PreTrainedModel) -> Iterator[None]:
     """Gradients that lead to activations alone, without dropout and without autocast."""
     autocast = torch.autocast(model.device.type, enabled=False)
@@ -221,7 +220,7 @@ def _forward(model: PreTrainedModel, module: nn.Module, inputs: Inputs, state: T
         return logits_of(model, inputs.arguments(model))
 
 
-@contextmanager
+@exclusive
 def replaced(module: nn.Module, state: Tensor) -> Iterator[None]:
     """Let a module answer ``state`` (B, T, D) whatever it is given, in its own precision.
 

@@ -156,8 +156,9 @@ def split_weights(
 
     With W⁺ = max(W, 0), W⁻ = min(W, 0), b⁺, b⁻ likewise, β = 1 - α and ε = 1e-7:
     z⁺ = x W⁺ᵀ + b⁺ + ε, z⁻ = x W⁻ᵀ + b⁻ - ε, R' = x ⊙ (α (R/z⁺) W⁺ + β (R/z⁻) W⁻), and
-    R'' = |R'| · (Σ R + ε) / (Σ |R'| + ε) with the sums over all of an example. It splits the
-    weights, not the contributions x_i w_ij, and is therefore not the αβ-rule of Bach et al. 2015.
+    R'' = |R'| · (Σ R + ε) / (Σ |R'| + ε) with the sums over the features of each token. It splits
+    the weights, not the contributions x_i w_ij, and is therefore not the αβ-rule of Bach et al.
+    2015.
 
     Args:
         x: Input of the map (B, ..., I).
@@ -168,8 +169,8 @@ def split_weights(
         alpha: Share of the positive weights.
 
     Returns:
-        Relevance of the input (B, ..., I); all of one sign per example, which is the sign of its
-        summed relevance, and of that sum.
+        Relevance of the input (B, ..., I). That of a token has one sign, the sign of the token's
+        summed relevance, and that sum.
 
     References:
         On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196, as computed by
@@ -191,9 +192,8 @@ def _off_zero(z: Tensor, least: float) -> Tensor:
 
 
 def _rescale(size: Tensor, relevance: Tensor) -> Tensor:
-    total, given = size.flatten(1).sum(1), relevance.flatten(1).sum(1)
-    factor = (given + STABILIZER) / (total + STABILIZER)
-    return size.mul_(factor.view(-1, *[1] * (size.dim() - 1)))
+    total, given = size.sum(-1, keepdim=True), relevance.sum(-1, keepdim=True)
+    return size.mul_((given + STABILIZER) / (total + STABILIZER))
 
 
 def one_hot(values: Tensor, classes: Tensor, count: int) -> Tensor:

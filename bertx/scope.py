@@ -1,13 +1,20 @@
 """Everything with an undo: what explaining a model needs, gone after the body, also if it raises.
 
-No function here changes a class, a global table or a setting of the Trainer.
+No function here changes a class or a setting of the Trainer. What a body changes is seen by all
+threads of the process, so that one of them explains at a time: see `alone`.
 """
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import Lock, RLock
-from weakref import WeakKeyDictionary
+from contextlib import (
+    AbstractContextManager,
+    _GeneratorContextManager,
+    contextmanager,
+    nullcontext,
+)
+from functools import wraps
+from threading import RLock
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +39,41 @@ _ALWAYS_EXPLICIT = ("mpnet", "deberta", "deberta-v2")
 """Model types whose only attention computes its weights with a softmax."""
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_lock = RLock()
+
+
 @contextmanager
+def alone() -> Iterator[None]:
+    """One thread of the process at a time; it may come in again.
+
+    What explaining changes of a model (modes, hooks, attention, frozen parameters) is looked at,
+    set and undone in here. There is one lock for all models: two may share an encoder or a config,
+    and the random streams, the stance of torch.compile, the filters of warnings and transformers'
+    table of attention functions belong to the process. As there is no second one, no two threads
+    can wait for each other.
+
+    Also a decorator: ``@alone()``.
+    """
+    with _lock:
+        yield
+
+
+def exclusive(scope: Callable[P, Iterator[T]]) -> Callable[P, _GeneratorContextManager[T]]:
+    """A context manager out of a generator, as `contextmanager` makes it, that is `alone`."""
+
+    @contextmanager
+    @wraps(scope)
+    def entered(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        with _lock:
+            yield from scope(*args, **kwargs)
+
+    return entered
+
+
+@exclusive
 def gradients() -> Iterator[None]:
     """Gradients anywhere in a training loop, also where it validates in inference mode.
 
@@ -48,40 +89,24 @@ def normal(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-_locks: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
-_guard = Lock()
-
-
-@contextmanager
-def _alone(model: nn.Module) -> Iterator[None]:
-    """One thread at a time explains a model: what is set on it is seen by all of them."""
-    with _guard:
-        lock = _locks.setdefault(model, RLock())
-    with lock:
-        yield
-
-
-@contextmanager
+@exclusive
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Dropout off; every module gets back the flag that it had of its own.
-
-    Other threads that explain the model wait.
 
     Flags are set as such: ``model.eval()`` costs more, and what a module's own ``train`` does, such
     as merging weights, would not be undone.
     """
-    with _alone(model):
-        training = [module for module in model.modules() if module.training]
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
         for module in training:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
+            module.training = True
 
 
-@contextmanager
+@exclusive
 def isolated_rng() -> Iterator[None]:
     """Whatever the body draws, the random streams of Python, NumPy and torch go on as before."""
     python, numpy = random.getstate(), np.random.get_state()
@@ -93,7 +118,7 @@ def isolated_rng() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-@contextmanager
+@exclusive
 def frozen(model: nn.Module) -> Iterator[None]:
     """No parameter needs a gradient: a graph made inside leads to activations alone.
 
@@ -118,7 +143,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
             setattr(module, name, hooks)
 
 
-@contextmanager
+@exclusive
 def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> Iterator[None]:
     """Compute attention weights as such, through transformers' own interface.
 
@@ -142,17 +167,16 @@ def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> 
             f"attention {before!r} of {type(model).__name__} is not known to be a softmax of "
             "products. Set model.set_attn_implementation('sdpa') if it may be"
         )
-    with _alone(model):
-        ALL_ATTENTION_FUNCTIONS[name] = _called_by_transformers(core)
-        AttentionMaskInterface.register(name, eager_mask)  # a mask of one instance is not looked up
-        try:
-            model.set_attn_implementation(name)
-            if model.config._attn_implementation != name:
-                raise InputError(f"{type(model).__name__} has an attention of its own")
-            yield
-        finally:
-            model.set_attn_implementation(before)
-            del ALL_ATTENTION_FUNCTIONS[name], AttentionMaskInterface._global_mapping[name]
+    ALL_ATTENTION_FUNCTIONS[name] = _called_by_transformers(core)
+    AttentionMaskInterface.register(name, eager_mask)  # a mask of one instance is not looked up
+    try:
+        model.set_attn_implementation(name)
+        if model.config._attn_implementation != name:
+            raise InputError(f"{type(model).__name__} has an attention of its own")
+        yield
+    finally:
+        model.set_attn_implementation(before)
+        del ALL_ATTENTION_FUNCTIONS[name], AttentionMaskInterface._global_mapping[name]
 
 
 def _called_by_transformers(core: AttentionCore) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -171,7 +195,7 @@ def _called_by_transformers(core: AttentionCore) -> Callable[..., tuple[Tensor, 
     return attention
 
 
-@contextmanager
+@exclusive
 def recording(modules: Iterable[nn.Module]) -> Iterator[Record]:
     """Collect the first input and the output of each module's calls, in their order."""
     record: Record = {module: [] for module in modules}
@@ -187,7 +211,7 @@ def recording(modules: Iterable[nn.Module]) -> Iterator[Record]:
             handle.remove()
 
 
-@contextmanager
+@exclusive
 def leaf(module: nn.Module, width: int | None = None) -> Iterator[list[Tensor]]:
     """Cut the graph at a module: its output becomes the one tensor that needs a gradient.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bertx.activations import ActivationMode, Elementwise, watching
 from bertx.attend import Core, Watch, attend, gradients_of
 from bertx.rules import ConstantDenominator, LinearMap, Rules, Secant
+from bertx.scope import exclusive
 from bertx.skipping import skipping_linear
 
 _GRADIENT = Rules()
@@ -253,7 +254,7 @@ _HANDLERS: dict[Any, Any] = {
 }
 
 
-@contextmanager
+@exclusive
 def recording_functions(
     model: nn.Module, switch: Switch | None, linear: bool = False
 ) -> Iterator[FunctionRecorder]:
@@ -269,7 +270,7 @@ def recording_functions(
         yield recorder
 
 
-@contextmanager
+@exclusive
 def _naming(model: nn.Module, recorder: FunctionRecorder) -> Iterator[None]:
     """Tell the recorder which linear map runs: its weight may be shared, or made anew each time."""
 

@@ -19,6 +19,7 @@ from bertx.precision import wide
 from bertx.rules import Rules, one_hot
 from bertx.scope import (
     Record,
+    alone,
     evaluating,
     explicit_attention,
     frozen,
@@ -236,6 +237,7 @@ class Trace:
         with gradients():
             return torch.autograd.grad(output, inputs, weights, retain_graph=True)
 
+    @alone()
     def timed(self, method: Callable[["Trace"], Tensor]) -> tuple[Tensor, float]:
         """Run a method and say what it would have cost alone.
 
@@ -276,9 +278,10 @@ class Trace:
 
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
-        start = now(self.model.device)
-        yield
-        self.seconds[name] = now(self.model.device) - start
+        with alone():  # waiting for other threads is no part of it
+            start = now(self.model.device)
+            yield
+            self.seconds[name] = now(self.model.device) - start
 
 
 def now(device: torch.device) -> float:

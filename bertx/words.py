@@ -1,5 +1,7 @@
 """The words of a text: which tokens form each, and which characters it is made of."""
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from unicodedata import category
@@ -55,6 +57,47 @@ def number_words(
             spans.append((start, end))
             numbers.append(len(spans) - 1)
         before, inside = word, ranks
+    return numbers, disjoint(text, spans)
+
+
+def number_pieces(
+    text: str, offsets: Sequence[Span], ranked: Sequence[bool]
+) -> tuple[list[int], list[Span]]:
+    """Put the tokens of a text together to words as white space parts them, whatever is in them.
+
+    A token belongs to the piece in which it begins, or to the next one if it begins with the space
+    before it. Special tokens part a piece.
+
+    Args:
+        text: The original text.
+        offsets: The characters of each of T tokens.
+        ranked: False for special tokens, which belong to no word (T,).
+
+    Returns:
+        As `number_words` has them: the number of each token's word (T,), and their spans (U,).
+
+    Examples:
+        >>> offsets = [(0, 3), (3, 4), (4, 5), (6, 10), (10, 11), (11, 14)]
+        >>> number_pieces("don't well-off", offsets, [True] * 6)
+        ([0, 0, 0, 1, 1, 1], [(0, 5), (6, 14)])
+    """
+    ends = [piece.end() for piece in re.finditer(r"\S+", text)]
+    numbers: list[int] = []
+    spans: list[Span] = []
+    before: int | None = None
+    for (start, end), ranks in zip(offsets, ranked, strict=True):
+        if not ranks:
+            numbers.append(-1)
+            before = None
+            continue
+        # An empty token at the end of a piece belongs to it.
+        piece = min((bisect_right if start < end else bisect_left)(ends, start), len(ends) - 1)
+        if before is not None and piece <= before:
+            spans[-1] = (min(spans[-1][0], start), max(spans[-1][1], end))
+        else:
+            spans.append((start, end))
+            before = piece
+        numbers.append(len(spans) - 1)
     return numbers, disjoint(text, spans)
 
 

@@ -38,3 +38,20 @@ def data_folder() -> Path:
         pytest.skip("BERTX_TEST_DATA is not set")
     assert Path(folder, "sst2", "train.tsv").is_file(), f"BERTX_TEST_DATA={folder} has no sst2"
     return Path(folder)
+
+
+@pytest.fixture
+def wandb_home(tmp_path, monkeypatch):
+    """A home without a key, from which wandb sends runs; before and after it no session is open."""
+    import wandb
+
+    (tmp_path / "home").mkdir()
+    names = ("API_KEY", "BASE_URL", "CONFIG_DIR", "DATA_DIR", "DIR", "IDENTITY_TOKEN_FILE", "MODE")
+    for name in names:
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    monkeypatch.delenv("NETRC", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    wandb.teardown()
+    yield tmp_path / "home"
+    wandb.finish()
+    wandb.teardown()

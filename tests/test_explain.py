@@ -448,7 +448,7 @@ def test_a_method_that_is_not_defined_for_the_model(tokenizer):
 
 
 def test_tokenizers_that_cannot_be_used(bert):
-    class Slow:
+    class Slow(type(tiny_tokenizer())):
         is_fast = False
 
     with pytest.raises(InputError, match="expected a fast tokenizer"):

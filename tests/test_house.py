@@ -9,19 +9,22 @@ import bertx
 
 PACKAGE = Path(bertx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"classifier", "errors", "precision", "pretrained", "progress", "inputs"}
+LEAVES = {"arguments", "classifier", "errors", "precision", "pretrained", "progress", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
-    "pretrained": {"errors"},
+    "failures": set(),
+    "arguments": {"errors", "pretrained"},
+    "checkpoint": {"errors", "failures"},
+    "pretrained": {"checkpoint", "errors", "failures", "progress"},
     "classifier": {"errors"},
-    "inputs": {"classifier", "errors"},
+    "inputs": {"classifier", "errors", "words"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
     "progress": set(),
     "attend": {"precision"},
     "rules": LEAVES,
     "scope": LEAVES | {"attend"},
-    "activations": set(),
+    "activations": {"scope"},
     "needs": set(),
     "skipping": set(),
     "switch": LEAVES | {"activations", "attend", "rules", "scope", "skipping"},
@@ -43,15 +46,18 @@ MAY_IMPORT = {
     | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
-    "data": LEAVES | {"words"},
-    "model": LEAVES,
+    "data": LEAVES | {"failures", "words"},
+    "model": LEAVES | {"checkpoint", "freezing", "weighting"},
+    "freezing": LEAVES | {"anatomy"},
+    "weighting": {"errors"},
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
     | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
     | {"words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "judging", "needs"}
+    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness"}
+    | {"judging", "needs"}
     | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
     "cli": None,  # may import everything; nobody imports it
@@ -61,13 +67,17 @@ MAY_IMPORT = {
 NO_LIGHTNING = (
     "activations",
     "anatomy",
+    "arguments",
     "attend",
     "attribution",
+    "checkpoint",
     "choices",
     "classifier",
     "errors",
     "explaining",
+    "failures",
     "faithfulness",
+    "freezing",
     "inputs",
     "judging",
     "leaderboards",
@@ -87,6 +97,7 @@ NO_LIGHTNING = (
     "statistics",
     "switch",
     "trace",
+    "weighting",
     "words",
 )
 
@@ -126,3 +137,26 @@ def test_files_and_functions_are_short(path):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             length = node.end_lineno - body[0].lineno + 1 if body else 0
             assert length <= 30, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+def keywords(call):
+    return {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+
+
+@pytest.mark.parametrize(
+    "functions, keyword, value",
+    [
+        ({"from_pretrained", "from_config"}, "trust_remote_code", False),
+        ({"torch.load", "load_from_checkpoint"}, "weights_only", True),
+    ],
+)
+def test_nobodys_code_runs(functions, keyword, value):
+    """Nothing that is loaded may bring code of its own."""
+    found = 0
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name in functions or name.rpartition(".")[2] in functions:
+                found += 1
+                assert keywords(node).get(keyword) is value, f"{path}:{node.lineno}"
+    assert found

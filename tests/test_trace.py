@@ -1,7 +1,6 @@
 """The trace: one forward of the unmodified model, each part at most once, nothing left behind."""
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -248,21 +247,6 @@ def test_hooks_of_the_training_backward_stay_and_are_not_called(bert, inputs):
     assert_same(before, condition(bert))
     bert(**inputs.arguments(bert)).logits.sum().backward()
     assert sorted(called) == ["dense", "query"]
-
-
-def test_threads_explain_one_model_after_each_other(bert, inputs):
-    bert.train()
-    needs = Needs.of(LRP(), AttnLRP(), LayerwiseAttentionTracing())
-    methods = (LRP(), AttnLRP(), LayerwiseAttentionTracing())
-
-    def scores(_=None):
-        return torch.stack([method(Trace(bert, inputs, None, needs)) for method in methods])
-
-    expected = scores()
-    with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(scores, range(24)):
-            assert torch.equal(found, expected)
-    assert bert.training
 
 
 def test_an_attention_of_ones_own_is_refused_not_replaced(bert, inputs):

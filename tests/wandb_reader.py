@@ -61,8 +61,13 @@ def read_run(folder):
                 _merge(run.config, record.run.config.update)
             case "artifact":
                 contents = record.artifact.manifest.contents
-                run.artifacts.append({entry.path: Path(entry.local_path) for entry in contents})
+                run.artifacts.append({e.path: _staged(run, e.local_path) for e in contents})
     return run
+
+
+def _staged(run, path):
+    """The file of an artifact: staged in the run's folder, which may have been copied."""
+    return run.folder / "artifacts" / "staging" / Path(path).name
 
 
 def _finished(path):

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from bertx.anatomy import UnsupportedArchitecture, check_differentiable, embedding_block
 from bertx.errors import InputError
 from bertx.precision import wide
-from bertx.scope import explicit_attention
+from bertx.scope import alone, explicit_attention
 from bertx.trace import EXPLICIT, GRAPH, SWITCHED, Needs, Trace
 
 
@@ -29,10 +29,17 @@ class Attribution(ABC):
     needs: Needs = Needs.NOTHING
     signed: bool = False
 
+    def __init_subclass__(cls) -> None:
+        """See to it that what a method does with a model it does alone, whatever it overrides."""
+        super().__init_subclass__()
+        for name in {"__call__", "check", "every_class", "scores"} & vars(cls).keys():
+            setattr(cls, name, alone()(vars(cls)[name]))
+
     @abstractmethod
     def scores(self, trace: Trace) -> Tensor:
         """Token scores (B, T) in any floating type; what stands at padding does not matter."""
 
+    @alone()
     def __call__(self, trace: Trace) -> Tensor:
         """Explain the texts of a trace.
 
@@ -45,6 +52,7 @@ class Attribution(ABC):
             scores = wide(self.scores(trace).detach())
         return scores.masked_fill(trace.inputs.attention_mask == 0, 0.0)
 
+    @alone()
     def every_class(self, trace: Trace) -> Tensor:
         """Explain all classes of the texts of a trace, from its one forward.
 
@@ -54,6 +62,7 @@ class Attribution(ABC):
         classes = range(trace.logits.shape[1])
         return torch.stack([self(trace.towards(number)) for number in classes], 1)
 
+    @alone()
     def check(self, model: PreTrainedModel) -> None:
         """Raise `UnsupportedArchitecture` if the method is not defined for ``model``."""
         name = type(self).__name__

@@ -52,7 +52,8 @@ class DecompX(Attribution):
     and layers gives its bias to the token itself. Each is shared among the vectors that it is
     added to, in proportion to |⟨x_k, b⟩| (``dot``, the default of the authors' code), to ‖x_k‖
     (``norm``), evenly where all of these are 0, or to nobody (``none``). Unlike there, the value
-    bias of the first layer is shared as in all others.
+    bias of the first layer is shared as in all others; there each token keeps that of its own
+    values, A_tk W_o b_v.
 
     In logits; signed. With ``dot`` and ``norm`` Σ_t = y_c over all tokens, special ones included;
     with ``none`` it is `CPLRP`. All classes cost as much as one. Cost: about T forwards for T

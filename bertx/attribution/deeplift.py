@@ -35,7 +35,9 @@ class DeepLift(Attribution):
     and m the multipliers: the gradient ∂y_c/∂w of a network in which every elementwise activation
     (tanh, GELU and its approximations, ReLU, SiLU, ...) has the slope Δout/Δin between text and
     baseline. Products, softmax and LayerNorm keep their gradient at the text, as captum does: with
-    them the scores do **not** add up to y_c(x) - y_c(x'); they do in a network that has none.
+    them the scores do **not** add up to y_c(x) - y_c(x'); they do in a network that has none. On
+    109 sentences of SST-2 and a fine-tuned encoder of 6 layers, almost nothing of this difference
+    arrives: a least-squares 8 % of it, and the sums miss it by 93 % of its mean size.
 
     captum puts its rule on modules, each used once. So that a function (the tanh in RoBERTa's
     head) and a module that is used again (all of ALBERT) are rescaled too, every call of an

@@ -26,8 +26,14 @@ class LRP(Attribution):
     vector-Jacobian product of the context for the outputs of the query, key and value maps, each
     then through its linear rule. Score of a token: Σ_D |R_t|.
 
-    Unsigned. It is **not** conserved: the scores do not add up to p_c, since the transformed path
-    counts twice. BERT and RoBERTa only. Cost: one forward and about five forwards of products.
+    Unsigned, and **not** conserved: the scores do not add up to p_c. What goes back through a
+    LayerNorm sums to 0 over the features, so the linear rule, which hands on the sum of each token,
+    has little more than its stabiliser of 1e-7 to hand on inside the encoder: nearly all that
+    arrives comes through the live graph. Unless p_c is itself near 1e-7, the scores are an L1 norm
+    of a gradient, Σ_D |∂(h · R)/∂e_t| to a few millionths of the largest, with h the last layer's
+    [CLS] and R the relevance that the head hands to it as a constant. Expect them to rank words as
+    `GradientSensitivity` does. (The authors always explain the last class; here it is the target.)
+    BERT and RoBERTa only. Cost: one forward and about five forwards of products.
 
     References:
         On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196.

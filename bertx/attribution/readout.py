@@ -1,7 +1,7 @@
 """What a head reads of the last layer: known of transformers' own classes, tried out on others."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
 from weakref import ReferenceType, WeakKeyDictionary, ref
@@ -18,7 +18,7 @@ from bertx.anatomy import (
 )
 from bertx.classifier import logits_of
 from bertx.inputs import Inputs
-from bertx.scope import evaluating, frozen, gradients, isolated_rng, leaf
+from bertx.scope import evaluating, exclusive, frozen, gradients, isolated_rng, leaf
 
 Code = tuple[ReferenceType[Any], ...]
 """The forwards of a model that are not transformers' or torch's."""
@@ -209,7 +209,7 @@ def _shipped(code: object) -> bool:
     return str(getattr(code, "__module__", "")).split(".")[0] in ("transformers", "torch")
 
 
-@contextmanager
+@exclusive
 def _last_states(base: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the states of the last layer that a base model answers."""
     found: list[Tensor] = []

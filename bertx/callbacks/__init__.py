@@ -9,6 +9,7 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.heatmaps import HeatmapLogger
 from bertx.callbacks.lines import ProgressLines
 from bertx.callbacks.predictions import PredictionWriter
+from bertx.callbacks.resumption import Resumption
 from bertx.callbacks.shortcut import ShortcutAlarm
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "HuggingFaceExport",
     "PredictionWriter",
     "ProgressLines",
+    "Resumption",
     "ShortcutAlarm",
     "run_folder",
 ]

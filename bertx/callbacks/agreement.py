@@ -15,10 +15,11 @@ from bertx.callbacks.probe import Explained, Probe, log
 from bertx.classifier import Choice
 from bertx.errors import InputError
 from bertx.faithfulness import Estimate
-from bertx.inputs import Unit, merge_by_unit
+from bertx.inputs import Unit, merge_by_unit, noun
 from bertx.report import append_scores, figure_svg
 from bertx.report.disk import write_whole
 from bertx.report.figures import log_figure
+from bertx.report.loggers import to_each
 from bertx.report.matrix import matrix_figure
 from bertx.stability import Agreement, spearman
 
@@ -72,7 +73,7 @@ class AgreementMonitor(Probe):
             own are always explained.
         max_examples: Size of the sample, the same examples in every epoch; null for all.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
-        unit: What is ranked: ``word`` or ``token``.
+        unit: What is ranked: ``word``, ``whitespace`` or ``token``.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
@@ -153,10 +154,9 @@ class AgreementMonitor(Probe):
         rows = [{"epoch": epoch, "step": step, **asdict(pair)} for pair in self.results]
         append_scores(folder / "agreement.csv", rows)
         when = f"epoch {epoch}, step {step}"
-        note = _NOTE.format(unit=self.unit, count=int(found.counts.max()))
+        note = _NOTE.format(unit=noun(self.unit), count=int(found.counts.max()))
         figure = matrix_figure(list(self._methods), found.mean.tolist(), "Agreement", when, note)
         picture = figure_svg(figure)
         write_whole(folder / "agreement" / f"step={step:05d}.svg", picture)
         write_whole(folder / "agreement.svg", picture)
-        for logger in trainer.loggers:
-            log_figure(logger, f"{stage}/agreement_matrix", figure, when, step)
+        to_each(trainer.loggers, log_figure, f"{stage}/agreement_matrix", figure, when, step)

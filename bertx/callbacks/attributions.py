@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import read_batch
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.readings import readings, unread
@@ -40,10 +40,11 @@ class AttributionWriter(Callback):
     text has than the batch, which cuts long ones; ``prediction``; ``probabilities``; ``target``,
     the explained class; ``scores_NAME``, one number a word, for each method, or one such list for
     each class (then ``target`` is null); ``error``, null or why scores are null: a computation
-    overflowed, or the text cannot be explained, even alone (too little memory, no gold label). Such
-    a text keeps nobody from having scores, and one without words has a row without scores.
-    The schema's metadata says how they were made, under ``bertx``. All files below the folder are
-    one table for ``pandas.read_parquet``, ``pyarrow.dataset`` and ``datasets.load_dataset``.
+    overflowed, or the text is missing or cannot be explained, even alone (too little memory, no
+    gold label). Such a text keeps nobody from having scores, and one without words has a row
+    without scores. The schema's metadata says how they were made, under ``bertx``. All files below
+    the folder are one table for ``pandas.read_parquet``, ``pyarrow.dataset`` and
+    ``datasets.load_dataset``.
 
     Each process writes files of its own, ``rank-00000/part-000000.parquet`` and so on, which
     appear when they are whole; neither memory nor open files grow with the number of texts. Texts
@@ -56,7 +57,7 @@ class AttributionWriter(Callback):
     Args:
         methods: Attribution methods by the name of their column; null or none: write nothing.
         target: The explained class: ``predicted``, ``gold``, the name or number of one, or ``all``.
-        unit: What has a score: ``word`` or ``token``.
+        unit: What has a score: ``word``, ``whitespace`` or ``token``.
         merge: How the scores of a word's tokens become one: ``sum``, or ``max`` for unsigned
             methods; signed ones are always summed.
         window: Explain the ``text`` of a batch to its end, not only the tokens that the batch has
@@ -94,6 +95,8 @@ class AttributionWriter(Callback):
         if rows_per_shard < 1:
             raise InputError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
         check_unit(unit)
+        if os.path.basename(folder) == folder:
+            check_within("AttributionWriter: folder", folder)
         self.methods = methods
         self.target = target
         self.unit = unit
@@ -140,7 +143,7 @@ class AttributionWriter(Callback):
         if self._shards is None:
             return
         batch = self.read(batch)
-        known = read_batch(batch, self._tokenizer)
+        known = read_batch(batch, self._tokenizer, self.unit)
         if self._reader is not None:
             known["text"] = _whole_texts(batch)
         sample = self._sample = self._sample or _whole(trainer, "index" in known)
@@ -242,6 +245,8 @@ class AttributionWriter(Callback):
         found: list[tuple[Reading, InputError | None]] = []
         for example, reading in zip(examples, self._readings(examples), strict=True):
             try:
+                if example.error is not None:
+                    raise InputError(example.error)
                 if self._reader is not None:
                     reading = self._reader.read(example.index, example.text)
                 if self.target == GOLD:

@@ -9,13 +9,15 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN
+from bertx.inputs import UNKNOWN, Unit
 from bertx.words import number_words, special_ids
 
 _WORD_STARTS = ("Ġ", "▁")
 
 
-def read_batch(batch: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def read_batch(
+    batch: Any, tokenizer: PreTrainedTokenizerBase, unit: Unit = "word"
+) -> dict[str, Any]:
     """Complete a batch from what it holds.
 
     Args:
@@ -25,18 +27,25 @@ def read_batch(batch: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]
             which say where the tokens stand in it; if either is missing, both are spelt from the
             tokens. So are missing ``word_ids``, parted at the white space of a text that is kept.
         tokenizer: The tokenizer that made the ids.
+        unit: What will be ranked.
 
     Returns:
         A dictionary with all of these, on the CPU, and whatever else the batch holds.
 
     Raises:
         InputError: If the batch is no mapping with ``input_ids``, its labels are no class numbers,
-            or its texts are not those of its offsets.
+            its texts are not those of its offsets, or it does not show where white space is, though
+            words as it parts them are to be ranked.
     """
     if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
         raise InputError(
             f"expected a batch that maps 'input_ids' to a tensor, got {type(batch).__name__}. "
             "Override read(batch) of the callback to return such a mapping."
+        )
+    if unit == "whitespace" and not (_has_text(batch) or _marks_words(tokenizer)):
+        raise InputError(
+            "unit 'whitespace': the tokens of this tokenizer do not show where white space is. Add "
+            "'text' and 'offset_mapping' to the batch, or use unit 'word'."
         )
     known = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
     ids = known["input_ids"]
@@ -100,9 +109,9 @@ def _special(ids: Tensor, mask: Tensor, tokenizer: PreTrainedTokenizerBase) -> T
 def _words(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """``text``, ``offsets`` and ``word_ids``, where the offsets are those of the text."""
     own = {"word_ids": batch["word_ids"]} if "word_ids" in batch else {}
-    offsets = batch.get("offsets", batch.get("offset_mapping"))
-    if "text" not in batch or not isinstance(offsets, Tensor):
+    if not _has_text(batch):
         return _spell(batch, tokenizer) | own
+    offsets = _offsets(batch)
     _check_texts(batch, offsets)
     kept = {"text": batch["text"], "offsets": offsets}
     return kept | (own or {"word_ids": _parted(batch | kept, _spell(batch, tokenizer)["word_ids"])})
@@ -127,6 +136,19 @@ def _check_texts(batch: Mapping[str, Any], offsets: Tensor) -> None:
             )
 
 
+def _offsets(batch: Mapping[str, Any]) -> Any:
+    return batch.get("offsets", batch.get("offset_mapping"))
+
+
+def _has_text(batch: Mapping[str, Any]) -> bool:
+    return "text" in batch and isinstance(_offsets(batch), Tensor)
+
+
+def _marks_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether tokens show where white space was."""
+    return any(piece.startswith(_WORD_STARTS) for piece in tokenizer.tokenize("a a"))
+
+
 def _parted(batch: dict[str, Any], words: Tensor) -> Tensor:
     """Words of pieces (B, T), parted where white space lies between the tokens of one."""
     ranked = ~batch["special_tokens_mask"].bool()
@@ -138,7 +160,7 @@ def _parted(batch: dict[str, Any], words: Tensor) -> Tensor:
 
 def _spell(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     texts, words, offsets = [], [], []
-    marked = any(piece.startswith(_WORD_STARTS) for piece in tokenizer.tokenize("a a"))
+    marked = _marks_words(tokenizer)
     for ids, special in zip(batch["input_ids"], batch["special_tokens_mask"].bool(), strict=True):
         pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
         text, numbers, spans = spell(zip(pieces, special.tolist(), strict=True), marked)

@@ -90,7 +90,7 @@ class DriftMonitor(Probe):
         target: The explained class: ``gold``, the name or number of one class, or ``predicted``.
             Explanations of two classes are not compared: a text whose prediction changes is left
             out of that validation.
-        unit: What is scored: ``word`` or ``token``.
+        unit: What is scored: ``word``, ``whitespace`` or ``token``.
         low: Largest drift that is low, as a share of the largest drift of the run.
         patience: How many low drifts in a row, up to the last one, it takes to have settled.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     ModelCheckpoint,
@@ -13,11 +12,13 @@ from lightning.pytorch.callbacks import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.checkpoint_file import read_checkpoint
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.merging import check_loadable, has_adapters, merged
 from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.outcome import Listener
 from bertx.classifier import Choice, bare, one_classifier, path_of
+from bertx.report.disk import drafted_folder
 
 
 class HuggingFaceExport(Listener):
@@ -35,12 +36,13 @@ class HuggingFaceExport(Listener):
             ``student``, or a function from the module to it.
 
     Raises:
-        InputError: Before training, if the module holds no classifier, several and none was
-            chosen, an encoder without its head, an adapter that cannot be merged, or a classifier
-            that transformers would not load as it is.
+        InputError: If the folder is not within the run's; before training, if the module holds no
+            classifier, several and none was chosen, an encoder without its head, an adapter that
+            cannot be merged, or a classifier that transformers would not load as it is.
     """
 
     def __init__(self, folder: str = "hf", model: Choice | None = None) -> None:
+        check_within("HuggingFaceExport: folder", folder)
         self.folder = folder
         self.model = model
         self.path: Path | None = None
@@ -62,8 +64,10 @@ class HuggingFaceExport(Listener):
         best = _best_checkpoint(trainer)
         weights = pl_module.state_dict() if best is None else _saved_weights(best)
         plain, state = _plain(pl_module, model, weights)
-        plain.save_pretrained(path, state_dict=state)
-        tokenizer_of(trainer, pl_module, model, None).save_pretrained(path)
+        tokenizer = tokenizer_of(trainer, pl_module, model, None)
+        with drafted_folder(path) as draft:
+            plain.save_pretrained(draft, state_dict=state)
+            tokenizer.save_pretrained(draft)
         self.path = path
         print(f"Model ({_averaged(trainer) if best is None else best.name}): {path}")
 
@@ -121,4 +125,5 @@ def _best_checkpoint(trainer: Trainer) -> Path | None:
 
 
 def _saved_weights(path: Path) -> dict[str, Tensor]:
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    weights: dict[str, Tensor] = read_checkpoint(path)["state_dict"]
+    return weights

@@ -15,13 +15,13 @@ from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.ranks import gather
 from bertx.classifier import Choice, class_names
 from bertx.faithfulness import FaithfulnessMetric, Panel
-from bertx.inputs import Unit
+from bertx.inputs import Unit, noun
 from bertx.judging import Estimates, Judge, check_asked, default_metrics, drawn_by_number
-from bertx.judging.tally import EMPTY
+from bertx.judging.tally import EMPTY, searched_name
 from bertx.perturb import Operator, Perturber
 from bertx.report import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.examples import ExampleValue, examples_path, write_examples
-from bertx.report.loggers import log_curves
+from bertx.report.loggers import log_curves, to_each
 
 
 class FaithfulnessMonitor(Probe):
@@ -31,7 +31,8 @@ class FaithfulnessMonitor(Probe):
     ``val/<metric>/<method>``, such as ``val/deletion_auc/attnlrp``, with its standard error
     ``..._se``; ``val/<metric>_gain/<method>``, how much better the method is than the random
     control on the same examples, if there is one (the gain of ``deletion_auc`` is
-    ``deletion_gain``); ``val/<metric>/ceiling``, what a search for the best order reaches;
+    ``deletion_gain``); ``val/<metric>/ceiling``, what a search for the best order reaches,
+    with, if it was run on some of the examples, the methods on the same: ``val/<metric>_searched``;
     ``val/fully_perturbed/<class>``, the probability of a class when nothing of its texts is left;
     and ``val/cost/<method>`` in forward-equivalents (time of the method alone by the time of one
     plain batched forward). The curves go to every logger and to ``<run>/bertx/<stage>``, and
@@ -49,7 +50,7 @@ class FaithfulnessMonitor(Probe):
         max_examples: Size of the sample, the same examples in every epoch; null for all.
         target: The explained class: ``predicted`` on the clean input, ``gold``, or the name or
             number of one class.
-        unit: What is ranked, deleted and inserted: ``word`` or ``token``.
+        unit: What is ranked, deleted and inserted: ``word``, ``whitespace`` or ``token``.
         operator: What deleting does: ``remove``, ``mask``, ``pad``, ``attention`` or ``zero``.
         ceiling_examples: About how many of the examples, drawn by their number, are searched for
             the best order (greedily; exactly up to 8 units), which costs U² forwards for U units;
@@ -145,7 +146,8 @@ class FaithfulnessMonitor(Probe):
         )
 
     def _groups(self) -> tuple[str, ...]:
-        return (*self.metrics, *map(gain_name, self.metrics), "cost", EMPTY)
+        names = (name(metric) for metric in self.metrics for name in (gain_name, searched_name))
+        return (*self.metrics, *names, "cost", EMPTY)
 
     def _write(
         self,
@@ -159,13 +161,13 @@ class FaithfulnessMonitor(Probe):
         if not trainer.is_global_zero:
             return
         epoch, step = here(trainer)
-        drawn, note = estimates.drawn(control), estimates.note()
-        write_curves(folder, drawn, epoch, step, self.unit, note)
+        for part, drawn, note in estimates.figures(control):
+            write_curves(folder / part, drawn, epoch, step, self.unit, note)
+            key = "_".join(filter(None, (f"{stage}/curves", part)))
+            to_each(trainer.loggers, log_curves, key, drawn, epoch, step, self.unit, note)
         write_examples(examples_path(folder, epoch, step), values)
         rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)
-        for logger in trainer.loggers:
-            log_curves(logger, f"{stage}/curves", drawn, epoch, step, self.unit, note)
 
     @rank_zero_only
     def _print(self) -> None:
@@ -173,7 +175,7 @@ class FaithfulnessMonitor(Probe):
             from rich.console import Console
 
             directions = {name: m.higher_is_better for name, m in self.metrics.items()}
-            title = f"Faithfulness of {self.unit}s under {self.operator!r}"
+            title = f"Faithfulness of {noun(self.unit)}s under {self.operator!r}"
             title += "" if self.name is None else f", {self.name}"
             Console().print(faithfulness_table(self.results, directions, title))
 

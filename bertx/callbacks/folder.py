@@ -1,8 +1,15 @@
-"""Where a run keeps its files."""
+"""Where a run keeps its files, and names that stay within it."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger
+
+from bertx.errors import InputError
+
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -10,10 +17,57 @@ def run_folder(trainer: Trainer) -> Path:
 
     ``save_dir/name/version`` of the first logger, or the Trainer's default root without a logger.
     Rank zero decides: call it on all ranks.
+
+    Raises:
+        InputError: If the name or the version of the logger leads out of its ``save_dir``.
     """
     folder = str(trainer.default_root_dir)
     if trainer.loggers:
         first = trainer.loggers[0]
-        version = first.version if isinstance(first.version, str) else f"version_{first.version}"
-        folder = str(Path(first.save_dir or folder, str(first.name), version))
+        check_logger(first)
+        folder = str(Path(first.save_dir or folder, *_below(first)))
     return Path(trainer.strategy.broadcast(folder))
+
+
+def check_logger(logger: Logger) -> None:
+    """Refuse a logger that would write outside of its ``save_dir``.
+
+    Raises:
+        InputError: If its name or its version leads out of it.
+    """
+    for field, name in zip(("name", "version"), _below(logger), strict=True):
+        if name:  # an empty one adds no folder
+            check_within(f"{type(logger).__name__}: {field}", name)
+
+
+def check_within(field: str, name: str) -> None:
+    """Refuse a name of a file or folder that leads out of the folder in which it is made.
+
+    Args:
+        field: Where the name is given, for messages.
+        name: The name; it may have folders in it.
+
+    Raises:
+        InputError: If it is empty, an absolute path, or goes up.
+    """
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise InputError(
+            f"{field} {name!r}: expected a name within the folder of the run, but it leads out of "
+            "it or names nothing. Leave out '..' and a leading '/'."
+        )
+
+
+def check_name(name: str | None) -> None:
+    """Raise `InputError` for a name that cannot be a part of keys and folders."""
+    if name is not None and not (_NAME.fullmatch(name) and name.strip(".")):
+        raise InputError(
+            f"name {name!r}: expected letters, digits, '.', '_' and '-', as it is part of keys and "
+            "folders, and not dots alone"
+        )
+
+
+def _below(logger: Logger) -> Iterator[str]:
+    """The folders of a run below the one of all runs."""
+    yield str(logger.name)
+    yield logger.version if isinstance(logger.version, str) else f"version_{logger.version}"

@@ -12,12 +12,13 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
+from bertx.callbacks.privacy import texts_are_logged
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
 from bertx.classifier import Choice, class_names
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import Heatmap, HeatmapRow, write_heatmaps
-from bertx.report.loggers import log_heatmaps
+from bertx.report.loggers import log_heatmaps, to_each
 
 
 class HeatmapLogger(Probe):
@@ -35,13 +36,16 @@ class HeatmapLogger(Probe):
             own are always explained.
         max_examples: How many examples, the same ones in every epoch.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
-        unit: What is coloured: ``word`` or ``token``.
+        unit: What is coloured: ``word``, ``whitespace`` or ``token``.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
             has several of these callbacks.
         model: Which classifier, where the module holds several: the path of an attribute, such as
             ``student``, or a function from the module to it.
+        log_text: Whether texts may go to the loggers. If false, for all callbacks of the trainer,
+            they get the number of each text and of its words in place of these, with classes,
+            lengths and scores; the page and the files of the run are as ever.
     """
 
     def __init__(
@@ -54,10 +58,12 @@ class HeatmapLogger(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
         model: Choice | None = None,
+        log_text: bool = True,
     ) -> None:
         super().__init__(
             methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model
         )
+        self.log_text = log_text
         self.page: Path | None = None
 
     def report(
@@ -75,8 +81,8 @@ class HeatmapLogger(Probe):
         if not rows or not trainer.is_global_zero:
             return
         self.page = write_heatmaps(folder, rows, f"{stage} heatmaps", step)
-        for logger in trainer.loggers:
-            log_heatmaps(logger, f"{stage}/heatmaps", rows, step)
+        shown = rows if texts_are_logged(trainer) else self._without_texts(numbered)
+        to_each(trainer.loggers, log_heatmaps, f"{stage}/heatmaps", shown, step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say where the page is."""
@@ -95,6 +101,13 @@ class HeatmapLogger(Probe):
     def _say(self) -> None:
         if self.page is not None:
             print(f"Heatmaps: {self.page}")
+
+    def _without_texts(self, numbered: list[tuple[int, HeatmapRow]]) -> list[HeatmapRow]:
+        return [
+            row.without_text(f"example {index}, {count} {self.unit}{'' if count == 1 else 's'}")
+            for index, row in numbered
+            for count in [max((len(one.words) for one in row.heatmaps.values()), default=0)]
+        ]
 
     def _rows(self, chunk: Explained, epoch: int, step: int) -> Iterator[tuple[int, HeatmapRow]]:
         names = class_names(self._model)

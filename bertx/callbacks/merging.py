@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from bertx.classifier import bare, one_classifier
 from bertx.errors import InputError
-from bertx.pretrained import first_line
+from bertx.failures import first_line
 
 _NAMED = 3
 """How many weights an error names."""
@@ -53,7 +53,7 @@ def check_loadable(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> Non
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         return  # a class of one's own loads it, if any does
     with torch.device("meta"):
-        plain = AutoModelForSequenceClassification.from_config(config)
+        plain = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
     expected = {name: value.shape for name, value in plain.state_dict().items()}
     given = {name: value.shape for name, value in weights.items()}
     wrong = sorted({name for name, _ in expected.items() ^ given.items()})
@@ -82,6 +82,6 @@ def _merge(holder: nn.Module) -> None:
         except Exception as error:  # each kind of adapter has its own reasons
             raise InputError(
                 f"the adapter {type(part).__name__} cannot be merged into the weights: "
-                f"{first_line(error)} Export it with its own save_pretrained, or use one that can "
-                "be merged, such as LoRA."
+                f"{first_line(error)}. Export it with its own save_pretrained, or use one that "
+                "can be merged, such as LoRA."
             ) from error

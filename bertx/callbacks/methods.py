@@ -1,6 +1,5 @@
 """The methods and the tokenizer of a run, checked before it starts."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,17 +21,6 @@ from bertx.choices import check_each, supported
 from bertx.classifier import Choice, path_of, require_classifier
 from bertx.errors import InputError
 from bertx.pretrained import load_tokenizer
-
-_NAME = re.compile(r"[\w.-]+", re.ASCII)
-
-
-def check_name(name: str | None) -> None:
-    """Raise `InputError` for a name that cannot be a part of keys and folders."""
-    if name is not None and not _NAME.fullmatch(name):
-        raise InputError(
-            f"name {name!r}: expected letters, digits, '.', '_' and '-', as it is part of keys and "
-            "folders"
-        )
 
 
 def check_alone(callback: Callback, name: str | None, trainer: Trainer) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedModel
 
-from bertx.callbacks.folder import run_folder
+from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import blamed
 from bertx.callbacks.spill import Sorter, sorted_on_zero
 from bertx.classifier import Choice, class_names, classifier_in
 from bertx.errors import InputError
+from bertx.report.disk import drafted
 
 
 @dataclass(frozen=True, order=True)
@@ -26,21 +27,25 @@ class Prediction:
         index: Number of the text in its split.
         text: The text; empty if the batches hold none.
         probabilities: Of the C classes.
+        error: Why nothing is predicted, where the batch knows that.
     """
 
     index: int
     text: str
     probabilities: tuple[float, ...]
+    error: str = ""
 
 
 class PredictionWriter(Callback):
     """Writes ``<run>/predictions.csv`` after ``trainer.predict``.
 
-    Columns: index, text, predicted (the name of the likeliest class), and one probability for each
-    class; nothing is predicted where the probabilities are NaN, and their number is printed. One
-    row a text, also for one without a word, ordered by index, those of all processes together;
-    until all are there they wait on the disk. The module's ``predict_step`` returns ``index`` (B,),
-    -1 for rows that only fill a process up, and ``probabilities`` (B, C).
+    Columns: index, text, predicted (the name of the likeliest class), one probability for each
+    class, and error. Nothing is predicted for a row whose text is missing (the batch says so in
+    ``error``) or whose probabilities are NaN: then error says why and the others are empty. The
+    number of such rows is printed. One row a text, also for one without a word, ordered by index,
+    those of all processes together; until all are there they wait on the disk. The module's
+    ``predict_step`` returns ``index`` (B,), -1 for rows that only fill a process up, and
+    ``probabilities`` (B, C).
 
     Args:
         filename: Name of the file within the run's folder.
@@ -48,11 +53,13 @@ class PredictionWriter(Callback):
             attribute, such as ``student``, or a function from the module to it.
 
     Raises:
-        InputError: If ``predict_step`` returns something else; before the first batch, if the
-            module holds several classifiers and none was chosen.
+        InputError: If the file is not within the run's folder, or ``predict_step`` returns
+            something else; before the first batch, if the module holds several classifiers and
+            none was chosen.
     """
 
     def __init__(self, filename: str = "predictions.csv", model: Choice | None = None) -> None:
+        check_within("PredictionWriter: filename", filename)
         self.filename = filename
         self.model = model
         self.path: Path | None = None
@@ -82,10 +89,11 @@ class PredictionWriter(Callback):
                 f"{type(outputs).__name__}."
             )
         numbers, probabilities = outputs["index"], outputs["probabilities"]
-        texts = (batch.get("text") if isinstance(batch, Mapping) else None) or [""] * len(numbers)
-        rows = zip(numbers.tolist(), texts, probabilities.tolist(), strict=True)
+        known = batch if isinstance(batch, Mapping) else {}
+        texts, errors = (known.get(key) or [""] * len(numbers) for key in ("text", "error"))
+        rows = zip(numbers.tolist(), texts, probabilities.tolist(), errors, strict=True)
         if self._rows is not None:
-            self._rows.add([Prediction(i, text, tuple(row)) for i, text, row in rows if i >= 0])
+            self._rows.add([Prediction(i, t, tuple(p), e or "") for i, t, p, e in rows if i >= 0])
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring the rows of all processes together and write them on rank zero."""
@@ -97,32 +105,37 @@ class PredictionWriter(Callback):
         self._rows = None
         if not trainer.is_global_zero:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         known = [] if first is None else [first]
         failed = write_predictions(path, chain(known, rows), _names(self._classifier, known))
         self.path = path
-        unknown = f" ({failed:,} texts without a finite probability)" if failed else ""
+        unknown = f" ({failed:,} texts without one: see the column error)" if failed else ""
         print(f"Predictions: {path}{unknown}")
 
 
 def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[str]) -> int:
-    """Write a table of predictions; returns the number of rows in which nothing is predicted.
+    """Write a table of predictions, whole or not at all.
 
     Args:
         path: The file.
         rows: The predictions.
         names: Names of the C classes.
+
+    Returns:
+        The number of rows in which nothing is predicted.
     """
     failed = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with drafted(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["index", "text", "predicted", *(f"probability({n})" for n in names)])
+        writer.writerow(
+            ["index", "text", "predicted", *(f"probability({n})" for n in names), "error"]
+        )
         for row in rows:
-            sound = all(map(isfinite, row.probabilities))
             best = max(range(len(names)), key=row.probabilities.__getitem__)
-            shown = [f"{probability:.6f}" for probability in row.probabilities]
-            writer.writerow([row.index, row.text, names[best] if sound else "", *shown])
-            failed += not sound
+            found = [names[best], *(f"{probability:.6f}" for probability in row.probabilities)]
+            finite = all(map(isfinite, row.probabilities))
+            error = row.error or ("" if finite else "no finite probability")
+            writer.writerow([row.index, row.text, *([""] * len(found) if error else found), error])
+            failed += bool(error)
     return failed
 
 

@@ -17,10 +17,10 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
 from bertx.callbacks.display import beside_bar
+from bertx.callbacks.folder import check_name
 from bertx.callbacks.methods import (
     check_alone,
     check_methods,
-    check_name,
     classifier_of,
     say_choice,
     tokenizer_of,
@@ -236,10 +236,12 @@ class Probe(Listener, ABC):
         if dataloader_idx != 0 or not self._methods:
             return
         if not self._readable:  # all of it is read, so that the sanity check says what is wrong
-            read_batch(self.read(batch), self._tokenizer)
+            read_batch(self.read(batch), self._tokenizer, self.unit)
             self._readable = True
         if self._sample is not None:
-            self._sample.add(self.read(batch), lambda part: read_batch(part, self._tokenizer))
+            self._sample.add(
+                self.read(batch), lambda part: read_batch(part, self._tokenizer, self.unit)
+            )
 
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._sample is None:
@@ -300,9 +302,9 @@ class Probe(Listener, ABC):
     def _explain(self, examples: list[Example]) -> Explained:
         batch = collate([example.tokens for example in examples], self._tokenizer.pad_token_id)
         device = self._model.device
-        inputs = Inputs.from_batch(
-            {name: value.to(device) for name, value in batch.items()}, self.unit, self._tokenizer
-        )
+        known = {name: value.to(device) for name, value in batch.items()}
+        texts = [example.text for example in examples]
+        inputs = Inputs.from_batch({**known, "text": texts}, self.unit, self._tokenizer)
         seconds: dict[str | None, float] = {None: plain_seconds(self._model, inputs)}
         target = targets(self.target, examples, self._model)
         trace = Trace(self._model, inputs, target, self._needs)

@@ -10,7 +10,7 @@ from bertx.callbacks.batches import collate
 from bertx.callbacks.sample import Example
 from bertx.explaining.reading import Reading
 from bertx.inputs import Inputs, Unit
-from bertx.words import disjoint, number_words, special_ids
+from bertx.words import disjoint, number_pieces, number_words, special_ids
 
 
 def readings(
@@ -20,7 +20,8 @@ def readings(
     if not examples:
         return []
     batch = collate([example.tokens for example in examples], int(tokenizer.pad_token_id))
-    units = Inputs.from_batch(batch, unit).units
+    texts = [example.text for example in examples]
+    units = Inputs.from_batch({**batch, "text": texts}, unit).units
     spans, counts = unit_spans(units, batch["offsets"]).tolist(), (units.amax(1) + 1).tolist()
     rows = zip(examples, units.tolist(), spans, counts, strict=True)
     return [
@@ -91,5 +92,10 @@ def _left_out(
     encoding = tokenizer([text], verbose=False).encodings[0]
     special = special_ids(tokenizer)
     ranked = [token not in special for token in encoding.ids]
-    words = number_words(text, encoding.offsets, encoding.word_ids, ranked)[1]
-    return max(0, (len(words) if unit == "word" else sum(ranked)) - count)
+    if unit == "token":
+        return max(0, sum(ranked) - count)
+    if unit == "whitespace":
+        words = number_pieces(text, encoding.offsets, ranked)[1]
+    else:
+        words = number_words(text, encoding.offsets, encoding.word_ids, ranked)[1]
+    return max(0, len(words) - count)

@@ -26,12 +26,14 @@ class Example:
         tokens: Its t tokens without padding: ``input_ids``, ``special_tokens_mask``, ``word_ids``
             (t,), ``offsets`` (t, 2), and ``token_type_ids``, ``rationale`` (t,) where the data has
             them.
+        error: Why it cannot be explained, where the batch knows that.
     """
 
     index: int
     label: int
     text: str
     tokens: dict[str, Tensor]
+    error: str | None = None
 
 
 class Sample:
@@ -87,7 +89,8 @@ class Sample:
             mask = known["attention_mask"][row].bool()
             tokens = {name: known[name][row][mask] for name in _ROWS if name in known}
             label, text = int(known["labels"][row]), known["text"][row]
-            self.examples.append(Example(number, label, text, tokens))
+            error = known["error"][row] if "error" in known else None
+            self.examples.append(Example(number, label, text, tokens, error))
 
     def chunks(self, budget: Budget) -> Iterator[list[Example]]:
         """The examples by length, in lists that are explained together."""

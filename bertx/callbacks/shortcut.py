@@ -13,6 +13,7 @@ from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.methods import classifier_of
+from bertx.callbacks.privacy import texts_are_logged
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.readings import unit_spans
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence, normal
@@ -58,13 +59,15 @@ class ShortcutAlarm(Probe):
             own are always explained.
         max_examples: Size of the sample, the same examples in every epoch; null for all.
         target: The explained class: ``predicted`` or ``gold``.
-        unit: What has a share: ``word`` or ``token``.
+        unit: What has a share: ``word``, ``whitespace`` or ``token``.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.
         name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
             has several of these callbacks.
         model: Which classifier, where the module holds several: the path of an attribute, such as
             ``student``, or a function from the module to it.
+        log_text: Whether warnings may name words and quote texts: what is printed goes to some
+            loggers. False holds for all callbacks of the trainer; the table has the words.
 
     Attributes:
         alarms: The words above the bound, as of the last epoch that was explained.
@@ -86,6 +89,7 @@ class ShortcutAlarm(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
         model: Choice | None = None,
+        log_text: bool = True,
     ) -> None:
         super().__init__(None, every_n_epochs, max_examples, target, unit, tokenizer, name, model)
         if not 0 <= bound < 1:
@@ -100,8 +104,10 @@ class ShortcutAlarm(Probe):
         self.method = method
         self.bound = bound
         self.min_texts = min_texts
+        self.log_text = log_text
         self.alarms: list[WordShare] = []
         self._path: Path | None = None
+        self._named = True
         self._warned: set[tuple[str, str]] = set()
         self._unjudged: set[str] = set()
 
@@ -121,6 +127,7 @@ class ShortcutAlarm(Probe):
             largest = max((word.excess for word in words), default=0.0)
             key = f"{stage}/shortcut_share/{name}"
             pl_module.log(key, largest, sync_dist=True, batch_size=1)
+        self._named = texts_are_logged(trainer)
         self._warn(stage)
         self._warn_of_few(stage, few)
         self._write(trainer, stage, listed)
@@ -180,7 +187,7 @@ class ShortcutAlarm(Probe):
         for found in self.alarms:
             if (found.label, found.word) not in self._warned:
                 self._warned.add((found.label, found.word))
-                log.warning(f"{stage}: a shortcut? {found}")
+                log.warning(f"{stage}: a shortcut? {found.described(self._named)}")
 
     @rank_zero_only
     def _warn_of_few(self, stage: str, classes: list[str]) -> None:
@@ -212,7 +219,7 @@ class ShortcutAlarm(Probe):
     def _say(self) -> None:
         if self._path is not None:
             for found in self.alarms:
-                print(f"A shortcut? {found}")
+                print(f"A shortcut? {found.described(self._named)}")
             print(f"Words of each class: {self._path} ({len(self.alarms)} above {self.bound:.0%})")
 
 

@@ -54,10 +54,16 @@ class WordShare:
 
     def __str__(self) -> str:
         """The word, the class, its share and the example in one line."""
+        return self.described(named=True)
+
+    def described(self, named: bool) -> str:
+        """The same line; if not ``named``, without the word and the text."""
+        word = repr(self.word) if named else "One word (see shortcuts.csv)"
+        text = f": {self.text[:80]!r}" if named else ""
         return (
-            f"{self.word!r} carries {self.share:.0%} of what speaks for {self.label!r}. It is in "
+            f"{word} carries {self.share:.0%} of what speaks for {self.label!r}. It is in "
             f"{self.texts} of the {self.of} texts of that class and in {self.elsewhere} of "
-            f"{self.others} others; example {self.example}: {self.text[:80]!r}"
+            f"{self.others} others; example {self.example}{text}"
         )
 
 

@@ -1,14 +1,17 @@
 """Checkpoints: the best one, the last one, and finding them again in a later run."""
 
+import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from bertx.callbacks.checkpoint_file import checkpoints_beside, read_checkpoint
 from bertx.errors import InputError
 
 LAST = "last"
@@ -17,17 +20,36 @@ LAST = "last"
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best checkpoint; a resumed run, which has a new folder, still knows the old one."""
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Know from which checkpoint the run goes on."""
+        super().setup(trainer, pl_module, stage)
+        self._resumed = trainer.ckpt_path
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score and its checkpoint, and whether one waits for the next validation."""
+        return {
+            **super().state_dict(),
+            "deferred": self._defer_save_until_validation,
+            "last_global_step_saved": self._last_global_step_saved,
+        }
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score, if its checkpoint is still there."""
-        if Path(state_dict["best_model_path"]).is_file():
+        self._defer_save_until_validation = state_dict.get("deferred", False)
+        self._last_global_step_saved = state_dict.get("last_global_step_saved", 0)
+        best = _find(state_dict["best_model_path"], Path(self._resumed or ""))
+        if best is not None:
             super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+            self.best_model_path = str(best)
 
 
 class LastCheckpoint(ModelCheckpoint):
     """Keeps ``last.ckpt`` in every run, from which ``--ckpt_path last`` resumes.
 
-    It is written every N steps, at the end of every epoch, and on Ctrl-C or SIGTERM. Any other
-    exception leaves the one before untouched: what failed may be the weights.
+    It is written every N steps, at the end of every epoch, and on SIGTERM or Ctrl-C, which in a
+    training of one process waits for the end of the batch, unless it comes twice. Any other
+    exception leaves the one before untouched: what failed may be the weights, and an interrupted
+    step may have changed some of them.
 
     Args:
         every_n_train_steps: N. A killed run loses at most so many steps.
@@ -42,6 +64,30 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_exception=True,
             enable_version_counter=False,
         )
+        self._asked = self._between_batches = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let Ctrl-C wait for the end of the batch."""
+        super().on_train_start(trainer, pl_module)
+        alone = trainer.world_size == 1 and current_thread() is main_thread()
+        if alone and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._ask)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write it if its step has come, and end the run if the user has asked for it."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._end_if_asked()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """End the run if the user has asked for it: this validation is begun anew."""
+        self._end_if_asked()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: a resumed run writes a file of its own."""
@@ -55,9 +101,29 @@ class LastCheckpoint(ModelCheckpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Write it when the user or the system ends the run."""
-        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+        """Write it when the user or the system ends the run between two batches."""
+        self._let_go()
+        if self._between_batches or isinstance(exception, SIGTERMException):
             super().on_exception(trainer, pl_module, exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave Ctrl-C as it was."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if signal.getsignal(signal.SIGINT) == self._ask:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _ask(self, *_: Any) -> None:
+        """Take the first Ctrl-C; the next one ends the run at once."""
+        self._asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(2, b"\nCtrl-C: ending after this batch; once more to end at once.\n")
+
+    def _end_if_asked(self) -> None:
+        if self._asked:
+            self._between_batches = True
+            raise KeyboardInterrupt
 
 
 def find_checkpoint(which: Literal["last", "best"], folders: Iterable[str]) -> str:
@@ -83,18 +149,32 @@ def find_checkpoint(which: Literal["last", "best"], folders: Iterable[str]) -> s
 
 
 def _best_of(last: Path) -> Path:
-    """The best checkpoint, as the run that wrote ``last`` recorded it."""
-    states = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
-    recorded = [
-        state["best_model_path"]
-        for key, state in states.items()
-        if key.startswith(BestCheckpoint.__qualname__) and state["best_model_path"]
-    ]
-    for path in map(Path, recorded):
-        moved = last.parent / path.name  # or recorded from another working directory
-        if path.is_file() or moved.is_file():
-            return path if path.is_file() else moved
+    """The best checkpoint, as the run that wrote ``last`` recorded it.
+
+    One that was found after that has taken its place, and says so itself.
+    """
+    recorded = list[str]()
+    for written in (last, *checkpoints_beside(last)):
+        recorded += _recorded(written)
+        for path in recorded:
+            if best := _find(path, last):
+                return best
     raise InputError(
         f"--ckpt_path best: expected {last} to name a best checkpoint that exists, but it names "
         f"{', '.join(recorded) or 'none: no validation was run'}. Use --ckpt_path last, or a path."
     )
+
+
+def _recorded(path: Path) -> list[str]:
+    states = read_checkpoint(path).get("callbacks", {})
+    return [
+        state["best_model_path"]
+        for key, state in states.items()
+        if key.startswith(BestCheckpoint.__qualname__) and state["best_model_path"]
+    ]
+
+
+def _find(recorded: str, beside: Path) -> Path | None:
+    """A checkpoint where it was recorded or, after the run's folder was moved, beside another."""
+    places = (Path(recorded), beside.parent / Path(recorded).name) if recorded else ()
+    return next((path for path in places if path.is_file()), None)

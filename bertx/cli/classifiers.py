@@ -1,17 +1,16 @@
 """A trained classifier with its tokenizer: from a checkpoint, a folder, or the hub."""
 
-from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from bertx.cli.remote import brought
 from bertx.errors import InputError
-from bertx.pretrained import first_line, load_tokenizer, locate
-
-CHECKPOINT = ".ckpt"
+from bertx.failures import first_line
+from bertx.pretrained import load_tokenizer, load_with_gaps
 
 
 def load_trained(name: str, device: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
@@ -26,31 +25,22 @@ def load_trained(name: str, device: str) -> tuple[nn.Module, PreTrainedTokenizer
         InputError: If there is no such model or device, or the model was not trained to classify.
     """
     place = _device(device)
-    if name in ("last", "best") or name.endswith(CHECKPOINT):
-        model, tokenizer = _from_checkpoint(name)
-    else:
-        model, tokenizer = _pretrained(name), load_tokenizer(name)
-    return model.to(place).eval(), tokenizer
-
-
-def _from_checkpoint(name: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    path = _newest(name) if name in ("last", "best") else name
-    if not Path(path).is_file():
-        raise InputError(
-            f"--model {path}: no such file. Expected a checkpoint, or last or best for that of "
-            "the newest run."
-        )
-    from bertx.model import TextClassifier
-
+    found = _newest(name) if name in ("last", "best") else brought("--model", name)
     try:
-        module = TextClassifier.load_from_checkpoint(path, map_location="cpu")
-    except InputError:
-        raise
-    except Exception as error:  # a foreign file fails anywhere from unpickling to __init__
+        model, missing = load_with_gaps(found, None, None)
+        tokenizer = load_tokenizer(found)
+    except InputError as error:
+        raise InputError(f"--model {name}: {error}") from error
+    if missing:
         raise InputError(
-            f"--model {path} is no checkpoint of bertx: {first_line(error)}"
-        ) from error
-    return module.model, load_tokenizer(module.hparams["name"])
+            f"--model {name} was not trained to classify texts: it has no weights for "
+            f"{', '.join(missing[:3])}. Fine-tune it first: bertx fit --model.name {name} ..."
+        )
+    return _ready(model, place), tokenizer
+
+
+def _ready(model: nn.Module, device: torch.device) -> nn.Module:
+    return model.to(device).eval()
 
 
 def _newest(which: Any) -> str:
@@ -61,25 +51,6 @@ def _newest(which: Any) -> str:
         return find_checkpoint(wanted, ["."])
     except InputError as error:
         raise InputError(str(error).replace("--ckpt_path", "--model")) from error
-
-
-def _pretrained(name: str) -> nn.Module:
-    place = locate(name)
-    try:
-        model, loaded = AutoModelForSequenceClassification.from_pretrained(
-            place, output_loading_info=True
-        )
-    except Exception as error:  # a damaged file fails anywhere from safetensors to unpickling
-        raise InputError(
-            f"--model {name} cannot be loaded: {first_line(error).rstrip('.')}. Expected a "
-            "checkpoint (.ckpt), last, best, a hub id, or a folder with config.json and weights."
-        ) from error
-    if missing := sorted(loaded["missing_keys"]):
-        raise InputError(
-            f"--model {name} was not trained to classify texts: it has no weights for "
-            f"{', '.join(missing[:3])}. Fine-tune it first: bertx fit --model.name {name} ..."
-        )
-    return model
 
 
 def _device(name: str) -> torch.device:

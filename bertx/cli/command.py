@@ -4,15 +4,16 @@ import glob
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 from jsonargparse import Namespace
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -24,23 +25,28 @@ from bertx.callbacks import (
     HuggingFaceExport,
     PredictionWriter,
     ProgressLines,
+    Resumption,
 )
-from bertx.cli.account import stay_offline_without_key
+from bertx.callbacks.folder import check_logger, check_within
+from bertx.callbacks.privacy import texts_are_logged
+from bertx.checkpoint import is_checkpoint
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
 from bertx.cli.monitored import AUTO, best_mode
 from bertx.cli.noise import bars_of_libraries, without_anonymous, without_noise
+from bertx.cli.remote import brought
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
 from bertx.errors import InputError
+from bertx.failures import out_of_space
 from bertx.model import TextClassifier
-from bertx.progress import progress
+from bertx.report.resilient import ResilientWandbLogger
 
 log = logging.getLogger("bertx")
 
 SEED = 42
-CALLBACKS = {
+CALLBACKS: dict[str, type[Callback]] = {
     "faithfulness": FaithfulnessMonitor,
     "heatmaps": HeatmapLogger,
     "attributions": AttributionWriter,
@@ -50,7 +56,9 @@ CALLBACKS = {
     "export": HuggingFaceExport,
     "progress": ProgressLines,
 }
-"""The callbacks of every run, by the key that configures them."""
+"""The callbacks of every run, by the key that configures them; null switches one off."""
+
+_CHECKPOINTS = ("checkpoint", "last_checkpoint")
 
 METHODS = [name for name in attribution.__all__ if name != "Attribution"]
 """Class names that ``methods`` of the callbacks takes without their module."""
@@ -68,6 +76,13 @@ class Parser(LightningArgumentParser):
             hints.insert(0, f"Known methods: {', '.join(METHODS)}, or the import path of your own.")
         fail("\n".join([message.strip(), *hints]))
 
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *more: Any, **settings: Any
+    ) -> Any:
+        """Parse arguments, among which ``--KEY null`` switches a callback off."""
+        given = sys.argv[1:] if args is None else args
+        return super().parse_args(_switched_off(given), *more, **settings)
+
 
 class BertxCLI(LightningCLI):
     """LightningCLI for text classification with the configurations of bertx.
@@ -84,14 +99,15 @@ class BertxCLI(LightningCLI):
         return {**known, "predict": known["predict"] | {"return_predictions"}}
 
     def before_fit(self) -> None:
-        """Say which weights are new: a head is expected to be."""
+        """Say which weights are new, beside those of the head: these are expected to be."""
+        config = self.config["fit"]
         prefix = f"{self.model.model.base_model_prefix}."
         new = [name for name in self.model.drawn if name.startswith(prefix)]
-        if new and not self.config["fit"].get("ckpt_path"):
+        if new and not config.get("ckpt_path"):
             more = f" and {len(new) - 3} more" if len(new) > 3 else ""
             rank_zero_only(log.warning)(
-                f"model {self.config['fit']['model']['name']!r}: beside the head, weights that it "
-                f"was not given are trained from scratch: {', '.join(new[:3])}{more}"
+                f"model {config['model']['name']!r}: beside the head, weights that it was not "
+                f"given are trained from scratch: {', '.join(new[:3])}{more}"
             )
 
     def before_validate(self) -> None:
@@ -124,7 +140,9 @@ class BertxCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks of every run, and tie what model and data share."""
         for key, callback in CALLBACKS.items():
-            parser.add_lightning_class_args(callback, key)
+            parser.add_class_arguments(
+                callback, key, fail_untyped=False, instantiate=False, sub_configs=True
+            )
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/accuracy",
@@ -134,31 +152,54 @@ class BertxCLI(LightningCLI):
             }
         )
         parser.link_arguments("model.name", "data.tokenizer")
-        parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
+        parser.link_arguments("data", "model.labels", self._classes, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """Settle what depends on the loggers before they are made."""
-        stay_offline_without_key(self._loggers())
+        """Settle what depends on other settings."""
         _drop_rate_monitor(self._get(self.config, "trainer"))
-        checkpoint = self._get(self.config, "checkpoint")
-        if checkpoint["mode"] == AUTO:
-            metrics = self._get(self.config, "faithfulness")["metrics"]
+        checkpoint = self._settings("checkpoint")
+        if checkpoint and checkpoint["filename"]:
+            check_within("checkpoint.filename", checkpoint["filename"])
+        if checkpoint and checkpoint["mode"] == AUTO:
+            faithfulness = self._settings("faithfulness")
+            metrics = faithfulness["metrics"] if faithfulness else None
             checkpoint["mode"] = best_mode(checkpoint["monitor"], metrics)
 
-    def instantiate_classes(self) -> None:
-        """Make the model, the data and the trainer."""
-        with progress("Loading the model"):
-            super().instantiate_classes()
+    def after_instantiate_classes(self) -> None:
+        """Refuse loggers that would write elsewhere, before they make a folder."""
+        for logger in self.trainer.loggers:
+            check_logger(logger)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer; unless asked for, it has its bar on a terminal alone."""
-        given = self._get(self.config_init, "trainer")
-        bars = [c for c in given["callbacks"] or [] if isinstance(c, ProgressBar)]
-        if given["enable_progress_bar"] is None and not bars and not sys.stdout.isatty():
-            kwargs["enable_progress_bar"] = False
-        trainer = super().instantiate_trainer(**kwargs)
+        """A trainer that no trouble with Weights & Biases ends, and that sends no text unasked.
+
+        It has the callbacks that are not switched off; the configuration that it saves is the one
+        that was given.
+        """
+        self.config = self._given
+        config = self._get(self.config_init, "trainer")
+        made, saving = self._callbacks(config)
+        if not saving:
+            kwargs = {"enable_checkpointing": False, **kwargs}  # Lightning would add one of its own
+        self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*made, Resumption()]}
+        found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
+        loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
+        config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
+        trainer = super().instantiate_trainer(**_bar(config), **kwargs)
         without_anonymous(trainer.loggers)
+        if not texts_are_logged(trainer):
+            for logger in loggers:
+                if isinstance(logger, ResilientWandbLogger):
+                    logger.keep_local()
         return trainer
+
+    def _callbacks(self, config: Namespace) -> tuple[list[Callback], bool]:
+        """The callbacks that are not switched off, and whether any of the run saves checkpoints."""
+        wanted = {key: self._get(self.config_init, key) for key in CALLBACKS if self._settings(key)}
+        if config["enable_checkpointing"] is False:
+            wanted = {key: own for key, own in wanted.items() if key not in _CHECKPOINTS}
+        saving = bool(wanted.keys() & _CHECKPOINTS) or _has_checkpoint(config["callbacks"])
+        return [CALLBACKS[key](**settings) for key, settings in wanted.items()], saving
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
@@ -172,6 +213,26 @@ class BertxCLI(LightningCLI):
                 f"--ckpt_path {which}: no such file. Expected a checkpoint, or last or best for "
                 "that of the newest run."
             )
+        if config.get("weights_only") is None:
+            config["weights_only"] = True
+
+    def instantiate_classes(self) -> None:
+        """Make the data module, which may refuse its data, then the model and the trainer.
+
+        The model of a checkpoint that is evaluated comes from the checkpoint alone.
+        """
+        self._given, self.config = self.config, self.config.clone()
+        config = self.config[self.config["subcommand"]]
+        if config.get("ckpt_path"):
+            config["ckpt_path"] = path = brought("--ckpt_path", str(config["ckpt_path"]))
+            if self.config["subcommand"] != "fit" and is_checkpoint(path):
+                config["model"]["name"] = config["data"]["tokenizer"] = path
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # what jsonargparse makes of any error of `_classes`
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
 
     def _check_trained(self) -> None:
         config = self.config[self.config["subcommand"]]
@@ -182,6 +243,20 @@ class BertxCLI(LightningCLI):
                 "--ckpt_path last, best or a file."
             )
 
+    def _settings(self, key: str) -> Namespace | None:
+        """The settings of a callback of every run; None if it is switched off."""
+        settings = self.config[self.config["subcommand"]][key]
+        if settings is None or isinstance(settings, Namespace):
+            return settings
+        raise InputError(
+            f"{key}: expected settings, or null to switch it off, but got {settings!r}."
+        )
+
+    def _classes(self, data: TextDataModule) -> list[str]:
+        """The classes; data that cannot be used are refused before there is a model or a logger."""
+        data.setup(self.config["subcommand"])
+        return data.labels
+
     def _loggers(self) -> list[Namespace]:
         configured = self.config[self.config["subcommand"]]["trainer"]["logger"]
         every = configured if isinstance(configured, list) else [configured]
@@ -190,9 +265,9 @@ class BertxCLI(LightningCLI):
     def _run_folders(self) -> Iterator[str]:
         config = self.config[self.config["subcommand"]]
         yield config["trainer"]["default_root_dir"] or "."
-        for key in ("checkpoint", "last_checkpoint"):
-            if config[key]["dirpath"]:
-                yield config[key]["dirpath"]
+        for settings in map(self._settings, _CHECKPOINTS):
+            if settings and settings["dirpath"]:
+                yield settings["dirpath"]
         for logger in self._loggers():
             arguments = logger.get("init_args") or {}
             if folder := arguments.get("save_dir") or arguments.get("dir"):
@@ -212,6 +287,11 @@ def run(args: ArgsType = None) -> None:
         if debugging():
             raise
         fail(str(error))
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
+        full = out_of_space(error)
+        if debugging() or not full:
+            raise
+        fail(f"{full}.")
     except SIGTERMException:
         sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
 
@@ -259,6 +339,32 @@ def _drop_rate_monitor(trainer: Namespace) -> None:
     if trainer["logger"] is False and isinstance(callbacks, list):
         kept = [c for c in callbacks if not c["class_path"].endswith("LearningRateMonitor")]
         trainer["callbacks"] = kept
+
+
+def _switched_off(args: Sequence[str]) -> list[str]:
+    """Arguments with ``--KEY null`` as a configuration, where jsonargparse takes null for KEY."""
+    found, given = list[str](), iter(args)
+    for argument in given:
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and key in CALLBACKS:
+            value = value if equals else next(given, "")
+            argument = f"--config={{{key}: null}}" if value == "null" else f"--{key}={value}"
+        found.append(argument)
+    return found
+
+
+def _bar(trainer: Namespace) -> dict[str, bool]:
+    """Unless asked for, a bar is shown on a terminal alone; elsewhere `ProgressLines` prints."""
+    every = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else []
+    asked = trainer["enable_progress_bar"] is not None
+    if asked or any(isinstance(one, ProgressBar) for one in every) or sys.stdout.isatty():
+        return {}
+    return {"enable_progress_bar": False}
+
+
+def _has_checkpoint(callbacks: Any) -> bool:
+    every = callbacks if isinstance(callbacks, list) else [callbacks]
+    return any(isinstance(callback, Checkpoint) for callback in every)
 
 
 def _is_local(path: str) -> bool:

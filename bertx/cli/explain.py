@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bertx.explaining import Explainer, Explanation
+    from bertx.inputs import Unit
     from bertx.report.sheet import HeatmapSheet
 
 
@@ -44,14 +45,14 @@ def _parser() -> Parser:
     add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
         "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
     add("--text", action="append", type=str, help="A text; may be given several times.")
-    add("--file", type=str, help="A table: .csv, .tsv, .jsonl (also .gz) or .parquet.")
+    add("--file", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
     add("--column", type=str, help="Its column of texts. Default: sentence or text.")
     add("--methods", type=str, help="Methods: class names of bertx.attribution or import paths of "
         "your own, parted by commas; or with names and settings, in YAML or a .yaml file, such as "
         f"'{EXAMPLE}'. Default: those that suit the model.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The explained class: predicted, its name "
         "or number, or all.")  # fmt: skip
-    add("--unit", choices=["word", "token"], default="word", help="What is scored.")
+    add("--unit", choices=["word", "whitespace", "token"], default="word", help="What is scored.")
     add("--merge", choices=["sum", "max"], default="sum", help="How the scores of a word's tokens "
         "become one, for methods without a sign.")  # fmt: skip
     add("--window", type=int, help="Explain longer texts in overlapping windows of so many tokens, "
@@ -85,14 +86,12 @@ def _explainer(options: Namespace) -> "Explainer":
     from bertx.cli.classifiers import load_trained
     from bertx.cli.noise import bars_of_libraries
     from bertx.explaining import Explainer
-    from bertx.progress import progress
 
     choice = Choice("--methods", attribution.Attribution, attribution)
     methods = None if options.methods is None else choice.made(options.methods)
     bars_of_libraries()
     set_verbosity_error()
-    with progress(f"Loading {options.model}"):
-        model, tokenizer = load_trained(options.model, options.device)
+    model, tokenizer = load_trained(options.model, options.device)
     return Explainer(
         model, tokenizer, methods, options.target, options.unit, options.merge, options.window
     )
@@ -177,10 +176,12 @@ def _tell(page: "HeatmapSheet") -> None:
         print(f"Heatmaps: {page.path}", file=sys.stderr)
 
 
-def _add(page: "HeatmapSheet", explanation: "Explanation", unit: str) -> None:
+def _add(page: "HeatmapSheet", explanation: "Explanation", unit: "Unit") -> None:
     notes = [explanation.error] if explanation.error else []
     if explanation.left_out:
-        notes.append(f"The model did not see the last {explanation.left_out} {unit}s.")
+        from bertx.inputs import noun
+
+        notes.append(f"The model did not see the last {explanation.left_out} {noun(unit)}s.")
     heatmaps = _heatmaps(explanation)
     page.add(explanation.index, explanation.text, explanation.verdict, heatmaps, "\n".join(notes))
 

@@ -50,7 +50,12 @@ def _parser() -> Parser:
         "commas: mask, remove, pad, attention, zero.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The explained class: predicted, gold, or "
         "its name or number.")  # fmt: skip
-    add("--unit", choices=["word", "token"], default="word", help="What is ranked and deleted.")
+    add(
+        "--unit",
+        choices=["word", "whitespace", "token"],
+        default="word",
+        help="What is ranked and deleted.",
+    )
     add("--ceiling_examples", type=int, default=50, help="About how many texts are searched for "
         "the best order; 0 for none.")  # fmt: skip
     add("--relevant", default=0.01, type=float, help="The smallest difference that matters.")
@@ -124,8 +129,7 @@ def _judged(options: Namespace) -> "Verdicts":
     operators: Any = parted(options.operators, "--operators")
     bars_of_libraries()
     set_verbosity_error()
-    with progress(f"Loading {options.model}"):
-        model, tokenizer = load_trained(options.model, options.device)
+    model, tokenizer = load_trained(options.model, options.device)
     found = require_classifier(model)
     with progress("Preparing the texts"):
         texts = judged_texts(options, found, tokenizer)
@@ -191,8 +195,8 @@ def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
         write_examples(examples_path(place, 0, 0), verdicts.values)
         rows = []
         for operator, estimates in verdicts.estimates.items():
-            drawn = estimates.drawn(verdicts.control)
-            write_curves(place / operator, drawn, 0, 0, unit, estimates.note())
+            for part, drawn, note in estimates.figures(verdicts.control):
+                write_curves(place / operator / part, drawn, 0, 0, unit, note)
             results = estimates.results(verdicts.signed)
             rows += [{"operator": operator, **result.row()} for result in results]
         append_scores(place / "faithfulness.csv", rows)

@@ -28,7 +28,8 @@ def best_mode(monitor: str, metrics: Mapping[str, Any] | None) -> Mode:
         InputError: If it is not known.
     """
     higher = _higher_is_better(metrics)
-    for name in monitor.split("/")[1:] or [monitor]:  # a callback's own name may come first
+    for part in monitor.split("/")[1:] or [monitor]:  # a callback's own name may come first
+        name = part.removesuffix("_searched")
         if name in _KNOWN:
             return _KNOWN[name]
         if name.endswith("_gain"):

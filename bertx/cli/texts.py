@@ -81,8 +81,10 @@ def _check_file(file: Path) -> None:
             f"--file {file}: expected a table of texts, but it "
             f"{'is a folder' if file.is_dir() else what}."
         )
-    from bertx.data.readers import ENDINGS  # this brings Lightning with it
+    from bertx.data.readers import ENDINGS, SPREADSHEETS, spreadsheet  # these bring Lightning
 
+    if file.name.endswith(SPREADSHEETS):
+        raise spreadsheet(file)
     if not file.name.endswith(tuple(f".{ending}" for ending in ENDINGS)):
         raise InputError(
             f"--file {file}: expected a file that ends with .{', .'.join(ENDINGS)}. For plain "
@@ -91,8 +93,8 @@ def _check_file(file: Path) -> None:
 
 
 def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
+    from bertx.data.columns import find_text_column, text_error
     from bertx.data.readers import stream_tables
-    from bertx.data.table import find_text_column
 
     found = ""
     for table in stream_tables(file, PORTION, lambda error: Unreadable(str(error))):
@@ -100,7 +102,11 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
             found = found or find_text_column(table, column)
         except InputError as error:
             raise InputError(str(error).replace("--data.text_column", "--column")) from error
-        yield list(table.columns.get(found, [None] * len(table)))
+        values = list(table.columns.get(found, [None] * len(table)))
+        for row, value in enumerate(values):
+            if isinstance(value, str) and (wrong := text_error(table, row, found, value)):
+                values[row] = Unreadable(str(wrong))
+        yield values
 
 
 def _lines() -> Iterator[list[Any]]:
@@ -240,8 +246,8 @@ def _labelled(split: str, data: "TextDataset") -> "TextDataset":
     rows = data.labelled()
     if not rows:
         raise InputError(
-            f"{split}: --target gold needs labels, but there is no label column or every label is "
-            "unknown (-1). Name the column with --label_column, or use --target predicted."
+            f"{split}: --target gold needs labels, but there is no label column, or no label in it "
+            "is known. Name the column with --label_column, or use --target predicted."
         )
     report_unlabelled(split, len(data) - len(rows), len(data))
     return data.select(rows)

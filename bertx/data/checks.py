@@ -1,7 +1,14 @@
 """Settings and labels that cannot be used, refused before anything is done with them."""
 
+from collections.abc import Iterable, Sequence
+
 from bertx.data.dataset import TextDataset
+from bertx.data.labels import written
+from bertx.data.table import listed
 from bertx.errors import InputError
+
+Name = str | int | float | bool | None
+"""The name of a class as YAML may read it."""
 
 
 def check_counts(**counts: int | None) -> None:
@@ -27,11 +34,23 @@ def check_fractions(**fractions: float) -> None:
             )
 
 
-def checked_labels(labels: list[str] | None) -> list[str] | None:
-    """The names of the classes as given; raises `InputError` if they name no two classes."""
-    if labels is not None and (len(labels) < 2 or len(set(labels)) < len(labels)):
-        raise InputError(f"--data.labels: expected two or more different names, but got {labels}.")
-    return labels
+def checked_labels(labels: Sequence[Name] | None) -> list[str] | None:
+    """The names of the classes as given, numbers as text.
+
+    Raises:
+        InputError: If they name no two classes, or one of them is what YAML makes of a word.
+    """
+    for label in labels or ():
+        if label is None or isinstance(label, bool):
+            raise InputError(
+                f"--data.labels: expected names, but one of them is {label!r}. Without quotes "
+                "YAML takes yes, no, on, off, true, false, null and ~ for values of its own. Quote "
+                'them: --data.labels=\'["no", "yes"]\'.'
+            )
+    names = None if labels is None else [str(label) for label in labels]
+    if names is not None and (len(names) < 2 or len(set(map(written, names))) < len(names)):
+        raise InputError(f"--data.labels: expected two or more different names, but got {names}.")
+    return names
 
 
 def check_classes(data: TextDataset, labels: list[str]) -> None:
@@ -44,10 +63,16 @@ def check_classes(data: TextDataset, labels: list[str]) -> None:
         )
 
 
-def no_labels(split: str) -> InputError:
-    """The error of a split that is used with labels and has none."""
-    advice = "Use `predict` for texts without labels." if split == "test" else "Check the file."
+def no_labels(split: str, source: str, columns: Iterable[str]) -> InputError:
+    """The error of a split that is used with labels and has none.
+
+    Args:
+        split: Its name.
+        source: Where its rows are from.
+        columns: What it has.
+    """
     return InputError(
-        f"{split}: expected labels, but there is no label column or every label is unknown (-1). "
-        f"{advice} Name the column with --data.label_column."
+        f"{split}: expected labels, but {source} has no label column, or no label in it is known. "
+        f"Its columns are {listed(columns)}. Name the one of the labels with --data.label_column; "
+        "`predict` takes texts without labels."
     )

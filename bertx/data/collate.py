@@ -26,8 +26,9 @@ class Collator:
     (B, T), the number of each token's word in its text, -1 for none (see
     `bertx.words.number_words`); ``offsets`` (B, T, 2), the
     characters of each token in its text; ``labels`` (B,); ``index`` (B,); ``text``, B strings;
-    and, if any of the examples has a rationale, ``rationale`` (B, T), True for tokens that overlap
-    theirs. A text without a word has special tokens only.
+    if any of the examples has a rationale, ``rationale`` (B, T), True for tokens that overlap
+    theirs; and, if any of them lacks its text, ``error``, B strings or None, what is wrong. A text
+    without a word has special tokens only.
 
     Args:
         tokenizer: A fast tokenizer with a padding token.
@@ -83,6 +84,8 @@ class Collator:
         batch["labels"] = torch.tensor([item["label"] for item in items])
         batch["index"] = torch.tensor([item["index"] for item in items])
         batch["text"] = texts
+        if any("error" in item for item in items):
+            batch["error"] = [item.get("error") for item in items]
         if any("rationale" in item for item in items):
             marked = _overlap(batch["offsets"], [item.get("rationale", ()) for item in items])
             batch["rationale"] = marked & ~batch["special_tokens_mask"]

@@ -1,16 +1,19 @@
 """The data sets that bertx knows by a short name, and loading any other from the hub."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bertx.data.eraser import EraserFolder
-from bertx.data.readers import SPLITS
-from bertx.data.table import Table
+from bertx.data.folder import SPLITS
+from bertx.data.hub import load_splits, split_names
+from bertx.data.table import Column, Table
 from bertx.errors import InputError
+from bertx.failures import one_line, why
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -121,16 +124,20 @@ def open_source(dataset: str | None, path: str | None) -> tuple[Source, Reader]:
     return source, DemoReader() if dataset == DEMO else HubReader(source)
 
 
+_TOGETHER = {"fit": ("train", "validation"), "test": ("test", "predict")}
+"""What is prepared together, as one of two may have to stand in for the other."""
+
+
 class HubReader:
-    """A data set of the hub, downloaded when first asked for and cached by ``datasets``."""
+    """A data set of the hub, of which splits are downloaded when they are first asked for."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._splits: DatasetDict | None = None
+        self._splits: dict[str, Mapping[str, Dataset]] = {}
 
     def has(self, split: str) -> bool:
         """Whether the data set has ``split``, under any of its usual names."""
-        return self._name(split) is not None
+        return self._find(split) is not None
 
     def read(self, split: str) -> Table:
         """The rows of ``split``.
@@ -143,46 +150,71 @@ class HubReader:
 
     def stream(self, split: str, rows: int | None) -> Iterator[Table]:
         """The rows of ``split``, at most ``rows`` at a time (raises as `read` does)."""
-        name = self._name(split)
-        if name is None:
+        found = self._find(split)
+        if found is None:
             raise InputError(
-                f"data set {self.source.path}: no {split} split; it has {', '.join(self._load())}."
+                f"data set {self.source.path}: no {split} split; it has {', '.join(self._known())}."
             )
-        data = self._load()[name]
+        name, data = found
         where = f"{self.source.path} ({name})"
         if not len(data):
             raise InputError(f"{where}: expected at least one row, but the split is empty.")
-        for start in range(0, len(data), rows or len(data)):
-            part = data[start : start + (rows or len(data))]
-            count = min(len(data) - start, rows or len(data))
-            yield Table(where, part, range(start + 1, start + 1 + count), "row")
+        step = rows or len(data)
+        for start in range(0, len(data), step):
+            numbers = range(start + 1, min(start + step, len(data)) + 1)
+            columns = {
+                column: Column(len(numbers), partial(_values, data, column, start, start + step))
+                for column in data.column_names
+            }
+            yield Table(where, columns, numbers, "row")
 
     def names(self, column: str | None) -> list[str] | None:
         """Names of the classes, if the data set declares them for its label column."""
         from datasets import ClassLabel
 
-        name = self._name("train") or next(iter(self._load()))
-        feature = self._load()[name].features.get(column or "label")
+        groups = self._splits.values() or [self._load(together) for together in _TOGETHER]
+        features: Mapping[str, Any] = next(
+            (data.features for group in groups for data in group.values()), {}
+        )
+        feature = features.get(column or "label")
         return list(feature.names) if isinstance(feature, ClassLabel) else None
 
-    def _name(self, split: str) -> str | None:
-        return next((name for name in SPLITS[split] if name in self._load()), None)
+    def _known(self) -> list[str]:
+        """The names of all splits; without a network, of those that were asked for."""
+        try:
+            names: list[str] = self._reached(split_names)
+        except InputError:
+            names = [name for group in self._splits.values() for name in group]
+        return names or ["none"]
 
-    def _load(self) -> "DatasetDict":
-        if self._splits is None:
-            import datasets
+    def _find(self, split: str) -> "tuple[str, Dataset] | None":
+        loaded = self._load(next(name for name, own in _TOGETHER.items() if split in own))
+        return next(((name, loaded[name]) for name in SPLITS[split] if name in loaded), None)
 
-            path, config = self.source.path, self.source.config
-            try:
-                self._splits = datasets.load_dataset(path, config)
-            # Network, hub, cache and builder fail with unrelated types, some of other libraries.
-            except Exception as error:
-                reason = str(error).strip().split("\n")[0]
-                raise InputError(
-                    f"data set {path!r} cannot be loaded from the hub: {reason}. Check the name "
-                    "and the network; --data.path DIR reads local files instead."
-                ) from error
-        return self._splits
+    def _load(self, together: str) -> "Mapping[str, Dataset]":
+        if together not in self._splits:
+            names = [name for split in _TOGETHER[together] for name in SPLITS[split]]
+            load = partial(load_splits, names=names, together=together)
+            self._splits[together] = self._reached(load)
+        return self._splits[together]
+
+    def _reached(self, ask: Callable[[str, str | None], Any]) -> Any:
+        """What the hub or its cache answers."""
+        path, config = self.source.path, self.source.config
+        try:
+            return ask(path, config)
+        # Network, hub, cache and builder fail with unrelated types, some of other libraries.
+        except Exception as error:
+            reason = why(error, path, "dataset") or one_line(error)
+            raise InputError(
+                f"data set {path!r} cannot be loaded from the hub: {reason}. --data.path DIR "
+                "reads local files instead."
+            ) from error
+
+
+def _values(data: "Dataset", column: str, start: int, stop: int) -> list[Any]:
+    values: list[Any] = data.select_columns([column])[start:stop][column]
+    return values
 
 
 class DemoReader:

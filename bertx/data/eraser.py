@@ -12,8 +12,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from bertx.data.folder import FolderReader
 from bertx.data.rationales import Annotated, Unusable, merge, read_rows
-from bertx.data.readers import FolderReader, stream_tables
+from bertx.data.readers import stream_tables
 from bertx.data.reports import report_queries
 from bertx.data.table import Spans, Table, shortened
 from bertx.errors import InputError
@@ -54,8 +55,8 @@ class EraserFolder(FolderReader):
             InputError: As `FolderReader`, and if there are no documents or they cannot be read.
         """
         table = super().read(split)
-        queries = set(map(str, table.columns.get("query", ())))
-        report_queries(split, len(queries) if _is_eraser(table) else 0)
+        if _is_eraser(table):
+            report_queries(split, len(set(map(str, table.columns.get("query", ())))))
         return self._with_documents(table)
 
     def stream(self, split: str, rows: int) -> Iterator[Table]:
@@ -94,7 +95,7 @@ def _is_eraser(table: Table) -> bool:
     return all(field in table.columns for field in FIELDS)
 
 
-def _read(record: Mapping[str, Any], find: Find) -> Annotated:
+def _read(record: Mapping[str, Any], find: Find) -> tuple[str, Spans]:
     """The text of a row and its rationale."""
     evidences = _evidences(record["evidences"])
     named = record.get("docids") or [evidence["docid"] for evidence in evidences]

@@ -1,11 +1,14 @@
 """The data module: one of the known data sets, any of the hub, or local files."""
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import LightningDataModule
 
 from bertx.data.checks import (
+    Name,
     check_classes,
     check_counts,
     check_fractions,
@@ -13,23 +16,19 @@ from bertx.data.checks import (
     checked_labels,
 )
 from bertx.data.collate import Collator
+from bertx.data.columns import find_label_column, find_text_column, require_label_column
 from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.datasets import open_source
 from bertx.data.form import Form
-from bertx.data.loading import Batches, load_batches
+from bertx.data.labels import label_names
+from bertx.data.loading import Batches, ResumableLoader, load_batches
 from bertx.data.masking import EpochTexts, Masking
-from bertx.data.reports import report_overlong
+from bertx.data.reports import report_alike, report_overlong
 from bertx.data.sampling import ConsecutiveBatches, EpochSampler, LengthBucketSampler
 from bertx.data.shortcut import Planter, Shortcut
 from bertx.data.splits import Splits
 from bertx.data.stream import StreamedTexts
-from bertx.data.table import (
-    Table,
-    find_label_column,
-    find_text_column,
-    label_names,
-    require_label_column,
-)
+from bertx.data.table import Table
 from bertx.errors import InputError
 from bertx.progress import progress
 
@@ -55,12 +54,15 @@ class TextDataModule(LightningDataModule):
             package:MODULE/FOLDER.
         dataset: demo, imdb, semeval, sst2, sst5, yelp5, or a hub id (owner/name, or
             owner/name:config).
-        path: A folder with {train,dev|val|validation,test,predict}.{tsv,csv,jsonl,parquet};
-            the text formats may be gzipped. Rationales are read from the column ``rationale`` of
-            jsonl and parquet (see `bertx.data.rationales.annotate`), and ERASER's format is read
-            (see `bertx.data.eraser.EraserFolder`).
+        path: A folder with {train,dev|val|valid|validation,test,predict}.{tsv,csv,jsonl,json,
+            parquet}; the text formats may be gzipped, and a split may be in shards, as the hub
+            names them (train-00000-of-00002.parquet, also in a folder ``data``). Rationales are
+            read from the column ``rationale`` of jsonl, json and parquet (see
+            `bertx.data.rationales.annotate`), and ERASER's format is read (see
+            `bertx.data.eraser.EraserFolder`).
         labels: Names of the classes in the order of their numbers. Default: those of the data
-            set, or else the sorted labels of the training file.
+            set, or else the sorted labels of the training file, of which 1, 1.0 and "1" are one.
+            A label that is missing is unknown.
         text_column: Column of the texts, or of their lists of tokens. Default: guessed (sentence,
             text or tokens).
         label_column: Column of the labels. Default: guessed (label).
@@ -88,7 +90,7 @@ class TextDataModule(LightningDataModule):
         tokenizer: str,
         dataset: str | None = None,
         path: str | None = None,
-        labels: list[str] | None = None,
+        labels: Sequence[Name] | None = None,
         text_column: str | None = None,
         label_column: str | None = None,
         max_length: int = 128,
@@ -157,7 +159,9 @@ class TextDataModule(LightningDataModule):
                 "Give them with --data.labels."
             )
         table = self._splits.table("train")
-        return label_names(table, require_label_column(table, self.label_column, usual))
+        names = label_names(table, require_label_column(table, self.label_column, usual))
+        report_alike(table.source, names)
+        return names
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -180,16 +184,22 @@ class TextDataModule(LightningDataModule):
             raise RuntimeError(f"the {split} split is not set up: call setup() for its stage first")
         return self._datasets[split]
 
+    def class_counts(self) -> list[int]:
+        """The number of training texts of each of the C classes, as they are used."""
+        counts = Counter(self.dataset_of("train").labels)
+        return [counts[number] for number in range(len(self.labels))]
+
     def usable(self, split: str) -> TextDataset:
         """All usable texts of a split, whether their labels are known or not.
 
-        A column of labels may be missing unless it was named. Where there is no validation file,
+        A column of labels may be missing unless it was named, and -1 is no label unless it is a
+        class. Where there is no validation file,
         its texts are those held out from training, as `dataset_of` has them after `setup`.
         """
         if split == "validation" and not self.reader.has(split) and self.reader.has("train"):
             self.setup("validate")
             return self.dataset_of(split)
-        return self._splits.usable(split, unlabelled=not self.label_column)
+        return self._splits.usable(split, unlabelled=not self.label_column, unknown=True)
 
     @property
     def predicted(self) -> StreamedTexts:
@@ -220,14 +230,18 @@ class TextDataModule(LightningDataModule):
                     self._add(split)
 
     def train_dataloader(self) -> Batches:
-        """Shuffled batches of the training texts, with masked words if ``masking`` says so."""
-        data, size = self.dataset_of("train"), self.batch_size
+        """Shuffled batches of the training texts, with masked words if ``masking`` says so.
+
+        The loader has a state (``state_dict``), with which a resumed training goes on in the middle
+        of an epoch.
+        """
+        data, size, workers = self.dataset_of("train"), self.batch_size, self.num_workers
         if not self.masking:
             order = LengthBucketSampler(data.lengths, size, True, self.seed)
-            return load_batches(data, size, order, self.collator, self.num_workers)
+            return load_batches(data, size, order, self.collator, workers, ResumableLoader)
         order = EpochSampler(data.lengths, size, True, self.seed)
         masking = Masking(self.collator, self.masking, self.seed)
-        return load_batches(EpochTexts(data), size, order, masking, self.num_workers)
+        return load_batches(EpochTexts(data), size, order, masking, workers, ResumableLoader)
 
     def val_dataloader(self) -> Batches:
         """Batches of the validation texts."""
@@ -273,4 +287,6 @@ class TextDataModule(LightningDataModule):
             planter = Planter(
                 self.shortcut, self.labels, self.tokenizer, self.max_length, split, self.seed
             )
-        return Form(self.tokenizer, text, label, self.labels if label else [], planter)
+        # Files have no way to declare that -1 is no class, as data sets of the hub do.
+        unknown = bool(self.source.path)
+        return Form(self.tokenizer, text, label, self.labels if label else [], planter, unknown)

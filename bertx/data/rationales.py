@@ -9,8 +9,8 @@ from bertx.data.table import Spans, Table, shortened
 RATIONALE = "rationale"
 """Column of the rationales."""
 
-Annotated = tuple[str, Spans]
-"""A text and the spans that decide its label."""
+Annotated = tuple[str | None, Spans]
+"""A text, None where it is missing, and the spans that decide its label."""
 
 
 class Unusable(ValueError):
@@ -84,6 +84,8 @@ def merge(spans: Iterable[tuple[int, int]]) -> Spans:
 
 
 def _annotated(text: Any, marks: Any) -> Annotated:
+    if text is None:
+        return text, ()
     if isinstance(text, str):
         return text, _spans(text, marks)
     if not isinstance(text, list) or not all(isinstance(token, str) for token in text):

@@ -1,98 +1,36 @@
-"""Splits from a folder of local files: TSV, CSV, JSON lines, Parquet."""
+"""Tables from local files: TSV, CSV, JSON, Parquet."""
 
+import codecs
 import csv
 import gzip
 import io
-import json
+import re
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from bertx.data.table import Spoilt, Table, not_utf8, refused, shortened
+from bertx.data.json_files import json_document, json_lines
+from bertx.data.table import Column, Spoilt, Table, refused, shortened
 from bertx.errors import InputError
 
-SPLITS = {
-    "train": ("train",),
-    "validation": ("dev", "val", "validation"),
-    "test": ("test",),
-    "predict": ("predict",),
-}
-"""The splits, and the names that their files may have."""
-
-TEXT_FORMATS = ("tsv", "csv", "jsonl")
+TEXT_FORMATS = ("tsv", "csv", "jsonl", "json")
 ENDINGS = (*TEXT_FORMATS, *(f"{name}.gz" for name in TEXT_FORMATS), "parquet")
+SPREADSHEETS = ("xlsx", "xls", "ods")
 
 # The csv module refuses fields over 128 KiB; this is the most that a C long holds everywhere.
 _LONGEST_FIELD = 2**31 - 1
 
 _BUFFER = 2**20  # bytes: without a buffer a whole column of a row group is fetched at once
 
+_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how files of spreadsheets begin
+
 Numbered = tuple[int, list[Any] | InputError]
 """A record, or what is wrong with it, and the number of the line where it begins."""
-
-
-class FolderReader:
-    """Files ``{train,dev|val|validation,test,predict}.{tsv,csv,jsonl,parquet}`` of a folder.
-
-    The text formats may be gzipped (``.gz``).
-
-    Raises:
-        InputError: If there is no such folder.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder).expanduser()
-        if not self.folder.is_dir():
-            what = "is a file" if self.folder.exists() else "does not exist"
-            raise InputError(
-                f"data folder {folder}: expected a folder with train.tsv (or .csv, .jsonl, "
-                f".parquet) and its like, but it {what}. Give one with --data.path."
-            )
-
-    def has(self, split: str) -> bool:
-        """Whether there is a file for ``split``."""
-        return bool(self._files(split))
-
-    def read(self, split: str) -> Table:
-        """The rows of ``split``.
-
-        Raises:
-            InputError: If there is no file or more than one for the split, or it cannot be read.
-        """
-        return read_table(self._file(split))
-
-    def stream(self, split: str, rows: int) -> Iterator[Table]:
-        """The rows of ``split``, at most ``rows`` at a time (raises as `read` does)."""
-        return stream_tables(self._file(split), rows)
-
-    def names(self, column: str | None) -> None:
-        """Files do not declare the names of their labels."""
-
-    def _file(self, split: str) -> Path:
-        files = self._files(split)
-        if not files:
-            raise InputError(
-                f"data folder {self.folder}: no file for the {split} split. Expected "
-                f"{'|'.join(SPLITS[split])} with an ending of {', '.join(ENDINGS)}; "
-                f"found: {self._found()}."
-            )
-        if len(files) > 1:
-            raise InputError(
-                f"data folder {self.folder}: {' and '.join(file.name for file in files)} are all "
-                f"the {split} split. Keep one of them."
-            )
-        return files[0]
-
-    def _files(self, split: str) -> list[Path]:
-        names = (f"{stem}.{ending}" for stem in SPLITS[split] for ending in ENDINGS)
-        return [self.folder / name for name in names if (self.folder / name).is_file()]
-
-    def _found(self) -> str:
-        names = sorted(path.name for path in self.folder.iterdir())
-        return ", ".join(names[:20] + ["..."] * (len(names) > 20)) or "nothing"
 
 
 def read_table(file: Path) -> Table:
@@ -125,25 +63,43 @@ def stream_tables(file: Path, rows: int | None, spoilt: Spoilt = refused) -> Ite
         raise InputError(f"{file}: expected at least one row below the header, but it is empty.")
 
 
+def spreadsheet(file: Path) -> InputError:
+    """The error of a file that only a spreadsheet program reads."""
+    return InputError(
+        f"{file}: expected text, but it is a spreadsheet. Save it as CSV (UTF-8), or write it "
+        "with pandas: pandas.read_excel(file).to_csv(name, index=False)."
+    )
+
+
 def _text(file: Path, kind: str, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
-    parse = {"tsv": _tsv, "csv": _csv, "jsonl": _jsonl}[kind]
+    parse = {"tsv": _tsv, "csv": _csv, "jsonl": json_lines, "json": json_document}[kind]
     try:
-        yield from parse(file, rows, spoilt)
+        with _open(file, newline="" if kind == "csv" else "\n") as text:
+            yield from parse(file, text, rows, spoilt)
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{file} cannot be read: {error}. Fetch or write it again.") from error
 
 
 def _open(file: Path, newline: str) -> io.TextIOWrapper:
-    raw = gzip.open(file) if file.suffix == ".gz" else file.open("rb")
-    # What is not UTF-8 is found line by line: decoders work in blocks and cannot tell where it is.
+    raw: Any = gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+    try:
+        start = raw.peek(len(_ZIP))
+    except (EOFError, zlib.error, OSError):
+        raw.close()
+        raise
+    if start.startswith((_ZIP, _OLE)):
+        raw.close()
+        raise spreadsheet(file)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return io.TextIOWrapper(raw, "utf-16", errors="replace", newline=newline)
+    # Bytes that are not UTF-8 stay in the text: they matter only in columns that are used.
     return io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def _tsv(file: Path, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
+def _tsv(file: Path, lines: Iterable[str], rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
     """GLUE's format: one record a line, fields divided by tabs, a quotation mark is text."""
-    with _open(file, newline="\n") as lines:
-        records = ((number, _fields(line)) for number, line in enumerate(lines, start=1))
-        yield from _tabulate(file, records, rows, spoilt)
+    records = ((number, _fields(line)) for number, line in enumerate(lines, start=1))
+    return _tabulate(file, records, rows, spoilt)
 
 
 def _fields(line: str) -> list[str]:
@@ -151,13 +107,21 @@ def _fields(line: str) -> list[str]:
     return line.split("\t") if line else []
 
 
-def _csv(file: Path, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
-    with _open(file, newline="") as lines:
-        yield from _tabulate(file, _csv_records(file, lines), rows, spoilt)
+def _csv(file: Path, lines: Iterable[str], rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
+    lines = iter(lines)
+    header = next(lines, "")
+    records = _csv_records(file, chain([header], lines), _separator(header))
+    return _tabulate(file, records, rows, spoilt)
 
 
-def _csv_records(file: Path, lines: io.TextIOWrapper) -> Iterator[Numbered]:
-    reader, start = csv.reader(lines, strict=True), 1
+def _separator(header: str) -> str:
+    """What divides the fields: not every spreadsheet takes commas, such as those of Europe."""
+    names = re.sub('"[^"]*"', "", header)
+    return next((mark for mark in ",;\t|" if mark in names), ",")
+
+
+def _csv_records(file: Path, lines: Iterable[str], separator: str) -> Iterator[Numbered]:
+    reader, start = csv.reader(lines, delimiter=separator, strict=True), 1
     record: list[str] | InputError | None
     while True:
         try:
@@ -192,14 +156,12 @@ def _tabulate(
     _, header = next(records, (0, list[Any]()))
     if isinstance(header, InputError):
         raise header
-    if error := not_utf8(file, 1, "".join(header)):
-        raise error
-    if len(set(header)) < len(header):
-        raise InputError(f"{file}, line 1: a column name occurs twice in {header}. Rename one.")
+    repeated = {name for name, count in Counter(header).items() if count > 1}
     checked = _checked(file, header, records, spoilt)
     while part := list(islice(checked, rows)):
         columns = zip(*(fields for _, fields in part), strict=True)
-        yield Table(str(file), dict(zip(header, columns, strict=True)), [n for n, _ in part])
+        named = dict(zip(header, columns, strict=True))
+        yield Table(str(file), named, [n for n, _ in part], repeated=repeated)
 
 
 def _checked(
@@ -217,60 +179,13 @@ def _checked(
 
 
 def _wrong(file: Path, line: int, header: list[str], fields: list[Any]) -> InputError | None:
-    if error := not_utf8(file, line, "".join(fields)):
-        return error
     if len(fields) == len(header):
         return None
+    names = ", ".join(header).encode(errors="backslashreplace").decode()
     return InputError(
-        f"{file}, line {line}: expected {len(header)} columns ({', '.join(header)}), but "
+        f"{file}, line {line}: expected {len(header)} columns ({names}), but "
         f"got {len(fields)}: {shortened(fields)}. Correct the row."
     )
-
-
-def _jsonl(file: Path, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
-    names: dict[str, None] = {}
-    with _open(file, newline="\n") as text:
-        numbered = _json_records(file, text, spoilt)
-        while part := list(islice(numbered, rows)):
-            sound = (record for _, record in part if isinstance(record, dict))
-            names = dict.fromkeys(name for record in sound for name in record) or names
-            columns = {name: [_value(record, name) for _, record in part] for name in names}
-            yield Table(str(file), columns, [number for number, _ in part])
-
-
-def _json_records(file: Path, text: io.TextIOWrapper, spoilt: Spoilt) -> Iterator[tuple[int, Any]]:
-    """Objects; the first one, which shows what they are like, has to be sound."""
-    known = False
-    for number, line in enumerate(text, 1):
-        if line.strip():
-            try:
-                record = _json(file, number, line)
-            except InputError as error:
-                record = spoilt(error) if known else refused(error)
-            known = True
-            yield number, record
-
-
-def _value(record: Any, name: str) -> Any:
-    return record.get(name) if isinstance(record, dict) else record
-
-
-def _json(file: Path, number: int, line: str) -> dict[str, Any]:
-    if wrong := not_utf8(file, number, line):
-        raise wrong
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{file}, line {number}: expected one JSON object a line, but {error.msg} at "
-            f"character {error.pos + 1} of {shortened(line.strip())}. Correct the line."
-        ) from error
-    if not isinstance(record, dict):
-        raise InputError(
-            f"{file}, line {number}: expected a JSON object such as "
-            f'{{"text": "...", "label": 0}}, but got {shortened(record)}.'
-        )
-    return record
 
 
 def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
@@ -282,11 +197,32 @@ def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
         # A plain file: a folder's name such as "split=train" must not become a column.
         with parquet.ParquetFile(file, buffer_size=_BUFFER if rows else 0) as data:
             for part in data.iter_batches(rows) if rows else [data.read()]:
-                columns = {name: part.column(name).to_pylist() for name in part.schema.names}
                 if part.num_rows:
-                    yield Table(str(file), columns, range(first, first + part.num_rows), "row")
+                    yield _parquet_table(file, part, range(first, first + part.num_rows))
                 first += part.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(
             f"{file} cannot be read as Parquet: {error}. Fetch or write it again."
+        ) from error
+
+
+def _parquet_table(file: Path, part: Any, numbers: range) -> Table:
+    names = part.schema.names
+    columns = {
+        name: Column(len(numbers), partial(_python_values, file, name, part.column(place)))
+        for place, name in enumerate(names)
+    }
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    return Table(str(file), columns, numbers, "row", repeated=repeated)
+
+
+def _python_values(file: Path, name: str, values: Any) -> list[Any]:
+    import pyarrow
+
+    try:
+        found: list[Any] = values.to_pylist()
+        return found
+    except (pyarrow.ArrowException, ValueError, OverflowError, ImportError) as error:
+        raise InputError(
+            f"{file}: column {name!r} ({values.type}) cannot be read: {error}. Name another column."
         ) from error

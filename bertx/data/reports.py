@@ -1,7 +1,7 @@
 """What is said, once and in one line each, about texts that are not used as they are."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from bertx.data.dataset import count_overlong
 from bertx.data.form import Stretch
-from bertx.data.table import Table
+from bertx.data.labels import spelt_alike
+from bertx.data.table import Table, listed
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Tally:
         skipped: Where the first of the others is.
         wordless: Texts without a word that are used.
         blank: Where the first of them is.
+        missing: Rows without any text that keep their place.
+        gap: Where the first of them is.
         left_out: Rows with a rationale or a document that cannot be used.
         reasons: What is wrong with the first of them.
         unmarked: Texts with an empty rationale, in a data set with rationales.
@@ -45,6 +48,8 @@ class Tally:
     skipped: str | None = None
     wordless: int = 0
     blank: str | None = None
+    missing: int = 0
+    gap: str | None = None
     left_out: int = 0
     reasons: list[str] = field(default_factory=list)
     unmarked: int = 0
@@ -60,6 +65,9 @@ class Tally:
         self.wordless += len(stretch.wordless)
         if stretch.wordless:
             self.blank = self.blank or table.where(stretch.wordless[0])
+        self.missing += len(stretch.missing)
+        if stretch.missing:
+            self.gap = self.gap or table.where(stretch.rows[min(stretch.missing)])
         self.left_out += len(table.left_out)
         self.reasons += table.left_out[: SHOWN - len(self.reasons)]
         self.unmarked += len(stretch.unmarked)
@@ -85,7 +93,7 @@ class Tally:
     def _report_wordless(self, split: str) -> None:
         what = "without a word (empty, white space, special tokens or invisible characters only)"
         skipped = self.total - self.usable
-        if skipped + self.wordless == self.total:
+        if skipped + self.wordless + self.missing == self.total:
             raise InputError(
                 f"{self.source}: expected texts, but all {self.total:,} are {what}. Check the "
                 "file, or name the column with --data.text_column."
@@ -97,6 +105,9 @@ class Tally:
             count = _of(self.wordless, self.total)
             then = "they are classified, but have no words to explain"
             _warn(f"{split}: {count} are {what}; {then}; the first is {self.blank}")
+        if self.missing:
+            count = _of(self.missing, self.total)
+            _warn(f"{split}: {count} are missing and have no prediction; the first is {self.gap}")
 
 
 def report_left_out(split: str, count: int, total: int, reasons: Sequence[str]) -> None:
@@ -129,7 +140,16 @@ def first_skipped(table: Table, rows: Sequence[int]) -> str | None:
 def report_unlabelled(split: str, count: int, total: int) -> None:
     """Report rows without a label."""
     if count:
-        _warn(f"{split}: {_of(count, total)} are without a label (-1) and are left out")
+        _warn(f"{split}: {_of(count, total)} are without a label and are left out")
+
+
+def report_alike(source: str, names: Iterable[str]) -> None:
+    """Report classes whose names a person would take for one."""
+    for group in spelt_alike(names):
+        _warn(
+            f"{source}: {listed(group)} are different classes, though they look like one. If they "
+            "are one, write them in the same way"
+        )
 
 
 def report_queries(split: str, count: int) -> None:

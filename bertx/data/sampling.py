@@ -1,6 +1,7 @@
 """Batches of texts, of similar length, shared out over processes."""
 
 from collections.abc import Iterator, Sequence, Sized
+from itertools import islice
 from typing import Any
 
 import torch
@@ -46,9 +47,26 @@ class LengthBucketSampler(DistributedSampler[int]):
         super().__init__(lengths, replicas, rank, shuffle, seed)  # type: ignore[arg-type]
         self.lengths = torch.tensor(lengths)
         self.global_batch = batch_size * self.num_replicas
+        self._skipped = 0
+
+    @property
+    def order(self) -> dict[str, int]:
+        """What decides, with the epoch, which rows are in which batch."""
+        return {
+            "texts": len(self.lengths),
+            "batch_size": self.global_batch // self.num_replicas,
+            "processes": self.num_replicas,
+            "seed": self.seed,
+        }
+
+    def skip(self, batches: int) -> None:
+        """Leave the first batches out of the order that is asked for next: they are done."""
+        self._skipped = batches
 
     def __iter__(self) -> Iterator[int]:
-        for batch in self._shuffled() if self.shuffle else self._sorted():
+        batches = self._shuffled() if self.shuffle else self._sorted()
+        skipped, self._skipped = self._skipped, 0
+        for batch in islice(batches, skipped, None):
             yield from self._share(batch.tolist())
 
     def _shuffled(self) -> list[torch.Tensor]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from bertx.data.checks import check_shares
 from bertx.data.dataset import TextDataset
-from bertx.data.table import Spans, class_names
+from bertx.data.labels import class_names, written
+from bertx.data.table import Spans
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def shift(spans: Spans, place: int, length: int) -> Spans:
 
 
 def _class_number(label: str | int, labels: Sequence[str]) -> int:
-    number = class_names(labels).get(str(label), -1)
+    number = class_names(labels).get(written(label), -1)
     if number < 0:
         raise InputError(
             f"--data.shortcut.label: expected one of {', '.join(labels)}, but got {label!r}."

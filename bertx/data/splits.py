@@ -1,6 +1,7 @@
 """The splits of a data set: read, cleaned, and divided where validation texts are missing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from bertx.data.checks import no_labels
 from bertx.data.dataset import TextDataset, hold_out
@@ -71,10 +72,11 @@ class Splits:
             InputError: If there are none, or the split cannot be read.
         """
         if split not in self._labelled:
-            data = self.usable(split, unlabelled=split == "test")
+            table = self.table(split)
+            data = self.usable(split, unlabelled=split != "train")
             rows = data.labelled()
             if not rows:
-                raise no_labels(split)
+                raise no_labels(split, table.source, table.columns)
             report_unlabelled(split, len(data) - len(rows), len(data))
             self._labelled[split] = data.select(rows)
         return self._labelled[split]
@@ -90,17 +92,19 @@ class Splits:
         """
         split = "predict" if self.reader.has("predict") else "test"
         form = self.form(split, next(self.reader.stream(split, STRETCH)), True)
-        stream = TextStream(self.reader, split, form, STRETCH)
+        stream = TextStream(self.reader, split, replace(form, unknown=True), STRETCH)
         return StreamedTexts(stream, survey(stream, max_length))
 
-    def usable(self, split: str, unlabelled: bool) -> TextDataset:
+    def usable(self, split: str, unlabelled: bool, unknown: bool = False) -> TextDataset:
         """The texts of ``split`` that the tokenizer can use, whether their label is known or not.
 
         Args:
             split: Its name.
             unlabelled: Whether a column of labels may be missing.
+            unknown: Whether -1 marks an unknown label, unless it is a class; else the form says so.
         """
         form, tally = self.form(split, self.table(split), unlabelled), Tally()
+        form = replace(form, unknown=form.unknown or unknown)
         stretch = form.use(self._tables.pop(split))
         tally.add(stretch)
         tally.report(split)

@@ -81,8 +81,8 @@ class StreamedTexts(Dataset[dict[str, Any]]):
     Within each stretch the longest come first, so that neighbours have similar
     lengths; ``index`` of an item is the number of the text's row in its source, counted from 0,
     with the rows that cannot be used. Items are those of `TextDataset`, with ``~i`` for a
-    filler. Going back is possible, but begins to read from the start. Every process that reads has
-    a place of its own.
+    filler; one whose text is missing has an empty one, and says so as ``error``. Going back is
+    possible, but begins to read from the start. Every process that reads has a place of its own.
 
     Args:
         stream: The texts.
@@ -117,6 +117,7 @@ class StreamedTexts(Dataset[dict[str, Any]]):
         self._stretches: Iterator[Stretch] = iter(())
         self._first, self._order = 0, torch.empty(0, dtype=torch.long)
         self._data, self._numbers = TextDataset([], []), list[int]()
+        self._missing: dict[int, str] = {}
         self._process = -1
 
     def _item(self, place: int) -> dict[str, Any]:
@@ -130,8 +131,8 @@ class StreamedTexts(Dataset[dict[str, Any]]):
         while wanted >= self._first + len(self._data):
             self._advance(wanted)
         row = int(self._order[wanted - self._first])
-        item = self._data[row]
-        return {**item, "index": self._numbers[row] if place >= 0 else -1}
+        item = {**self._data[row], "index": self._numbers[row] if place >= 0 else -1}
+        return {**item, "error": self._missing[row]} if row in self._missing else item
 
     def _advance(self, wanted: int) -> None:
         stretch = next(self._stretches, None)
@@ -142,5 +143,6 @@ class StreamedTexts(Dataset[dict[str, Any]]):
             )
         self._first += len(self._data)
         self._data, self._numbers = stretch.data, stretch.numbers
+        self._missing = stretch.missing
         lengths = torch.tensor(stretch.data.lengths, dtype=torch.long)
         self._order = lengths.argsort(descending=True, stable=True)

@@ -7,13 +7,14 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from bertx.arguments import checked_arguments
 from bertx.choices import PREDICTED, Methods, several
 from bertx.errors import InputError
 from bertx.explaining.explanation import Explanation, Explanations
 from bertx.explaining.parts import parts_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.explaining.scoring import Scoring
-from bertx.inputs import Merge, Unit
+from bertx.inputs import Merge, Unit, noun
 from bertx.progress import wanted
 
 log = logging.getLogger("bertx")
@@ -21,7 +22,7 @@ log = logging.getLogger("bertx")
 
 def explain(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | str,
     texts: str | Iterable[Any],
     methods: Methods | None = None,
     target: str | int = PREDICTED,
@@ -36,15 +37,18 @@ def explain(
     The model may be on any device, in half precision and in training mode; it is explained without
     dropout and left as it was. No text is lost because of another one: what cannot be explained
     (no text, an overflow, too little memory) comes back as an explanation with its ``error``.
+    Several threads may explain; they take turns. One that does anything else with the model at the
+    same time must take its turn too: see `bertx.scope.alone`.
 
     Args:
         model: A Hugging Face sequence classifier, or a module that holds one.
-        tokenizer: Its fast tokenizer.
+        tokenizer: Its fast tokenizer, or the name of a model that has the same.
         texts: One text or several.
         methods: One, several, or several by name; None for `DEFAULT_METHODS`.
         target: The explained class: ``predicted``, its name or number, or ``all``.
-        unit: What is scored: ``word`` or ``token``. Languages that do not part words by spaces
-            often need ``token``.
+        unit: What is scored: ``word``, as the tokenizer parts them (``doesn't`` is three, with
+            BERT), ``whitespace``, words as white space parts them, or ``token``, which languages
+            without spaces between words often need.
         merge: How the scores of a word's tokens become one: ``sum``, or ``max`` for unsigned
             methods; signed ones are always summed.
         window: Read texts of more tokens in windows of so many, special tokens included, that
@@ -85,7 +89,7 @@ class Explainer:
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: PreTrainedTokenizerBase | str,
         methods: Methods | None = None,
         target: str | int = PREDICTED,
         unit: Unit = "word",
@@ -93,6 +97,7 @@ class Explainer:
         window: int | None = None,
         token_budget: int | None = None,
     ) -> None:
+        model, tokenizer = checked_arguments(model, tokenizer)
         self._score = Scoring(model, tokenizer, methods, target, merge, token_budget)
         self._reader = Reader(tokenizer, self._score.model, unit, window)
         self._unit = unit
@@ -120,6 +125,7 @@ class Explainer:
         if reading.left_out:
             log.warning(
                 f"text {index}: the model takes {self._reader.longest} tokens, so the last "
-                f"{reading.left_out} {self._unit}s are left out. Give a window to explain all."
+                f"{reading.left_out} {noun(self._unit)}s are left out. Give a window to explain "
+                "all."
             )
         return reading

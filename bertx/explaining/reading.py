@@ -10,7 +10,7 @@ from bertx.errors import InputError
 from bertx.explaining.windows import windows
 from bertx.inputs import Unit
 from bertx.pretrained import longest_input
-from bertx.words import Span, disjoint, number_words, special_ids
+from bertx.words import Span, disjoint, number_pieces, number_words, special_ids
 
 _UNLIMITED = 10**9
 """Tokenizers without a limit name 10³⁰ as their longest input."""
@@ -119,7 +119,8 @@ class Reader:
         before, after = encoding.ids[:start], encoding.ids[stop:]
         end, left_out = stop, 0
         if self.window is None and self.longest is not None and len(encoding.ids) > self.longest:
-            words, _ = self._units(text, encoding, start, stop, "word")
+            whole: Unit = "word" if self._unit == "token" else self._unit
+            words, _ = self._units(text, encoding, start, stop, whole)
             units, _ = self._units(text, encoding, start, stop, self._unit)
             kept = next(windows(words, self.longest - len(before) - len(after)))[1]
             end, left_out = start + kept, max(units) - max(units[:kept])
@@ -141,6 +142,8 @@ class Reader:
     ) -> tuple[list[int], list[Span]]:
         ranked = [i not in self._special for i in encoding.ids[start:stop]]
         offsets = encoding.offsets[start:stop]
+        if unit == "whitespace":
+            return number_pieces(text, offsets, ranked)
         if unit == "word":
             return number_words(text, offsets, encoding.word_ids[start:stop], ranked)
         count = iter(range(len(ranked)))
@@ -166,7 +169,7 @@ class Reader:
 def check_unit(unit: str) -> None:
     """Raise `InputError` for a unit that does not exist."""
     if unit not in get_args(Unit):
-        raise InputError(f"unit {unit!r}: expected 'word' or 'token'")
+        raise InputError(f"unit {unit!r}: expected 'word', 'whitespace' or 'token'")
 
 
 def longest_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:

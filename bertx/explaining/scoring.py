@@ -78,8 +78,7 @@ class Scoring:
         Returns:
             For each text its explanations: one, or one for each of the C classes.
         """
-        with isolated_rng():
-            self._fill(texts)
+        self._fill(texts)
         return [self._done(parts) for parts in texts]
 
     def _fill(self, texts: Sequence[Sequence[Part]]) -> None:
@@ -110,7 +109,8 @@ class Scoring:
 
     def _try(self, chunk: list[Part], scoring: bool) -> None:
         """Run a chunk; parts that fail even alone keep the error."""
-        by_halves(chunk, self._score if scoring else self._classify, self._fail)
+        with isolated_rng():
+            by_halves(chunk, self._score if scoring else self._classify, self._fail)
 
     def _classify(self, chunk: list[Part]) -> None:
         inputs = collate(chunk, self._tokenizer, self.model.device)

@@ -1,7 +1,6 @@
 """Max-sensitivity: how much an explanation changes when the words move a little."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from bertx.faithfulness.estimates import PRECISION
 from bertx.inputs import Inputs
 from bertx.packing import budget_for, chunks
 from bertx.rerun import check_positive, text_seed, word_embedding
+from bertx.scope import alone, exclusive
 from bertx.trace import Needs, Trace
 
 
@@ -41,7 +41,7 @@ def max_sensitivity(
         (B, 1), not negative; NaN for a text without units.
     """
     needs = getattr(method, "needs", trace.needs)
-    with torch.inference_mode(False), torch.no_grad():
+    with alone(), torch.inference_mode(False), torch.no_grad():
         ranked = trace.inputs.units >= 0
         before = scores.to(PRECISION).masked_fill(~ranked, 0)
         farthest = torch.zeros_like(before[:, 0])
@@ -107,7 +107,7 @@ class MaxSensitivity(FaithfulnessMetric):
         return max_sensitivity(case.panel.trace, case.scores, case.method, *settings)
 
 
-@contextmanager
+@exclusive
 def moved_words(
     model: PreTrainedModel, inputs: Inputs, reach: float, seed: int, draw: int
 ) -> Iterator[None]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from bertx.errors import InputError
 from bertx.faithfulness import CurveMetric, FaithfulnessMetric
-from bertx.judging.tally import CEILING, EMPTY
+from bertx.judging.tally import CEILING, EMPTY, searched_name
 from bertx.report import gain_name
 
 log = logging.getLogger("bertx")
@@ -66,6 +66,12 @@ def _check_metric(name: str, metric: FaithfulnessMetric) -> None:
 
 def _check_names(metrics: Mapping[str, FaithfulnessMetric]) -> None:
     """Refuse keys that two numbers would share, and tell which curves a figure leaves out."""
+    for name in metrics:
+        if searched_name(name) in metrics:
+            raise InputError(
+                f"metric {searched_name(name)!r}: that is also what {name!r} is called over the "
+                "texts that were searched for the ceiling; give one of them another name"
+            )
     gains = {gain_name(name): name for name in reversed(list(metrics))}
     drawn: dict[str, str] = {}
     for name, metric in metrics.items():

@@ -111,7 +111,7 @@ class Judge:
         self._tally.add(values, values.pop(EMPTY)[0])
         known = list(zip(examples, _checksums(panel.inputs), strict=True))
         self._keep(panel, values, known)
-        self._search(panel, known, sound)
+        self._search(panel, known, sound, values)
 
     def add_cost(self, seconds: Mapping[str | None, float]) -> None:
         """Add the time of each method and, under None, of the plain forward."""
@@ -145,8 +145,14 @@ class Judge:
                 rows = zip(known, targets, part[:, -1].tolist(), strict=True)
                 self.values += self._rows(metric, who, panel, rows)
 
-    def _search(self, panel: Panel, known: Sequence[Example], sound: Tensor) -> None:
-        """Add what the best orders reach."""
+    def _search(
+        self,
+        panel: Panel,
+        known: Sequence[Example],
+        sound: Tensor,
+        methods: Mapping[str, Tensor],
+    ) -> None:
+        """Add what the best orders reach, and the methods on the same texts."""
         wanted = torch.tensor([self._searched(example) for example, _ in known])
         part = sound & (panel.inputs.unit_counts <= MOST_UNITS) & wanted.to(sound.device)
         if not self._limits or not part.any():
@@ -156,7 +162,7 @@ class Judge:
         chosen = [which for which, mine in zip(known, part, strict=True) if mine]
         who = Judged(CEILING, True, "ceiling", "")
         for metric, values in reach(own, self._limits).items():
-            self._tally.add_ceiling(metric, values)
+            self._tally.add_ceiling(metric, values, methods[metric][:, part])
             rows = zip(chosen, own.target.tolist(), values[:, -1].tolist(), strict=True)
             self.values += self._rows(metric, who, panel, rows)
 

@@ -1,7 +1,7 @@
 """The metrics of one epoch: means, differences to the control and cost of every method."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import isnan
@@ -42,7 +42,8 @@ class Estimates:
         means: For each metric and method.
         gains: Likewise how much better a method is than the control, positive where it is; empty
             without a control.
-        ceilings: For each metric that a search has a limit for.
+        ceilings: For each metric that a search has a limit for, over the examples searched.
+        searched: For each of these metrics and each method, over the same examples.
         empty: The probability of the explained class when nothing is left, class by class.
         costs: For each method, in forward-equivalents.
         count: Number of examples that were judged.
@@ -52,6 +53,7 @@ class Estimates:
     means: dict[str, dict[str, Estimate]]
     gains: dict[str, dict[str, Difference]]
     ceilings: dict[str, Estimate]
+    searched: dict[str, dict[str, Estimate]]
     empty: dict[str, Score]
     costs: dict[str, float]
     count: int
@@ -81,6 +83,9 @@ class Estimates:
             for method, gain in gains.items():
                 scores[f"{gain_name(name)}/{method}"] = _gain(gain)
         scores |= {f"{name}/{CEILING}": _score(e) for name, e in self.ceilings.items()}
+        for name in filter(self._in_part, self.ceilings):
+            own = {**self.searched[name], CEILING: self.ceilings[name]}
+            scores |= {f"{searched_name(name)}/{who}": _score(e) for who, e in own.items()}
         scores |= {f"{EMPTY}/{name}": score for name, score in self.empty.items()}
         numbers: dict[str, float] = {}
         for key, score in scores.items():
@@ -107,21 +112,66 @@ class Estimates:
         ]
 
     def drawn(self, control: str | None) -> dict[Kind, list[Curve]]:
-        """The curves with their 95 % bands, for figures: of each kind those of its first metric."""
-        figures: dict[Kind, list[Curve]] = {}
+        """The curves with their 95 % bands, for figures: of each kind those of its first metric.
+
+        The ceiling is among them if all examples were searched; else it is in `drawn_searched`.
+        """
+        return {
+            self._kind(name): self._lines(name, own, control, not self._in_part(name))
+            for name, own in self._curves(self.means)
+        }
+
+    def drawn_searched(self, control: str | None) -> dict[Kind, list[Curve]]:
+        """The same over the examples that were searched, where these are a part of all."""
+        return {
+            self._kind(name): self._lines(name, own, control, True)
+            for name, own in self._curves(self.searched)
+            if self._in_part(name)
+        }
+
+    def figures(self, control: str | None) -> Iterator[tuple[str, dict[Kind, list[Curve]], str]]:
+        """What is drawn, with a note: of all examples, and of those that were searched.
+
+        Returns:
+            The folder of the figures within that of the stage, empty for the stage's own; the
+            curves; the note.
+        """
+        yield "", self.drawn(control), self.note()
+        counts = [self.ceilings[name].value_count for name in filter(self._in_part, self.ceilings)]
+        if beside := self.drawn_searched(control):
+            yield "searched", beside, f"over the {max(counts)} texts\nthat were searched"
+
+    def _in_part(self, name: str) -> bool:
+        """Whether some examples alone were searched for the best values of a metric."""
+        return name in self.ceilings and 0 < self.ceilings[name].value_count < self.count
+
+    def _curves(
+        self, means: Mapping[str, dict[str, Estimate]]
+    ) -> Iterator[tuple[str, dict[str, Estimate]]]:
+        """The first metric of each kind of curve, with its means."""
+        kinds = set[Kind]()
         for name, metric in self.metrics.items():
-            if not isinstance(metric, CurveMetric) or metric.kind in figures:
-                continue
-            lines = [
-                _line(method, estimate, metric, "floor" if method == control else "method")
-                for method, estimate in self.means[name].items()
-            ]
-            if name in self.ceilings and self.ceilings[name].value_count:
-                count = self.ceilings[name].value_count
-                label = CEILING if count == self.count else f"{CEILING} (n = {count})"
-                lines.append(_line(label, self.ceilings[name], metric, "ceiling"))
-            figures[metric.kind] = lines
-        return figures
+            if isinstance(metric, CurveMetric) and metric.kind not in kinds and name in means:
+                kinds.add(metric.kind)
+                yield name, means[name]
+
+    def _kind(self, name: str) -> Kind:
+        metric = self.metrics[name]
+        assert isinstance(metric, CurveMetric)
+        return metric.kind
+
+    def _lines(
+        self, name: str, means: Mapping[str, Estimate], control: str | None, limited: bool
+    ) -> list[Curve]:
+        metric = self.metrics[name]
+        assert isinstance(metric, CurveMetric)
+        lines = [
+            _line(method, estimate, metric, "floor" if method == control else "method")
+            for method, estimate in means.items()
+        ]
+        if limited and name in self.ceilings and self.ceilings[name].value_count:
+            lines.append(_line(CEILING, self.ceilings[name], metric, "ceiling"))
+        return lines
 
     def note(self) -> str:
         """What the model says of texts without their units, class by class."""
@@ -170,6 +220,7 @@ class Tally:
             if metric.higher_is_better is not None
         }
         self._ceilings = {n: fresh(m) for n, m in metrics.items() if m.limit is not None}
+        self._searched = {n: {m: fresh(metrics[n]) for m in methods} for n in self._ceilings}
         self._empty = ready(FullyPerturbed(classes))
         self._seconds = ready(_Seconds(1 + len(methods)))
 
@@ -186,9 +237,11 @@ class Tally:
                 gain.update(*pair)
         self._empty.update(empty)
 
-    def add_ceiling(self, name: str, values: Tensor) -> None:
-        """Add the values (B, J) that the search reaches in a metric."""
+    def add_ceiling(self, name: str, values: Tensor, others: Tensor) -> None:
+        """Add the values (B, J) that the search reaches, and those of the methods (M, B, J)."""
         self._ceilings[name].update(values)
+        for metric, part in zip(self._searched[name].values(), others, strict=True):
+            metric.update(part)
 
     def add_cost(self, seconds: Mapping[str | None, float]) -> None:
         """Add the time of each method and, under None, of the plain forward."""
@@ -210,6 +263,7 @@ class Tally:
             {n: {m: k.compute() for m, k in own.items()} for n, own in self._means.items()},
             {n: {m: k.compute() for m, k in own.items()} for n, own in self._gains.items()},
             {name: metric.compute() for name, metric in self._ceilings.items()},
+            {n: {m: k.compute() for m, k in own.items()} for n, own in self._searched.items()},
             {name: Score(mean, se) for name, mean, se in list(pairs)[:-1]},
             costs,
             int(empty.counts[-1]),
@@ -232,6 +286,11 @@ class _Seconds(MeanMetric):
     def compute(self) -> Estimate:
         """The means."""
         return self.estimate()
+
+
+def searched_name(metric: str) -> str:
+    """What a metric is called over the examples that were searched, where these are a part."""
+    return f"{metric}_searched"
 
 
 def _score(estimate: Estimate) -> Score:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bertx.arguments import checked_arguments
 from bertx.attribution import Attribution
 from bertx.choices import GOLD, PREDICTED, Methods, named, several
 from bertx.classifier import class_names, class_number, require_classifier
@@ -105,7 +106,7 @@ class Settings:
 
 def judge(
     model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | str,
     texts: str | Text | Iterable[str | Text],
     methods: Methods | None = None,
     metrics: Mapping[str, FaithfulnessMetric] | None = None,
@@ -123,7 +124,7 @@ def judge(
 
     Args:
         model: A Hugging Face sequence classifier, or a module that holds one; left as it was.
-        tokenizer: Its fast tokenizer.
+        tokenizer: Its fast tokenizer, or the name of a model that has the same.
         texts: One or several; as `Text` with a gold class or a rationale. Texts longer than the
             model takes are cut off between two words, with a warning.
         methods: One, several, or several by name; None for those of `bertx.explain`.
@@ -131,7 +132,7 @@ def judge(
         operators: What deleting a unit does; with several, methods that explain by deleting with
             one of them can be told from those that are good for all.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
-        unit: What is ranked, deleted and inserted: ``word`` or ``token``.
+        unit: What is ranked, deleted and inserted: ``word``, ``whitespace`` or ``token``.
         ceiling_examples: About how many texts are searched for the best order; None for all, 0 for
             none. Texts of more than 40 units never are. The metrics of `NormalizedAOPC` search
             all texts for their limits, whatever this says.
@@ -143,6 +144,7 @@ def judge(
         InputError: If a setting, the model or the tokenizer cannot be used, or no text can.
         UnsupportedArchitecture: If a method is not defined for the model.
     """
+    model, tokenizer = checked_arguments(model, tokenizer)
     found = require_classifier(model)
     if not operators:
         raise InputError("expected at least one operator, such as mask")
@@ -159,7 +161,7 @@ def judge(
     check_asked(settings.methods, settings.metrics, ceiling_examples)
     listed = [texts] if isinstance(texts, Text) else several(texts)
     given = [text if isinstance(text, Text) else Text(text) for text in listed]
-    with wanted(progress), isolated_rng():
+    with wanted(progress):
         return _Court(found, tokenizer, settings).judge(given)
 
 
@@ -245,6 +247,7 @@ class _Court:
             raise InputError(f"expected at least one text to judge on; text {number}: {reason}")
         return readings
 
+    @isolated_rng()
     def _explain(
         self,
         chunk: list[Reading],

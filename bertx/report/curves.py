@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 Kind = Literal["deletion", "insertion"]
-Unit = Literal["word", "token"]
+Unit = Literal["word", "whitespace", "token"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours for colour-blind readers, without yellow, which is faint on white."""
@@ -165,7 +165,8 @@ def _dress(axes: "Axes", kind: Kind, subtitle: str, unit: Unit) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel(f"share of {unit}s {_DONE[kind]}", fontsize=11)
+    units = "tokens" if unit == "token" else "words"
+    axes.set_xlabel(f"share of {units} {_DONE[kind]}", fontsize=11)
     axes.set_ylabel("probability of the explained class", fontsize=11)
     axes.tick_params(labelsize=10, length=0, pad=6)
     axes.grid(color="#e8e8e8", lw=0.8)

@@ -5,7 +5,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -111,13 +112,36 @@ def append_scores(path: Path, rows: Sequence[Mapping[str, Cell]]) -> Path:
 
 def write_whole(path: Path, text: str) -> Path:
     """Write a file through a draft, so that it is never seen half written."""
+    with drafted(path) as draft:
+        draft.write_text(text, encoding="utf-8", errors="replace", newline="")
+    return path
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """Where the body may write what takes the place of a file, unless the body raises."""
     draft = begin_draft(path)
     try:
-        draft.write_text(text, encoding="utf-8", errors="replace", newline="")
+        yield draft
         put_in_place(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    return path
+
+
+@contextmanager
+def drafted_folder(path: Path) -> Iterator[Path]:
+    """A folder that takes the place of another one as a whole, unless the body raises."""
+    draft = begin_draft(path)
+    before = draft.with_name(f"{draft.name}.before")
+    try:
+        draft.mkdir()
+        yield draft
+        if path.exists():
+            path.rename(before)  # no folder can be moved over one that has something in it
+        draft.rename(path)
+    finally:
+        for remains in (draft, before):
+            shutil.rmtree(remains, ignore_errors=True)
 
 
 def begin_draft(path: Path) -> Path:

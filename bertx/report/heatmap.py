@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import chain
 from math import isfinite, isnan
@@ -121,6 +121,18 @@ class Heatmap:
     def marks(self) -> Sequence[bool]:
         """Which words are marked; none without a rationale."""
         return self.marked if self.marked is not None else [False] * len(self.words)
+
+    def without_text(self) -> "Heatmap":
+        """The same scores, with numbers from 1 in place of the words.
+
+        Examples:
+            >>> heatmap = Heatmap.from_offsets("Not bad!", [(0, 3), (4, 7)], [0.5, -1.0], True)
+            >>> heatmap.without_text().text
+            '1 2'
+        """
+        count = len(self.words)
+        gaps = ("", *[" "] * (count - 1), "")[: count + 1]
+        return replace(self, words=tuple(str(n + 1) for n in range(count)), gaps=gaps)
 
     def strongest(self, count: int) -> list[str]:
         """The words with the largest absolute scores, largest first, each with its score."""

@@ -83,10 +83,13 @@ class League:
     Attributes:
         standings: The methods, and the floor and ceiling that hold for them.
         verdicts: One for each two of them, the ceiling apart.
+        searched: The same over the examples that were searched for the ceiling, where these are a
+            part of all: then it is among these alone.
     """
 
     standings: Sequence[Standing]
     verdicts: Sequence[PairVerdict]
+    searched: Sequence[Standing] = ()
 
 
 @dataclass(frozen=True)
@@ -137,13 +140,17 @@ class Leaderboard:
 
     def ranked(self, league: League) -> list[Standing]:
         """The standings from best to worst: ceilings first, means that are NaN last."""
+        return self.sorted(league.standings)
+
+    def sorted(self, standings: Sequence[Standing]) -> list[Standing]:
+        """Any standings from best to worst."""
         sign = -1 if self.higher_is_better else 1
 
         def place(standing: Standing) -> tuple[bool, bool, float]:
             unknown = isnan(standing.mean)
             return standing.role != "ceiling", unknown, 0 if unknown else sign * standing.mean
 
-        return sorted(league.standings, key=place)
+        return sorted(standings, key=place)
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,67 @@
 
 The functions dispatch on the logger's type. A logger that is not known here gets nothing: the
 scalars reach it through Lightning. Support for one more is one more ``@log_curves.register``.
-Call them on rank zero.
+Call them on rank zero, through `to_each`: a logger that fails must not end a training.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import singledispatch
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from weakref import WeakSet
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from bertx.report.account import first_line
 from bertx.report.curves import Curve, Kind, Unit, curves_figure, figure_png
 from bertx.report.heatmap import Heatmap, heatmap_html, legend_html, printable
-from bertx.report.page import HeatmapRow, methods_of
+from bertx.report.page import HeatmapRow, heatmap_page, methods_of
 
 if TYPE_CHECKING:
     from wandb import Html, Image, Table
     from wandb.plot import CustomChart
 
+log = logging.getLogger("bertx")
+
+P = ParamSpec("P")
+
 MOST_ROWS = 64
 """How many examples a W&B table gets; W&B asks for less than 25 MB in one call."""
 MOST_DRAWN = 8
 """How many examples are drawn where only a picture can be shown."""
+
+_failed: WeakSet[Logger] = WeakSet()
+
+
+def to_each(
+    loggers: Iterable[Logger],
+    send: Callable[Concatenate[Logger, P], object],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> None:
+    """Send something to each of several loggers; of one that fails it is said once, in one line.
+
+    Args:
+        loggers: The loggers.
+        send: A function such as `log_curves`, which takes the logger first.
+        *args: Its other arguments.
+        **kwargs: Those by name.
+    """
+    for logger in loggers:
+        try:
+            send(logger, *args, **kwargs)
+        except Exception as error:
+            if logger not in _failed:
+                _failed.add(logger)
+                log.warning(
+                    f"{type(logger).__name__} failed ({type(error).__name__}: "
+                    f"{first_line(error)}) and does not have everything that it was sent; the run "
+                    "goes on, and its own files have it all"
+                )
 
 
 @singledispatch
@@ -59,7 +98,8 @@ def log_heatmaps(logger: Logger, key: str, rows: Sequence[HeatmapRow], step: int
     """Log the heatmaps of one validation.
 
     Weights & Biases: a table with the columns epoch, step, text, gold, predicted, probability and
-    then one per method, of at most 64 rows; the page shows the last, all are in the history.
+    then one per method, of at most 64 rows, and under ``<key>_page`` the same rows as one page of
+    HTML, which has a slider over the steps; of tables W&B shows the last, all are in the history.
     TensorBoard: a picture of the first 8 rows, and all rows as a text with each method's strongest
     words.
 
@@ -86,7 +126,7 @@ def _log_curves_to_wandb(
         media[f"{prefix}/{kind}"] = _wandb_plot(lines, kind, epoch, unit)
         media[f"{prefix}/{kind}_image"] = _wandb_image(lines, kind, _when(epoch, step), unit, note)
     if media:
-        logger.log_metrics(media, step=step)
+        _log_media(logger, media, step)
 
 
 @log_curves.register
@@ -109,8 +149,9 @@ def _log_heatmaps_to_wandb(
     logger: WandbLogger, key: str, rows: Sequence[HeatmapRow], step: int
 ) -> None:
     if rows:
-        media: dict[str, Any] = {key: _wandb_table(rows[:MOST_ROWS])}
-        logger.log_metrics(media, step=step)
+        shown = rows[:MOST_ROWS]
+        page = _wandb_html(heatmap_page(shown, key))
+        _log_media(logger, {key: _wandb_table(shown), f"{key}_page": page}, step)
 
 
 @log_heatmaps.register
@@ -122,6 +163,32 @@ def _log_heatmaps_to_tensorboard(
     if rows:
         logger.experiment.add_figure(key, heatmap_figure(rows[:MOST_DRAWN]), step)
         logger.experiment.add_text(key, _markdown(rows), step)
+
+
+def _log_media(logger: WandbLogger, media: dict[str, Any], step: int) -> None:
+    """Log everything in one call, so that it has one step.
+
+    A table is an artifact, and the files of an offline one stay where they are staged until they
+    are sent. By default that is the user's home, from where they do not come along when the folder
+    of the run is copied from a cluster; so they are staged in that folder. The manifest still has
+    their absolute paths: of a copy, ``wandb sync`` sends the page, which is no artifact.
+    """
+    with _staged_in(Path(str(logger.experiment.dir)).parent):
+        logger.log_metrics(media, step=step)
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    """Let wandb stage files in a folder; it has no other setting for this than the variable."""
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
+        else:
+            os.environ["WANDB_DATA_DIR"] = before
 
 
 def _when(epoch: int, step: int) -> str:
@@ -161,19 +228,22 @@ def _wandb_table(rows: Sequence[HeatmapRow]) -> "Table":
     table = wandb.Table(columns=[*facts, *methods])
     for row in rows:
         names = (printable(text) for text in (row.text, row.gold, row.predicted))
-        cells = [_wandb_html(row.heatmaps.get(method)) for method in methods]
+        cells = [_wandb_heatmap(row.heatmaps.get(method)) for method in methods]
         table.add_data(row.epoch, row.step, *names, row.probability, *cells)
     return table
 
 
-def _wandb_html(heatmap: Heatmap | None) -> "Html | None":
-    import wandb
-
+def _wandb_heatmap(heatmap: Heatmap | None) -> "Html | None":
     if heatmap is None:
         return None
-    fragment = heatmap_html(heatmap) + legend_html(heatmap.signed)
+    return _wandb_html(heatmap_html(heatmap) + legend_html(heatmap.signed))
+
+
+def _wandb_html(text: str) -> "Html":
+    import wandb
+
     # inject would link a style sheet of W&B's
-    return wandb.Html(fragment, inject=False, data_is_not_path=True)
+    return wandb.Html(text, inject=False, data_is_not_path=True)
 
 
 def _markdown(rows: Sequence[HeatmapRow]) -> str:

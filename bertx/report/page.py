@@ -1,7 +1,7 @@
 """Examples with their heatmaps as one HTML page that needs nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bertx.report.heatmap import Heatmap, heatmap_html, legend_html, printable
@@ -33,6 +33,15 @@ class HeatmapRow:
     def right(self) -> bool | None:
         """Whether the prediction is right; None where the label is unknown."""
         return self.gold == self.predicted if self.gold else None
+
+    def without_text(self, instead: str) -> "HeatmapRow":
+        """The same row without a word of its text: the words are numbers.
+
+        Args:
+            instead: What stands in the text's place.
+        """
+        heatmaps = {name: heatmap.without_text() for name, heatmap in self.heatmaps.items()}
+        return replace(self, text=instead, heatmaps=heatmaps)
 
 
 def methods_of(rows: Sequence[HeatmapRow]) -> list[str]:

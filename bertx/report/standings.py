@@ -158,6 +158,18 @@ def sentences(board: Leaderboard, league: League, shown: Callable[[str], str]) -
             others = ", ".join(f"{shown(v.worse)} ({v.need})" for v in pairs)
             if pairs:
                 yield opening.format(shown(better), others)
+    yield from _beside_the_ceiling(board, league, shown)
+
+
+def _beside_the_ceiling(
+    board: Leaderboard, league: League, shown: Callable[[str], str]
+) -> Iterator[str]:
+    """The ceiling and the methods on the same examples, where these are a part of all."""
+    ranked = board.sorted(league.searched)
+    form = form_of(ranked)
+    for ceiling in (standing for standing in ranked if standing.role == "ceiling"):
+        known = [f"{shown(s.method)} {_mean(s, form)} {_width(s, form)}".strip() for s in ranked]
+        yield f"On the {ceiling.count:,} examples that were searched: {', '.join(known)}"
 
 
 def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) -> list[str]:
@@ -165,7 +177,8 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
     every = [*boards, *(board for table in tables for board in table.boards)]
     seeds = max((board.seeds for board in every), default=1)
     relevant = sorted({board.relevant for board in every})
-    standings = [s for b in every for league in b.leagues.values() for s in league.standings]
+    leagues = [league for board in every for league in board.leagues.values()]
+    standings = [s for league in leagues for s in (*league.standings, *league.searched)]
     said = [
         f"± 1.96 standard errors over {'examples and seeds' if seeds > 1 else 'examples'}.",
         "Methods with a letter in common cannot be told apart: paired bootstrap, Holm-corrected "
@@ -179,7 +192,7 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
     if "floor" in roles:
         said.append("Floor: a random ranking.")
     if "ceiling" in roles:
-        said.append("Ceiling: the best ranking that a search found, for those it was run on.")
+        said.append("Ceiling: the best ranking that a search found, over those it was run on.")
     if tables:
         said.append("* the best of its league by that operator, those with † apart.")
     if any(standing.same_operator for standing in standings):

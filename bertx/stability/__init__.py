@@ -1,5 +1,6 @@
 """Whether explanations stay: between methods and seeds, between epochs, and on random models."""
 
+from bertx.anatomy import Part
 from bertx.faithfulness.ranking import kendall, spearman
 from bertx.stability.agreement import Agreement, Measure, TopKOverlap, agreement, top_k_overlap
 from bertx.stability.drift import Drift, drift, shares, stabilised
@@ -13,7 +14,7 @@ from bertx.stability.randomisation import (
     independent,
     randomisation,
 )
-from bertx.stability.weights import Part, Weights, parts, randomised, redrawn
+from bertx.stability.weights import Weights, parts, randomised, redrawn
 
 __all__ = [
     "Agreement",

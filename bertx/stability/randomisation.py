@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bertx.anatomy import Part
 from bertx.errors import InputError
 from bertx.faithfulness.estimates import Estimate, MeanMetric
 from bertx.faithfulness.ranking import spearman
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.needs import Needs
 from bertx.stability.agreement import compare
-from bertx.stability.weights import Part, parts, randomised, redrawn
+from bertx.stability.weights import parts, randomised, redrawn
 from bertx.trace import Trace
 
 

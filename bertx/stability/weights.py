@@ -5,16 +5,15 @@ of the model can stand on them for a while. The trained weights are put aside, n
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.anatomy import GatedLayer, Layer, UnsupportedArchitecture, anatomy
-from bertx.scope import isolated_rng
+from bertx.anatomy import Part, UnsupportedArchitecture
+from bertx.anatomy import parts as parts_of
+from bertx.scope import alone, exclusive, isolated_rng
 
 _NAME = "Model randomisation"
 
@@ -22,44 +21,13 @@ Weights = Mapping[nn.Parameter, Tensor]
 """Other values for each parameter of a model, by the parameter."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """Weights of a model that are randomised together.
-
-    Attributes:
-        name: ``classifier``, ``layer 1`` for the one above the embeddings (``layers 1, 2`` where
-            layers share their weights), or ``embeddings``.
-        parameters: The weights.
-    """
-
-    name: str
-    parameters: tuple[nn.Parameter, ...]
-
-
+@alone()
 def parts(model: PreTrainedModel) -> tuple[Part, ...]:
-    """All weights of a classifier, from the top down: the head, each layer, the embeddings.
-
-    The head is everything above the last layer. The embeddings are everything that the layers read,
-    with a map to their width and tables of relative positions.
-
-    Raises:
-        UnsupportedArchitecture: If the model has no `bertx.anatomy.anatomy`.
-    """
-    found = anatomy(model, _NAME)
-    blocks: dict[nn.Module, list[int]] = {}
-    for number, layer in enumerate(found.layers, 1):
-        blocks.setdefault(_block(model, layer), []).append(number)
-    steps = [part for step in found.head for part in vars(step).values()]
-    above = [part for part in (*steps, found.last_norm) if isinstance(part, nn.Module)]
-    below = set(model.base_model.parameters())
-    head = [*_parameters(above), *(own for own in model.parameters() if own not in below)]
-    layers = [Part(_layer_name(numbers), _parameters([block])) for block, numbers in blocks.items()]
-    known = {*head, *(own for part in layers for own in part.parameters)}
-    rest = tuple(own for own in model.parameters() if own not in known)
-    top = Part("classifier", tuple(dict.fromkeys(head)))
-    return (top, *reversed(layers), Part("embeddings", rest))
+    """See `bertx.anatomy.parts`."""
+    return parts_of(model, _NAME)
 
 
+@alone()
 def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
     """Weights for a whole model as it had them before any training: by its own ``_init_weights``.
 
@@ -93,13 +61,13 @@ def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
     return {own: drawn[own].detach() for own in model.parameters()}
 
 
-@contextmanager
+@exclusive
 def randomised(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Iterator[None]:
     """Let parts of a model stand on other weights; after the body, also if it raises, on their own.
 
     Args:
         model: The model.
-        parts: Some of its `parts`.
+        parts: Some of its `bertx.anatomy.parts`.
         weights: What `redrawn` gave for it.
     """
     with torch.inference_mode(False):
@@ -112,7 +80,7 @@ def randomised(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Ite
         yield
 
 
-@contextmanager
+@exclusive
 def _exchanged(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[None]:
     """Put other tensors in the places of parameters and buffers, all places of a shared one."""
     places: list[tuple[dict[str, Any], str, Tensor]] = [
@@ -136,17 +104,3 @@ def _initialise(module: nn.Module, owner: PreTrainedModel) -> None:
     for child in module.children():
         _initialise(child, child if isinstance(child, PreTrainedModel) else owner)
     owner._init_weights(module)
-
-
-def _block(model: nn.Module, layer: Layer | GatedLayer) -> nn.Module:
-    """The innermost module that holds all of a layer."""
-    maps = {part for part in vars(layer).values() if isinstance(part, (nn.Linear, nn.LayerNorm))}
-    return [module for module in model.modules() if maps <= set(module.modules())][-1]
-
-
-def _parameters(modules: Iterable[nn.Module]) -> tuple[nn.Parameter, ...]:
-    return tuple(own for module in modules for own in module.parameters())
-
-
-def _layer_name(numbers: list[int]) -> str:
-    return f"layer{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bertx.attribution import GradientXInput
-from bertx.callbacks import HeatmapLogger, probe
+from bertx.callbacks import HeatmapLogger, ShortcutAlarm, heatmaps, probe
 from bertx.callbacks.batches import read_batch
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.trace import Needs, Trace
@@ -58,6 +58,26 @@ def test_the_page_is_written_and_announced(run, capsys):
     assert maps.page == page
     html = page.read_text()
     assert html.count(">unbelievable</") == 3 and "<script" not in html
+
+
+@pytest.mark.parametrize("told", [HeatmapLogger, ShortcutAlarm])
+def test_texts_stay_on_the_machine(told, tmp_path, monkeypatch):
+    """Whichever callback is told; loggers get numbers, classes and scores, and the page all."""
+    sent = []
+    monkeypatch.setattr(heatmaps, "log_heatmaps", lambda _, key, rows, step: sent.extend(rows))
+    own = {"log_text": False} if told is HeatmapLogger else {}
+    maps = Keeping({"gi": GradientXInput()}, max_examples=None, **own)
+    others = [ShortcutAlarm(log_text=False)] if told is ShortcutAlarm else []
+    data = loader(extra=FULL[:-1])
+    trainer(tmp_path, [maps, *others]).validate(ForeignModule(), data, verbose=False)
+    assert len(sent) == len(DATA) and "unbelievable" in maps.page.read_text()
+    for (index, row), shown in zip(sorted(maps.rows), sent, strict=True):
+        heatmap, numbers = row.heatmaps["gi"], shown.heatmaps["gi"]
+        count = len(heatmap.words)
+        assert shown.text == f"example {index}, {count} word{'s' * (count > 1)}"
+        assert numbers.text == " ".join(map(str, range(1, count + 1)))
+        assert numbers.scores == heatmap.scores
+        assert (shown.gold, shown.probability) == (row.gold, row.probability)
 
 
 def test_rationale_words_are_marked(tmp_path):

@@ -84,7 +84,10 @@ def test_what_has_no_finite_probability_is_counted_and_predicts_nothing(tmp_path
     rows = [Prediction(0, "a", (0.2, 0.8)), Prediction(1, "b", (float("nan"), float("nan")))]
     assert write_predictions(tmp_path / "p.csv", rows, ["no", "yes"]) == 1
     with (tmp_path / "p.csv").open() as file:
-        assert [row["predicted"] for row in csv.DictReader(file)] == ["yes", ""]
+        read = list(csv.DictReader(file))
+    assert [row["predicted"] for row in read] == ["yes", ""]
+    assert [row["error"] for row in read] == ["", "no finite probability"]
+    assert read[1]["probability(yes)"] == ""
 
 
 # From the command line

@@ -176,6 +176,17 @@ def test_classes_that_cannot_be_judged_are_named_once_and_not_logged(tmp_path, c
     assert len(found[18]) < 9 == len(found[None]) and "nothing is said" not in caplog.text
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_words_may_stay_in_the_table(told, tmp_path, caplog, capsys):
+    alarm = ShortcutAlarm(Given(plot=1.0), min_texts=1, target="gold", log_text=told)
+    with caplog.at_level(logging.WARNING, "bertx"):
+        validated(tmp_path, alarm, numbered(planted()))
+    for said in (caplog.text, capsys.readouterr().out):
+        assert ("plot" in said) == ("film" in said) == told
+        assert "carries 100% of what speaks for 'LABEL_1'" in said and "example 10" in said
+    assert any(row["word"] == "plot" for row in table(tmp_path, "shortcuts"))
+
+
 def test_it_warns_once_and_again_of_another_word(tmp_path, caplog):
     method = Given(plot=1.0)
 

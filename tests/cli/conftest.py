@@ -1,5 +1,6 @@
 import sys
 
+import lightning.pytorch  # noqa: F401 - now: its log keeps the stderr of its first import
 import pytest
 
 from bertx.cli import main

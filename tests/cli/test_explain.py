@@ -239,7 +239,8 @@ def test_errors_are_one_line(more, words, model, fails):
 def test_models_that_cannot_be_used(fails, tmp_path, model):
     assert "required" in fails(["explain", "--text", "a"])
     for name, words in {
-        "no/such-model": ["no/such-model", "hub id"],
+        "no/such-model": ["no/such-model", "HF_HUB_OFFLINE is set", "hf download no/such-model"],
+        "no/such/folder": ["no/such/folder", "no such folder", "a hub id, a folder"],
         "no.ckpt": ["no.ckpt: no such file"],
         "last": ["--model last", "last.ckpt"],
         str(headless(tmp_path / "m")): ["not trained to classify", "classifier.weight"],

@@ -79,10 +79,34 @@ def test_one_leaderboard_per_metric(board):
     shown = lines(text, "1")[0]
     expected = [f"{mean:.3f}", f"±{1.96 * se:.3f}", str(count)]
     assert shown == ["1", "good", *(x.replace("0.", ".") for x in expected), "a"]
-    assert lines(text, "–")[0] == ["–", "ceiling", "ceiling", *lines(text, "–")[0][3:5], "10"]
+    assert not lines(text, "–")  # of ten texts, beside means over eighty
     flat = " ".join(text.split())
     assert "good beats fair (20), even (20), random (20)." in flat
     assert "fair †" in flat and "plain beats random" in flat
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_ceiling_stands_beside_the_means_of_the_same_texts(runs):
+    found = leaderboards({str(run): list(values(run)) for run in range(runs)})[0]
+    own = [[r for r in values(run) if r.metric == "deletion_auc"] for run in range(runs)]
+    drawn = {r.example for r in own[0] if r.role == "ceiling"}
+    for standing in found.signed.searched:
+        same = [
+            [r.value for r in rows if r.method == standing.method and r.example in drawn]
+            for rows in own
+        ]
+        assert standing.count == len(drawn)
+        assert standing.mean == pytest.approx(np.mean(same))
+        assert standing.se == pytest.approx(summarise(same).se)
+    assert found.signed.searched[-1].role == "ceiling"
+    assert all(s.role != "ceiling" for s in found.signed.standings)
+
+
+def test_a_ceiling_of_all_texts_stands_among_the_methods():
+    rows = [r for r in values(0) if r.example % 8 == 0]
+    found = leaderboards({"run": rows})[0]
+    assert [s.method for s in found.signed.standings][-1] == "ceiling"
+    assert not found.signed.searched
 
 
 def test_the_verdicts_are_those_of_the_statistics():
@@ -95,7 +119,8 @@ def test_the_verdicts_are_those_of_the_statistics():
     assert [(v.better, v.worse, v.p, v.needed, v.verdict) for v in found.signed.verdicts] == [
         (c.better, c.worse, c.adjusted, c.needed, c.verdict) for c in signed
     ]
-    assert [s.method for s in found.unsigned.standings] == ["plain", "random", "ceiling"]
+    assert [s.method for s in found.unsigned.standings] == ["plain", "random"]
+    assert [s.method for s in found.unsigned.searched] == ["plain", "random", "ceiling"]
     assert len(found.unsigned.verdicts) == 1  # the ceiling is no rival
     [other] = leaderboards({"run": rows}, ["insertion_auc"], relevant=9.0)
     assert other.higher_is_better and other.signed.verdicts[0].better == "good"
@@ -106,7 +131,8 @@ def test_runs_are_seeds_and_share_their_examples(board):
     runs = [save("a", values(0)), save("b", values(1, range(20, 90))), save("c", values(2))]
     text = board(*runs).out
     assert "val, epoch 1, step 40, 3 seeds of training" in text
-    assert lines(text, "1")[0][-2:] == ["60", "a"] and lines(text, "–")[0][-1] == "7"
+    assert lines(text, "1")[0][-2:] == ["60", "a"]
+    assert "On the 7 examples that were searched: ceiling" in " ".join(text.split())
     by_run = {run: list(values(i)) for i, run in enumerate("abc")}
     [found, _] = leaderboards(by_run)
     table = [

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pyarrow import parquet
 from transformers import AutoModel, pipeline
 
 import bertx.attribution
@@ -227,6 +228,7 @@ def test_other_labels_than_the_checkpoint_has(run, model, data, fails):
         (["--trainer.max_epochs=-1"], ["--trainer.max_epochs"]),
         (["--model.name=package:no_such/model"], ["package:no_such/model", "pip install no-such"]),
         (["--data.path=nowhere"], ["nowhere", "--data.path"]),
+        (["--data.labels=[no, yes]"], ["--data.labels", "False", """'["no", "yes"]'"""]),
         (["--ckpt_path=no.ckpt"], ["no.ckpt", "no such file"]),
         (["--ckpt_path=last"], ["last.ckpt", "lightning_logs"]),
         (["--ckpt_path=best"], ["last.ckpt", "lightning_logs"]),
@@ -238,6 +240,38 @@ def test_errors_say_what_to_do(more, words, model, data, fails):
     error = fails(arguments("fit", model, data, *more))
     for word in words:
         assert word in error
+
+
+@pytest.mark.parametrize(("subcommand", "split"), [("test", "test"), ("validate", "validation")])
+def test_texts_without_labels_are_refused_first(subcommand, split, model, fails, monkeypatch):
+    monkeypatch.setattr("bertx.model.load_with_gaps", lambda *_: pytest.fail("loaded"))
+    Path("data").mkdir()
+    Path(f"data/{split}.csv").write_text("text,label\ngood,\ndull,\n")
+    error = fails(arguments(subcommand, model, "data", f"--data.labels={LABELS}"))
+    assert f"{split}: expected labels" in error and f"data/{split}.csv" in error
+    assert "`predict` takes texts without labels" in error
+    assert not Path("lightning_logs").exists()
+
+
+def test_a_missing_text_costs_its_row_of_predictions_and_attributions(model):
+    Path("data").mkdir()
+    Path("data/predict.json").write_text('[{"text": "good film"}, {"text": null}, {"text": ""}]')
+    main(arguments("predict", model, "data", f"--data.labels={LABELS}",
+                   "--attributions.methods={lrp: LRP}"))  # fmt: skip
+    with (RUN / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    (file,) = RUN.glob("attributions/*/*.parquet")
+    explained = parquet.read_table(file).sort_by("index").to_pylist()
+    for found in (rows, explained):
+        assert [int(row["index"]) for row in found] == [0, 1, 2]
+        assert not found[0]["error"] and not found[2]["error"]
+        assert found[1]["error"].endswith(
+            "row 2: expected text in column 'text', but it is missing."
+        )
+    assert [bool(row["predicted"]) for row in rows] == [True, False, True]
+    assert [bool(row["probability(negative)"]) for row in rows] == [True, False, True]
+    assert [row["prediction"] is None for row in explained] == [False, True, False]
+    assert explained[1]["scores_lrp"] is None and len(explained[0]["scores_lrp"]) == 2
 
 
 def test_data_are_needed(fails):

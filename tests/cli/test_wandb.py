@@ -1,5 +1,6 @@
-"""A whole run of the program under W&B, offline, read back from its file."""
+"""Whole runs of the program under W&B, read back from its files."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from bertx.cli import main
 from tests.runs import CSV_ONLY, UNEXPLAINED, arguments
 from tests.wandb_reader import read_run
+from tests.wandb_server import KEY, closed_port
 
 METHODS = ("attnlrp", "gs", "gi", "lat", "lrp", "random")
 MORE = ("--heatmaps.max_examples=3", "--trainer.log_every_n_steps=1")
@@ -57,6 +59,53 @@ def test_every_key_arrives_and_the_heatmaps_are_those_on_disk(logged):
                 assert cells["text"] in page
     _share_their_steps(run)
     assert run.config["data"]["batch_size"] == 8
+
+
+TENSORBOARD = (
+    "--trainer.logger+={class_path: lightning.pytorch.loggers.TensorBoardLogger, "
+    "init_args: {save_dir: tensorboard}}"
+)
+ALARM = (
+    "--trainer.callbacks+={class_path: bertx.callbacks.ShortcutAlarm, "
+    "init_args: {bound: 0, min_texts: 1, target: gold}}"
+)
+PLANTED = "--data.shortcut={word: book, label: positive}"
+WORDS = ("superb", "awful", "book")
+
+
+def test_no_text_reaches_a_logger_of_a_run_that_cannot_be_sent(
+    model, data, wandb_home, monkeypatch, capfd
+):
+    """Somebody who has a key, in a cluster without a network, and whose texts are private."""
+    import wandb
+
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", closed_port())
+    args = [a for a in arguments("fit", model, data) if a not in CSV_ONLY + UNEXPLAINED]
+    args += ["--faithfulness.methods={}", "--heatmaps.methods={gs: GradientSensitivity}"]
+    args += ["--trainer.max_epochs=1", "--heatmaps.log_text=false", TENSORBOARD, ALARM, PLANTED]
+    monkeypatch.setattr("sys.argv", ["bertx", *args])
+    main(args)
+    directory, folder = Path(wandb.run.dir).parent, Path("lightning_logs/bertx", wandb.run.id)
+    wandb.finish()
+    run = read_run(directory)
+
+    said = capfd.readouterr()
+    [line] = [line for line in said.out.splitlines() if "wandb sync" in line]
+    assert line.endswith(f"To send it later: wandb sync lightning_logs/wandb/{directory.name}")
+    assert "A shortcut? One word" in said.out and "Traceback" not in said.err
+    assert not _words_in(said.out + said.err)
+    [table] = run.tables("val/heatmaps")
+    assert all(re.fullmatch(r"example \d+, \d+ words?", row[2]) for row in table["data"])
+    assert run.config["data"]["batch_size"] == 8 and run.config["data"]["shortcut"]["share"] == 1
+    logged = [path for path in (*directory.rglob("*"), *Path("tensorboard").rglob("events*"))]
+    assert not any(_words_in(path.read_text("latin-1")) for path in logged if path.is_file())
+    for name in ("bertx/val/heatmaps.html", "config.yaml", "bertx/val/shortcuts.csv"):
+        assert "book" in _words_in((folder / name).read_text())
+
+
+def _words_in(text):
+    return set(re.findall(rf"\b({'|'.join(WORDS)})\b", text))
 
 
 def _share_their_steps(run):

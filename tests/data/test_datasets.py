@@ -1,6 +1,6 @@
 import datasets
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
 from bertx.data.datasets import (
     DATASETS,
@@ -10,7 +10,7 @@ from bertx.data.datasets import (
     find_source,
     open_source,
 )
-from bertx.data.readers import FolderReader
+from bertx.data.folder import FolderReader
 from bertx.errors import InputError
 
 
@@ -21,15 +21,16 @@ def split(texts, labels, names=("negative", "positive")):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """Answers every load_dataset with what a test puts in, and notes what was asked for."""
+    """Has the splits that a test puts in, and notes what was asked for."""
     asked = []
 
-    def load(path, config=None):
-        asked.append((path, config))
-        return hub_splits
+    def load(path, config, names, together):
+        asked.append((path, config, together))
+        return {name: data for name, data in hub_splits.items() if name in names}
 
     hub_splits = DatasetDict({"train": split(["good", "bad"], [1, 0])})
-    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr("bertx.data.datasets.load_splits", load)
+    monkeypatch.setattr("bertx.data.datasets.split_names", lambda path, config: [*hub_splits])
     return hub_splits, asked
 
 
@@ -80,7 +81,7 @@ def test_splits_are_loaded_once_with_their_config(hub):
     table = reader.read("validation")
     assert list(table.columns["text"]) == ["so so"]
     assert table.where(0) == "cardiffnlp/tweet_eval (dev), row 1"
-    assert asked == [("cardiffnlp/tweet_eval", "sentiment")]
+    assert asked == [("cardiffnlp/tweet_eval", "sentiment", name) for name in ("fit", "test")]
 
 
 def test_names_come_from_the_class_labels(hub):
@@ -101,26 +102,94 @@ def test_missing_and_empty_split(hub):
 
 
 @pytest.mark.parametrize(
-    "error",
+    "error, reason",
     [
-        ConnectionError("Couldn't reach 'a/b' on the Hub"),
-        FileNotFoundError("Dataset 'a/b' doesn't exist"),
-        ValueError("BuilderConfig 'x' not found.\nmore"),
-        RuntimeError("Dataset scripts are no longer supported"),
+        (ConnectionError("Couldn't reach 'a/b' on the Hub"), "Couldn't reach 'a/b' on the Hub"),
+        (FileNotFoundError("Dataset 'a/b' is nowhere"), "Dataset 'a/b' is nowhere"),
+        (ValueError("BuilderConfig 'x' not found.\nmore"), "BuilderConfig 'x' not found"),
+        (RuntimeError("Dataset scripts are no longer supported"), "code of its own"),
     ],
 )
-def test_failure_to_load_says_what_else_works(monkeypatch, error):
-    def fail(path, config=None):
+def test_failure_to_load_says_what_else_works(monkeypatch, error, reason):
+    def fail(*_, **settings):
         raise error
 
-    monkeypatch.setattr(datasets, "load_dataset", fail)
-    reason = str(error).split("\n")[0]
+    monkeypatch.setattr(datasets, "load_dataset_builder", fail)
     refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", reason, "--data.path DIR")
 
 
 def test_no_network_is_an_input_error(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", "hub", "--data.path DIR")
+
+
+# A data set in a folder is prepared as one of the hub is
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    place = tmp_path / "cache"
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place)
+    return place
+
+
+def save(folder, **splits):
+    for name, data in splits.items():
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        data.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
+    return Source(str(folder))
+
+
+def prepared(cache):
+    return sorted(file.stem.partition("-")[2] for file in cache.rglob("*.arrow"))
+
+
+def test_only_what_is_asked_for_is_prepared(tmp_path, cache):
+    texts = split(["good", "bad"], [1, 0])
+    source = save(tmp_path / "reviews", train=texts, test=texts, extra=texts)
+    reader = HubReader(source)
+    assert list(reader.read("test").columns["label"]) == [1, 0] and prepared(cache) == ["test"]
+    assert not reader.has("predict") and reader.names(None) == ["negative", "positive"]
+    assert prepared(cache) == ["test"]
+    assert list(reader.read("train").columns["text"]) == ["good", "bad"]
+    assert not reader.has("validation") and prepared(cache) == ["test", "train"]
+    refuses(lambda: reader.read("validation"), "no validation split; it has train, test, extra")
+
+
+def test_what_was_prepared_whole_is_used(tmp_path, cache):
+    source = save(tmp_path / "reviews", train=split(["good"], [1]), test=split(["bad"], [0]))
+    datasets.load_dataset(source.path, cache_dir=str(cache))
+    files = prepared(cache)
+    assert len(HubReader(source).read("train")) == 1 and prepared(cache) == files
+
+
+def test_what_was_prepared_is_found_without_the_hub(tmp_path, cache, monkeypatch):
+    source = save(tmp_path / "reviews", train=split(["good"], [1]))
+    assert len(HubReader(source).read("train")) == 1
+    real = datasets.load_dataset_builder
+
+    def offline(path, config, cache_dir=None):
+        if cache_dir is None:
+            raise ConnectionError("no network")
+        builder = real(path, config, cache_dir=cache_dir)
+        builder.config.data_files = None  # which only the hub knows
+        return builder
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", offline)
+    reader = HubReader(source)
+    assert len(reader.read("train")) == 1 and not reader.has("validation")
+    refuses(lambda: reader.read("validation"), "no validation split; it has train")
+    refuses(lambda: reader.has("test"), "no network")
+
+
+def test_columns_that_nobody_asks_for_are_not_decoded(hub):
+    splits, _ = hub
+    features = Features({"text": Value("string"), "picture": Image()})
+    splits["test"] = Dataset.from_dict(
+        {"text": ["a"], "picture": [{"bytes": b"no picture", "path": None}]}, features=features
+    )
+    table = HubReader(Source("a/b")).read("test")
+    assert list(table.columns) == ["text", "picture"] and table.columns["text"][:] == ["a"]
 
 
 def test_demo():

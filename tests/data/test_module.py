@@ -1,6 +1,6 @@
+import json
 import logging
 
-import datasets
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from bertx.data import DATASETS, LengthBucketSampler, TextDataModule
-from bertx.data.readers import FolderReader
+from bertx.data.folder import FolderReader
 from bertx.errors import InputError
 from tests.data.conftest import MINILM
 
@@ -93,7 +93,7 @@ def test_predict_prefers_its_own_file(folder):
 
 
 def test_predict_keeps_texts_without_a_label(folder):
-    write(folder, "test.tsv", "so good\t1", "who knows\t-1")
+    write(folder, "test.tsv", "so good\t1", "who knows\t")
     assert predicted(path=str(folder)) == [("so good", 1), ("who knows", -100)]
     assert setup("test", path=str(folder)).dataset_of("test").labels == [1]
 
@@ -162,11 +162,11 @@ def test_overlong_texts_are_reported_in_one_line(folder, caplog):
 
 
 def test_unlabelled_rows_are_left_out_of_training(folder, caplog):
-    write(folder, "train.tsv", "good\t1", "what\t-1", "bad\t0")
+    write(folder, "train.tsv", "good\t1", "what\t", "bad\t0")
     with caplog.at_level(logging.INFO, "bertx.data"):
         data = setup(path=str(folder)).dataset_of("train")
     assert rows(data) == [("good", 1), ("bad", 0)]
-    assert caplog.messages == ["train: 1 of 3 texts are without a label (-1) and are left out"]
+    assert caplog.messages == ["train: 1 of 3 texts are without a label and are left out"]
 
 
 def test_other_processes_report_nothing(folder, caplog, monkeypatch):
@@ -186,7 +186,9 @@ def test_no_usable_text(folder):
 def test_no_label_at_all(folder):
     write(folder, "train.tsv", "good\t-1", "bad\t-1")
     named = {"path": str(folder), "dataset": "sst2"}
-    refuses(lambda: setup(**named), "train: expected labels", "unknown (-1)")
+    refuses(
+        lambda: setup(**named), "train: expected labels", "no label in it is known", "`predict`"
+    )
     write(folder, "train.tsv", "good", "bad", header="text")
     refuses(lambda: setup(**named), "train.tsv", "label column", "'text'")
 
@@ -208,7 +210,41 @@ def test_test_stage_needs_labels(folder, test):
 
 def test_validation_without_labels(folder):
     write(folder, "dev.tsv", "good", header="text")
-    refuses(lambda: setup(path=str(folder)), "dev.tsv", "label column")
+    refuses(lambda: setup("validate", path=str(folder)), "validation: expected labels", "dev.tsv",
+            "label column", "'text'", "`predict`")  # fmt: skip
+
+
+def test_minus_one_is_a_class_of_files(tmp_path):
+    write(tmp_path, "train.tsv", "bad\t-1", "so so\t0", "good\t1", "dull\t-1")
+    write(tmp_path, "dev.tsv", "awful\t-1", "fine\t1")
+    data = setup(path=str(tmp_path))
+    assert data.labels == ["-1", "0", "1"]
+    assert data.dataset_of("train").labels == [0, 1, 2, 0]
+    assert data.dataset_of("validation").labels == [0, 2]
+    two = module(path=str(tmp_path), labels=["negative", "positive"])
+    refuses(lambda: two.setup("fit"), "train.tsv, line 2", "label -1", "none of the classes")
+
+
+def test_missing_texts_are_skipped_like_empty_ones(tmp_path, caplog):
+    rows_ = [
+        {"text": t, "label": n} for t, n in (("good", 1), (None, 0), ("bad", 0), ("odd", None))
+    ]
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.json").write_text(json.dumps(rows_))
+    with caplog.at_level(logging.INFO, "bertx.data"):
+        data = setup(path=str(tmp_path))
+    assert rows(data.dataset_of("train")) == [("good", 1), ("bad", 0)]
+    wordless, unlabelled, *_ = caplog.messages
+    assert wordless.startswith("train: 1 of 4 texts") and wordless.endswith("train.json, row 2")
+    assert unlabelled == "train: 1 of 3 texts are without a label and are left out"
+
+
+def test_classes_that_look_like_one_are_reported(folder, caplog):
+    write(folder, "train.tsv", "good\tup", "bad\tdown", "great\tUp ")
+    with caplog.at_level(logging.INFO, "bertx.data"):
+        assert module(path=str(folder)).labels == ["Up", "down", "up"]
+    (line,) = caplog.messages
+    assert line.startswith(f"{folder}/train.tsv: 'Up', 'up' are different classes")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +279,10 @@ def imdb(monkeypatch):
         train=split(200, [0] * 150 + [1] * 50), test=split(4, [0, 1, 0, 1]),
         unsupervised=split(3, [-1] * 3),
     )  # fmt: skip
-    monkeypatch.setattr(datasets, "load_dataset", lambda path, config=None: splits)
+    monkeypatch.setattr(
+        "bertx.data.datasets.load_splits",
+        lambda path, config, names, together: {n: d for n, d in splits.items() if n in names},
+    )
     return splits
 
 

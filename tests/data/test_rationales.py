@@ -182,7 +182,6 @@ def test_parquet(tmp_path, rows):
         (GOOD, {"rationale": [[0, 1, 0], 1, 0]}, ["0 or 1", "[[0, 1, 0], 1, 0]"]),
         (GOOD, {"rationale": "good"}, ["expected a list", "'good'"]),
         (GOOD, {"tokens": ["so", 3, "!"]}, ["a list of tokens", "['so', 3, '!']"]),
-        (GOOD, {"tokens": None}, ["a list of tokens", "None"]),
         (PLAIN, {"rationale": [[3, 99]]}, ["within the 9 characters", "[3, 99]"]),
         (PLAIN, {"rationale": [[-1, 3]]}, ["within the 9 characters", "[-1, 3]"]),
         (PLAIN, {"rationale": [[5, 3]]}, ["within the 9 characters", "[5, 3]"]),

@@ -2,11 +2,14 @@ import csv
 import gzip
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bertx.data.readers import FolderReader, read_table
+from bertx.data.columns import texts
+from bertx.data.folder import FolderReader
+from bertx.data.readers import read_table, stream_tables
 from bertx.errors import InputError
 
 ROWS = [('a "fine" film', "1"), ("dull", "0"), ("NA", "1"), ("null", "0")]
@@ -127,11 +130,13 @@ BAD = {
     "long.tsv": ("text\tlabel\na\tb\t1\n", ["line 2", "expected 2 columns (text, label)", "got 3"]),
     "short.csv": ('text,label\n"a\nb",1\nc\n', ["line 4", "expected 2 columns", "got 1"]),
     "open.csv": ('text,label\na,1\n"b,0\nc,1\n', ["lines 3 to 4, one record", "quoted", ".tsv"]),
-    "twice.csv": ("text,text\na,b\n", ["line 1", "twice"]),
     "broken.jsonl": ('{"text": "a"}\n{"text": \n', ["line 2", "JSON object", "character"]),
     "list.jsonl": ('{"text": "a"}\n\n["a", 1]\n', ["line 3", "JSON object", "['a', 1]"]),
-    "latin.tsv": ("text\tlabel\na\t1\ncaf\xe9\t1\n", ["line 3", "UTF-8", "0xe9"]),
-    "latin.jsonl.gz": ('{"text": "a"}\n{"text": "caf\xe9"}\n', ["line 2", "UTF-8"]),
+    "endless.jsonl": ('{"text": "a"}\n{"n": ' + "9" * 5000 + "}\n", ["line 2", "digits"]),
+    "scalar.json": ("3", ["list of objects", "3"]),
+    "cut.json": ('[{"text": "a"},\n {"text": "b"', ["line 2", "JSON"]),
+    "mixed.json": ('[{"text": "a"}, ["b"]]', ["row 2", "JSON object", "['b']"]),
+    "blank.json": ("\n", ["at least one row", "empty"]),
     "empty.tsv": ("", ["at least one row", "empty"]),
     "header.csv.gz": ("text,label\n", ["at least one row", "empty"]),
     "blank.jsonl": ("\n\n", ["at least one row", "empty"]),
@@ -148,7 +153,132 @@ def test_malformed_file_names_the_line(tmp_path, name):
 def test_undecodable_line_is_found_far_into_a_file(tmp_path):
     good = b"a fine film\t1\n" * 20_000
     file = write(tmp_path, "train.tsv", b"text\tlabel\n" + good + b"\xff\t1\n")
-    refuses(lambda: read_table(file), "line 20002")
+    refuses(lambda: texts(read_table(file), "text"), "line 20002", "UTF-8", "0xff")
+
+
+# Columns and headers that nobody asked for
+
+
+ODD = {
+    "odd.csv": b'"",text,n\xe9,n\xe9,\n0,good,\xff,,\n1,bad,x,y,z\n',
+    "odd.tsv": b"text\t\t\t na\xefve \ngood\t\xff\t\t\nbad\tx\ty\tz\n",
+    "odd.jsonl": b'{"text": "good", "n\xe9": {"a": [1, null]}}\n{"text": "bad", "n": "\xff"}\n',
+    "odd.json": b'[{"text": "good", "n": "\xff"}, {"text": "bad", "m": {"a": [NaN]}}]',
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_other_columns_hinder_nobody(tmp_path, name):
+    assert texts(read_table(write(tmp_path, name, ODD[name])), "text") == ["good", "bad"]
+
+
+def test_other_columns_of_parquet_hinder_nobody(tmp_path):
+    odd = pa.array([10**17, None], pa.timestamp("ms"))  # a year that Python does not know
+    columns = [pa.array(["good", "bad"]), odd, odd, pa.array([[{"a": 1}], None])]
+    names = ["text", "when", "when", "n\u00e9"]
+    parquet.write_table(pa.Table.from_arrays(columns, names), tmp_path / "train.parquet")
+    for rows in (None, 1):
+        tables = list(stream_tables(tmp_path / "train.parquet", rows))
+        assert [text for table in tables for text in texts(table, "text")] == ["good", "bad"]
+    refuses(
+        lambda: read_table(tmp_path / "train.parquet").columns["when"][:], "'when'", "timestamp"
+    )
+
+
+# As spreadsheets, pandas and the hub write them
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_separators_of_spreadsheets(tmp_path, mark):
+    rows = [["label", '"a" text'], ["1", 'so, "so"; fine\nindeed'], ["0", "x|\ty,z"]]
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter=mark).writerows(rows)
+    table = read_table(tmp_path / "train.csv")
+    assert list(map(list, zip(*table.columns.values(), strict=True))) == rows[1:]
+    assert list(table.columns) == rows[0]
+
+
+@pytest.mark.parametrize("name, render", [("a.tsv", tsv), ("a.csv", comma), ("a.jsonl", jsonl)])
+def test_utf16_is_read_by_its_mark(tmp_path, name, render):
+    rows = [("caf\xe9 \u4e00", "1"), ("dull", "0")]
+    table = read_table(write(tmp_path, name, render(rows), "utf-16"))
+    assert list(zip(table.columns["sentence"], table.columns["label"], strict=True)) == rows
+
+
+RECORDS = [{"text": "good\nfilm", "label": 1}, {"text": "bad", "label": 0}]
+COLUMNS = {"text": ["good\nfilm", "bad"], "label": [1, 0]}
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        json.dumps(RECORDS),
+        json.dumps(RECORDS, indent=2),
+        "".join(f"{json.dumps(record)}\n\n" for record in RECORDS),
+        json.dumps({"data": RECORDS}),
+        json.dumps(COLUMNS),
+        *(pd.DataFrame(COLUMNS).to_json(orient=kind)
+          for kind in ("columns", "index", "records", "split", "table")),
+    ],
+)  # fmt: skip
+def test_json_as_people_write_it(tmp_path, document, ending):
+    write(tmp_path, f"train.json{ending}", document)
+    table = FolderReader(str(tmp_path)).read("train")
+    assert {name: list(table.columns[name]) for name in COLUMNS} == COLUMNS
+    parts = list(stream_tables(tmp_path / f"train.json{ending}", 1))
+    assert [part.columns["text"][0] for part in parts] == COLUMNS["text"]
+
+
+def test_one_record_and_an_index_of_pandas(tmp_path):
+    single = read_table(write(tmp_path, "one.json", json.dumps(RECORDS[0])))
+    assert list(single.columns["label"]) == [1]
+    pd.DataFrame(COLUMNS).to_csv(tmp_path / "train.csv")
+    assert list(read_table(tmp_path / "train.csv").columns["text"]) == COLUMNS["text"]
+
+
+def save(frame, file):
+    """As pandas writes the format by default."""
+    match file.name.split(".")[1]:
+        case "csv":
+            frame.to_csv(file, index=False)
+        case "jsonl":
+            frame.to_json(file, orient="records", lines=True)
+        case kind:
+            getattr(frame, f"to_{kind}")(file)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl.gz", "json", "parquet"])
+@pytest.mark.parametrize("below", ["", "data"])
+def test_shards_are_one_split(tmp_path, ending, below):
+    folder = tmp_path / below
+    folder.mkdir(exist_ok=True)
+    for part in (1, 0):
+        rows = [{"text": f"{part} {row}", "label": row} for row in range(2 + part)]
+        file = folder / f"train-0000{part}-of-00002{'-1f' * (not below)}.{ending}"
+        save(pd.DataFrame(rows), file)
+    reader = FolderReader(str(tmp_path))
+    table, texts_ = reader.read("train"), ["0 0", "0 1", "1 0", "1 1", "1 2"]
+    assert reader.has("train") and not reader.has("test")
+    assert texts(table, "text") == texts_ and len(table) == 5
+    assert [text for part in reader.stream("train", 2) for text in texts(part, "text")] == texts_
+    line = {"csv": "line 3", "jsonl.gz": "line 2"}.get(ending, "row 2")
+    assert "train-00001-of-00002" in table.where(3) and table.where(3).endswith(line)
+    assert table.select([1, 3]).where(1) == table.where(3)
+    file.rename(folder / file.name.replace("-00000-", "-00007-"))
+    refuses(lambda: reader.read("train"), "expected 2 shards of the train split", "-00007-of")
+
+
+def test_shards_beside_a_whole_file(tmp_path):
+    write(tmp_path, "train.csv", comma(ROWS))
+    write(tmp_path, "train-00000-of-00001.csv", comma(ROWS))
+    refuses(lambda: FolderReader(str(tmp_path)).read("train"), "train.csv", "-of-00001", "Keep one")
+
+
+@pytest.mark.parametrize("name", ["train.xlsx", "train.csv"])
+def test_spreadsheets_are_refused_by_name(tmp_path, name):
+    file = write(tmp_path, name, b"PK\x03\x04 and so on")
+    refuses(lambda: FolderReader(str(tmp_path)).read("train"), str(file), "spreadsheet", "CSV")
 
 
 def test_corrupt_gzip(tmp_path):

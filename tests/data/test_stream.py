@@ -7,6 +7,7 @@ import os
 import pickle
 import tracemalloc
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -15,8 +16,9 @@ from torch.utils.data import DataLoader
 
 from bertx.data import TextDataModule, stream
 from bertx.data.eraser import EraserFolder
+from bertx.data.folder import FolderReader
 from bertx.data.form import Form
-from bertx.data.readers import FolderReader, stream_tables
+from bertx.data.readers import stream_tables
 from bertx.data.sampling import ConsecutiveBatches
 from bertx.data.stream import StreamedTexts, TextStream, survey
 from bertx.errors import InputError
@@ -47,7 +49,7 @@ def write(folder, ending, count=50):
 
 
 def opened(folder, tokenizer, label="label"):
-    form = Form(tokenizer, "text", label, ["0", "1"])
+    form = Form(tokenizer, "text", label, ["0", "1"], unknown=True)
     source = TextStream(FolderReader(str(folder)), "predict", form, rows=8)
     return StreamedTexts(source, survey(source, 8))
 
@@ -215,12 +217,47 @@ def test_errors_far_into_a_file_name_the_line(tmp_path, tokenizer, line, parts):
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("row, part", [({"label": 1}, "text"), ({"text": "a"}, "a label")])
-def test_json_lines_without_a_field(tmp_path, tokenizer, row, part):
-    rows = [{"text": "good", "label": 0}] * 8 + [row] * 8
+def test_json_lines_without_a_field(tmp_path, tokenizer):
+    rows = [{"text": "good", "label": 0}] * 8 + [{"label": 1}] * 8 + [{"text": "bad"}] * 8
     (tmp_path / "predict.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(InputError, match=f"line 9: expected {part} in column"):
-        opened(tmp_path, tokenizer)
+    data = opened(tmp_path, tokenizer)
+    found = sorted((data[i] for i in range(len(data))), key=lambda item: item["index"])
+    assert [item["label"] for item in found] == [0] * 8 + [1] * 8 + [-100] * 8
+    assert ["error" in item for item in found] == [False] * 8 + [True] * 8 + [False] * 8
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_a_missing_text_costs_its_row(tmp_path, tokenizer, ending, caplog):
+    texts = ["good", None, "", "a fine film", None]
+    frame = pd.DataFrame({"text": texts, "label": -1})
+    file = tmp_path / f"predict.{ending}"
+    if ending == "parquet":
+        frame.to_parquet(file)
+    else:
+        frame.to_json(file, orient="records", lines=ending == "jsonl")
+    with caplog.at_level(logging.INFO, "bertx.data"):
+        data = opened(tmp_path, tokenizer)
+    wordless, missing = caplog.messages
+    assert wordless.startswith("predict: 1 of 5 texts are without a word")
+    where = f"{file}, {'line' if ending == 'jsonl' else 'row'}"
+    assert missing == (
+        f"predict: 2 of 5 texts are missing and have no prediction; the first is {where} 2"
+    )
+    found = {item["index"]: item for item in (data[i] for i in range(len(data)))}
+    assert [found[i]["text"] for i in range(5)] == ["good", "", "", "a fine film", ""]
+    error = ": expected text in column 'text', but it is missing."
+    assert [found[i].get("error") for i in range(5)] == [
+        None, f"{where} 2{error}", None, None, f"{where} 5{error}",
+    ]  # fmt: skip
+
+
+def test_shards_are_read_in_a_row(tmp_path, tokenizer):
+    for part in range(3):
+        rows = [{"text": f"good {part} {i}"} for i in range(5)]
+        (tmp_path / f"predict-{part}-of-3.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = opened(tmp_path, tokenizer, label=None)
+    found = {item["index"]: item["text"] for item in (data[i] for i in range(15))}
+    assert found == {i: f"good {i // 5} {i % 5}" for i in range(15)}
 
 
 WORDLESS_KINDS = ["", " \t", "\u200b", "[SEP]", "[MASK] [CLS]\ufeff"]
@@ -255,9 +292,8 @@ def test_no_text_with_a_word(tmp_path, tokenizer, around):
         opened(tmp_path, tokenizer if around else bare(tokenizer), label=None)
 
 
-@pytest.mark.parametrize("value", [None, 7])
-def test_what_is_no_text_is_refused(tmp_path, tokenizer, value):
-    rows = [{"text": "good"}, {"text": ""}, {"text": value}]
+def test_what_is_no_text_is_refused(tmp_path, tokenizer):
+    rows = [{"text": "good"}, {"text": None}, {"text": 7}]
     (tmp_path / "predict.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(InputError, match="line 3: expected text in column 'text'"):
         opened(tmp_path, tokenizer, label=None)

@@ -147,10 +147,27 @@ def test_the_ceiling_is_no_worse_than_any_order():
 def test_only_chosen_texts_are_searched():
     judge = judged(panel(), searched=lambda number: number == 12)
     assert {v.example for v in judge.values if v.role == "ceiling"} == {12}
-    drawn = judge.compute().drawn("random")["deletion"]
-    assert [(c.name, c.role) for c in drawn] == [
-        ("gi", "method"), ("occ", "method"), ("random", "floor"), ("ceiling (n = 1)", "ceiling"),
-    ]  # fmt: skip
+    found = judge.compute()
+    limits = [("gi", "method"), ("occ", "method"), ("random", "floor")]
+    assert [(c.name, c.role) for c in found.drawn("random")["deletion"]] == limits
+    beside = found.drawn_searched("random")["deletion"]
+    assert [(c.name, c.role) for c in beside] == [*limits, ("ceiling", "ceiling")]
+    own = {(v.metric, v.method): v.value for v in judge.values if v.example == 12}
+    scalars = found.scalars()
+    for metric in ("deletion_auc", "insertion_auc"):
+        for method in ("gi", "occ", "random", "ceiling"):
+            value = scalars[f"{metric}_searched/{method}"]
+            assert value == pytest.approx(own[metric, method])
+    assert {c.name: c.auc for c in beside} == pytest.approx(
+        {name: own["deletion_auc", name] for name in ("gi", "occ", "random", "ceiling")}
+    )
+
+
+def test_a_ceiling_of_all_texts_is_in_the_figures():
+    found = judged(panel(), searched=lambda _: True).compute()
+    assert found.drawn("random")["deletion"][-1].role == "ceiling"
+    assert not found.drawn_searched("random")
+    assert not any("searched" in key for key in found.scalars())
 
 
 class Broken(Attribution):

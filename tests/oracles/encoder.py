@@ -80,10 +80,14 @@ def feed_forward_block(x, layer, w):
     return layer_norm(affine(inner, layer["down"]) + x, layer["n2"], w.eps)
 
 
-def logits(e, w):
+def last_states(e, w):
     for layer in w.layers:
         e = feed_forward_block(attention_block(e, layer, w), layer, w)
-    return affine(torch.tanh(affine(e[0], w.head[0])), w.head[1])
+    return e
+
+
+def logits(e, w):
+    return affine(torch.tanh(affine(last_states(e, w)[0], w.head[0])), w.head[1])
 
 
 def attention_tracing(e, w):
@@ -104,19 +108,17 @@ def attention_tracing(e, w):
 
 
 def linear_rule(x, wb, relevance, alpha=0.5, epsilon=1e-7):
-    """The paper's rule as methods state it, with the sums written out."""
+    """The paper's rule as methods state it, token by token, each rescaled for itself."""
     weight, bias = wb
-    beta = 1 - alpha
-    out = torch.zeros_like(x)
-    for t in range(len(x)):
-        for o in range(len(weight)):
-            positive, negative = weight[o].clamp(min=0), weight[o].clamp(max=0)
-            z_plus = (x[t] * positive).sum() + bias[o].clamp(min=0) + epsilon
-            z_minus = (x[t] * negative).sum() + bias[o].clamp(max=0) - epsilon
-            share = relevance[t, o]
-            out[t] += x[t] * (alpha * share / z_plus * positive + beta * share / z_minus * negative)
-    size = out.abs()
-    return size * (relevance.sum() + 1e-7) / (size.sum() + 1e-7)
+    up, down = weight.clamp(min=0), weight.clamp(max=0)
+    out = []
+    for token, share in zip(x, relevance, strict=True):
+        z_plus = (up * token).sum(1) + bias.clamp(min=0) + epsilon
+        z_minus = (down * token).sum(1) + bias.clamp(max=0) - epsilon
+        spread = alpha * share / z_plus @ up + (1 - alpha) * share / z_minus @ down
+        size = (token * spread).abs()
+        out.append(size * (share.sum() + 1e-7) / (size.sum() + 1e-7))
+    return torch.stack(out)
 
 
 def paper_lrp(e, w, target):
@@ -126,20 +128,23 @@ def paper_lrp(e, w, target):
     for layer in w.layers:
         middles.append(attention_block(states[-1], layer, w))
         states.append(feed_forward_block(middles[-1], layer, w))
-    pooled = torch.tanh(affine(states[-1][:1], w.head[0]))
-    y = affine(pooled, w.head[1])
-    relevance = torch.zeros_like(y)
-    relevance[0, target] = torch.softmax(y, -1)[0, target]
-    relevance = linear_rule(pooled, w.head[1], relevance)
-    relevance = linear_rule(states[-1][:1], w.head[0], relevance)
     full = torch.zeros_like(e)
-    full[0] = relevance[0]
+    full[:1] = head_relevance(states[-1][:1], w, target)
     for layer, x, middle in zip(
         reversed(w.layers), reversed(states[:-1]), reversed(middles), strict=True
     ):
         full = _through_feed_forward(full, middle, layer, w)
         full = _through_attention(full, x, layer, w)
     return full.abs().sum(-1)
+
+
+def head_relevance(read, w, target):
+    """Relevance (1, D) of the vector that the head reads (1, D)."""
+    pooled = torch.tanh(affine(read, w.head[0]))
+    y = affine(pooled, w.head[1])
+    relevance = torch.zeros_like(y)
+    relevance[0, target] = torch.softmax(y, -1)[0, target]
+    return linear_rule(read, w.head[0], linear_rule(pooled, w.head[1], relevance))
 
 
 def _through_feed_forward(relevance, x, layer, w):

@@ -1,3 +1,5 @@
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,8 @@ from PIL import Image
 
 from bertx.report.curves import curves_figure, figure_png
 from bertx.report.heatmap import heatmap_html, legend_html
-from bertx.report.loggers import log_curves, log_heatmaps
+from bertx.report.loggers import log_curves, log_heatmaps, to_each
+from bertx.report.page import heatmap_page
 from tests.report import examples
 from tests.wandb_reader import read_run
 
@@ -58,7 +61,8 @@ def test_wandb_gets_everything_in_one_call_each(wandb_logger):
     keys = {key for row in run.history for key in row if key.startswith("val/")}
     assert keys == {
         "val/curves/deletion_table", "val/curves/deletion_image",
-        "val/curves/insertion_table", "val/curves/insertion_image", "val/heatmaps",
+        "val/curves/insertion_table", "val/curves/insertion_image",
+        "val/heatmaps", "val/heatmaps_page",
     }  # fmt: skip
     assert all(len(run.values(key)) == 2 for key in keys)
 
@@ -118,6 +122,26 @@ def test_wandb_table_is_cut_at_64_rows(wandb_logger):
     log_heatmaps(wandb_logger, "val/heatmaps", rows, 63)
     [table] = finished(wandb_logger).tables("val/heatmaps")
     assert [row[1] for row in table["data"]] == list(range(64))
+
+
+def test_a_copy_of_an_offline_run_is_whole(wandb_logger, tmp_path, monkeypatch):
+    """Nothing of it lies elsewhere, not where tables are staged by default."""
+    monkeypatch.delenv("WANDB_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    rows = [examples.row(), examples.hostile_row()]
+    log_curves(wandb_logger, "val/curves", BOTH, 3, 63)
+    log_heatmaps(wandb_logger, "val/heatmaps", rows, 63)
+    assert "WANDB_DATA_DIR" not in os.environ
+    folder = finished(wandb_logger).folder
+    copy = shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
+    shutil.rmtree(folder)
+    assert not list((tmp_path / "home").rglob("staging/*"))
+    run = read_run(copy)
+    [points], [table] = run.tables("val/curves/deletion_table"), run.tables("val/heatmaps")
+    assert len(points["data"]) == 33
+    assert table["data"][0][6] == fragment(examples.signed())
+    [page] = run.values("val/heatmaps_page")
+    assert run.media(page).read_text() == heatmap_page(rows, "val/heatmaps")
 
 
 def test_wandb_survives_broken_text(wandb_logger):
@@ -186,6 +210,32 @@ def test_other_loggers_get_nothing(tmp_path):
         log_curves(logger, "val/curves", BOTH, 0, 1)
         log_heatmaps(logger, "val/heatmaps", [examples.row()], 1)
     assert not list(tmp_path.rglob("*.html"))
+
+
+def test_a_logger_that_fails_is_named_once_and_the_others_get_everything(tmp_path, caplog):
+    class Failing(CSVLogger):
+        """Says what was wrong in several lines."""
+
+    @log_heatmaps.register
+    def _(logger: Failing, key, rows, step):
+        raise OSError("no space left\non the device")
+
+    got = []
+
+    class Working(Recorder):
+        """Takes heatmaps."""
+
+    @log_heatmaps.register
+    def _(logger: Working, key, rows, step):
+        got.append(key)
+
+    loggers = [Failing(tmp_path), Working()]
+    with caplog.at_level("WARNING", "bertx"):
+        to_each(loggers, log_heatmaps, "first", [], 1)
+        to_each(loggers, log_heatmaps, "second", [], 2)
+    assert got == ["first", "second"]
+    [said] = caplog.messages
+    assert said.startswith("Failing failed (OSError: no space left)") and "\n" not in said
 
 
 def test_subclasses_of_a_known_logger_are_known():

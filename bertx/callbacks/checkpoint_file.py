@@ -1,0 +1,93 @@
+"""Checkpoint files that are whole or not there, and what is said of one that is not whole."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from bertx.errors import InputError
+from bertx.failures import first_line
+from bertx.report.disk import drafted
+
+SUFFIX = ".ckpt"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then moves it there.
+
+    The one before stays until then, and a run that is killed leaves no half of one. Lightning's own
+    writes to the system's temporary folder, from which moving is copying where that is another
+    file system. Remote places are Lightning's matter.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint."""
+        if is_remote(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        with drafted(Path(path)) as draft, draft.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, _: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+        try:
+            return super().load_checkpoint(path, map_location, weights_only)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged file fails anywhere from unzipping to unpickling
+            raise damaged(path, error) from error
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint on disk holds; its tensors are read when they are used.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=True
+        )
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise damaged(path, error) from error
+    return checkpoint
+
+
+def damaged(path: str | Path, error: Exception) -> InputError:
+    """The error of a checkpoint that cannot be read, which names another one."""
+    others = [] if is_remote(path) else checkpoints_beside(Path(path))
+    way_out = f"Take another one, such as {others[0]}" if others else "Take that of another run"
+    return InputError(
+        f"checkpoint {path}: expected a whole file, but it cannot be read: "
+        f"{first_line(error)}. {way_out}."
+    )
+
+
+def checkpoints_beside(path: Path) -> list[Path]:
+    """The other checkpoints in the folder of one, the newest first."""
+    others = [other for other in path.parent.glob(f"*{SUFFIX}") if other.name != path.name]
+    whole = [other for other in others if not other.name.startswith(".")]
+    return sorted(whole, key=lambda other: other.stat().st_mtime, reverse=True)
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a path is a URL."""
+    return "://" in str(path)

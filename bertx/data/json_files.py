@@ -1,0 +1,139 @@
+"""Rows of JSON: one object a line, or a document as pandas and the hub write it."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any, TextIO
+
+from bertx.data.table import Spoilt, Table, Unit, refused, shortened
+from bertx.errors import InputError
+
+_EXAMPLE = '{"text": "...", "label": 0}'
+
+
+def json_lines(file: Path, text: TextIO, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
+    """One object a line.
+
+    Args:
+        file: The file, for messages.
+        text: What it holds.
+        rows: At most so many rows make a table; None: all make one.
+        spoilt: What stands in every column of a malformed row, if that is not to be refused.
+    """
+    names: dict[str, None] = {}
+    numbered = _records(file, text, spoilt)
+    while part := list(islice(numbered, rows)):
+        sound = (record for _, record in part if isinstance(record, dict))
+        names = dict.fromkeys(name for record in sound for name in record) or names
+        yield _table(file, names, part)
+
+
+def json_document(file: Path, text: TextIO, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
+    """A list of objects, columns as pandas writes them, or one object a line after all.
+
+    A document is held in memory, whatever ``rows`` says; arguments as for `json_lines`.
+    """
+    first = list(islice((line for line in text if line.strip()), 2))
+    text.seek(0)
+    if len(first) > 1 and _is_object(first[0]):
+        yield from json_lines(file, text, rows, spoilt)
+        return
+    records = enumerate(_unfolded(file, _parsed(file, text.read())), 1)
+    checked = [(number, _checked(file, number, record, spoilt)) for number, record in records]
+    step = rows or max(1, len(checked))
+    names = dict.fromkeys(n for _, record in checked if isinstance(record, dict) for n in record)
+    for start in range(0, len(checked), step):
+        yield _table(file, names, checked[start : start + step], "row")
+
+
+def _table(
+    file: Path, names: Iterable[str], part: Sequence[tuple[int, Any]], unit: Unit = "line"
+) -> Table:
+    columns = {
+        name: [record.get(name) if isinstance(record, dict) else record for _, record in part]
+        for name in names
+    }
+    return Table(str(file), columns, [number for number, _ in part], unit)
+
+
+def _records(file: Path, text: Iterable[str], spoilt: Spoilt) -> Iterator[tuple[int, Any]]:
+    """Objects; the first one, which shows what they are like, has to be sound."""
+    known = False
+    for number, line in enumerate(text, 1):
+        if line.strip():
+            try:
+                record = _object(file, number, line)
+            except InputError as error:
+                record = spoilt(error) if known else refused(error)
+            known = True
+            yield number, record
+
+
+def _object(file: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{file}, line {number}: expected one JSON object a line, but {error.msg} at "
+            f"character {error.pos + 1} of {shortened(line.strip())}. Correct the line."
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number or a nesting without end
+        raise InputError(f"{file}, line {number}: {error}. Correct the line.") from error
+    if not isinstance(record, dict):
+        raise InputError(
+            f"{file}, line {number}: expected a JSON object such as {_EXAMPLE}, but got "
+            f"{shortened(record)}."
+        )
+    return record
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _parsed(file: Path, text: str) -> Any:
+    try:
+        return json.loads(text) if text.strip() else []
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{file}, line {error.lineno}: expected JSON (a list of objects such as {_EXAMPLE}, or "
+            f"one object a line), but {error.msg} at character {error.colno}. Correct the file."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} cannot be read as JSON: {error}. Correct the file.") from error
+
+
+def _unfolded(file: Path, found: Any) -> list[Any]:
+    """The records of a document: a list of them, or what pandas' ``orient`` makes of a table."""
+    if isinstance(found, list):
+        return found
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{file}: expected a list of objects such as {_EXAMPLE}, but got {shortened(found)}."
+        )
+    data, names = found.get("data"), found.get("columns")
+    if isinstance(data, list):  # orient="table", or "split" with names of the columns
+        return [dict(zip(names, row, strict=False)) for row in data] if names else data
+    values = list(found.values())
+    if all(isinstance(value, list) for value in values):
+        return [dict(zip(found, row, strict=True)) for row in zip_longest(*values)]
+    if not all(isinstance(value, dict) for value in values):
+        return [found]
+    if all(name.isdigit() for name in found):  # orient="index"
+        return values
+    rows = dict.fromkeys(row for value in values for row in value)
+    return [{name: found[name].get(row) for name in found} for row in rows]
+
+
+def _checked(file: Path, number: int, record: Any, spoilt: Spoilt) -> Any:
+    if isinstance(record, dict):
+        return record
+    error = InputError(
+        f"{file}, row {number}: expected a JSON object such as {_EXAMPLE}, but got "
+        f"{shortened(record)}. Correct the row."
+    )
+    return refused(error) if number == 1 else spoilt(error)
