@@ -13,6 +13,9 @@ from transformers.activations import ACT2FN
 from bertx.activations import Elementwise, unseen_activations
 from bertx.errors import InputError
 
+_FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+"""Modules that compute activations, and products of them, inside of one function of torch."""
+
 
 class UnsupportedArchitecture(InputError):
     """A method was asked to explain a model that it is not defined for."""
@@ -138,13 +141,18 @@ def check_differentiable(model: PreTrainedModel, method: str) -> None:
 
 
 def check_activations_seen(model: PreTrainedModel, method: str) -> None:
-    """Refuse models of which an activation would escape `bertx.activations.watching`.
+    """Refuse models of which an operation would escape `bertx.activations.watching`.
 
     Raises:
-        UnsupportedArchitecture: If the model makes it anew in every forward.
+        UnsupportedArchitecture: If the model makes an activation anew in every forward, or has a
+            module that computes activations and products in one.
     """
     if hidden := unseen_activations(model):
         known = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
+        raise UnsupportedArchitecture(method, model, known)
+    fused = {type(part).__name__ for part in model.modules() if isinstance(part, _FUSED)}
+    if fused:
+        known = f"models without {' and '.join(sorted(fused))} of torch, whose inside is not seen"
         raise UnsupportedArchitecture(method, model, known)
 
 
@@ -180,7 +188,10 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
             raise UnsupportedArchitecture(method, model, f"encoders without {setting}")
     if getattr(model.config, "conv_kernel_size", 0) > 0:
         raise UnsupportedArchitecture(method, model, "DeBERTa with conv_kernel_size 0")
-    known = "models whose linear maps and LayerNorms are those of transformers, not wrapped"
+    known = (
+        "models whose linear maps and LayerNorms are those of transformers, not wrapped, those of "
+        "the head included"
+    )
     try:
         found = ENCODERS[model.config.model_type](model)
     except AttributeError as error:

@@ -39,7 +39,7 @@ def classifier_in(module: nn.Module, choice: Choice | None = None) -> PreTrained
         InputError: If there are several and none was chosen, the choice leads nowhere, or it is
             asked through a learned prompt, which the classifier alone lacks.
     """
-    found = classifiers_in(module if choice is None else _chosen(module, choice))
+    found = classifiers_in(module if choice is None else chosen_part(module, choice))
     if len(found) > 1:
         listed = ", ".join(f"{path} ({type(model).__name__})" for path, model in found.items())
         raise InputError(
@@ -63,7 +63,8 @@ def one_classifier(module: nn.Module, choice: Choice | None = None) -> PreTraine
         held = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
         headless = "" if held is None else (
             f" with {type(held).__name__}, which has no head that classifies texts. Load the model "
-            "with AutoModelForSequenceClassification"
+            "with AutoModelForSequenceClassification or, to have a head of your own explained, "
+            "give logits=..., the name of a method to its logits"
         )  # fmt: skip
         raise InputError(
             "expected a Hugging Face sequence classifier, or a module that holds one, got "
@@ -81,6 +82,28 @@ def require_classifier(module: nn.Module, choice: Choice | None = None) -> PreTr
     found = one_classifier(module, choice)
     check_chooses(found)
     return found
+
+
+def chosen_part(module: nn.Module, choice: Choice) -> nn.Module:
+    """The part of a module that a choice leads to.
+
+    Raises:
+        InputError: If it leads nowhere.
+    """
+    part: Any = module
+    if isinstance(choice, str):
+        for name in choice.split("."):
+            part = getattr(part, name, None)
+    else:
+        part = choice(module)
+    if isinstance(part, nn.Module):
+        return part
+    shown = repr(choice) if isinstance(choice, str) else getattr(choice, "__name__", "a function")
+    known = ", ".join(filter(None, classifiers_in(module))) or "none"
+    raise InputError(
+        f"model {shown}: expected a part of {type(module).__name__} that is a module, got "
+        f"{'nothing' if part is None else type(part).__name__}. Its classifiers: {known}."
+    )
 
 
 def bare(name: str) -> str:
@@ -110,8 +133,10 @@ def check_chooses(model: PreTrainedModel) -> None:
 
 def takes(model: nn.Module, argument: str) -> bool:
     """Whether the forward of a model has an argument of that name, if by way of ``**kwargs``."""
-    for kind in type(getattr(model, "_orig_mod", model)).__mro__:
-        if "forward" in vars(kind):
+    whole = getattr(model, "_orig_mod", model)
+    base = getattr(whole, "base_model", whole)  # where a model of no parents hands them on to
+    for kind in (*type(whole).__mro__, *type(base).__mro__):
+        if kind is not nn.Module and "forward" in vars(kind):
             parameters = signature(vars(kind)["forward"]).parameters
             if argument in parameters:
                 return True
@@ -192,23 +217,6 @@ def _classifies(part: nn.Module) -> bool:
         return False
     own = type(part).__module__.partition(".")[0] != "transformers"
     return own or any("SequenceClassification" in kind.__name__ for kind in type(part).__mro__)
-
-
-def _chosen(module: nn.Module, choice: Choice) -> nn.Module:
-    part: Any = module
-    if isinstance(choice, str):
-        for name in choice.split("."):
-            part = getattr(part, name, None)
-    else:
-        part = choice(module)
-    if isinstance(part, nn.Module):
-        return part
-    shown = repr(choice) if isinstance(choice, str) else getattr(choice, "__name__", "a function")
-    known = ", ".join(filter(None, classifiers_in(module))) or "none"
-    raise InputError(
-        f"model {shown}: expected a part of {type(module).__name__} that is a module, got "
-        f"{'nothing' if part is None else type(part).__name__}. Its classifiers: {known}."
-    )
 
 
 def _check_prompt(module: nn.Module, model: PreTrainedModel) -> None:

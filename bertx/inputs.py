@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.classifier import takes
 from bertx.errors import InputError
@@ -21,6 +21,9 @@ Merge = Literal["sum", "max"]
 
 UNKNOWN = -100
 """The label of an example that has none."""
+
+LENGTHS = (8, 5)
+"""Tokens of the texts that a head is tried on; the shorter one is padded."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,32 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+
+def short_texts(model: PreTrainedModel) -> Inputs:
+    """Texts of random tokens of the model's vocabulary, always the same ones.
+
+    They start with [CLS] and end with [SEP] where the config knows the ids of these.
+    """
+    pad = getattr(model.config, "pad_token_id", None) or 0
+    draw = torch.Generator().manual_seed(0)
+    shape = len(LENGTHS), max(LENGTHS)
+    ids = torch.randint(model.config.vocab_size - 1, shape, generator=draw)
+    mask = torch.arange(shape[1]) < torch.tensor(LENGTHS)[:, None]
+    ids = torch.where(mask, ids + (ids >= pad), pad)
+    start, end = _special(model, "cls", "bos"), _special(model, "sep", "eos")
+    if start is not None:
+        ids[:, 0] = start
+    if end is not None:
+        ids[torch.arange(shape[0]), torch.tensor(LENGTHS) - 1] = end
+    units = torch.where(mask, torch.arange(shape[1]), -1).to(model.device)
+    return Inputs(ids.to(model.device), mask.long().to(model.device), units, pad_token_id=pad)
+
+
+def _special(model: PreTrainedModel, *names: str) -> int | None:
+    known = [getattr(model.config, f"{name}_token_id", None) for name in names]
+    fitting = (i for i in known if isinstance(i, int) and 0 <= i < model.config.vocab_size)
+    return next(fitting, None)
 
 
 def noun(unit: Unit) -> str:

@@ -49,7 +49,8 @@ class FunctionRecorder(ActivationMode):
         linear: Whether linear maps get nodes too, which keeps their inputs.
 
     Attributes:
-        attention: Every softmax of four dimensions that was computed: (B, H, T, T).
+        attention: Every softmax of four dimensions that an encoder computed: (B, H, T, T). What a
+            head above it computes is none of its layers.
         watch: Hears of these weights.
         part: The name of the linear map that runs, where these get nodes.
     """
@@ -61,6 +62,11 @@ class FunctionRecorder(ActivationMode):
         self.part = ""
         self.attention: list[Tensor] = []
         self.watch = Watch()
+        self._above = False
+
+    def leave_encoder(self, *_: Any) -> None:
+        """The layers are through; what follows is the head."""
+        self._above = True
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
@@ -68,7 +74,8 @@ class FunctionRecorder(ActivationMode):
         """`bertx.attend.attend` with one node behind it; the weights are no part of the graph."""
         context, weights = attend(query.detach(), key.detach(), value.detach(), mask, scale)
         if torch.is_grad_enabled() and (query.requires_grad or value.requires_grad):
-            how = (scale, self.switch, self.watch, len(self.attention) - 1)
+            number = -1 if self._above else len(self.attention) - 1
+            how = (scale, self.switch, self.watch, number)
             context = _Core.apply(query, key, value, context, weights, *how)
         return context, weights
 
@@ -105,7 +112,7 @@ class FunctionRecorder(ActivationMode):
         weights = func(*args, **kwargs)
         if self.switch is not None and weights.requires_grad:
             weights = _Shared.apply(weights, self.switch, ("softmax",))
-        if weights.dim() == 4:
+        if weights.dim() == 4 and not self._above:
             self.attention.append(weights)
         return weights
 
@@ -266,8 +273,13 @@ def recording_functions(
         linear: Whether linear maps can be switched too.
     """
     recorder = FunctionRecorder(switch, linear)
-    with watching(model, recorder), _naming(model, recorder) if linear else nullcontext():
-        yield recorder
+    encoder = getattr(model, "base_model", model)
+    handle = encoder.register_forward_hook(recorder.leave_encoder)
+    try:
+        with watching(model, recorder), _naming(model, recorder) if linear else nullcontext():
+            yield recorder
+    finally:
+        handle.remove()
 
 
 @exclusive

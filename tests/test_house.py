@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "pretrained": {"checkpoint", "errors", "failures", "progress"},
     "classifier": {"errors"},
     "inputs": {"classifier", "errors", "words"},
+    "heads": LEAVES | {"scope"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
     "progress": set(),
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     "statistics": LEAVES,
     "leaderboards": LEAVES | {"report", "statistics"},
     "judging": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "leaderboards"}
+    | {"anatomy", "attribution", "choices", "explaining", "faithfulness", "heads", "leaderboards"}
     | {"needs", "packing", "perturb", "plausibility", "report", "rerun", "scope", "search"}
     | {"stability", "statistics", "trace", "words"},
     "report": {"errors"},
@@ -53,10 +54,10 @@ MAY_IMPORT = {
     "words": set(),
     "choices": LEAVES | {"anatomy", "attribution"},
     "explaining": LEAVES
-    | {"anatomy", "attribution", "choices", "packing", "perturb", "report", "scope", "trace"}
-    | {"words"},
+    | {"anatomy", "attribution", "choices", "heads", "packing", "perturb", "report", "scope"}
+    | {"trace", "words"},
     "callbacks": LEAVES
-    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness"}
+    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness", "heads"}
     | {"judging", "needs"}
     | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
@@ -78,6 +79,7 @@ NO_LIGHTNING = (
     "failures",
     "faithfulness",
     "freezing",
+    "heads",
     "inputs",
     "judging",
     "leaderboards",

@@ -3,12 +3,16 @@
 import re
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 
 import bertx.attribution
+from bertx.attribution import GradientXInput
+from bertx.callbacks import FaithfulnessMonitor
 from bertx.inputs import Inputs
 from bertx.trace import Trace
+from tests.callbacks.test_heads import Headed
 from tests.callbacks.toy import ForeignModule, loader
 from tests.tiny import tiny_batch, tiny_model
 
@@ -65,6 +69,18 @@ def test_the_method_of_your_own_is_one(tokenizer):
     inputs = Inputs.from_batch(tiny_batch(tokenizer, ["the film was dull"]))
     scores = names["InputNorm"]()(Trace(tiny_model(), inputs))
     assert scores.shape == (1, 6) and (scores > 0).all() and scores.dtype == torch.float64
+
+
+def test_a_head_of_ones_own_is_told(tokenizer):
+    code = next(block for block in BLOCKS if "logits_of" in block)
+    names = {
+        **{"bertx": bertx, "L": lightning, "FaithfulnessMonitor": FaithfulnessMonitor},
+        **{"methods": {"gi": GradientXInput()}, "headed": Headed()},
+        **{"tokenizer": tokenizer, "texts": ["a superb film", "dull"]},
+    }
+    exec(code, names)
+    assert names["monitor"].logits == "logits_of"
+    assert [len(found.words) for found in names["explanations"]] == [3, 1]
 
 
 def test_every_method_is_in_the_table():

@@ -6,8 +6,9 @@ from transformers import PreTrainedModel
 
 from bertx.anatomy import Anatomy, UnsupportedArchitecture, anatomy
 from bertx.attribution.layers import Group, Plain, after_attention, attend, groups, through_head
-from bertx.attribution.readout import head_reads, own_code, short_texts
+from bertx.attribution.readout import head_reads, own_code
 from bertx.errors import InputError
+from bertx.inputs import short_texts
 from bertx.scope import isolated_rng
 from bertx.trace import Needs, Trace
 

@@ -17,14 +17,11 @@ from bertx.anatomy import (
     readout,
 )
 from bertx.classifier import logits_of
-from bertx.inputs import Inputs
+from bertx.inputs import Inputs, short_texts
 from bertx.scope import evaluating, exclusive, frozen, gradients, isolated_rng, leaf
 
 Code = tuple[ReferenceType[Any], ...]
 """The forwards of a model that are not transformers' or torch's."""
-
-LENGTHS = (8, 5)
-"""Tokens of the texts that a head is tried on; the shorter one is padded."""
 
 TOLERANCE = 1e-2
 """Largest difference of gradients that counts as none, in units of the largest gradient."""
@@ -107,32 +104,6 @@ def own_code(model: nn.Module) -> Code:
         if own is not None or not all(map(_shipped, (type(module), forward))):
             found.append(ref(getattr(forward, "__func__", forward)))
     return tuple(found)
-
-
-def short_texts(model: PreTrainedModel) -> Inputs:
-    """Texts of random tokens of the model's vocabulary, always the same ones.
-
-    They start with [CLS] and end with [SEP] where the config knows the ids of these.
-    """
-    pad = getattr(model.config, "pad_token_id", None) or 0
-    draw = torch.Generator().manual_seed(0)
-    shape = len(LENGTHS), max(LENGTHS)
-    ids = torch.randint(model.config.vocab_size - 1, shape, generator=draw)
-    mask = torch.arange(shape[1]) < torch.tensor(LENGTHS)[:, None]
-    ids = torch.where(mask, ids + (ids >= pad), pad)
-    start, end = _special(model, "cls", "bos"), _special(model, "sep", "eos")
-    if start is not None:
-        ids[:, 0] = start
-    if end is not None:
-        ids[torch.arange(shape[0]), torch.tensor(LENGTHS) - 1] = end
-    units = torch.where(mask, torch.arange(shape[1]), -1).to(model.device)
-    return Inputs(ids.to(model.device), mask.long().to(model.device), units, pad_token_id=pad)
-
-
-def _special(model: PreTrainedModel, *names: str) -> int | None:
-    known = [getattr(model.config, f"{name}_token_id", None) for name in names]
-    fitting = (i for i in known if isinstance(i, int) and 0 <= i < model.config.vocab_size)
-    return next(fitting, None)
 
 
 def _row(texts: Inputs, row: int) -> Inputs:

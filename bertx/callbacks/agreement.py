@@ -15,6 +15,7 @@ from bertx.callbacks.probe import Explained, Probe, log
 from bertx.classifier import Choice
 from bertx.errors import InputError
 from bertx.faithfulness import Estimate
+from bertx.heads import Logits
 from bertx.inputs import Unit, merge_by_unit, noun
 from bertx.report import append_scores, figure_svg
 from bertx.report.disk import write_whole
@@ -80,6 +81,9 @@ class AgreementMonitor(Probe):
             has several of these callbacks.
         model: Which classifier, where the module holds several: the path of an attribute, such as
             ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
 
     Attributes:
         results: The last results, one for each two methods.
@@ -99,9 +103,10 @@ class AgreementMonitor(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
         model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
         super().__init__(
-            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
         )
         if methods is not None and len(methods) == 1:
             raise InputError(

@@ -28,6 +28,7 @@ from bertx.explaining import Explanation
 from bertx.explaining.parts import Part, parts_of
 from bertx.explaining.reading import Reader, Reading, check_unit
 from bertx.explaining.scoring import Scoring
+from bertx.heads import Logits
 from bertx.inputs import Merge, Unit
 
 
@@ -71,6 +72,9 @@ class AttributionWriter(Callback):
             module has one.
         model: Which classifier, where the module holds several: the path of an attribute, such as
             ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
 
     Raises:
         InputError: Before the first batch, if the module holds no classifier, a method is not
@@ -91,6 +95,7 @@ class AttributionWriter(Callback):
         rows_per_shard: int = 4096,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
         if rows_per_shard < 1:
             raise InputError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
@@ -107,6 +112,7 @@ class AttributionWriter(Callback):
         self.rows_per_shard = rows_per_shard
         self.tokenizer = tokenizer
         self.model = model
+        self.logits = logits
         self.path: Path | None = None
         self._shards: ShardWriter | None = None
 
@@ -181,7 +187,7 @@ class AttributionWriter(Callback):
     def _prepare(
         self, trainer: Trainer, module: LightningModule, methods: Methods
     ) -> dict[str, Attribution]:
-        model = self._model = classifier_of(self, module, self.model)
+        model = self._model = classifier_of(self, module, self.model, self.logits)
         if self.model is not None:
             say_choice(self, "explains", module, model)
         loaders = trainer.predict_dataloaders

@@ -23,6 +23,7 @@ from bertx.callbacks.shards import checksum
 from bertx.classifier import Choice
 from bertx.errors import InputError
 from bertx.faithfulness import Estimate
+from bertx.heads import Logits
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import append_scores
 from bertx.stability import Drift, stabilised
@@ -99,6 +100,9 @@ class DriftMonitor(Probe):
             has several of these callbacks.
         model: Which classifier, where the module holds several: the path of an attribute, such as
             ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
 
     Attributes:
         results: The last results, one for each method.
@@ -124,9 +128,10 @@ class DriftMonitor(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
         model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
         super().__init__(
-            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
         )
         if not 0 <= low <= 1:
             raise InputError(f"low: expected a share of the largest drift, in [0, 1], got {low}")

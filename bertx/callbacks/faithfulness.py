@@ -15,6 +15,7 @@ from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.ranks import gather
 from bertx.classifier import Choice, class_names
 from bertx.faithfulness import FaithfulnessMetric, Panel
+from bertx.heads import Logits
 from bertx.inputs import Unit, noun
 from bertx.judging import Estimates, Judge, check_asked, default_metrics, drawn_by_number
 from bertx.judging.tally import EMPTY, searched_name
@@ -63,6 +64,9 @@ class FaithfulnessMonitor(Probe):
             has several of these callbacks.
         model: Which classifier, where the module holds several: the path of an attribute, such as
             ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
@@ -84,9 +88,10 @@ class FaithfulnessMonitor(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
         model: Choice | None = None,
+        logits: Logits | None = None,
     ) -> None:
         super().__init__(
-            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
         )
         self.metrics = default_metrics() if metrics is None else metrics
         self.operator = operator

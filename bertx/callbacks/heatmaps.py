@@ -16,6 +16,7 @@ from bertx.callbacks.privacy import texts_are_logged
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
 from bertx.classifier import Choice, class_names
+from bertx.heads import Logits
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import Heatmap, HeatmapRow, write_heatmaps
 from bertx.report.loggers import log_heatmaps, to_each
@@ -43,6 +44,9 @@ class HeatmapLogger(Probe):
             has several of these callbacks.
         model: Which classifier, where the module holds several: the path of an attribute, such as
             ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
         log_text: Whether texts may go to the loggers. If false, for all callbacks of the trainer,
             they get the number of each text and of its words in place of these, with classes,
             lengths and scores; the page and the files of the run are as ever.
@@ -58,10 +62,11 @@ class HeatmapLogger(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
         model: Choice | None = None,
+        logits: Logits | None = None,
         log_text: bool = True,
     ) -> None:
         super().__init__(
-            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model
+            methods, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
         )
         self.log_text = log_text
         self.page: Path | None = None

@@ -18,8 +18,9 @@ from bertx.attribution import (
     Random,
 )
 from bertx.choices import check_each, supported
-from bertx.classifier import Choice, path_of, require_classifier
+from bertx.classifier import Choice, path_of
 from bertx.errors import InputError
+from bertx.heads import Logits, classifier_for
 from bertx.pretrained import load_tokenizer
 
 
@@ -62,7 +63,11 @@ def blamed(callback: Callback) -> Iterator[None]:
 
 
 def classifier_of(
-    callback: Callback, pl_module: LightningModule, choice: Choice | None
+    callback: Callback,
+    pl_module: LightningModule,
+    choice: Choice | None,
+    logits: Logits | None,
+    known: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
     """The classifier that a callback explains.
 
@@ -70,20 +75,22 @@ def classifier_of(
         callback: The callback.
         pl_module: The module.
         choice: Which of the module's classifiers is meant.
+        logits: What the logits of a head of one's own are; see `bertx.heads`.
+        known: What was found before, which is kept if it is still meant.
 
     Raises:
         InputError: If the module holds none, several and none was chosen, or one that does not
             choose one of several classes.
     """
     with blamed(callback):
-        return require_classifier(pl_module, choice)
+        return classifier_for(pl_module, logits, choice, known)
 
 
 def say_choice(
     callback: Callback, what: str, pl_module: LightningModule, model: PreTrainedModel
 ) -> None:
     """Say which classifier was chosen, on rank zero."""
-    path = path_of(pl_module, model)
+    path = path_of(pl_module, model) or path_of(pl_module, model.base_model)
     rank_zero_info(f"{type(callback).__name__} {what} {path} ({type(model).__name__})")
 
 

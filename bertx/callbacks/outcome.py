@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from bertx.classifier import Choice, classifier_in
+from bertx.heads import Logits
 
 log = logging.getLogger("bertx")
 
@@ -27,6 +28,7 @@ class Listener(Callback):
     """
 
     model: Choice | None
+    logits: Logits | None = None
     _outcome: "Outcome | None" = None
     _listened = False
 
@@ -91,7 +93,7 @@ class Listener(Callback):
         self._compare(trainer, pl_module, outputs)
 
     def _listen(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._listened:
+        if self._listened or self.logits is not None:
             return
         self._listened = True
         callbacks = trainer.callbacks  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
@@ -31,6 +31,7 @@ from bertx.callbacks.sample import Example, Sample, rows_dealt
 from bertx.callbacks.targets import check_target, targets
 from bertx.classifier import Choice
 from bertx.errors import InputError
+from bertx.heads import Logits
 from bertx.inputs import Inputs, Unit
 from bertx.packing import budget_for
 from bertx.progress import progress
@@ -103,6 +104,7 @@ class Probe(Listener, ABC):
         tokenizer: str | PreTrainedTokenizerBase | None,
         name: str | None,
         model: Choice | None,
+        logits: Logits | None,
     ) -> None:
         check_name(name)
         if every_n_epochs < 1:
@@ -117,6 +119,7 @@ class Probe(Listener, ABC):
         self.tokenizer = tokenizer
         self.name = name
         self.model = model
+        self.logits = logits
         self._sample: Sample | None = None
         self._count = 0
         self._told: set[str] = set()
@@ -210,7 +213,7 @@ class Probe(Listener, ABC):
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_alone(self, self.name, trainer)
-        model = self._model = classifier_of(self, pl_module, self.model)
+        model = self._model = self._find(pl_module)
         if self.model is not None and "model" not in self._told:
             self._told.add("model")
             say_choice(self, "explains", pl_module, model)
@@ -218,6 +221,10 @@ class Probe(Listener, ABC):
         self._methods = check_methods(self.methods, model)
         check_target(self.target, model)
         self._needs = Needs.of(*self._methods.values())
+
+    def _find(self, pl_module: LightningModule) -> PreTrainedModel:
+        known = getattr(self, "_model", None)
+        return classifier_of(self, pl_module, self.model, self.logits, known)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: Any) -> None:
         self._sample = None
@@ -246,7 +253,7 @@ class Probe(Listener, ABC):
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._sample is None:
             return
-        if classifier_of(self, pl_module, self.model) is not self._model:
+        if self._find(pl_module) is not self._model:
             self._prepare(trainer, pl_module)  # the module validates another than at the start
         stage = self._placed(stage)
         self._count_all(trainer, stage, self._sample)

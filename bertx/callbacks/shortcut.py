@@ -12,7 +12,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
-from bertx.callbacks.methods import classifier_of
 from bertx.callbacks.privacy import texts_are_logged
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.readings import unit_spans
@@ -20,6 +19,7 @@ from bertx.callbacks.wordshares import Ledger, WordShare, evidence, normal
 from bertx.choices import GOLD, PREDICTED, supported
 from bertx.classifier import Choice, class_names
 from bertx.errors import InputError
+from bertx.heads import Logits
 from bertx.inputs import Unit
 from bertx.report import append_scores
 from bertx.report.disk import Cell
@@ -66,6 +66,9 @@ class ShortcutAlarm(Probe):
             has several of these callbacks.
         model: Which classifier, where the module holds several: the path of an attribute, such as
             ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.heads.EncoderForSequenceClassification`.
         log_text: Whether warnings may name words and quote texts: what is printed goes to some
             loggers. False holds for all callbacks of the trainer; the table has the words.
 
@@ -89,9 +92,12 @@ class ShortcutAlarm(Probe):
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
         model: Choice | None = None,
+        logits: Logits | None = None,
         log_text: bool = True,
     ) -> None:
-        super().__init__(None, every_n_epochs, max_examples, target, unit, tokenizer, name, model)
+        super().__init__(
+            None, every_n_epochs, max_examples, target, unit, tokenizer, name, model, logits
+        )
         if not 0 <= bound < 1:
             raise InputError(f"bound: expected a share of at least 0 and below 1, got {bound}")
         if min_texts < 1:
@@ -146,9 +152,7 @@ class ShortcutAlarm(Probe):
         self._say()
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.methods = {
-            "shortcut": self.method or _default(classifier_of(self, pl_module, self.model))
-        }
+        self.methods = {"shortcut": self.method or _default(self._find(pl_module))}
         super()._prepare(trainer, pl_module)
 
     def _groups(self) -> tuple[str, ...]:

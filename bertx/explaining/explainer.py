@@ -14,6 +14,7 @@ from bertx.explaining.explanation import Explanation, Explanations
 from bertx.explaining.parts import parts_of
 from bertx.explaining.reading import Reader, Reading
 from bertx.explaining.scoring import Scoring
+from bertx.heads import Logits, classifier_for
 from bertx.inputs import Merge, Unit, noun
 from bertx.progress import wanted
 
@@ -30,6 +31,7 @@ def explain(
     merge: Merge = "sum",
     window: int | None = None,
     token_budget: int | None = None,
+    logits: Logits | None = None,
     progress: bool | None = None,
 ) -> Explanations:
     """Explain why a classifier decides as it does, word by word.
@@ -41,7 +43,9 @@ def explain(
     same time must take its turn too: see `bertx.scope.alone`.
 
     Args:
-        model: A Hugging Face sequence classifier, or a module that holds one.
+        model: A Hugging Face sequence classifier, or a module that holds one. With ``logits``, an
+            encoder. A module with ``encoder``, ``head`` and a forward that takes by keyword what
+            an encoder does, and gives the logits, is taken as it is.
         tokenizer: Its fast tokenizer, or the name of a model that has the same.
         texts: One text or several.
         methods: One, several, or several by name; None for `DEFAULT_METHODS`.
@@ -56,6 +60,9 @@ def explain(
             context, and probabilities are the mean over the windows. None: longer texts than the
             model takes are cut off between two words, with a warning.
         token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
+        logits: For an encoder with a head of your own: from a mapping of ``input_ids``,
+            ``attention_mask`` and, where the encoder takes them, ``token_type_ids`` to the logits
+            (B, C); see `bertx.heads.EncoderForSequenceClassification`.
         progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
             a line every 30 s. None: on a terminal and in a notebook.
 
@@ -67,7 +74,8 @@ def explain(
         InputError: If a setting, the model or the tokenizer cannot be used.
         UnsupportedArchitecture: If a method is not defined for the model.
     """
-    explainer = Explainer(model, tokenizer, methods, target, unit, merge, window, token_budget)
+    settings = (methods, target, unit, merge, window, token_budget, logits)
+    explainer = Explainer(model, tokenizer, *settings)
     with wanted(progress):
         return explainer(texts)
 
@@ -96,9 +104,11 @@ class Explainer:
         merge: Merge = "sum",
         window: int | None = None,
         token_budget: int | None = None,
+        logits: Logits | None = None,
     ) -> None:
         model, tokenizer = checked_arguments(model, tokenizer)
-        self._score = Scoring(model, tokenizer, methods, target, merge, token_budget)
+        found = classifier_for(model, logits)
+        self._score = Scoring(found, tokenizer, methods, target, merge, token_budget)
         self._reader = Reader(tokenizer, self._score.model, unit, window)
         self._unit = unit
         self.methods = self._score.methods

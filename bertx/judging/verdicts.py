@@ -11,11 +11,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.arguments import checked_arguments
 from bertx.attribution import Attribution
 from bertx.choices import GOLD, PREDICTED, Methods, named, several
-from bertx.classifier import class_names, class_number, require_classifier
+from bertx.classifier import class_names, class_number
 from bertx.errors import InputError
 from bertx.explaining.parts import Part, collate
 from bertx.explaining.reading import Reader, Reading
 from bertx.faithfulness import FaithfulnessMetric, Panel
+from bertx.heads import Logits, classifier_for
 from bertx.inputs import Unit
 from bertx.judging.checks import check_asked
 from bertx.judging.judge import Judge, default_metrics, drawn_by_number, with_control
@@ -115,6 +116,7 @@ def judge(
     unit: Unit = "word",
     ceiling_examples: int | None = 50,
     token_budget: int | None = None,
+    logits: Logits | None = None,
     progress: bool | None = None,
 ) -> Verdicts:
     """Find out which explanations of a classifier can be trusted.
@@ -123,7 +125,8 @@ def judge(
     random control is added if there is none. Nothing is exchanged with other processes.
 
     Args:
-        model: A Hugging Face sequence classifier, or a module that holds one; left as it was.
+        model: A Hugging Face sequence classifier, or a module that holds one; left as it was. With
+            ``logits``, an encoder.
         tokenizer: Its fast tokenizer, or the name of a model that has the same.
         texts: One or several; as `Text` with a gold class or a rationale. Texts longer than the
             model takes are cut off between two words, with a warning.
@@ -137,6 +140,7 @@ def judge(
             none. Texts of more than 40 units never are. The metrics of `NormalizedAOPC` search
             all texts for their limits, whatever this says.
         token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
+        logits: For an encoder with a head of your own, as in `bertx.explain`.
         progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
             a line every 30 s. None: on a terminal and in a notebook.
 
@@ -145,7 +149,7 @@ def judge(
         UnsupportedArchitecture: If a method is not defined for the model.
     """
     model, tokenizer = checked_arguments(model, tokenizer)
-    found = require_classifier(model)
+    found = classifier_for(model, logits)
     if not operators:
         raise InputError("expected at least one operator, such as mask")
     check_positive(token_budget=token_budget)
