@@ -120,7 +120,7 @@ def test_a_terminal_shows_bars_that_share_one_display_and_vanish(terminal, capsy
     shown = read()
     assert "Outer" in shown and "3/4" in shown and "Inner" in shown and "0/2" in shown
     assert "Loading" not in shown
-    assert shown.rstrip().endswith("\x1b[2K\x1b[?25h")  # a line is erased, the cursor is back
+    assert shown.rstrip().endswith("\x1b[1A\x1b[2K\x1b[?25h")  # no line is left, the cursor is back
     assert capsys.readouterr().out == "a result\n"
 
 
