@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.checkpoint import ENDING, Checkpoint, What, is_checkpoint, read_checkpoint
 from bertx.errors import InputError
 from bertx.failures import is_hub_id, one_line, why
+from bertx.progress import progress
 
 PACKAGE = "package:"
 
@@ -110,7 +111,7 @@ def load_with_gaps(
 
     kind: Any
     source: Any
-    with _opened("model", name) as (place, checkpoint):
+    with progress(f"Loading {name}"), _opened("model", name) as (place, checkpoint):
         if checkpoint is None:
             kind, source, settings = AutoModelForSequenceClassification, place, _classes(labels)
         else:

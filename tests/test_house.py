@@ -9,18 +9,19 @@ import bertx
 
 PACKAGE = Path(bertx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"arguments", "classifier", "errors", "precision", "pretrained", "inputs"}
+LEAVES = {"arguments", "classifier", "errors", "precision", "pretrained", "progress", "inputs"}
 MAY_IMPORT = {
     "errors": set(),
     "failures": set(),
     "arguments": {"errors", "pretrained"},
     "checkpoint": {"errors", "failures"},
-    "pretrained": {"checkpoint", "errors", "failures"},
+    "pretrained": {"checkpoint", "errors", "failures", "progress"},
     "classifier": {"errors"},
     "inputs": {"classifier", "errors", "words"},
     "heads": LEAVES | {"scope"},
     "anatomy": LEAVES | {"activations"},
     "precision": set(),
+    "progress": set(),
     "attend": {"precision"},
     "rules": LEAVES,
     "scope": LEAVES | {"attend"},
@@ -88,6 +89,7 @@ NO_LIGHTNING = (
     "plausibility",
     "precision",
     "pretrained",
+    "progress",
     "rerun",
     "rules",
     "scope",

@@ -7,6 +7,7 @@ from bertx.callbacks.export import HuggingFaceExport
 from bertx.callbacks.faithfulness import FaithfulnessMonitor
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.heatmaps import HeatmapLogger
+from bertx.callbacks.lines import ProgressLines
 from bertx.callbacks.predictions import PredictionWriter
 from bertx.callbacks.resumption import Resumption
 from bertx.callbacks.shortcut import ShortcutAlarm
@@ -19,6 +20,7 @@ __all__ = [
     "HeatmapLogger",
     "HuggingFaceExport",
     "PredictionWriter",
+    "ProgressLines",
     "Resumption",
     "ShortcutAlarm",
     "run_folder",

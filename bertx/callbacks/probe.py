@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
+from bertx.callbacks.display import beside_bar
 from bertx.callbacks.folder import check_name
 from bertx.callbacks.methods import (
     check_alone,
@@ -33,6 +34,7 @@ from bertx.errors import InputError
 from bertx.heads import Logits
 from bertx.inputs import Inputs, Unit
 from bertx.packing import budget_for
+from bertx.progress import progress
 from bertx.rerun import plain_seconds
 from bertx.scope import isolated_rng
 from bertx.trace import Needs, Trace
@@ -258,7 +260,9 @@ class Probe(Listener, ABC):
         with ExitStack() as stack:
             stack.enter_context(isolated_rng())
             stack.enter_context(trainer.precision_plugin.forward_context())
-            self.report(trainer, pl_module, stage, self._explain_all(self._sample))
+            stack.enter_context(beside_bar(trainer))
+            chunks = self._explain_all(stage, self._sample)
+            self.report(trainer, pl_module, stage, chunks)
         self._sample = None
 
     def _count_all(self, trainer: Trainer, stage: str, sample: Sample) -> None:
@@ -295,9 +299,12 @@ class Probe(Listener, ABC):
                     "epochs in between. Set every_n_epochs to 1, or monitor another key."
                 )
 
-    def _explain_all(self, sample: Sample) -> Iterator[Explained]:
-        for chunk in sample.chunks(budget_for(self._model.device, recorded=True)):
-            yield self._explain(chunk)
+    def _explain_all(self, stage: str, sample: Sample) -> Iterator[Explained]:
+        what = f"{type(self).__name__}, {stage} examples"
+        with progress(what, len(sample.examples)) as advance:
+            for chunk in sample.chunks(budget_for(self._model.device, recorded=True)):
+                yield self._explain(chunk)
+                advance(len(chunk))
 
     def _explain(self, examples: list[Example]) -> Explained:
         batch = collate([example.tokens for example in examples], self._tokenizer.pad_token_id)

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from bertx.progress import displayed, visible
+
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
 
@@ -46,6 +48,11 @@ def main(args: "ArgsType" = None) -> None:
     """
     if "" not in sys.path:  # a script's own folder stands there instead
         sys.path.append("")
+    with displayed(visible()):
+        _run(args)
+
+
+def _run(args: "ArgsType") -> None:
     given = sys.argv[1:] if args is None else args
     if isinstance(given, list) and given and given[0] in COMMANDS:
         COMMANDS[given[0]](given[1:])

@@ -1,6 +1,7 @@
 """The subcommands fit, validate, test and predict, which LightningCLI runs."""
 
 import glob
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 import jsonargparse
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -23,6 +24,7 @@ from bertx.callbacks import (
     HeatmapLogger,
     HuggingFaceExport,
     PredictionWriter,
+    ProgressLines,
     Resumption,
 )
 from bertx.callbacks.folder import check_logger, check_within
@@ -32,6 +34,7 @@ from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoin
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
 from bertx.cli.monitored import AUTO, best_mode
+from bertx.cli.noise import bars_of_libraries, without_anonymous, without_noise
 from bertx.cli.remote import brought
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
@@ -39,6 +42,8 @@ from bertx.errors import InputError
 from bertx.failures import out_of_space
 from bertx.model import TextClassifier
 from bertx.report.resilient import ResilientWandbLogger
+
+log = logging.getLogger("bertx")
 
 SEED = 42
 CALLBACKS: dict[str, type[Callback]] = {
@@ -49,6 +54,7 @@ CALLBACKS: dict[str, type[Callback]] = {
     "checkpoint": BestCheckpoint,
     "last_checkpoint": LastCheckpoint,
     "export": HuggingFaceExport,
+    "progress": ProgressLines,
 }
 """The callbacks of every run, by the key that configures them; null switches one off."""
 
@@ -91,6 +97,18 @@ class BertxCLI(LightningCLI):
         """The subcommands, with the arguments of the trainer's methods that are no options."""
         known = LightningCLI.subcommands()
         return {**known, "predict": known["predict"] | {"return_predictions"}}
+
+    def before_fit(self) -> None:
+        """Say which weights are new, beside those of the head: these are expected to be."""
+        config = self.config["fit"]
+        prefix = f"{self.model.model.base_model_prefix}."
+        new = [name for name in self.model.drawn if name.startswith(prefix)]
+        if new and not config.get("ckpt_path"):
+            more = f" and {len(new) - 3} more" if len(new) > 3 else ""
+            rank_zero_only(log.warning)(
+                f"model {config['model']['name']!r}: beside the head, weights that it was not "
+                f"given are trained from scratch: {', '.join(new[:3])}{more}"
+            )
 
     def before_validate(self) -> None:
         """Refuse a head that nobody trained."""
@@ -167,7 +185,8 @@ class BertxCLI(LightningCLI):
         found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
         loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
         config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
-        trainer = super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**_bar(config), **kwargs)
+        without_anonymous(trainer.loggers)
         if not texts_are_logged(trainer):
             for logger in loggers:
                 if isinstance(logger, ResilientWandbLogger):
@@ -263,17 +282,7 @@ def run(args: ArgsType = None) -> None:
     """
     try:
         _allow_completion()
-        BertxCLI(
-            TextClassifier,
-            TextDataModule,
-            save_config_callback=SaveConfig,
-            trainer_class=Trainer,
-            seed_everything_default=SEED,
-            parser_class=Parser,
-            parser_kwargs=_parser_settings(),
-            auto_configure_optimizers=False,
-            args=args,
-        )
+        _start(args)
     except (InputError, MisconfigurationException) as error:
         if debugging():
             raise
@@ -285,6 +294,22 @@ def run(args: ArgsType = None) -> None:
         fail(f"{full}.")
     except SIGTERMException:
         sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
+
+
+def _start(args: ArgsType) -> None:
+    bars_of_libraries()
+    with without_noise():
+        BertxCLI(
+            TextClassifier,
+            TextDataModule,
+            save_config_callback=SaveConfig,
+            trainer_class=Trainer,
+            seed_everything_default=SEED,
+            parser_class=Parser,
+            parser_kwargs=_parser_settings(),
+            auto_configure_optimizers=False,
+            args=args,
+        )
 
 
 def _parser_settings() -> dict[str, Any]:
@@ -326,6 +351,15 @@ def _switched_off(args: Sequence[str]) -> list[str]:
             argument = f"--config={{{key}: null}}" if value == "null" else f"--{key}={value}"
         found.append(argument)
     return found
+
+
+def _bar(trainer: Namespace) -> dict[str, bool]:
+    """Unless asked for, a bar is shown on a terminal alone; elsewhere `ProgressLines` prints."""
+    every = trainer["callbacks"] if isinstance(trainer["callbacks"], list) else []
+    asked = trainer["enable_progress_bar"] is not None
+    if asked or any(isinstance(one, ProgressBar) for one in every) or sys.stdout.isatty():
+        return {}
+    return {"enable_progress_bar": False}
 
 
 def _has_checkpoint(callbacks: Any) -> bool:

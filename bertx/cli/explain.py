@@ -80,15 +80,16 @@ def _run(options: Namespace) -> None:
 
 
 def _explainer(options: Namespace) -> "Explainer":
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+    from transformers.utils.logging import set_verbosity_error
 
     from bertx import attribution
     from bertx.cli.classifiers import load_trained
+    from bertx.cli.noise import bars_of_libraries
     from bertx.explaining import Explainer
 
     choice = Choice("--methods", attribution.Attribution, attribution)
     methods = None if options.methods is None else choice.made(options.methods)
-    disable_progress_bar()
+    bars_of_libraries()
     set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)
     return Explainer(

@@ -116,23 +116,27 @@ def _run(options: Namespace) -> None:
 
 
 def _judged(options: Namespace) -> "Verdicts":
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+    from transformers.utils.logging import set_verbosity_error
 
     from bertx.classifier import require_classifier
     from bertx.cli.classifiers import load_trained
+    from bertx.cli.noise import bars_of_libraries
     from bertx.cli.texts import judged_texts
     from bertx.judging import judge
+    from bertx.progress import progress
 
     methods, metrics = _methods(options.methods), _metrics(options.metrics)
     operators: Any = parted(options.operators, "--operators")
-    disable_progress_bar()
+    bars_of_libraries()
     set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)
     found = require_classifier(model)
+    with progress("Preparing the texts"):
+        texts = judged_texts(options, found, tokenizer)
     return judge(
         found,
         tokenizer,
-        judged_texts(options, found, tokenizer),
+        texts,
         methods,
         metrics,
         operators,

@@ -30,6 +30,7 @@ from bertx.data.splits import Splits
 from bertx.data.stream import StreamedTexts
 from bertx.data.table import Table
 from bertx.errors import InputError
+from bertx.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -212,7 +213,8 @@ class TextDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download the data set, in one process, where it comes from the hub."""
-        self.reader.has("train")
+        with progress("Preparing the data set"):
+            self.reader.has("train")
 
     def setup(self, stage: str) -> None:
         """Load what a stage needs: ``fit``, ``validate``, ``test`` or ``predict``.
@@ -224,7 +226,8 @@ class TextDataModule(LightningDataModule):
             if split == "predict":
                 self._predicted = self._predicted or self._splits.streamed(self.max_length)
             else:
-                self._add(split)
+                with progress(f"Preparing the {split} texts"):
+                    self._add(split)
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches of the training texts, with masked words if ``masking`` says so.

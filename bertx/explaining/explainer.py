@@ -16,6 +16,7 @@ from bertx.explaining.reading import Reader, Reading
 from bertx.explaining.scoring import Scoring
 from bertx.heads import Logits, classifier_for
 from bertx.inputs import Merge, Unit, noun
+from bertx.progress import wanted
 
 log = logging.getLogger("bertx")
 
@@ -31,6 +32,7 @@ def explain(
     window: int | None = None,
     token_budget: int | None = None,
     logits: Logits | None = None,
+    progress: bool | None = None,
 ) -> Explanations:
     """Explain why a classifier decides as it does, word by word.
 
@@ -61,6 +63,8 @@ def explain(
         logits: For an encoder with a head of your own: from a mapping of ``input_ids``,
             ``attention_mask`` and, where the encoder takes them, ``token_type_ids`` to the logits
             (B, C); see `bertx.heads.EncoderForSequenceClassification`.
+        progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
+            a line every 30 s. None: on a terminal and in a notebook.
 
     Returns:
         An explanation per text in the given order, also of a single text; for ``all`` C of them,
@@ -71,7 +75,9 @@ def explain(
         UnsupportedArchitecture: If a method is not defined for the model.
     """
     settings = (methods, target, unit, merge, window, token_budget, logits)
-    return Explainer(model, tokenizer, *settings)(texts)
+    explainer = Explainer(model, tokenizer, *settings)
+    with wanted(progress):
+        return explainer(texts)
 
 
 class Explainer:

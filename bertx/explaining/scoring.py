@@ -15,6 +15,7 @@ from bertx.explaining.parts import Part, assemble, collate, predicted_of
 from bertx.inputs import Merge
 from bertx.packing import budget_for, by_halves, chunks, reason_of
 from bertx.precision import wide
+from bertx.progress import progress
 from bertx.scope import evaluating, isolated_rng
 from bertx.trace import Needs, Trace
 
@@ -97,8 +98,10 @@ class Scoring:
                 part.target = predicted if fixed is None else fixed
         sound = [part for parts in texts if not any(p.error for p in parts) for part in parts]
         ranked = [part for part in sound if part.ranked]
-        for chunk in chunks(ranked, attrgetter("length"), self._budget):
-            self._try(chunk, scoring=True)
+        with progress("Explaining texts", len(ranked)) as advance:
+            for chunk in chunks(ranked, attrgetter("length"), self._budget):
+                self._try(chunk, scoring=True)
+                advance(len(chunk))
 
     def _target(self, part: Part) -> int | None:
         """The class that was asked for, None for the predicted one and for all."""

@@ -25,6 +25,8 @@ from bertx.leaderboards import leaderboards, operator_tables
 from bertx.needs import Needs
 from bertx.packing import Budget, budget_for, chunks
 from bertx.perturb import Operator, Perturber
+from bertx.progress import progress as task
+from bertx.progress import wanted
 from bertx.report.examples import ExampleValue
 from bertx.report.leaderboard import Leaderboard
 from bertx.report.leaderboard_markdown import leaderboard_markdown
@@ -115,6 +117,7 @@ def judge(
     ceiling_examples: int | None = 50,
     token_budget: int | None = None,
     logits: Logits | None = None,
+    progress: bool | None = None,
 ) -> Verdicts:
     """Find out which explanations of a classifier can be trusted.
 
@@ -138,6 +141,8 @@ def judge(
             all texts for their limits, whatever this says.
         token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
         logits: For an encoder with a head of your own, as in `bertx.explain`.
+        progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
+            a line every 30 s. None: on a terminal and in a notebook.
 
     Raises:
         InputError: If a setting, the model or the tokenizer cannot be used, or no text can.
@@ -160,7 +165,8 @@ def judge(
     check_asked(settings.methods, settings.metrics, ceiling_examples)
     listed = [texts] if isinstance(texts, Text) else several(texts)
     given = [text if isinstance(text, Text) else Text(text) for text in listed]
-    return _Court(found, tokenizer, settings).judge(given)
+    with wanted(progress):
+        return _Court(found, tokenizer, settings).judge(given)
 
 
 class _Court:
@@ -186,10 +192,12 @@ class _Court:
         readings = self._read(texts)
         judges = self._judges(len(readings))
         marked = any(text.rationale is not None for text in texts)
-        spent = [
-            self._explain(chunk, [texts[reading.index] for reading in chunk], marked, judges)
-            for chunk in chunks(readings, _length, self.settings.budget)
-        ]
+        spent = []
+        with task("Judging explanations of texts", len(readings)) as advance:
+            for chunk in chunks(readings, _length, self.settings.budget):
+                given = [texts[reading.index] for reading in chunk]
+                spent.append(self._explain(chunk, given, marked, judges))
+                advance(len(chunk))
         for own in judges.values():
             for seconds in spent[1:] or spent:  # the first forwards are slow
                 own.add_cost(seconds)
