@@ -580,7 +580,7 @@ def test_refused_before_the_first_batch(tmp_path):
         predict(tmp_path, writer(tmp_path / "kept", merge="mean"))
     with pytest.raises(InputError, match="window '32': expected a number of tokens"):
         predict(tmp_path, writer(tmp_path / "kept", window="32"))
-    with pytest.raises(InputError, match="unit 'wrod': expected 'word' or 'token'"):
+    with pytest.raises(InputError, match="unit 'wrod': expected 'word', 'whitespace' or 'token'"):
         writer(tmp_path / "kept", unit="wrod")
     with pytest.raises(InputError, match="window of 2 tokens: expected more than the 2 special"):
         predict(tmp_path, writer(tmp_path / "kept", window=2))

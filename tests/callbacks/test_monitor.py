@@ -183,7 +183,8 @@ def test_only_due_epochs_are_explained_and_never_the_sanity_check(tmp_path):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_compiled_inner_model_and_half_precision_run(tmp_path, compiled):
-    monitor, maps = FaithfulnessMonitor(max_examples=8), HeatmapLogger(max_examples=2)
+    monitor = FaithfulnessMonitor(max_examples=8, ceiling_examples=0)
+    maps = HeatmapLogger(max_examples=2)
     runner = trainer(tmp_path, [monitor, maps], precision="bf16-mixed")
     module = ForeignModule(compiled=compiled)
     runner.fit(module, loader(), loader())
@@ -259,7 +260,8 @@ KEYS = [
 
 def watched(folder, *callbacks, every=2, module=None, **settings):
     methods = {"gs": GradientSensitivity(), "random": Random()}
-    monitor = FaithfulnessMonitor(methods, every_n_epochs=every)
+    few = {"max_examples": 6, "ceiling_examples": 0}
+    monitor = FaithfulnessMonitor(methods, every_n_epochs=every, **few)
     settings = {"max_epochs": 4, "enable_checkpointing": True} | settings
     runner = trainer(folder, [monitor, *callbacks], **settings)
     runner.fit(module or ForeignModule(), loader(), loader())

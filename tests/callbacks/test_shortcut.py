@@ -301,6 +301,9 @@ def test_spellings_are_one_word():
     assert normal("café") == normal("cafe\u0301") != normal("cafe")
 
 
+FROZEN = ["--model.freeze=embeddings"]  # half of the weights, which AdamW need not go through
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The packaged encoder on the demonstration, with a planted word and as it is."""
@@ -310,13 +313,13 @@ def runs(tmp_path_factory):
         patch.setattr(sys, "argv", ["bertx"])
         for name, settings in {
             "planted": [f"--data.shortcut={plant}", "--data.train_examples=320"],
-            "sound": ["--data.train_examples=1024"],
+            "sound": ["--data.train_examples=768"],
         }.items():
             (folder / name).mkdir()
             patch.chdir(folder / name)
             main(
                 [
-                    "fit", "--config=demo", *settings, "--data.eval_examples=100",
+                    "fit", "--config=demo", *settings, "--data.eval_examples=100", *FROZEN,
                     "--trainer.val_check_interval=1.0", *FAST, *CSV_ONLY, *UNEXPLAINED,
                     f"--trainer.callbacks+={{class_path: {alarm}}}",
                 ]
@@ -330,16 +333,14 @@ def shortcuts(runs, name):
         return run, list(csv.DictReader(file))
 
 
-def test_a_planted_word_raises_the_alarm_while_accuracy_looks_fine(runs):
+def test_a_planted_word_raises_the_alarm_and_a_sound_training_none(runs):
+    """Accuracy looks fine in both."""
     run, rows = shortcuts(runs, "planted")
     assert last_value(run, "val/accuracy") > 0.95
     assert last_value(run, "val/shortcut_share/positive") > 0.5
     assert last_value(run, "val/shortcut_share/negative") < 0.1
     above = [(row["class"], row["word"]) for row in rows if float(row["excess"]) > 0.15]
     assert above == [("positive", "quartz")]
-
-
-def test_without_it_there_is_no_alarm(runs):
     run, rows = shortcuts(runs, "sound")
     assert last_value(run, "val/accuracy") > 0.8
     assert all(int(row["of"]) >= 30 for row in rows)

@@ -62,9 +62,13 @@ def end(folder, process, number):
     return folder, code, (folder / "output.txt").read_text()
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_resumes_where_it_was_ended(number, ended, run, monkeypatch, capsys):
-    folder, code, output = ended[number]
+def test_resumes_where_it_was_ended(ended, run, monkeypatch, capsys):
+    for number in SIGNALS:
+        check_resuming(number, ended[number], run, monkeypatch, capsys)
+
+
+def check_resuming(number, ended, run, monkeypatch, capsys):
+    folder, code, output = ended
     assert code == SIGNALS[number]
     assert "Traceback" not in output
     monkeypatch.chdir(folder)
