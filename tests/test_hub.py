@@ -94,7 +94,7 @@ def hub(tmp_path_factory):
         return json.loads(done.stdout.splitlines()[-1]), work, list(asked)
 
 
-@pytest.mark.parametrize("number, name", enumerate(CONFIGS))
+@pytest.mark.parametrize("number, name", [*enumerate(CONFIGS)])
 def test_every_shipped_configuration_trains(number, name, hub):
     found, work, _ = hub
     code, said = found[name]

@@ -3,7 +3,9 @@
 import heapq
 import pickle
 import tempfile
+import weakref
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
@@ -42,6 +44,8 @@ class Sorter(Generic[Row]):
         self._folder = folder
         self._rows: list[Row] = []
         self._runs: list[IO[bytes]] = []
+        self._files = ExitStack()
+        weakref.finalize(self, self._files.close)
 
     def add(self, rows: list[Row]) -> None:
         """Take some rows."""
@@ -53,12 +57,17 @@ class Sorter(Generic[Row]):
     def __iter__(self) -> Iterator[Row]:
         while len(self._runs) > MERGED:
             some = [self._runs[i : i + MERGED] for i in range(0, len(self._runs), MERGED)]
-            self._runs = [self._write(heapq.merge(*map(_read, runs))) for runs in some]
+            whole, self._runs = (
+                self._runs,
+                [self._write(heapq.merge(*map(_read, runs))) for runs in some],
+            )
+            for file in whole:
+                file.close()
         yield from heapq.merge(sorted(self._rows), *map(_read, self._runs))
 
     def _write(self, rows: Iterator[Row]) -> IO[bytes]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=self._folder)
+        file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))
         for row in rows:
             pickle.dump(row, file, pickle.HIGHEST_PROTOCOL)
         return file

@@ -24,7 +24,9 @@ GREY, BLACK = "#6e6e6e", "#222222"
 Stroke = str | tuple[float, tuple[float, ...]]
 _STROKES: tuple[Stroke, ...] = ("-", "-.", (0, (5, 1, 1, 1, 1, 1)))
 _FIXED: dict[Role, tuple[str, Stroke]] = {"floor": (GREY, "--"), "ceiling": (BLACK, ":")}
-_SIZE = (6.4, 3.6)
+_WIDTH, _HEIGHT = 6.4, 3.6
+_ENTRY = 0.22
+"""Height of an entry of the legend, in inches like the two above."""
 _DPI = 150
 _BETTER: dict[Kind, str] = {"deletion": "lower", "insertion": "higher"}
 _DONE: dict[Kind, str] = {"deletion": "deleted", "insertion": "inserted"}
@@ -91,7 +93,8 @@ def curves_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    height = max(_HEIGHT, _ENTRY * (len(curves) + note.count("\n") + 4))
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     lines = [_draw(axes, curve, *look) for curve, look in zip(curves, _looks(curves), strict=True)]

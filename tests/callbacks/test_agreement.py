@@ -50,7 +50,7 @@ def correlations(read, a, b, absolute):
             yield spearmanr(*pair).statistic
 
 
-@pytest.mark.parametrize(("a", "b"), combinations(METHODS, 2))
+@pytest.mark.parametrize(("a", "b"), [*combinations(METHODS, 2)])
 def test_numbers_are_those_of_the_definition(run, a, b):
     folder, monitor, read, logged = run
     absolute = not (METHODS[a].signed and METHODS[b].signed)

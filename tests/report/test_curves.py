@@ -1,4 +1,5 @@
 import io
+import warnings
 from dataclasses import replace
 from math import nan
 from xml.etree import ElementTree
@@ -117,3 +118,16 @@ def test_figures_stay_out_of_pyplot():
 def test_points_of_other_lengths_are_refused():
     with pytest.raises(InputError, match=r"'gi'.*\[2, 2, 1, 2\]"):
         Curve("gi", [0, 1], [1, 0], [1], [1, 0], 0.5)
+
+
+def test_the_figure_has_room_for_every_method():
+    """matplotlib warns where a legend leaves nothing of the axes."""
+    line = [0.9, 0.1]
+    curves = [Curve(f"integrated_gradients_{i}", [0, 1], line, line, line, 0.5) for i in range(40)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = curves_figure(curves, "deletion", note="Without words:\nbad .31\ngood .69")
+        figure_png(figure)
+    (axes,) = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert legend.y0 >= 0 and legend.y1 <= figure.bbox.y1
