@@ -4,12 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint pytest benchmark clean
 
 demo: $(VENV)/demo
 	$(BIN)/bertx fit --config demo.yaml
 
-test: $(VENV)/dev lint
+test: $(VENV)/dev
+	$(MAKE) --jobs 2 lint pytest
+
+pytest: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/dev
