@@ -1,4 +1,4 @@
-"""Runs that write attributions, also in processes of their own (see `main`)."""
+"""Runs that write attributions, also in a process of its own (see `main`)."""
 
 import os
 import signal
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
+from pyarrow import dataset
 from torch.utils.data import DataLoader
 
 from bertx.attribution import GradientXInput, Random
 from bertx.callbacks import AttributionWriter
 from tests.callbacks.toy import ForeignModule, trainer
-from tests.runs import arguments
 from tests.tiny import WORDS, tiny_batch, tiny_tokenizer
 
 COUNT = 57
@@ -61,17 +61,16 @@ def predict(folder, *callbacks, module=None, data=None):
     run.predict(module or Predicting(), data or numbered(), return_predictions=False)
 
 
-def main(what, folder, *more):
-    """``killed FOLDER``: is killed. ``two FOLDER MODEL DATA``: two processes, bertx predict."""
-    torch.set_num_threads(1)
-    if what == "killed":
-        predict(folder, writer(Path(folder, "kept")), Killer(5, signal.SIGKILL))
-    from bertx.cli import main
+def table(folder):
+    """The rows of a folder in the order of the texts."""
+    return dataset.dataset(folder).to_table().sort_by("index").to_pylist()
 
-    model, data = more
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--attributions.rows_per_shard=5"]
-    main(arguments("predict", model, data, *two, ON_THE_COMMAND_LINE))
+
+def main(folder):
+    """Is killed."""
+    torch.set_num_threads(1)
+    predict(folder, writer(Path(folder, "kept")), Killer(5, signal.SIGKILL))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Path(sys.argv[1]))

@@ -9,7 +9,6 @@ import datasets
 import pandas
 import pytest
 import torch
-from pyarrow import dataset
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
@@ -38,6 +37,7 @@ from tests.callbacks.attributing import (
     Predicting,
     numbered,
     predict,
+    table,
     writer,
 )
 from tests.callbacks.toy import trainer
@@ -46,11 +46,6 @@ from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model, tiny_tokenizer
 from tests.tokenizer_kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
-
-
-def table(folder):
-    """The rows of a folder in the order of the texts."""
-    return dataset.dataset(folder).to_table().sort_by("index").to_pylist()
 
 
 def alone(module, text, target=None):
@@ -460,7 +455,7 @@ def run(*args):
 
 def test_a_killed_process_leaves_whole_shards_only(tmp_path):
     folder = tmp_path / "kept"
-    assert run("killed", tmp_path).returncode == -9
+    assert run(tmp_path).returncode == -9
     assert len(table(folder)) == 40 and len(shards(folder)) == 4
     (folder / "rank-00000/.part-000004.parquet").write_bytes(b"PAR1 and no more")
     predict(tmp_path, writer(folder))
@@ -535,29 +530,6 @@ def test_other_weights_and_other_texts_are_refused(tmp_path):
         predict(tmp_path, writer(folder), module=trained)
     with pytest.raises(InputError, match="other data: its text 0 is not 'dull film"):
         predict(tmp_path, writer(folder), data=numbered([f"dull film {t}" for t in TEXTS]))
-
-
-def test_two_processes_write_what_one_writes(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(sys, "argv", ["bertx"])
-    model, data = save_model("model"), save_data("data")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.attributing", "two", ".", model, data],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "(23 texts written, 0 skipped that were there)" in done.stdout
-    main(arguments("predict", model, data, ON_THE_COMMAND_LINE))
-    two, one = (table(f"lightning_logs/version_{i}/attributions") for i in range(2))
-    ranks = [path.parent.name for path in shards(Path("lightning_logs/version_0/attributions"))]
-    assert ranks == ["rank-00000"] * 3 + ["rank-00001"] * 3
-    assert len(two) == 23
-    for ours, theirs in zip(two, one, strict=True):
-        assert ours["scores_gi"] == pytest.approx(theirs["scores_gi"], rel=1e-5, abs=1e-6)
-        assert {k: v for k, v in ours.items() if k not in ("scores_gi", "probabilities")} == {
-            k: v for k, v in theirs.items() if k not in ("scores_gi", "probabilities")
-        }
 
 
 # What cannot work is said before the first batch

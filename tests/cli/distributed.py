@@ -3,6 +3,7 @@
 import sys
 
 from bertx.cli import main
+from tests.callbacks.attributing import ON_THE_COMMAND_LINE
 from tests.runs import arguments
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
@@ -14,4 +15,5 @@ if __name__ == "__main__":
     main(arguments("fit", model, data, *TWO, "--trainer.max_epochs=1"))
     last = "--ckpt_path=lightning_logs/version_0/checkpoints/last.ckpt"
     main(arguments("test", model, data, *TWO, last))
-    main(arguments("predict", model, data, *TWO, last))
+    attributions = ["--attributions.rows_per_shard=5", ON_THE_COMMAND_LINE]
+    main(arguments("predict", model, data, *TWO, last, *attributions))
