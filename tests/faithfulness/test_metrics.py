@@ -3,7 +3,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torchmetrics import MetricCollection
 
 from bertx.errors import InputError
@@ -15,6 +14,7 @@ from bertx.faithfulness import (
     fractions,
     with_area,
 )
+from tests.ranks import synced
 
 CURVES = torch.rand(23, 6, generator=torch.Generator().manual_seed(0))
 VALUES = with_area(CURVES.double(), fractions(6))
@@ -146,28 +146,17 @@ def test_whether_an_interval_excludes_zero():
     assert not excludes(0.2, float("nan"))
 
 
-def _worker(rank, folder):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
-    )
-    shard = VALUES[:5] if rank == 0 else VALUES[5:]
-    metrics = updated(DeletionCurve(6), shard), updated(InsertionCurve(6), *shard.split(3))
-    paired = PairedDifference()
-    paired.update(shard[:, 0], shard[:, 1])
-    results = [tuple(metric.compute()) for metric in (*metrics, paired)]
-    torch.save(results, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+def test_two_ranks_equal_one():
+    def paired(rows):
+        metric = PairedDifference()
+        metric.update(rows[:, 0], rows[:, 1])
+        return metric
 
-
-def test_two_processes_equal_one(tmp_path):
-    mp.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="fork")
-    paired = PairedDifference()
-    paired.update(VALUES[:, 0], VALUES[:, 1])
-    for rank in range(2):
-        deletion, insertion, difference = torch.load(tmp_path / f"{rank}.pt")
-        assert equal(deletion, reference(VALUES))
-        assert equal(insertion, reference(VALUES))
-        assert equal(difference, paired.compute())
+    ranks = VALUES[:5], VALUES[5:]
+    for kind in (DeletionCurve, InsertionCurve):
+        found = synced(*(updated(kind(6), *shard.split(3)) for shard in ranks))
+        assert equal(found, reference(VALUES))
+    assert equal(synced(*map(paired, ranks)), paired(VALUES).compute())
 
 
 def test_a_missing_value_counts_nowhere():

@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torchmetrics import MetricCollection
 
 from bertx.errors import InputError
@@ -18,6 +17,7 @@ from bertx.stability import (
     spearman,
     top_k_overlap,
 )
+from tests.ranks import synced
 
 NAMES = ("a", "b", "c", "d")
 LENGTHS = (1, 2, 3, 9, 4, 1, 7, 5, 6, 9, 8, 3, 2)
@@ -181,23 +181,11 @@ def test_what_is_refused():
     assert metric.higher_is_better is None
 
 
-def _worker(rank, folder):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
-    )
+def test_two_ranks_equal_one():
     scores, own = explanations()
-    rows = slice(0, 4) if rank == 0 else slice(4, None)
-    metric = Agreement(NAMES, kendall)
-    metric.update(scores[:, rows], own[rows])
-    torch.save(tuple(metric.compute()), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_equal_one(tmp_path):
-    mp.start_processes(_worker, (str(tmp_path),), nprocs=2, start_method="fork")
-    metric = Agreement(NAMES, kendall)
-    metric.update(*explanations())
-    for rank in range(2):
-        pairs = zip(torch.load(tmp_path / f"{rank}.pt"), metric.compute(), strict=True)
-        for found, whole in pairs:
-            assert torch.allclose(found, whole, rtol=0, atol=1e-12)
+    metrics = [Agreement(NAMES, kendall) for _ in range(3)]
+    for metric, rows in zip(metrics, (slice(4), slice(4, None), slice(None)), strict=True):
+        metric.update(scores[:, rows], own[rows])
+    first, second, whole = metrics
+    for found, expected in zip(synced(first, second), whole.compute(), strict=True):
+        assert torch.allclose(found, expected, rtol=0, atol=1e-12)
