@@ -43,10 +43,7 @@ class ProgressLines(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find out whether anybody else shows how the run goes."""
-        bar = trainer.progress_bar_callback
-        self._speaks = trainer.is_global_zero and (
-            bar is None or getattr(bar, "is_disabled", False)
-        )
+        self._speaks = trainer.is_global_zero and not has_bar(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop."""
