@@ -124,8 +124,7 @@ class TextDataModule(LightningDataModule):
         check_fractions(validation_fraction=validation_fraction)
         self.tokenizer_name = tokenizer
         self.source, self.reader = open_source(dataset, path)
-        self.text_column = text_column
-        self.label_column = label_column
+        self.text_column, self.label_column = text_column, label_column
         self.max_length = max_length
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
