@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -41,6 +41,7 @@ from bertx.data import TextDataModule
 from bertx.errors import InputError
 from bertx.failures import out_of_space
 from bertx.model import TextClassifier
+from bertx.report.metrics_file import ContinuedCSVLogger
 from bertx.report.resilient import ResilientWandbLogger
 
 log = logging.getLogger("bertx")
@@ -183,7 +184,7 @@ class BertxCLI(LightningCLI):
             kwargs = {"enable_checkpointing": False, **kwargs}  # Lightning would add one of its own
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*made, Resumption()]}
         found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
-        loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
+        loggers = [self._sturdy(logger) for logger in found]
         config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
         trainer = super().instantiate_trainer(**_bar(config), **kwargs)
         without_anonymous(trainer.loggers)
@@ -192,6 +193,14 @@ class BertxCLI(LightningCLI):
                 if isinstance(logger, ResilientWandbLogger):
                     logger.keep_local()
         return trainer
+
+    def _sturdy(self, logger: Any) -> Any:
+        """A logger of Lightning's that loses nothing where it can be helped."""
+        if type(logger) is WandbLogger:
+            return ResilientWandbLogger.of(logger)
+        which = self.config["subcommand"]
+        resumed = which == "fit" and self.config[which].get("ckpt_path")
+        return ContinuedCSVLogger.of(logger) if type(logger) is CSVLogger and resumed else logger
 
     def _callbacks(self, config: Namespace) -> tuple[list[Callback], bool]:
         """The callbacks that are not switched off, and whether any of the run saves checkpoints."""

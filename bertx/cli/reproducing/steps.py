@@ -1,0 +1,236 @@
+"""The steps of a reproduction: what each runs, and what of it is there already."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bertx.cli.reproducing.preset import Fit, Preset, Study
+from bertx.errors import InputError
+
+_CSV = "lightning.pytorch.loggers.CSVLogger"
+_WANDB = "lightning.pytorch.loggers.WandbLogger"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a reproduction reads and writes.
+
+    Attributes:
+        out: Its folder.
+        data: The folder with a folder of files for each data set; None: they come from the hub.
+        wandb: Whether it logs to Weights & Biases too.
+    """
+
+    out: Path
+    data: Path | None = None
+    wandb: bool = False
+
+    @property
+    def runs(self) -> Path:
+        """Where the fits are."""
+        return self.out / "runs"
+
+    @property
+    def studies(self) -> Path:
+        """Where the studies are."""
+        return self.out / "studies"
+
+
+@dataclass(frozen=True)
+class Step(ABC):
+    """One command of bertx, whose outcome is found again by its folder.
+
+    Attributes:
+        name: Its name among the steps.
+        folder: What it writes.
+        minutes: How long it is expected to take.
+        needs: The folders of the steps whose outcome it reads.
+    """
+
+    name: str
+    folder: Path
+    minutes: float
+    needs: tuple[Path, ...]
+
+    @abstractmethod
+    def begun(self) -> bool:
+        """Whether there is something to go on from."""
+
+    @abstractmethod
+    def ended(self) -> bool:
+        """Whether its outcome is there.
+
+        Raises:
+            InputError: If what is there was made with other settings.
+        """
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """The arguments of bertx that make it, or go on with what there is of it."""
+
+
+@dataclass(frozen=True)
+class FitStep(Step):
+    """A training.
+
+    Attributes:
+        settings: All that is set, as in ``config.yaml``: ``{data.seed: 42}``.
+        config: The configuration over which that is set.
+        loggers: Where it logs to.
+    """
+
+    config: str
+    settings: Mapping[str, Any]
+    loggers: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def of(cls, name: str, fit: Fit, common: Mapping[str, Any], place: Place) -> "FitStep":
+        """A training of a preset."""
+        own = {"save_dir": str(place.runs), "name": "", "version": name}
+        loggers = [{"class_path": _CSV, "init_args": own}]
+        if place.wandb:
+            named = {"project": "bertx", "name": name, "save_dir": str(place.out)}
+            loggers.append({"class_path": _WANDB, "init_args": named})
+        path = {} if place.data is None else {"data.path": str(place.data / fit.dataset)}
+        settings = {"data.dataset": fit.dataset, **path, **common, **fit.settings}
+        config = f"{fit.dataset}.yaml"
+        folder = place.runs / name
+        return cls(f"fit {name}", folder, fit.minutes, (), config, settings, tuple(loggers))
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint from which it goes on."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def begun(self) -> bool:
+        """Whether there is a checkpoint."""
+        return self.last.is_file()
+
+    def ended(self) -> bool:
+        """Whether the model was exported, which is the last thing that a training does.
+
+        Raises:
+            InputError: If the run in the folder was made with other settings.
+        """
+        exported = (self.folder / "hf" / "config.json").is_file()
+        if exported or self.begun():
+            self._check()
+        return exported
+
+    def command(self) -> list[str]:
+        """``fit``, with all that is set."""
+        named = [f"--{key}={_written(value)}" for key, value in self.settings.items()]
+        logger = f"--trainer.logger={json.dumps(self.loggers)}"
+        on = [f"--ckpt_path={self.last}"] if self.begun() else []
+        return ["fit", "--config", self.config, *named, logger, *on]
+
+    def _check(self) -> None:
+        path = self.folder / "config.yaml"
+        try:
+            saved = yaml.safe_load(path.read_text("utf-8"))
+        except (OSError, yaml.YAMLError, ValueError) as error:
+            raise InputError(
+                f"{path}: expected the configuration of the run, but it cannot be read. Remove "
+                f"{self.folder}, or name another folder with --out."
+            ) from error
+        wrong = [line for key, value in self.settings.items() for line in _other(key, value, saved)]
+        if wrong:
+            raise InputError(
+                f"{self.folder}: the run that is there was made with {', '.join(wrong)}. Set this "
+                "as it was, remove the folder, or name another one with --out."
+            )
+
+
+@dataclass(frozen=True)
+class CommandStep(Step):
+    """A study, or the report.
+
+    Attributes:
+        result: What is there when it is done.
+        arguments: The arguments of bertx.
+    """
+
+    result: Path
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def study(cls, name: str, study: Study, place: Place) -> "CommandStep":
+        """A study of a preset."""
+        folder = place.studies / name
+        runs = tuple(place.runs / run for run in study.runs)
+        options = [text for key, value in study.settings.items() for text in _option(key, value)]
+        given = ["study", study.study, *map(str, runs), *options, "--out", str(folder)]
+        if place.wandb:
+            given.append("--wandb")
+        title = f"study {name}"
+        return cls(title, folder, study.minutes, runs, folder / "summary.json", tuple(given))
+
+    @classmethod
+    def report(cls, preset: Preset, place: Place) -> "CommandStep":
+        """The page of all runs and studies."""
+        shown = (
+            *(place.studies / name for name in preset.studies),
+            *(place.runs / name for name in preset.fits),
+        )
+        page = place.out / "report.html"
+        given = ("report", *map(str, shown), "--out", str(page))
+        return cls("report", page, 1.0, shown, page, given)
+
+    def begun(self) -> bool:
+        """Whether there is something of it."""
+        return self.folder.exists()
+
+    def ended(self) -> bool:
+        """Whether its result is there."""
+        return self.result.is_file()
+
+    def command(self) -> list[str]:
+        """The same whether something is there or not: a study finds what it has."""
+        return list(self.arguments)
+
+
+def steps_of(preset: Preset, place: Place) -> list[Step]:
+    """All steps, each after those that it needs."""
+    return [
+        *(FitStep.of(name, fit, preset.common, place) for name, fit in preset.fits.items()),
+        *(CommandStep.study(name, study, place) for name, study in preset.studies.items()),
+        CommandStep.report(preset, place),
+    ]
+
+
+def _option(key: str, value: Any) -> Iterator[str]:
+    """An option of a study; true is one without a value."""
+    yield f"--{key}"
+    if value is not True:
+        yield _written(value)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _other(key: str, wanted: Any, saved: Any) -> Iterator[str]:
+    """What a saved configuration has in place of a setting."""
+    for name in key.split("."):
+        saved = saved.get(name) if isinstance(saved, Mapping) else None
+    if isinstance(wanted, Mapping):
+        for name, value in wanted.items():
+            yield from _other(name, value, saved)
+    elif not _same(key, wanted, saved):
+        yield f"{key} {_written(saved)} (now {_written(wanted)})"
+
+
+def _same(key: str, wanted: Any, saved: Any) -> bool:
+    if wanted == saved:
+        return True
+    if key == "data.path":
+        return Path(str(wanted)).resolve() == Path(str(saved)).resolve()
+    try:  # YAML takes 1e-4 for text
+        return float(wanted) == float(saved)
+    except (TypeError, ValueError):
+        return False
