@@ -90,8 +90,8 @@ def _check_data(preset: Preset, data: Path) -> None:
         ]
     if missing:
         raise InputError(
-            f"--data {data}: expected a folder with train and test files for each data set, but "
-            f"{', '.join(missing)} is missing."
+            f"--data {data}: expected a folder with train and test files for each data set. "
+            f"Missing: {', '.join(missing)}."
         )
 
 

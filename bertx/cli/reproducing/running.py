@@ -11,7 +11,12 @@ Say = Callable[[str], object]
 """Called with every line that a command prints."""
 
 
-def run_command(arguments: Sequence[str], log: Path, say: Say) -> tuple[int, str]:
+_PROGRAM = (sys.executable, "-m", "bertx.cli.child")
+
+
+def run_command(
+    arguments: Sequence[str], log: Path, say: Say, program: Sequence[str] = _PROGRAM
+) -> tuple[int, str]:
     """Run a command of bertx; it ends with this process, however that ends.
 
     Memory and random streams are its own. Ctrl-C here is passed on to it, and waited for: a
@@ -21,14 +26,14 @@ def run_command(arguments: Sequence[str], log: Path, say: Say) -> tuple[int, str
         arguments: What follows ``bertx``.
         log: A file to which everything that it prints is added.
         say: Called with each line of it.
+        program: What the arguments are given to.
 
     Returns:
         Its exit status, and all that it printed.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "bertx.cli.child", *arguments]
     process = subprocess.Popen(
-        command,
+        [*program, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -53,7 +58,7 @@ def _follow(process: "subprocess.Popen[bytes]", write: Callable[[bytes], object]
             for line in process.stdout:
                 write(line)
                 printed.append(line.decode("utf-8", "replace"))
-                say(printed[-1].rstrip())
+                say(printed[-1].rstrip().rpartition("\r")[2])  # of a bar, what it says last
             break
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)

@@ -164,7 +164,8 @@ class CommandStep(Step):
         folder = place.studies / name
         runs = tuple(place.runs / run for run in study.runs)
         options = [text for key, value in study.settings.items() for text in _option(key, value)]
-        given = ["study", study.study, *map(str, runs), *options, "--out", str(folder)]
+        given = ["study", study.study, *map(str, runs), *options]
+        given += ["--scores", str(place.out / "scores"), "--out", str(folder)]
         if place.wandb:
             given.append("--wandb")
         title = f"study {name}"
@@ -214,15 +215,16 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _other(key: str, wanted: Any, saved: Any) -> Iterator[str]:
+def _other(key: str, wanted: Any, saved: Any, within: str = "") -> Iterator[str]:
     """What a saved configuration has in place of a setting."""
     for name in key.split("."):
         saved = saved.get(name) if isinstance(saved, Mapping) else None
+    full = f"{within}{key}"
     if isinstance(wanted, Mapping):
         for name, value in wanted.items():
-            yield from _other(name, value, saved)
-    elif not _same(key, wanted, saved):
-        yield f"{key} {_written(saved)} (now {_written(wanted)})"
+            yield from _other(name, value, saved, f"{full}.")
+    elif not _same(full, wanted, saved):
+        yield f"{full} {_written(saved)} (now {_written(wanted)})"
 
 
 def _same(key: str, wanted: Any, saved: Any) -> bool:
