@@ -32,10 +32,17 @@ def _leaderboard(args: list[str]) -> None:
     leaderboard_command(args)
 
 
+def _study(args: list[str]) -> None:
+    from bertx.cli.study import study_command
+
+    study_command(args)
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "explain": _explain,
     "judge": _judge,
     "leaderboard": _leaderboard,
+    "study": _study,
 }
 """The subcommands that need no trainer, each imported when it is used."""
 
