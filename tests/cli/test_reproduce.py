@@ -100,7 +100,7 @@ def test_presets_that_are_shipped_can_be_used(name, capsys):
         ({"studies": {"a": {"study": "seeds", "runs": ["third"]}}}, "studies.a: expected runs"),
         ({"common": {"export": None}}, "fits.first: export is switched off"),
         ({"fits": {"a": {"dataset": "demo", "epochs": 3}}}, "epochs"),
-        ({"fit": {}}, "fit"),
+        ({"fit": {"first": {"dataset": "demo"}}}, "fit"),
     ],
 )
 def test_a_preset_that_cannot_be_used_is_refused(changes, said, fails):
@@ -243,15 +243,16 @@ def test_what_a_command_prints_is_passed_on_and_kept():
     said = []
     status, printed = run_command(
         ["7"], Path("logs/a.log"), said.append,
-        script("import sys; print('one\\rtwo'); print('three', file=sys.stderr); sys.exit(int(sys.argv[1]))"),
+        script("import sys; print('one\\rtwo'); print('three', file=sys.stderr); "
+               "sys.exit(int(sys.argv[1]))"),
     )  # fmt: skip
     assert status == 7 and said == ["two", "three"]
-    assert printed == Path("logs/a.log").read_text() == "one\rtwo\nthree\n"
+    assert printed.encode() == Path("logs/a.log").read_bytes() == b"one\rtwo\nthree\n"
 
 
 def test_ctrl_c_is_passed_on_once_and_waited_for():
     code = (
-        "import time\nprint('begun')\ntry:\n time.sleep(60)\n"
+        "import time\ntry:\n print('begun')\n time.sleep(60)\n"
         "except KeyboardInterrupt:\n print('saved')"
     )
     said = []
@@ -285,9 +286,7 @@ def test_two_at_once_are_refused(fails):
     assert "another process is writing there" in error
 
 
-def test_a_step_that_fails_ends_it_and_says_where_to_look(fails, monkeypatch, capsys):
-    monkeypatch.setattr(
-        reproducing, "run_command", lambda arguments, log, say: (say("what went wrong") and 0 or 3, "")
-    )
+def test_a_step_that_fails_ends_it_and_says_where_to_look(fails, monkeypatch):
+    monkeypatch.setattr(reproducing, "run_command", lambda arguments, log, say: (3, ""))
     error = fails(["study", "reproduce", "--preset", saved(preset()), "--out", "out"])
     assert "fit first ended with status 3" in error and "logs/fit-first.log" in error

@@ -15,7 +15,7 @@ from bertx.progress import duration, interactive
 from bertx.report.disk import write_whole
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 State = Literal["done", "running", "begun", "to come"]
 
@@ -208,19 +208,18 @@ class TableView:
     def end(self, step: Step) -> None:
         """Nothing: the table is drawn anew by itself."""
 
-    def table(self) -> "Table":
-        """The table as it is now."""
+    def table(self) -> "Group":
+        """The table as it is now, and what is below it."""
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        caption = "\n".join(filter(None, (self._board.summary(), self._board.line)))
-        table = Table(caption=Text(caption), caption_justify="left", box=None)
-        for title in ("step", "", "time"):
-            table.add_column(title)
+        table = Table("step", "", "time", box=None)
         styles = {"done": "green", "running": "bold", "begun": "yellow", "to come": "dim"}
         for row in self._board.rows():
             table.add_row(row.name, Text(row.state, styles[row.state]), row.time)
-        return table
+        below = (Text(self._board.summary()), Text(self._board.line, "dim"))
+        return Group(table, *(text for text in below if text))
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from bertx.cli.outputs import check_writable
 from bertx.cli.reproducing.board import Board, Ledger, shown
 from bertx.cli.reproducing.preset import Preset, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
-from bertx.cli.reproducing.steps import FitStep, Place, Step, steps_of
+from bertx.cli.reproducing.steps import FitStep, Place, Step, StudyStep, steps_of
+from bertx.cli.study import study_options
 from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
 from bertx.progress import interactive
@@ -63,6 +64,9 @@ def _run(options: Namespace) -> None:
         for step in steps:
             print(shlex.join([PROG, *step.command()]))
         return
+    for step in steps:
+        if isinstance(step, StudyStep):
+            study_options(step.command()[1:])
     check_writable("--out", out, folder=True)
     try:
         with FileLock(out / ".lock", blocking=False):

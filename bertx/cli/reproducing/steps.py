@@ -47,7 +47,7 @@ class Step(ABC):
 
     Attributes:
         name: Its name among the steps.
-        folder: What it writes.
+        folder: The folder (of the report, the file) that it writes.
         minutes: How long it is expected to take.
         needs: The folders of the steps whose outcome it reads.
     """
@@ -147,19 +147,25 @@ class FitStep(Step):
 
 
 @dataclass(frozen=True)
-class CommandStep(Step):
-    """A study, or the report.
+class _ReadingStep(Step):
+    """What reads the outcome of other steps, and finds what it has itself.
 
     Attributes:
-        result: What is there when it is done.
         arguments: The arguments of bertx.
     """
 
-    result: Path
     arguments: tuple[str, ...]
 
+    def command(self) -> list[str]:
+        """The same whether something is there or not."""
+        return list(self.arguments)
+
+
+class StudyStep(_ReadingStep):
+    """A study."""
+
     @classmethod
-    def study(cls, name: str, study: Study, place: Place) -> "CommandStep":
+    def of(cls, name: str, study: Study, place: Place) -> "StudyStep":
         """A study of a preset."""
         folder = place.studies / name
         runs = tuple(place.runs / run for run in study.runs)
@@ -168,39 +174,44 @@ class CommandStep(Step):
         given += ["--scores", str(place.out / "scores"), "--out", str(folder)]
         if place.wandb:
             given.append("--wandb")
-        title = f"study {name}"
-        return cls(title, folder, study.minutes, runs, folder / "summary.json", tuple(given))
-
-    @classmethod
-    def report(cls, preset: Preset, place: Place) -> "CommandStep":
-        """The page of all runs and studies."""
-        shown = (
-            *(place.studies / name for name in preset.studies),
-            *(place.runs / name for name in preset.fits),
-        )
-        page = place.out / "report.html"
-        given = ("report", *map(str, shown), "--out", str(page))
-        return cls("report", page, 1.0, shown, page, given)
+        return cls(f"study {name}", folder, study.minutes, runs, tuple(given))
 
     def begun(self) -> bool:
         """Whether there is something of it."""
         return self.folder.exists()
 
     def ended(self) -> bool:
-        """Whether its result is there."""
-        return self.result.is_file()
+        """Whether its summary is there, which is written last."""
+        return (self.folder / "summary.json").is_file()
 
-    def command(self) -> list[str]:
-        """The same whether something is there or not: a study finds what it has."""
-        return list(self.arguments)
+
+class ReportStep(_ReadingStep):
+    """The page of all runs and studies."""
+
+    @classmethod
+    def of(cls, preset: Preset, place: Place) -> "ReportStep":
+        """The page of a preset."""
+        studies = (place.studies / name for name in preset.studies)
+        shown = (*studies, *(place.runs / name for name in preset.fits))
+        page = place.out / "report.html"
+        given = ("report", *map(str, shown), "--out", str(page))
+        return cls("report", page, 1.0, shown, given)
+
+    def begun(self) -> bool:
+        """Never: it is written at once."""
+        return False
+
+    def ended(self) -> bool:
+        """Whether the page is there."""
+        return self.folder.is_file()
 
 
 def steps_of(preset: Preset, place: Place) -> list[Step]:
     """All steps, each after those that it needs."""
     return [
         *(FitStep.of(name, fit, preset.common, place) for name, fit in preset.fits.items()),
-        *(CommandStep.study(name, study, place) for name, study in preset.studies.items()),
-        CommandStep.report(preset, place),
+        *(StudyStep.of(name, study, place) for name, study in preset.studies.items()),
+        ReportStep.of(preset, place),
     ]
 
 
