@@ -1,9 +1,11 @@
 """Reproducing everything: steps that are done once, wherever it was cut off."""
 
 import io
+import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 from filelock import FileLock
+from pyarrow import parquet
 from rich.console import Console
+from safetensors.torch import load_file
 
 from bertx.cli import main
 from bertx.cli.reproducing import command as reproducing
@@ -20,6 +24,9 @@ from bertx.cli.reproducing.board import Board, Ledger, LinesView, TableView
 from bertx.cli.reproducing.preset import Fit, Preset, Study, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
 from bertx.cli.reproducing.steps import Place, steps_of
+from bertx.model import TextClassifier
+from bertx.studies import Parts
+from tests.cli.killing import Killed, curves, differences
 
 OUT = Path("out")
 
@@ -290,3 +297,106 @@ def test_a_step_that_fails_ends_it_and_says_where_to_look(fails, monkeypatch):
     monkeypatch.setattr(reproducing, "run_command", lambda arguments, log, say: (3, ""))
     error = fails(["study", "reproduce", "--preset", saved(preset()), "--out", "out"])
     assert "fit first ended with status 3" in error and "logs/fit-first.log" in error
+
+
+# All of it
+
+
+@pytest.fixture
+def reproduce(model, data, monkeypatch, workplace):
+    """Reproduce a fit and a study of it, each command in this process, killed at a given place."""
+    (workplace / "files").mkdir()
+    (workplace / "files" / "demo").symlink_to(data)
+    common = {
+        "model.name": model, "data.max_length": 32, "data.batch_size": 8,
+        "trainer.accelerator": "cpu", "trainer.max_epochs": 2, "trainer.log_every_n_steps": 1,
+        "trainer.enable_model_summary": False, "trainer.num_sanity_val_steps": 0,
+        "faithfulness": None, "heatmaps": None, "attributions": None,
+        "checkpoint.save_weights_only": True, "last_checkpoint.every_n_train_steps": 2,
+    }  # fmt: skip
+    settings = {"methods": "AttnLRP,GradientSensitivity", "minimum_count": 1, "shortest": 1,
+                "device": "cpu", "resamples": 100}  # fmt: skip
+    small = {
+        "common": common,
+        "fits": {"demo": {"dataset": "demo"}},
+        "studies": {"words": {"study": "word-rank", "runs": ["demo"], "settings": settings}},
+    }
+    saved(small)
+
+    def call(out, kill=None):
+        """The commands that were begun, and whether it was killed in the middle of one."""
+        begun = []
+
+        def run(arguments, log, say):
+            begun.append(arguments)
+            main(list(arguments))
+            return 0, ""
+
+        with monkeypatch.context() as patched:
+            patched.setattr(reproducing, "run_command", run)
+            if kill:
+                kill(patched)
+            given = ["--preset", "preset.yaml", "--data", "files", "--out", out]
+            try:
+                main(["study", "reproduce", *given])
+            except Killed:
+                return begun, True
+        return begun, False
+
+    return call
+
+
+def at_a_step(patched):
+    """Behind the second checkpoint, of the twelve steps of the fit."""
+    step = TextClassifier.training_step
+
+    def dying(module, batch, number):
+        if module.global_step == 5:
+            raise Killed
+        return step(module, batch, number)
+
+    patched.setattr(TextClassifier, "training_step", dying)
+
+
+def at_a_part(patched):
+    """Behind the first part that the study keeps."""
+    made = []
+
+    def get(parts, name, make):
+        if made:
+            raise Killed
+        made.append(name)
+        return real(parts, name, make)
+
+    real = Parts.get
+    patched.setattr(Parts, "get", get)
+
+
+def outcome(out):
+    """What a reproduction comes to."""
+    run, study = Path(out, "runs/demo"), Path(out, "studies/words")
+    values = parquet.read_table(study / "values.parquet")
+    numbers = json.loads((study / "summary.json").read_text())["numbers"]
+    return curves(run), load_file(run / "hf/model.safetensors"), values.to_pylist(), numbers
+
+
+def test_wherever_it_is_killed_it_ends_with_the_same_values(reproduce, capsys):
+    begun, killed = reproduce("whole")
+    assert [arguments[0] for arguments in begun] == ["fit", "study", "report"] and not killed
+    for kill, command in ((at_a_step, "fit"), (at_a_part, "study")):
+        begun, killed = reproduce("killed", kill)
+        assert killed and begun[-1][0] == command
+    begun, killed = reproduce("killed")
+    assert [arguments[0] for arguments in begun] == ["study", "report"] and not killed
+    assert differences(outcome("killed"), outcome("whole")) == []
+    assert Path("killed/report.html").is_file()
+
+    capsys.readouterr()
+    assert reproduce("killed") == ([], False)
+    printed = capsys.readouterr()
+    assert "3 of 3 steps are done.\n" in printed.err
+    assert printed.out == f"Report: {Path('killed').resolve()}/report.html\n"
+
+    shutil.rmtree("killed/runs/demo")
+    begun, _ = reproduce("killed")  # what reads a fit that is made anew is made anew
+    assert [arguments[0] for arguments in begun] == ["fit", "study", "report"]

@@ -48,6 +48,8 @@ def _parser() -> Parser:
         "test) for each data set: sst5, semeval, imdb, yelp5. Default: the hub.")  # fmt: skip
     add("--out", default=_OUT, type=str, metavar="FOLDER", help="Where runs, studies and the "
         "report are written, and found again.")  # fmt: skip
+    add("--lexicon", type=str, metavar="FILE", help="A sentiment lexicon, as word-rank takes "
+        "it.")  # fmt: skip
     add("--wandb", action="store_true", help="Log to Weights & Biases too.")
     add("--plan", action="store_true", help="Print the steps and their commands, and run none.")
     return parser
@@ -59,7 +61,8 @@ def _run(options: Namespace) -> None:
     data = None if options.data is None else Path(options.data).resolve()
     if data is not None:
         _check_data(preset, data)
-    steps = steps_of(preset, Place(out, data, options.wandb))
+    lexicon = None if options.lexicon is None else _lexicon(Path(options.lexicon).resolve())
+    steps = steps_of(preset, Place(out, data, lexicon, options.wandb))
     if options.plan:
         for step in steps:
             print(shlex.join([PROG, *step.command()]))
@@ -76,6 +79,14 @@ def _run(options: Namespace) -> None:
             f"--out {out}: another process is writing there. Wait for it, or name another folder."
         ) from error
     print(f"Report: {steps[-1].folder}")
+
+
+def _lexicon(path: Path) -> Path:
+    """A lexicon that can be read, which is known before the first fit."""
+    from bertx.studies.lexicon import read_lexicon
+
+    read_lexicon(path)
+    return path
 
 
 def _check_data(preset: Preset, data: Path) -> None:

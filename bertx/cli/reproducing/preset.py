@@ -39,12 +39,14 @@ class Study:
         study: Its name.
         runs: The fits.
         settings: Its options, as ``bertx study`` takes them: ``{limit: 2001}``.
+        other_runs: Its options that name a fit: ``{shuffled: sst5-shuffled}``.
         minutes: How long it is expected to take.
     """
 
     study: str
     runs: list[str]
     settings: dict[str, Any] = field(default_factory=dict)
+    other_runs: dict[str, str] = field(default_factory=dict)
     minutes: float = 1.0
 
 
@@ -114,7 +116,7 @@ def _check(preset: Preset, where: str) -> None:
                 "fit is done. Leave it on."
             )
     for name, study in preset.studies.items():
-        for run in study.runs:
+        for run in (*study.runs, *study.other_runs.values()):
             if run not in preset.fits:
                 raise InputError(
                     f"{where}: studies.{name}: expected runs among {', '.join(preset.fits)}, but "

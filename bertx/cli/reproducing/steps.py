@@ -23,11 +23,13 @@ class Place:
     Attributes:
         out: Its folder.
         data: The folder with a folder of files for each data set; None: they come from the hub.
+        lexicon: A sentiment lexicon for the studies of words; None for none.
         wandb: Whether it logs to Weights & Biases too.
     """
 
     out: Path
     data: Path | None = None
+    lexicon: Path | None = None
     wandb: bool = False
 
     @property
@@ -169,12 +171,17 @@ class StudyStep(_ReadingStep):
         """A study of a preset."""
         folder = place.studies / name
         runs = tuple(place.runs / run for run in study.runs)
-        options = [text for key, value in study.settings.items() for text in _option(key, value)]
+        others = {key: place.runs / run for key, run in study.other_runs.items()}
+        settings = {**study.settings, **{key: str(run) for key, run in others.items()}}
+        options = [text for key, value in settings.items() for text in _option(key, value)]
         given = ["study", study.study, *map(str, runs), *options]
         given += ["--scores", str(place.out / "scores"), "--out", str(folder)]
+        if place.lexicon is not None and study.study == "word-rank":
+            given += ["--lexicon", str(place.lexicon)]
         if place.wandb:
             given.append("--wandb")
-        return cls(f"study {name}", folder, study.minutes, runs, tuple(given))
+        needs = (*runs, *others.values())
+        return cls(f"study {name}", folder, study.minutes, needs, tuple(given))
 
     def begun(self) -> bool:
         """Whether there is something of it."""
