@@ -186,7 +186,8 @@ def _dress(axes: "Axes", panel: LinePanel, scale: Scale) -> None:
         axes.set_xticks(range(len(panel.places)), panel.places, rotation=90, parse_math=False)
     else:
         values = [x for line in panel.lines for x in line.x]
-        axes.set_xlim(min(values, default=0), max(values, default=1))
+        if len(set(values)) > 1:
+            axes.set_xlim(min(values), max(values))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=not scale.share))
         if scale.share:
             axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -80,7 +80,7 @@ def together(answers: Sequence[Answer]) -> Answer:
     """
     for answer in ("disagree", "cannot tell"):
         if answer in answers:
-            return answer  # type: ignore[return-value]
+            return answer
     return "agree" if answers else "cannot tell"
 
 

@@ -28,6 +28,11 @@ from bertx.studies.settings import Settings
 RELEVANT = 0.02
 """The smallest difference in accuracy that matters."""
 
+_NOTE = (
+    ", with 95 % intervals over texts and, where there are several, runs. The ceiling is a search "
+    "for the best order, on some of the texts."
+)
+
 
 def deletion_findings(curves: Sequence[Curve], settings: Settings, points: Points) -> list[Finding]:
     """What was found, the paper's claims first."""
@@ -270,38 +275,37 @@ class _Field:
 
 
 def _tables(curves: Sequence[Curve], settings: Settings, points: Points) -> Iterator[Table]:
-    if not curves:
-        return
-    group, unit = curves[0].group, noun(settings.unit)
-    first = {"right": "at first right", "wrong": "at first wrong"}[group]
+    if curves:
+        first = {"right": "at first right", "wrong": "at first wrong"}[curves[0].group]
+        yield _by_count(curves, noun(settings.unit), first, points)
+        yield _by_share(curves, noun(settings.unit), first, points)
+
+
+def _by_count(curves: Sequence[Curve], unit: str, first: str, points: Points) -> Table:
     places = counted(points)
-    shown = [k for k in (1, 2, 3, 5, 10, points.words) if k <= points.words]
-    shown = sorted(set(shown))
+    shown = sorted({k for k in (1, 2, 3, 5, 10, points.words) if k <= points.words})
     told = any(_published(c) for c in curves)
     heads = ["data", "operator", "method", "texts", *(f"k = {k}" for k in shown)]
-    heads += [f"paper, k = {k}" for k in DELETED] if told else []
-    note = (
-        f"Share of right predictions after deleting the k highest ranked {unit}s, with 95 % "
-        "intervals over texts and, where there are several, runs. The ceiling is a search for the "
-        "best order on some of the texts."
-    )
-    yield Table(
-        f"{group}-by-count",
+    return Table(
+        f"{curves[0].group}-by-count",
         f"Accuracy after deleting k {unit}s, texts {first}",
-        heads,
+        heads + [f"paper, k = {k}" for k in DELETED] * told,
         [
             [*_named(c), *(str(c.accuracy[places[k]]) for k in shown), *_paper(c, told)]
             for c in curves
         ],
-        note,
+        f"Share of right predictions without the k highest ranked {unit}s{_NOTE}",
     )
+
+
+def _by_share(curves: Sequence[Curve], unit: str, first: str, points: Points) -> Table:
     shares = {at: place for at, place in ends(points, SHARE).items() if 0 < at < 1}
-    yield Table(
-        f"{group}-by-share",
+    return Table(
+        f"{curves[0].group}-by-share",
         f"Accuracy after deleting a share of the {unit}s, texts {first}",
         ["data", "operator", "method", "texts", *(f"{at:.0%}" for at in shares)],
         [[*_named(c), *(str(c.accuracy[place]) for place in shares.values())] for c in curves],
-        note.replace(f"the k highest ranked {unit}s", f"this share of the {unit}s from the top"),
+        f"Share of right predictions without so many of the {unit}s, highest ranked first{_NOTE}",
     )
 
 

@@ -12,7 +12,7 @@ from bertx.errors import InputError
 from bertx.packing import budget_for
 from bertx.progress import Advance, progress
 from bertx.rerun import check_positive
-from bertx.studies.conduct import Study
+from bertx.studies import Study
 from bertx.studies.findings import Findings
 from bertx.studies.randomization_figures import randomization_pictures
 from bertx.studies.randomization_findings import (

@@ -16,7 +16,7 @@ from bertx.judging.tally import CEILING
 from bertx.packing import budget_for
 from bertx.progress import Advance, progress
 from bertx.rerun import check_positive
-from bertx.studies.conduct import Study
+from bertx.studies import Study
 from bertx.studies.deleting import Deleter, Points, Ranker
 from bertx.studies.deletion_curves import Curve, curves, gathered
 from bertx.studies.deletion_figures import deletion_pictures
@@ -186,7 +186,7 @@ def _values(subject: Subject, table: pa.Table) -> pa.Table:
 def _presets() -> Mapping[Literal["default", "authors"], Settings]:
     # Two of its ids are [CLS] and [SEP]: the authors take sentences of 10 ids or more.
     return {
-        "default": Settings(operators=("mask", "remove")),
+        "default": Settings(operators=("mask", "remove"), texts=1000),
         "authors": replace(authors(1001), shortest=8),
     }
 
