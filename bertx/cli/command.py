@@ -331,10 +331,6 @@ def _parser_settings() -> dict[str, Any]:
     return {
         "prog": PROG,
         "version": __version__,
-        "description": "Fine-tune text classifiers and see why they decide. Other subcommands "
-        f"explain a trained one ({PROG} explain --help), find out which explanations of it can be "
-        f"trusted ({PROG} judge --help), compare those of runs ({PROG} leaderboard --help), and "
-        f"run the paper's experiments ({PROG} study --help).",
         **{name: {"default_config_files": [base]} for name in LightningCLI.subcommands()},
     }
 

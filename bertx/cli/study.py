@@ -12,6 +12,13 @@ from jsonargparse import Namespace
 from bertx.cli.failing import PROG, fail
 from bertx.cli.named import Choice
 from bertx.cli.outputs import check_writable, unwritable
+from bertx.cli.perturbing_options import (
+    add_randomization,
+    add_word_deletion,
+    randomization_options,
+    shuffled_runs,
+    word_deletion_options,
+)
 from bertx.cli.study_options import add_common
 from bertx.cli.subcommand import Parser, ending
 
@@ -30,15 +37,31 @@ class Command(NamedTuple):
         purpose: What it finds out, in one line.
         add: Adds its own options.
         options: Its own settings, from the options and from what they are by default.
+        more: Adds to them what is read as the runs are, with the settings of the study.
     """
 
     module: str
     purpose: str
     add: Callable[[Parser], None]
     options: Callable[[Namespace, Any], Any]
+    more: Callable[[Namespace, Any, "Settings"], Any] = lambda options, own, settings: own
 
 
-STUDIES: Mapping[str, Command] = {}
+STUDIES: Mapping[str, Command] = {
+    "word-deletion": Command(
+        "bertx.studies.word_deletion",
+        "How many predictions break, or are corrected, as the highest ranked words are deleted.",
+        add_word_deletion,
+        word_deletion_options,
+    ),
+    "randomization": Command(
+        "bertx.studies.randomization",
+        "Whether explanations change when the model's weights are random, part by part.",
+        add_randomization,
+        randomization_options,
+        shuffled_runs,
+    ),
+}
 
 REPRODUCE = "reproduce"
 """What runs all studies."""
@@ -140,6 +163,7 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
     from bertx.cli.subjects import find_subjects
 
     subjects, settings = find_subjects(options, settings, named=options.methods is not None)
+    own = command.more(options, own, settings)
     scores = None if options.scores is None else Path(options.scores)
     try:
         return conduct(study, subjects, settings, own, folder, scores), study
