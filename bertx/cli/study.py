@@ -12,7 +12,15 @@ from jsonargparse import Namespace
 from bertx.cli.failing import PROG, fail
 from bertx.cli.named import Choice
 from bertx.cli.outputs import check_writable, unwritable
-from bertx.cli.study_options import add_common
+from bertx.cli.study_options import (
+    add_common,
+    add_seeds,
+    add_transfer,
+    add_word_rank,
+    seeds_options,
+    transfer_options,
+    word_rank_options,
+)
 from bertx.cli.subcommand import Parser, ending
 
 if TYPE_CHECKING:
@@ -38,7 +46,26 @@ class Command(NamedTuple):
     options: Callable[[Namespace, Any], Any]
 
 
-STUDIES: Mapping[str, Command] = {}
+STUDIES: Mapping[str, Command] = {
+    "word-rank": Command(
+        "bertx.studies.word_rank",
+        "Which words speak for and against each class, and whether a sentiment lexicon agrees.",
+        add_word_rank,
+        word_rank_options,
+    ),
+    "seeds": Command(
+        "bertx.studies.seeds",
+        "How far explanations of models that differ in their seed alone agree.",
+        add_seeds,
+        seeds_options,
+    ),
+    "transfer": Command(
+        "bertx.studies.transfer",
+        "Whether words mean the same to models of different data sets.",
+        add_transfer,
+        transfer_options,
+    ),
+}
 
 
 def study_command(args: list[str]) -> None:
@@ -59,7 +86,7 @@ def _introduce(name: str) -> NoReturn:
     """Say which studies there are."""
     if name not in ("-h", "--help"):
         fail(f"no study {name!r}: expected {', '.join(STUDIES)}. For all of them: {PROG} study -h")
-    width = max(map(len, STUDIES), default=0)
+    width = max(map(len, STUDIES))
     lines = [f"  {study:<{width}}  {own.purpose}" for study, own in STUDIES.items()]
     print(
         f"usage: {PROG} study NAME RUN [RUN ...] [options]\n\nThe experiments of arXiv 2101.00196 "
