@@ -12,6 +12,13 @@ from jsonargparse import Namespace
 from bertx.cli.failing import PROG, fail
 from bertx.cli.named import Choice
 from bertx.cli.outputs import check_writable, unwritable
+from bertx.cli.perturbing_options import (
+    add_randomization,
+    add_word_deletion,
+    randomization_options,
+    shuffled_runs,
+    word_deletion_options,
+)
 from bertx.cli.study_options import (
     add_common,
     add_seeds,
@@ -38,12 +45,14 @@ class Command(NamedTuple):
         purpose: What it finds out, in one line.
         add: Adds its own options.
         options: Its own settings, from the options and from what they are by default.
+        more: Adds to them what is read as the runs are, with the settings of the study.
     """
 
     module: str
     purpose: str
     add: Callable[[Parser], None]
     options: Callable[[Namespace, Any], Any]
+    more: Callable[[Namespace, Any, "Settings"], Any] = lambda options, own, settings: own
 
 
 STUDIES: Mapping[str, Command] = {
@@ -53,11 +62,24 @@ STUDIES: Mapping[str, Command] = {
         add_word_rank,
         word_rank_options,
     ),
+    "word-deletion": Command(
+        "bertx.studies.word_deletion",
+        "How many predictions break, or are corrected, as the highest ranked words are deleted.",
+        add_word_deletion,
+        word_deletion_options,
+    ),
     "seeds": Command(
         "bertx.studies.seeds",
         "How far explanations of models that differ in their seed alone agree.",
         add_seeds,
         seeds_options,
+    ),
+    "randomization": Command(
+        "bertx.studies.randomization",
+        "Whether explanations change when the model's weights are random, part by part.",
+        add_randomization,
+        randomization_options,
+        shuffled_runs,
     ),
     "transfer": Command(
         "bertx.studies.transfer",
@@ -67,6 +89,9 @@ STUDIES: Mapping[str, Command] = {
     ),
 }
 
+REPRODUCE = "reproduce"
+"""What runs all studies."""
+
 
 def study_command(args: list[str]) -> None:
     """Run ``bertx study``.
@@ -75,19 +100,36 @@ def study_command(args: list[str]) -> None:
         args: Arguments without the name of the program and of the subcommand.
     """
     name = args[0] if args else "--help"
-    if name not in STUDIES:
-        _introduce(name)
-    options = _parser(name).parse_args(args[1:])
+    if name == REPRODUCE:
+        from bertx.cli.reproducing import reproduce_command
+
+        reproduce_command(args[1:])
+        return
+    options = study_options(args or [name])
     with ending():
         _run(name, options)
+
+
+def study_options(args: list[str]) -> Namespace:
+    """The options of a study; what is none ends the program.
+
+    Args:
+        args: Its name and its arguments.
+    """
+    if args[0] not in STUDIES:
+        _introduce(args[0])
+    return _parser(args[0]).parse_args(args[1:])
 
 
 def _introduce(name: str) -> NoReturn:
     """Say which studies there are."""
     if name not in ("-h", "--help"):
-        fail(f"no study {name!r}: expected {', '.join(STUDIES)}. For all of them: {PROG} study -h")
-    width = max(map(len, STUDIES))
-    lines = [f"  {study:<{width}}  {own.purpose}" for study, own in STUDIES.items()]
+        known = ", ".join([*STUDIES, REPRODUCE])
+        fail(f"no study {name!r}: expected {known}. For all of them: {PROG} study -h")
+    purposes = {study: own.purpose for study, own in STUDIES.items()}
+    purposes[REPRODUCE] = "Fit all models, run all studies of them, and write the report."
+    width = max(map(len, purposes))
+    lines = [f"  {study:<{width}}  {purpose}" for study, purpose in purposes.items()]
     print(
         f"usage: {PROG} study NAME RUN [RUN ...] [options]\n\nThe experiments of arXiv 2101.00196 "
         "on trained models, for any methods and data sets.\n\n" + "\n".join(lines) + "\n\n"
@@ -147,6 +189,7 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
     from bertx.cli.subjects import find_subjects
 
     subjects, settings = find_subjects(options, settings, named=options.methods is not None)
+    own = command.more(options, own, settings)
     scores = None if options.scores is None else Path(options.scores)
     try:
         return conduct(study, subjects, settings, own, folder, scores), study

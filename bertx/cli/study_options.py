@@ -37,7 +37,7 @@ def add_common(parser: Parser, folder: Path) -> None:
     add("--max_length", type=int, help="Longest text in tokens; longer ones are cut. Default: that "
         "of the run, for the authors 128.")  # fmt: skip
     add("--shortest", type=int, help="Fewest units of a text; shorter ones are left out. Default: "
-        "5, for the authors 10.")  # fmt: skip
+        "5, for the authors 10 (word-deletion: 8).")  # fmt: skip
     add("--seed", type=int, help="What all random draws follow from. Default: 0.")
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
     add("--out", type=str, metavar="FOLDER", help=f"Where it is written. Default: {folder}")
@@ -123,7 +123,8 @@ def _add_texts(parser: Parser) -> None:
     add("--split", choices=["validation", "test"], default="test", help="Which texts; they need "
         "labels. Default: test.")  # fmt: skip
     add("--limit", type=int, help="Use so many texts: a random choice, for the authors the first. "
-        "Default: all, for the authors as many as they took.")  # fmt: skip
+        "Default: all (word-deletion: 1000, randomization: 128), for the authors as many as they "
+        "took.")  # fmt: skip
     add("--text_column", type=str, help="Column of the texts. Default: that of the run, or "
         "sentence, text or tokens.")  # fmt: skip
     add(

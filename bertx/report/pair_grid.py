@@ -59,25 +59,36 @@ def pair_grid_figure(
     figure = Figure(figsize=(max(width, 4.6), height), dpi=_DPI)
     FigureCanvasAgg(figure)
     width = figure.get_figwidth()
-    limits = _limits([x for own in values.values() for x in own])
-    for row, mine in enumerate(names):
-        for column, other in enumerate(names):
+    for row in range(len(names)):
+        for column in range(len(names)):
             left = _LEFT + column * (_CELL + _GAP)
             bottom = height - _HEAD - (row + 1) * (_CELL + _GAP) + _GAP
             place = (left / width, bottom / height, _CELL / width, _CELL / height)
-            axes = figure.add_axes(place)
-            if row == column:
-                _histogram(axes, values[mine], limits)
-            elif row > column:
-                _points(axes, values[other], values[mine], limits)
-            else:
-                _cell(axes, correlations[mine, other])
-            _dress(axes, row, column, names)
+            _draw(figure.add_axes(place), row, column, values, correlations)
     top = 1 - 0.28 / height
     figure.text(0.14 / width, top, title, fontsize=13, fontweight="bold", parse_math=False)
     below = top - 0.21 / height
     figure.text(0.14 / width, below, subtitle, fontsize=9.5, color=GREY, parse_math=False)
     return figure
+
+
+def _draw(
+    axes: "Axes",
+    row: int,
+    column: int,
+    values: Mapping[str, Sequence[float]],
+    correlations: Mapping[tuple[str, str], Said],
+) -> None:
+    names = list(values)
+    limits = _limits([x for own in values.values() for x in own])
+    mine, other = names[row], names[column]
+    if row == column:
+        _histogram(axes, values[mine], limits)
+    elif row > column:
+        _points(axes, values[other], values[mine], limits)
+    else:
+        _cell(axes, correlations[mine, other])
+    _dress(axes, row, column, names)
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:

@@ -99,7 +99,7 @@ def panels_figure(
     """Draw rows of panels with one legend beside them.
 
     Args:
-        rows: The panels; rows may differ in length.
+        rows: The panels; those of a column have the same x axis, and rows may differ in length.
         scale: Their axes.
         title: The heading.
         subtitle: Printed small below it.
@@ -126,18 +126,18 @@ def panels_figure(
             for line in panel.lines:
                 entries.setdefault(line.name, _draw(axes, line, *found[line.name]))
             _dress(axes, panel, scale)
-            if place == 0:
-                axes.set_ylabel(scale.y, fontsize=10)
-            if number == len(rows) - 1 or place >= len(rows[number + 1]):
-                axes.set_xlabel(scale.x, fontsize=10)
+            lowest = number == len(rows) - 1 or place >= len(rows[number + 1])
+            axes.tick_params(labelleft=place == 0, labelbottom=lowest)
+            axes.set_ylabel(scale.y if place == 0 else "", fontsize=10)
+            axes.set_xlabel(scale.x if lowest else "", fontsize=10)
     _head(figure, title, subtitle)
     _legend(figure, [(name, entries[name]) for name in found], _published(rows))
     return figure
 
 
 def _size(rows: Sequence[Sequence[LinePanel]], entries: int) -> tuple[float, float]:
-    names = (len(place) for row in rows for panel in row for place in panel.places)
-    height = _HEAD + len(rows) * (_HEIGHT + _TICK * max(names, default=0))
+    names = (len(place) for panel in rows[-1] for place in panel.places)
+    height = _HEAD + len(rows) * _HEIGHT + _TICK * max(names, default=0)
     return _WIDTH * max(map(len, rows)) + _LEGEND, max(height, _HEAD + _ENTRY * (entries + 2))
 
 
@@ -152,7 +152,14 @@ def _published(rows: Sequence[Sequence[LinePanel]]) -> bool:
 
 
 def _draw(axes: "Axes", line: PanelLine, colour: str, stroke: Stroke) -> "Line2D":
-    axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.14, lw=0)
+    axes.fill_between(
+        line.x,
+        line.low,
+        line.high,
+        color=colour,
+        alpha=0.14 if line.role == "method" else 0.08,
+        lw=0,
+    )
     alone = sum(map(isfinite, line.mean)) == 1
     (drawn,) = axes.plot(
         line.x,
@@ -179,7 +186,8 @@ def _dress(axes: "Axes", panel: LinePanel, scale: Scale) -> None:
         axes.set_xticks(range(len(panel.places)), panel.places, rotation=90, parse_math=False)
     else:
         values = [x for line in panel.lines for x in line.x]
-        axes.set_xlim(min(values, default=0), max(values, default=1))
+        if len(set(values)) > 1:
+            axes.set_xlim(min(values), max(values))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=not scale.share))
         if scale.share:
             axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -14,6 +14,7 @@ from bertx.stability.randomisation import (
     correlations,
     embeddings_only,
     explained,
+    explained_trace,
     independent,
     randomisation,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "drift",
     "embeddings_only",
     "explained",
+    "explained_trace",
     "independent",
     "kendall",
     "parts",

@@ -130,13 +130,17 @@ def explained(
         )
     needs = Needs.of(*methods.values())
     known = [None] * len(batches) if targets is None else targets
-    found = []
-    for inputs, target in zip(batches, known, strict=True):
-        trace = Trace(model, inputs, target, needs)
-        units = trace.inputs.units
-        scores = [merge_by_unit(method(trace), units) for method in methods.values()]
-        found.append(Explained(trace.inputs, trace.target, torch.stack(scores)))
-    return found
+    return [
+        explained_trace(Trace(model, inputs, target, needs), methods)
+        for inputs, target in zip(batches, known, strict=True)
+    ]
+
+
+def explained_trace(trace: Trace, methods: Mapping[str, Method]) -> Explained:
+    """The unit scores of all methods, of a forward that is recorded for them."""
+    units = trace.inputs.units
+    scores = [merge_by_unit(method(trace), units) for method in methods.values()]
+    return Explained(trace.inputs, trace.target, torch.stack(scores))
 
 
 def correlations(
