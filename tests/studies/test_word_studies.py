@@ -11,8 +11,8 @@ from bertx.studies import Settings, Store
 from bertx.studies.lexicon import read_lexicon
 from bertx.studies.ranked_words import WordRankOptions
 from bertx.studies.seeds import check as check_seeds
-from bertx.studies.seeds_findings import SeedsOptions
 from bertx.studies.seeds import seeds
+from bertx.studies.seeds_findings import SeedsOptions
 from bertx.studies.transfer import TransferOptions, transfer
 from bertx.studies.transfer import check as check_transfer
 from bertx.studies.word_rank import check as check_rank
