@@ -19,7 +19,15 @@ from bertx.cli.perturbing_options import (
     shuffled_runs,
     word_deletion_options,
 )
-from bertx.cli.study_options import add_common
+from bertx.cli.study_options import (
+    add_common,
+    add_seeds,
+    add_transfer,
+    add_word_rank,
+    seeds_options,
+    transfer_options,
+    word_rank_options,
+)
 from bertx.cli.subcommand import Parser, ending
 
 if TYPE_CHECKING:
@@ -48,11 +56,23 @@ class Command(NamedTuple):
 
 
 STUDIES: Mapping[str, Command] = {
+    "word-rank": Command(
+        "bertx.studies.word_rank",
+        "Which words speak for and against each class, and whether a sentiment lexicon agrees.",
+        add_word_rank,
+        word_rank_options,
+    ),
     "word-deletion": Command(
         "bertx.studies.word_deletion",
         "How many predictions break, or are corrected, as the highest ranked words are deleted.",
         add_word_deletion,
         word_deletion_options,
+    ),
+    "seeds": Command(
+        "bertx.studies.seeds",
+        "How far explanations of models that differ in their seed alone agree.",
+        add_seeds,
+        seeds_options,
     ),
     "randomization": Command(
         "bertx.studies.randomization",
@@ -60,6 +80,12 @@ STUDIES: Mapping[str, Command] = {
         add_randomization,
         randomization_options,
         shuffled_runs,
+    ),
+    "transfer": Command(
+        "bertx.studies.transfer",
+        "Whether words mean the same to models of different data sets.",
+        add_transfer,
+        transfer_options,
     ),
 }
 
