@@ -23,7 +23,8 @@ from bertx.cli.reproducing import command as reproducing
 from bertx.cli.reproducing.board import Board, Ledger, LinesView, TableView
 from bertx.cli.reproducing.preset import Fit, Preset, Study, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
-from bertx.cli.reproducing.steps import Place, steps_of
+from bertx.cli.reproducing.steps import Place, StudyStep, steps_of
+from bertx.cli.study import study_options
 from bertx.model import TextClassifier
 from bertx.studies import Parts
 from tests.cli.killing import Killed, curves, differences
@@ -88,8 +89,11 @@ def test_the_plan_names_every_command_and_runs_none(capsys):
 
 @pytest.mark.parametrize("name", shipped_presets())
 def test_presets_that_are_shipped_can_be_used(name, capsys):
-    """Every setting of a fit is one of `bertx fit`."""
+    """Every setting of a fit is one of `bertx fit`, and every one of a study one of its own."""
     made = read_preset(name)
+    for step in steps_of(made, Place(OUT)):
+        if isinstance(step, StudyStep):
+            study_options(step.command()[1:])
     every = {key: value for fit in made.fits.values() for key, value in fit.settings.items()}
     (step,) = steps_of(Preset({"all": Fit("sst5", {**made.common, **every})}, {}), Place(OUT))[:1]
     with pytest.raises(SystemExit) as left:
@@ -389,6 +393,7 @@ def test_wherever_it_is_killed_it_ends_with_the_same_values(reproduce, capsys):
     for kill, command in ((at_a_step, "fit"), (at_a_part, "study")):
         begun, killed = reproduce("killed", kill)
         assert killed and begun[-1][0] == command
+    assert begun[0][-1].startswith("--ckpt_path=")
     begun, killed = reproduce("killed")
     assert [arguments[0] for arguments in begun] == ["study", "report"] and not killed
     assert differences(outcome("killed"), outcome("whole")) == []
