@@ -25,6 +25,7 @@ from bertx.cli.reproducing.preset import Fit, Preset, Study, read_preset, shippe
 from bertx.cli.reproducing.running import run_command
 from bertx.cli.reproducing.steps import Place, StudyStep, steps_of
 from bertx.cli.study import study_options
+from bertx.errors import InputError
 from bertx.model import TextClassifier
 from bertx.studies import Parts
 from tests.cli.killing import Killed, curves, differences
@@ -63,7 +64,7 @@ def steps(out=OUT, **changes):
 def finished(name, **config):
     """The folder of a run as a fit leaves it."""
     folder = OUT / "runs" / name
-    (folder / "hf").mkdir(parents=True)
+    (folder / "hf").mkdir(parents=True, exist_ok=True)
     (folder / "hf" / "config.json").touch()
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
@@ -142,7 +143,8 @@ def test_data_that_are_missing_are_named_before_the_first_fit(fails, data):
 # What is there already
 
 
-def test_a_fit_is_known_by_its_folder_and_other_settings_are_refused_by_name(fails):
+def test_a_fit_is_known_by_its_folder_and_other_settings_are_refused_by_name(fails, monkeypatch):
+    monkeypatch.setattr(reproducing, "run_command", lambda *_: (3, ""))
     first, *_ = steps()
     assert not first.ended() and not first.begun()
     made = {"data": {"dataset": "demo", "batch_size": 8, "seed": 1, "max_length": 9}}
@@ -171,6 +173,10 @@ def test_numbers_and_paths_are_compared_as_such():
     made = {"dataset": "demo", "shortcut": {"word": "x", "share": 1.0}}
     finished("a", data=made, model={"learning_rate": 0.0001})
     assert step.ended()
+    made["shortcut"]["word"] = "y"
+    finished("a", data=made, model={"learning_rate": 0.0001})
+    with pytest.raises(InputError, match=r"made with data.shortcut.word y [(]now x[)]. Set this"):
+        step.ended()
 
 
 # How far it is
