@@ -100,7 +100,7 @@ def word_deletion_works(options, ceiling):
     own = replace(bench.options, ceiling_texts=ceiling)
 
     def study(parts):
-        word_deletion.answers(bench.subject, bench.settings, own, parts, lambda count: None)
+        word_deletion.answers(bench.subject, bench.settings, own, parts)
 
     sequences, count = asked(bench.model, partial(in_new_folder, study))
     distinct = sum(map(len, sequences.values()))
@@ -121,10 +121,7 @@ def randomization_works(options):
     steps = 2 * len(parts_of(bench.model)) - 1  # both schemes begin with the same model
 
     def study(parts):
-        tables = randomization._tables(
-            bench.subject, bench.settings, own, parts, lambda count: None
-        )
-        list(tables)
+        list(randomization.correlated(bench.subject, bench.settings, own, parts))
 
     print(f"randomization: {options.draws} draws of {steps} random models")
     return partial(in_new_folder, study), partial(bench.explain, 1 + steps * options.draws)
