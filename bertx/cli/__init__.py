@@ -32,10 +32,17 @@ def _leaderboard(args: list[str]) -> None:
     leaderboard_command(args)
 
 
+def _report(args: list[str]) -> None:
+    from bertx.cli.report import report_command
+
+    report_command(args)
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "explain": _explain,
     "judge": _judge,
     "leaderboard": _leaderboard,
+    "report": _report,
 }
 """The subcommands that need no trainer, each imported when it is used."""
 

@@ -25,6 +25,7 @@ from bertx.callbacks import (
     HuggingFaceExport,
     PredictionWriter,
     ProgressLines,
+    ReportWriter,
     Resumption,
 )
 from bertx.callbacks.folder import check_logger, check_within
@@ -55,6 +56,7 @@ CALLBACKS: dict[str, type[Callback]] = {
     "last_checkpoint": LastCheckpoint,
     "export": HuggingFaceExport,
     "progress": ProgressLines,
+    "report": ReportWriter,
 }
 """The callbacks of every run, by the key that configures them; null switches one off."""
 
@@ -320,7 +322,8 @@ def _parser_settings() -> dict[str, Any]:
         "version": __version__,
         "description": "Fine-tune text classifiers and see why they decide. Other subcommands "
         f"explain a trained one ({PROG} explain --help), find out which explanations of it can be "
-        f"trusted ({PROG} judge --help), and compare those of runs ({PROG} leaderboard --help).",
+        f"trusted ({PROG} judge --help), compare those of runs ({PROG} leaderboard --help), and "
+        f"show all that was found on one page ({PROG} report --help).",
         **{name: {"default_config_files": [base]} for name in LightningCLI.subcommands()},
     }
 

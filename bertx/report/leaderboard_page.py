@@ -47,7 +47,7 @@ def leaderboard_page(
     return environment.get_template("leaderboard.html.jinja").render(
         title=printable(title),
         legend=legend(boards, tables),
-        boards=list(map(_board, boards)),
+        boards=list(map(board_contents, boards)),
         tables=list(map(_operators, tables)),
     )
 
@@ -60,7 +60,8 @@ def _heading(name: str, board: Leaderboard) -> dict[str, Any]:
     }
 
 
-def _board(board: Leaderboard) -> dict[str, Any]:
+def board_contents(board: Leaderboard) -> dict[str, Any]:
+    """What a template draws of a leaderboard: everything as text, and places in percent."""
     from markupsafe import Markup
 
     leagues = [

@@ -1,0 +1,249 @@
+"""What runs have found, in sentences with their evidence."""
+
+from collections.abc import Iterator, Sequence
+from math import isnan
+
+from bertx.report.chart import percent
+from bertx.report.history import values_of
+from bertx.report.leaderboard import Leaderboard, League, PairVerdict, Standing
+from bertx.report.run import Row, Run, Stage, curves_of
+from bertx.report.standings import form_of, short, verdicts_of
+from bertx.report.study import Finding
+
+_RISEN = 1.05
+"""How much a loss may rise from its lowest value before that is told."""
+
+
+def training_findings(run: Run) -> Iterator[Finding]:
+    """How well a run classifies, and whether it has trained too long."""
+    accuracy = values_of(run.history, "val/accuracy")
+    if accuracy:
+        best = max(accuracy, key=lambda row: row.value)
+        last = accuracy[-1]
+        others = {"val/macro_f1": "macro-F1", "val/loss": "loss"}
+        beside = [
+            f"{name} {short(row.value, '.3f')}"
+            for key, name in others.items()
+            for row in values_of(run.history, key)
+            if row.step == best.step
+        ]
+        then = "" if last is best else f"the last is {short(last.value, '.3f')}"
+        count = f"best of {len(accuracy)} validations" if len(accuracy) > 1 else "one validation"
+        yield Finding(
+            f"{run.name} classifies {100 * best.value:.1f} % of the validation texts correctly.",
+            ", ".join(
+                filter(None, [f"epoch {best.epoch}, step {best.step}", *beside, count, then])
+            ),
+        )
+    loss = values_of(run.history, "val/loss")
+    lowest = min(loss, key=lambda row: row.value, default=None)
+    if lowest is not None and loss[-1].value > _RISEN * lowest.value and loss[-1] is not lowest:
+        yield Finding(
+            f"The validation loss of {run.name} has risen since step {lowest.step}: it overfits.",
+            f"loss {short(lowest.value, '.3f')} at step {lowest.step}, "
+            f"{short(loss[-1].value, '.3f')} at step {loss[-1].step}",
+            tone="warn",
+        )
+
+
+def board_findings(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
+    """Which methods are best and by how much, which are no better than chance, what is possible."""
+    for name in ("signed", "unsigned"):
+        known = [(board, board.leagues[name]) for board in boards if name in board.leagues]
+        if known:
+            yield from _best(name, known)
+    yield from _no_better_than_chance(boards)
+    yield from _within_reach(boards)
+
+
+def drift_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+    """Whether the explanations still change."""
+    known = [row for row in stage.drift if not isnan(row["drift"])]
+    floors = {name for name, role in stage.roles.items() if role != "method"}
+    last = {row["method"]: row for row in known if row["method"] not in floors}
+    moving = sorted(last.values(), key=lambda row: row["drift"])
+    if not moving:
+        return
+    settled = [row for row in moving if row["settled"] not in ("", "nan")]
+    evidence = ", ".join(f"{row['method']} {percent(row['drift'])}" for row in moving)
+    since = ", ".join(f"{row['method']} since epoch {row['settled']}" for row in settled)
+    text = (
+        f"The explanations of {run.name} have settled: {since}."
+        if settled
+        else f"The explanations of {run.name} still change from one validation to the next."
+    )
+    yield Finding(
+        text,
+        f"attribution that has moved to other words since the validation before: {evidence}",
+        tone="good" if settled else "warn",
+    )
+
+
+def shortcut_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+    """Whether a class hangs on one word."""
+    least, bound = run.alarm["min_texts"], run.alarm["bound"]
+    judged = [row for row in stage.shortcuts if min(row["of"], row["others"]) >= least]
+    found = sorted(judged, key=lambda row: -row["excess"])
+    alarms = [row for row in found if row["excess"] > bound]
+    for row in alarms:
+        yield Finding(
+            f"A shortcut? {row['word']!r} carries {percent(row['share'])} of what speaks for "
+            f"{row['class']!r} in {run.name}.",
+            f"it is in {row['texts']} of the {row['of']} texts of that class and in "
+            f"{row['elsewhere']} of {row['others']} others",
+            tone="warn",
+        )
+    if found and not alarms:
+        top = found[0]
+        yield Finding(
+            f"No word gives a class away in {run.name}.",
+            f"the largest share, {percent(top['excess'])} of {top['class']!r}, is that of "
+            f"{top['word']!r}; the alarm is raised above {percent(bound)}",
+            tone="good",
+        )
+
+
+def agreement_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+    """Which methods say the same."""
+    floors = {name for name, role in stage.roles.items() if role != "method"}
+    pairs = [
+        row
+        for row in stage.agreement
+        if not {row["a"], row["b"]} & floors and not isnan(row["spearman"])
+    ]
+    if len(pairs) < 2:
+        return
+    ranked = sorted(pairs, key=lambda row: -row["spearman"])
+    mean = sum(row["spearman"] for row in pairs) / len(pairs)
+    extremes = [_pair(ranked[0], "most"), _pair(ranked[-1], "least")]
+    yield Finding(
+        f"The methods of {run.name} agree with a mean rank correlation of {short(mean, '.2f')}.",
+        f"{'; '.join(extremes)}; over {pairs[0]['count']} texts. Methods that agree need not be "
+        "right.",
+    )
+
+
+def cost_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+    """What the methods cost."""
+    costs = sorted((row["cost"], row["method"]) for row in stage.results if row["cost"] > 0)
+    own = [pair for pair in costs if stage.roles.get(pair[1]) == "method"]
+    if len(own) > 1:
+        (least, cheap), (most, dear) = own[0], own[-1]
+        yield Finding(
+            f"In {run.name} an explanation costs {least:.1f} ({cheap}) to {most:.1f} ({dear}) "
+            "plain forward passes.",
+            ", ".join(f"{method} {cost:.1f}" for cost, method in own),
+        )
+
+
+def empty_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+    """What the model says of a text without its words, which is where all curves end."""
+    curves = curves_of(stage.curves, stage.roles).get("deletion", [])
+    ends = [curve.mean[-1] for curve in curves if curve.fractions and curve.fractions[-1] == 1]
+    if ends:
+        yield Finding(
+            f"Without a word the model of {run.name} still gives the class that it chose a "
+            f"probability of {short(ends[0], '.2f')}.",
+            "where the deletion curves end: the further this is from an even guess, the more the "
+            "empty text itself speaks for a class",
+        )
+
+
+def _pair(row: Row, how: str) -> str:
+    return f"{row['a']} and {row['b']} {how} ({short(row['spearman'], '.2f')})"
+
+
+def _best(name: str, known: Sequence[tuple[Leaderboard, League]]) -> Iterator[Finding]:
+    """The method of a league that is best by most metrics."""
+    tops = [(board, league, top) for board, league in known if (top := _top(board, league))]
+    if not tops:
+        return
+    wins = [top.method for _, _, top in tops]
+    leader = max(dict.fromkeys(wins), key=wins.count)
+    rivals = {s.method for _, league in known for s in _methods(league.standings)} - {leader}
+    beaten = {v.worse for _, league, _ in tops for v in _of(league, leader)
+              if v.verdict == "beats"} & rivals  # fmt: skip
+    by = f"by {wins.count(leader)} of {len(wins)} metrics" if len(wins) > 1 else "by the one metric"
+    if not rivals:
+        text = f"{leader} is the only {name} method."
+    elif beaten:
+        text = f"{leader} explains best {by} among the {name} methods."
+    else:
+        text = f"{leader} has the best mean {by} among the {name} methods, but no lead is shown."
+    evidence = "\n".join(_evidence(board, league, top) for board, league, top in tops)
+    yield Finding(text, evidence, tone="good" if beaten else "")
+
+
+def _evidence(board: Leaderboard, league: League, top: Standing) -> str:
+    """A metric's best method, with its margin over the next."""
+    form = form_of(board.ranked(league))
+    width = "" if isnan(top.width) else f" ±{short(top.width, form)}"
+    said = f"{board.metric}: {top.method} {short(top.mean, form)}{width}"
+    rivals = [s.method for s in _methods(board.ranked(league)) if s.method != top.method]
+    if not rivals:
+        return said
+    pair = next((v for v in _of(league, top.method) if v.worse == rivals[0]), None)
+    if pair is None:
+        return said
+    margin = f"{short(pair.difference, form)} ({short(pair.low, form)} to {short(pair.high, form)})"
+    if pair.verdict == "beats":
+        return f"{said}, better than {rivals[0]} by {margin}"
+    alike = [v.worse for v in verdicts_of(board, league)
+             if v.better == top.method and v.verdict != "beats" and v.worse in rivals]  # fmt: skip
+    return f"{said}, not to be told from {', '.join(alike)} on {pair.count:,} texts"
+
+
+def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
+    """Methods that beat the random control by no metric."""
+    beaten, judged = set[str](), dict[str, int]()
+    for board in boards:
+        for league in board.leagues.values():
+            floors = {s.method for s in league.standings if s.role == "floor"}
+            if not floors:
+                continue
+            for standing in _methods(league.standings):
+                judged[standing.method] = max(judged.get(standing.method, 0), standing.count)
+            beaten |= {v.better for v in league.verdicts if v.worse in floors
+                       and v.verdict == "beats"}  # fmt: skip
+    poor = [method for method in judged if method not in beaten]
+    if poor:
+        yield Finding(
+            f"No better than a random ranking, as far as can be told: {', '.join(poor)}.",
+            f"by no metric, on {max(judged[method] for method in poor):,} texts",
+            tone="warn",
+        )
+
+
+def _within_reach(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
+    """How much of what a search shows to be possible the best method reaches."""
+    for board in boards:
+        for league in board.leagues.values():
+            standings = board.sorted(league.searched or league.standings)
+            by_role = {role: [s for s in standings if s.role == role and not isnan(s.mean)]
+                       for role in ("ceiling", "method", "floor")}  # fmt: skip
+            if not all(by_role.values()):
+                continue
+            ceiling, best, floor = (by_role[role][0] for role in ("ceiling", "method", "floor"))
+            if ceiling.mean == floor.mean:
+                continue
+            share = (best.mean - floor.mean) / (ceiling.mean - floor.mean)
+            form = form_of(standings)
+            yield Finding(
+                f"By {board.metric}, {best.method} goes {percent(share)} of the way from a random "
+                "ranking to the best that a search finds.",
+                f"random {short(floor.mean, form)}, {best.method} {short(best.mean, form)}, "
+                f"search {short(ceiling.mean, form)}, on the {ceiling.count:,} texts searched",
+            )
+            return
+
+
+def _top(board: Leaderboard, league: League) -> Standing | None:
+    return next((s for s in _methods(board.ranked(league)) if not isnan(s.mean)), None)
+
+
+def _methods(standings: Sequence[Standing]) -> list[Standing]:
+    return [standing for standing in standings if standing.role == "method"]
+
+
+def _of(league: League, method: str) -> list[PairVerdict]:
+    return [verdict for verdict in league.verdicts if verdict.better == method]
