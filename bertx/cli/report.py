@@ -33,7 +33,7 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("places", nargs="+", type=str, metavar="RUN_OR_STUDY",
+    add("runs_or_studies", nargs="+", type=str, metavar="RUN_OR_STUDY",
         help="The folder of a run or of a study.")  # fmt: skip
     add("--out", type=str, metavar="PAGE", help=f"The page. Default: {PAGE} in the folder, or in "
         "the current one if there are several.")  # fmt: skip
@@ -49,7 +49,7 @@ def _run(options: Namespace) -> None:
 
     if not options.relevant > 0:
         raise InputError(f"--relevant {options.relevant}: expected a number above 0")
-    places = [Path(place) for place in options.places]
+    places = [Path(place) for place in options.runs_or_studies]
     check_places(places)
     folder = places[0] if len(places) == 1 else Path()
     out = folder / PAGE if options.out is None else Path(options.out)

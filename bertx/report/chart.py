@@ -12,7 +12,7 @@ from bertx.report.heatmap import printable
 from bertx.report.standings import short
 
 WIDTH, HEIGHT = 480, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 12, 40
 _STROKES = 3
 _PLACES = 120
 """Places along a chart at which values can be read."""
@@ -170,7 +170,11 @@ def _span(values: Sequence[float], margin: float, alone: float = 0.0) -> tuple[f
 
 
 def _tick(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if "e" not in text and 0 < abs(value) < 0.01:
+        text = f"{value:.2e}"
+    number, exponent, power = text.partition("e")
+    return f"{float(number):g}e{int(power)}" if exponent else text
 
 
 def _drawn(line: Line, frame: _Frame) -> dict[str, Any]:

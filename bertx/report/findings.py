@@ -1,47 +1,45 @@
 """What runs have found, in sentences with their evidence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import isnan
 
 from bertx.report.chart import percent
-from bertx.report.history import values_of
+from bertx.report.history import Logged, values_of
 from bertx.report.leaderboard import Leaderboard, League, PairVerdict, Standing
 from bertx.report.run import Row, Run, Stage, curves_of
 from bertx.report.standings import form_of, short, verdicts_of
 from bertx.report.study import Finding
 
+Stages = Sequence[tuple[Run, Stage]]
+"""One stage of several runs."""
+
+_ALARMS = 3
+"""Words that are named as shortcuts of a run at most."""
 _RISEN = 1.05
 """How much a loss may rise from its lowest value before that is told."""
 
 
-def training_findings(run: Run) -> Iterator[Finding]:
-    """How well a run classifies, and whether it has trained too long."""
-    accuracy = values_of(run.history, "val/accuracy")
-    if accuracy:
-        best = max(accuracy, key=lambda row: row.value)
-        last = accuracy[-1]
-        others = {"val/macro_f1": "macro-F1", "val/loss": "loss"}
-        beside = [
-            f"{name} {short(row.value, '.3f')}"
-            for key, name in others.items()
-            for row in values_of(run.history, key)
-            if row.step == best.step
-        ]
-        then = "" if last is best else f"the last is {short(last.value, '.3f')}"
-        count = f"best of {len(accuracy)} validations" if len(accuracy) > 1 else "one validation"
+def training_findings(runs: Sequence[Run]) -> Iterator[Finding]:
+    """How well runs classify, and whether they have trained too long."""
+    best = {
+        run.name: max(rows, key=lambda row: row.value)
+        for run in runs
+        if (rows := values_of(run.history, "val/accuracy"))
+    }
+    if best:
+        shares = [100 * row.value for row in best.values()]
+        said = {run.name: _accuracy(run, best[run.name]) for run in runs if run.name in best}
         yield Finding(
-            f"{run.name} classifies {100 * best.value:.1f} % of the validation texts correctly.",
-            ", ".join(
-                filter(None, [f"epoch {best.epoch}, step {best.step}", *beside, count, then])
-            ),
+            f"{_subject(best, 'classifies', 'classify')} {_span(shares, '.1f')} % of the "
+            "validation texts correctly.",
+            _lines(said),
         )
-    loss = values_of(run.history, "val/loss")
-    lowest = min(loss, key=lambda row: row.value, default=None)
-    if lowest is not None and loss[-1].value > _RISEN * lowest.value and loss[-1] is not lowest:
+    risen = {run.name: said for run in runs if (said := _rise(run))}
+    if risen:
         yield Finding(
-            f"The validation loss of {run.name} has risen since step {lowest.step}: it overfits.",
-            f"loss {short(lowest.value, '.3f')} at step {lowest.step}, "
-            f"{short(loss[-1].value, '.3f')} at step {loss[-1].step}",
+            f"{', '.join(risen)} {'overfits' if len(risen) == 1 else 'overfit'}: the validation "
+            "loss has risen.",
+            _lines(risen),
             tone="warn",
         )
 
@@ -56,97 +54,168 @@ def board_findings(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
     yield from _within_reach(boards)
 
 
-def drift_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+def drift_findings(stages: Stages) -> Iterator[Finding]:
     """Whether the explanations still change."""
-    known = [row for row in stage.drift if not isnan(row["drift"])]
-    floors = {name for name, role in stage.roles.items() if role != "method"}
-    last = {row["method"]: row for row in known if row["method"] not in floors}
-    moving = sorted(last.values(), key=lambda row: row["drift"])
-    if not moving:
+    known = {run.name: moving for run, stage in stages if (moving := _moving(stage))}
+    settled = {
+        name: [f"{row['method']} since epoch {row['settled']}" for row in rows if _settled(row)]
+        for name, rows in known.items()
+    }
+    count = sum(1 for methods in settled.values() if methods)
+    if not known:
         return
-    settled = [row for row in moving if row["settled"] not in ("", "nan")]
-    evidence = ", ".join(f"{row['method']} {percent(row['drift'])}" for row in moving)
-    since = ", ".join(f"{row['method']} since epoch {row['settled']}" for row in settled)
-    text = (
-        f"The explanations of {run.name} have settled: {since}."
-        if settled
-        else f"The explanations of {run.name} still change from one validation to the next."
-    )
-    yield Finding(
-        text,
-        f"attribution that has moved to other words since the validation before: {evidence}",
-        tone="good" if settled else "warn",
-    )
+    if count == len(known):
+        text = "The explanations have settled."
+    elif count:
+        text = f"The explanations have settled in {count} of {len(known)} runs."
+    else:
+        text = "The explanations still change from one validation to the next."
+    said = {
+        name: "; ".join(
+            filter(None, [", ".join(settled[name]), "moved since the validation before: "
+                   + ", ".join(f"{row['method']} {percent(row['drift'])}" for row in rows)])
+        )
+        for name, rows in known.items()
+    }  # fmt: skip
+    yield Finding(text, _lines(said), tone="good" if count == len(known) else "warn")
 
 
-def shortcut_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+def shortcut_findings(stages: Stages) -> Iterator[Finding]:
     """Whether a class hangs on one word."""
-    least, bound = run.alarm["min_texts"], run.alarm["bound"]
-    judged = [row for row in stage.shortcuts if min(row["of"], row["others"]) >= least]
-    found = sorted(judged, key=lambda row: -row["excess"])
-    alarms = [row for row in found if row["excess"] > bound]
-    for row in alarms:
-        yield Finding(
-            f"A shortcut? {row['word']!r} carries {percent(row['share'])} of what speaks for "
-            f"{row['class']!r} in {run.name}.",
-            f"it is in {row['texts']} of the {row['of']} texts of that class and in "
-            f"{row['elsewhere']} of {row['others']} others",
-            tone="warn",
-        )
-    if found and not alarms:
-        top = found[0]
-        yield Finding(
-            f"No word gives a class away in {run.name}.",
-            f"the largest share, {percent(top['excess'])} of {top['class']!r}, is that of "
-            f"{top['word']!r}; the alarm is raised above {percent(bound)}",
-            tone="good",
-        )
+    quiet: dict[str, str] = {}
+    for run, stage in stages:
+        least, bound = run.alarm["min_texts"], run.alarm["bound"]
+        judged = [row for row in stage.shortcuts if min(row["of"], row["others"]) >= least]
+        found = sorted(judged, key=lambda row: -row["excess"])
+        for row in found[:_ALARMS]:
+            if row["excess"] > bound:
+                yield Finding(
+                    f"A shortcut? {row['word']!r} carries {percent(row['share'])} of what speaks "
+                    f"for {row['class']!r} in {run.name}.",
+                    f"it is in {row['texts']} of the {row['of']} texts of that class and in "
+                    f"{row['elsewhere']} of {row['others']} others",
+                    tone="warn",
+                )
+        if found and found[0]["excess"] <= bound:
+            quiet[run.name] = (
+                f"the largest share, {percent(found[0]['excess'])} of {found[0]['class']!r}, is "
+                f"that of {found[0]['word']!r}; the alarm is raised above {percent(bound)}"
+            )
+    if quiet:
+        where = f" in {', '.join(quiet)}" if len(quiet) < len(stages) else ""
+        yield Finding(f"No word gives a class away{where}.", _lines(quiet), tone="good")
 
 
-def agreement_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+def agreement_findings(stages: Stages) -> Iterator[Finding]:
     """Which methods say the same."""
-    floors = {name for name, role in stage.roles.items() if role != "method"}
-    pairs = [
-        row
-        for row in stage.agreement
-        if not {row["a"], row["b"]} & floors and not isnan(row["spearman"])
-    ]
-    if len(pairs) < 2:
-        return
-    ranked = sorted(pairs, key=lambda row: -row["spearman"])
-    mean = sum(row["spearman"] for row in pairs) / len(pairs)
-    extremes = [_pair(ranked[0], "most"), _pair(ranked[-1], "least")]
-    yield Finding(
-        f"The methods of {run.name} agree with a mean rank correlation of {short(mean, '.2f')}.",
-        f"{'; '.join(extremes)}; over {pairs[0]['count']} texts. Methods that agree need not be "
-        "right.",
-    )
-
-
-def cost_findings(run: Run, stage: Stage) -> Iterator[Finding]:
-    """What the methods cost."""
-    costs = sorted((row["cost"], row["method"]) for row in stage.results if row["cost"] > 0)
-    own = [pair for pair in costs if stage.roles.get(pair[1]) == "method"]
-    if len(own) > 1:
-        (least, cheap), (most, dear) = own[0], own[-1]
+    means, said = [], {}
+    for run, stage in stages:
+        floors = {name for name, role in stage.roles.items() if role != "method"}
+        pairs = [row for row in stage.agreement
+                 if not {row["a"], row["b"]} & floors and not isnan(row["spearman"])]  # fmt: skip
+        if len(pairs) > 1:
+            ranked = sorted(pairs, key=lambda row: -row["spearman"])
+            means.append(sum(row["spearman"] for row in pairs) / len(pairs))
+            said[run.name] = (
+                f"{_pair(ranked[0], 'most')}, {_pair(ranked[-1], 'least')}, over "
+                f"{pairs[0]['count']} texts"
+            )
+    if said:
         yield Finding(
-            f"In {run.name} an explanation costs {least:.1f} ({cheap}) to {most:.1f} ({dear}) "
-            "plain forward passes.",
-            ", ".join(f"{method} {cost:.1f}" for cost, method in own),
+            f"The methods agree with a mean rank correlation of {_span(means, '.2f')}; methods "
+            "that agree need not be right.",
+            _lines(said),
         )
 
 
-def empty_findings(run: Run, stage: Stage) -> Iterator[Finding]:
+def cost_findings(stages: Stages) -> Iterator[Finding]:
+    """What the methods cost."""
+    every, said = [], {}
+    for run, stage in stages:
+        costs = sorted((row["cost"], row["method"]) for row in stage.results if row["cost"] > 0)
+        own = [pair for pair in costs if stage.roles.get(pair[1]) == "method"]
+        if own:
+            every += own
+            said[run.name] = ", ".join(f"{method} {cost:.1f}" for cost, method in own)
+    if len({method for _, method in every}) > 1:
+        (least, cheap), (most, dear) = min(every), max(every)
+        yield Finding(
+            f"An explanation costs {least:.1f} ({cheap}) to {most:.1f} ({dear}) plain forward "
+            "passes.",
+            _lines(said),
+        )
+
+
+def empty_findings(stages: Stages) -> Iterator[Finding]:
     """What the model says of a text without its words, which is where all curves end."""
-    curves = curves_of(stage.curves, stage.roles).get("deletion", [])
-    ends = [curve.mean[-1] for curve in curves if curve.fractions and curve.fractions[-1] == 1]
+    ends = [
+        curve.mean[-1]
+        for _, stage in stages
+        for curve in curves_of(stage.curves, stage.roles).get("deletion", [])[:1]
+        if curve.fractions and curve.fractions[-1] == 1
+    ]
     if ends:
         yield Finding(
-            f"Without a word the model of {run.name} still gives the class that it chose a "
-            f"probability of {short(ends[0], '.2f')}.",
+            "Without a word the model still gives the class that it chose a probability of "
+            f"{_span(ends, '.2f')}.",
             "where the deletion curves end: the further this is from an even guess, the more the "
             "empty text itself speaks for a class",
         )
+
+
+def _subject(names: Collection[str], one: str, several: str) -> str:
+    """Who does what: the one run, or the number of them."""
+    return f"{next(iter(names))} {one}" if len(names) == 1 else f"The {len(names)} runs {several}"
+
+
+def _lines(said: Mapping[str, str]) -> str:
+    """A line for each run, with its name where there are several."""
+    if len(said) == 1:
+        return next(iter(said.values()))
+    return "\n".join(f"{name}: {words}" for name, words in said.items())
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    ends = dict.fromkeys(short(value, form) for value in (min(values), max(values)))
+    return " to ".join(ends)
+
+
+def _accuracy(run: Run, best: Logged) -> str:
+    accuracy = values_of(run.history, "val/accuracy")
+    others = {"val/macro_f1": "macro-F1", "val/loss": "loss"}
+    beside = [
+        f"{name} {short(row.value, '.3f')}"
+        for key, name in others.items()
+        for row in values_of(run.history, key)
+        if row.step == best.step
+    ]
+    then = [] if accuracy[-1] == best else [f"the last is {short(accuracy[-1].value, '.3f')}"]
+    count = f"best of {len(accuracy)} validations" if len(accuracy) > 1 else "one validation"
+    return ", ".join([f"epoch {best.epoch}, step {best.step}", *beside, count, *then])
+
+
+def _rise(run: Run) -> str:
+    """How far the validation loss has risen from its lowest value; empty if it has not."""
+    loss = values_of(run.history, "val/loss")
+    lowest = min(loss, key=lambda row: row.value, default=None)
+    if lowest is None or loss[-1].value <= _RISEN * lowest.value:
+        return ""
+    return (
+        f"loss {short(lowest.value, '.3f')} at step {lowest.step}, "
+        f"{short(loss[-1].value, '.3f')} at step {loss[-1].step}"
+    )
+
+
+def _moving(stage: Stage) -> list[Row]:
+    """The last drift of each method that has one, the control apart, smallest first."""
+    floors = {name for name, role in stage.roles.items() if role != "method"}
+    known = [row for row in stage.drift if not isnan(row["drift"])]
+    last = {row["method"]: row for row in known if row["method"] not in floors}
+    return sorted(last.values(), key=lambda row: row["drift"])
+
+
+def _settled(row: Row) -> bool:
+    return row["settled"] not in ("", "nan")
 
 
 def _pair(row: Row, how: str) -> str:

@@ -16,6 +16,7 @@ from bertx.report.standings import (
     short,
     verdicts_of,
 )
+from bertx.report.templates import template
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,16 +36,7 @@ def leaderboard_page(
         A whole HTML document without scripts, links or outside assets, light or dark as the
         reader prefers. Everything that comes from data is escaped.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bertx.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("leaderboard.html.jinja").render(
+    return template("leaderboard.html.jinja").render(
         title=printable(title),
         legend=legend(boards, tables),
         boards=list(map(board_contents, boards)),

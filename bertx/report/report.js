@@ -244,6 +244,7 @@
       }, ...drawWords(text, method, signed));
       const title = make("p", { class: "method" }, make("bdi", {}, name));
       if (unasked) title.append(" (not explained for this class)");
+      title.hidden = chosen().length === 1 && !unasked;
       return make("div", { class: "pane" }, title, words);
     });
     const article = make("article", { class: "text", "aria-label": `Text ${text.n}` },
@@ -314,10 +315,16 @@
   fillChoices();
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", (event) => {
-    if (event.target === fields.sheet) fillChoices();
+  function drawAnew() {
     limit = AT_ONCE;
     draw();
+  }
+
+  fields.search.addEventListener("input", drawAnew);
+  form.addEventListener("change", (event) => {
+    if (event.target === fields.search) return;
+    if (event.target === fields.sheet) fillChoices();
+    drawAnew();
   });
   more.addEventListener("click", () => {
     const first = limit;

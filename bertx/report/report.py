@@ -17,10 +17,11 @@ from bertx.report.heatmap import ends, printable
 from bertx.report.leaderboard import Leaderboard
 from bertx.report.leaderboard_page import board_contents
 from bertx.report.report_heatmaps import palette, sheets_of
-from bertx.report.run import Problem, Run, is_run, read_run
+from bertx.report.run import Problem, Run, Stage, is_run, read_run
 from bertx.report.standings import legend
-from bertx.report.study import Finding, Study, is_study, read_study
+from bertx.report.study import VERDICTS, Finding, Study, is_study, read_study
 from bertx.report.study_contents import finding_contents, study_contents
+from bertx.report.templates import template
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -114,15 +115,6 @@ def report_page(report: Report) -> str:
         A whole HTML document that loads nothing; its policy allows its one script and its one
         style sheet alone. Everything that comes from data is escaped.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bertx.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style, script = _source("report.css"), _source("report.js")
     contents = _contents(report)
     style += "".join(
@@ -134,7 +126,7 @@ def report_page(report: Report) -> str:
         "sheets": sheets_of(report.runs),
         "palette": palette(),
     }
-    return environment.get_template("report.html.jinja").render(
+    return template("report.html.jinja").render(
         **contents,
         style=_markup(style),
         script=_markup(script),
@@ -187,7 +179,8 @@ def _alone(
 
 def _tell_versions(report: Report) -> None:
     """Say which runs and studies another bertx wrote."""
-    for one in (*report.runs, *report.studies):
+    every: list[Run | Study] = [*report.runs, *report.studies]
+    for one in every:
         if one.version and one.version != __version__:
             report.problems.append(
                 Problem(
@@ -200,10 +193,12 @@ def _tell_versions(report: Report) -> None:
 
 def _contents(report: Report) -> dict[str, Any]:
     every = [board for boards in report.boards.values() for board in boards]
+    facts = [_run_facts(run) for run in report.runs]
     contents = {
         "title": _title(report),
         "version": __version__,
-        "runs": [_run_facts(run) for run in report.runs],
+        "runs": facts,
+        "facts": list(dict.fromkeys(key for own in facts for key in own)),
         "findings": [finding_contents(own) for own in _run_findings(report)],
         "problems": [(printable(p.path), printable(p.reason)) for p in report.problems],
         "training": sections.training(report.runs),
@@ -215,14 +210,24 @@ def _contents(report: Report) -> dict[str, Any]:
             for kind in ("signed", "unsigned")
         ],
         "studies": [study_contents(study) for study in report.studies],
+        "verdicts": [(printable(own.title), _verdicts(own)) for own in report.studies],
     }
     return {**contents, "contents": _places(contents)}
+
+
+def _verdicts(study: Study) -> str:
+    """How often the paper is right, in words; how much was found where it says nothing."""
+    known = [finding.verdict for finding in study.findings]
+    counts = {verdict: known.count(verdict) for verdict in VERDICTS}
+    said = [f"{count} {verdict}" for verdict, count in counts.items() if count]
+    return ", ".join(said) or f"{len(known)} finding{'' if len(known) == 1 else 's'}"
 
 
 def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
     """The sections of the page, as its navigation lists them: id and name."""
     single = {"problems": "Missing", "findings": "Findings", "training": "Training"}
-    found = [(key, name) for key, name in single.items() if contents[key]]
+    shown = {**contents, "findings": contents["findings"] or contents["studies"]}
+    found = [(key, name) for key, name in single.items() if shown[key]]
 
     def of_stages(part: str, section: str, name: str) -> None:
         stages = [(i, own) for i, own in enumerate(contents["stages"], 1) if own[part]]
@@ -242,28 +247,28 @@ def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _run_findings(report: Report) -> list[Finding]:
-    found = [finding for run in report.runs for finding in findings.training_findings(run)]
+    found = list(findings.training_findings(report.runs))
     for name, boards in report.boards.items():
-        found += findings.board_findings(boards)
-        for run in report.runs:
-            for stage in run.stages:
-                if stage.name == name:
-                    for make in (
-                        findings.drift_findings,
-                        findings.shortcut_findings,
-                        findings.agreement_findings,
-                        findings.cost_findings,
-                        findings.empty_findings,
-                    ):
-                        found += make(run, stage)
+        own = _of_stage(report, name)
+        found += [
+            *findings.board_findings(boards),
+            *findings.drift_findings(own),
+            *findings.shortcut_findings(own),
+            *findings.agreement_findings(own),
+            *findings.cost_findings(own),
+            *findings.empty_findings(own),
+        ]
     return found
 
 
+def _of_stage(report: Report, name: str) -> list[tuple[Run, Stage]]:
+    return [(run, stage) for run in report.runs for stage in run.stages if stage.name == name]
+
+
 def _stage_contents(report: Report, name: str) -> dict[str, Any]:
-    own = [(run, stage) for run in report.runs for stage in run.stages if stage.name == name]
     units = {"whitespace": "word", None: "word"}
     per_run = []
-    for run, stage in own:
+    for run, stage in _of_stage(report, name):
         unit = run.fact("faithfulness", "unit")
         per_run.append(
             {
@@ -309,7 +314,8 @@ def _run_facts(run: Run) -> dict[str, str]:
         "trained": None if last is None else f"to epoch {last.epoch}, step {last.step}",
     }
     known = {key: str(value) for key, value in facts.items() if value not in (None, "")}
-    return {"run": run.name, **known, "folder": str(run.folder)}
+    facts = {"run": run.name, **known, "folder": str(run.folder)}
+    return {key: printable(value) for key, value in facts.items()}
 
 
 def _title(report: Report) -> str:

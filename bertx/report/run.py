@@ -135,7 +135,8 @@ def is_run(folder: Path) -> bool:
 def read_run(folder: Path, name: str) -> Run:
     """Read all there is of a run; what cannot be read is among its problems."""
     run = Run(folder, name)
-    run.config, run.version = _try(run, lambda: _config(folder / CONFIG), ({}, ""))
+    unknown: tuple[dict[str, Any], str] = ({}, "")
+    run.config, run.version = _try(run, lambda: _config(folder / CONFIG), unknown)
     if found := find_history(folder):
         run.history = _try(run, lambda: read_history(found), [])
     for place in _places(folder / "bertx"):
@@ -177,7 +178,8 @@ def _stage(run: Run, folder: Path, name: str) -> Stage:
         shortcuts=_last(table("shortcuts.csv")),
     )
     if (folder / "examples").is_dir():
-        stage.when, stage.examples = _try(run, lambda: _examples(folder), ("", ()))
+        none: tuple[str, list[ExampleValue]] = ("", [])
+        stage.when, stage.examples = _try(run, lambda: _examples(folder), none)
     if (folder / "heatmaps.json").is_file():
         path = folder / "heatmaps.json"
         stage.heatmaps = _try(run, lambda: read_heatmap_file(path), None)
