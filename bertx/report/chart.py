@@ -12,7 +12,7 @@ from bertx.report.heatmap import printable
 from bertx.report.standings import short
 
 WIDTH, HEIGHT = 480, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 40
 _STROKES = 3
 _PLACES = 120
 """Places along a chart at which values can be read."""

@@ -34,7 +34,7 @@ def training_findings(runs: Sequence[Run]) -> Iterator[Finding]:
             "validation texts correctly.",
             _lines(said),
         )
-    risen = {run.name: said for run in runs if (said := _rise(run))}
+    risen = {run.name: rise for run in runs if (rise := _rise(run))}
     if risen:
         yield Finding(
             f"{', '.join(risen)} {'overfits' if len(risen) == 1 else 'overfit'}: the validation "

@@ -124,9 +124,11 @@ def read_heatmap_file(path: Path) -> HeatmapFile:
                 "with the bertx that wrote it, or explain again."
             )
         texts = [_text(own) for own in known.pop("texts")]
-        return HeatmapFile(**known, texts=texts)
+        found = HeatmapFile(**known, texts=texts)
+        _check(found)
+        return found
     except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError) and str(error).startswith(f"{path}: "):
             raise
         raise InputError(
             f"{path}: expected the scores as HeatmapLogger writes them, but it cannot be read "
@@ -141,12 +143,21 @@ def _text(own: dict[str, Any]) -> ExplainedText:
         for method, rows in own["scores"].items()
     }
     own = {**own, "scores": scores, "disagreement": _number(own["disagreement"])}
-    text = ExplainedText(**{field.name: own[field.name] for field in fields(ExplainedText)})
-    for rows in text.scores.values():
-        for row in rows:
-            Heatmap(text.words, row or [nan] * len(text.words), True, text.gaps, text.marked)
-        rows[text.explained], text.probabilities[text.predicted]
-    return text
+    return ExplainedText(**{field.name: own[field.name] for field in fields(ExplainedText)})
+
+
+def _check(found: HeatmapFile) -> None:
+    """Raise where parts of a file are not of one size."""
+    for text in found.texts:
+        if text.scores.keys() != found.signed.keys():
+            raise ValueError(f"text {text.index}: its methods are not those of the file")
+        for rows in [text.probabilities, *text.scores.values()]:
+            if len(rows) != len(found.classes):
+                raise ValueError(f"text {text.index}: {len(rows)} of {len(found.classes)} classes")
+        for number in range(len(found.classes)):
+            for method in found.signed:
+                text.heatmap(method, number, True)
+    found.rows()
 
 
 def _number(value: float | None) -> float:

@@ -174,6 +174,8 @@
       .sort(ORDERS[fields.sort.value]);
   }
 
+  const short = (value, digits) => value.toFixed(digits).replace(/^0/, "");
+
   function number(score, signed) {
     if (score === null) return "not a number";
     return `${signed && score >= 0 ? "+" : ""}${score}`;
@@ -224,8 +226,8 @@
       make("span", { class: "soft" }, `${name} `), make("bdi", {}, value)));
     if (text.gold !== null) add("gold", classes[text.gold]);
     add("predicted", classes[text.predicted]);
-    add("probability", sure(text).toFixed(3));
-    if (text.disagreement !== null) add("disagreement", text.disagreement.toFixed(2));
+    add("probability", short(sure(text), 3));
+    if (text.disagreement !== null) add("disagreement", short(text.disagreement, 2));
     const explained = target(text);
     if (explained !== text.predicted) add("coloured for", classes[explained]);
     return make("p", { class: "facts-of" }, ...parts,
@@ -304,10 +306,9 @@
     more.hidden = shown.length === found.length;
     const kinds = new Set(chosen().map((method) => (methods[method].signed ? "signed" : "unsigned")));
     for (const scale of all(".scale")) scale.hidden = !kinds.has(scale.dataset.kind);
-    const count = shown.length === found.length ? `${found.length}`
-      : `The first ${shown.length} of ${found.length}`;
+    const among = found.length < every.length ? `, found among ${every.length}` : "";
     at("#shown").textContent =
-      `${count} of ${every.length} texts of ${name}, ${when}. ${leftOut}`.trim();
+      `${shown.length} of ${found.length} texts${among}: ${name}, ${when}. ${leftOut}`.trim();
   }
 
   fill(fields.sheet, data.sheets.map((one, i) => [i, one.name]));

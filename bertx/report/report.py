@@ -5,10 +5,10 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bertx import __version__
 from bertx.errors import InputError
 from bertx.report import findings, sections
 from bertx.report.colours import scale
@@ -25,6 +25,9 @@ from bertx.report.templates import template
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+
+VERSION = version("bertx")
 
 
 class Rank(Protocol):
@@ -181,11 +184,11 @@ def _tell_versions(report: Report) -> None:
     """Say which runs and studies another bertx wrote."""
     every: list[Run | Study] = [*report.runs, *report.studies]
     for one in every:
-        if one.version and one.version != __version__:
+        if one.version and one.version != VERSION:
             report.problems.append(
                 Problem(
                     str(one.folder),
-                    f"written by bertx {one.version}, read by {__version__}: what has changed "
+                    f"written by bertx {one.version}, read by {VERSION}: what has changed "
                     "between them may be missing here.",
                 )
             )
@@ -196,7 +199,7 @@ def _contents(report: Report) -> dict[str, Any]:
     facts = [_run_facts(run) for run in report.runs]
     contents = {
         "title": _title(report),
-        "version": __version__,
+        "version": VERSION,
         "runs": facts,
         "facts": list(dict.fromkeys(key for own in facts for key in own)),
         "findings": [finding_contents(own) for own in _run_findings(report)],

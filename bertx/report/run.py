@@ -135,8 +135,9 @@ def is_run(folder: Path) -> bool:
 def read_run(folder: Path, name: str) -> Run:
     """Read all there is of a run; what cannot be read is among its problems."""
     run = Run(folder, name)
-    unknown: tuple[dict[str, Any], str] = ({}, "")
-    run.config, run.version = _try(run, lambda: _config(folder / CONFIG), unknown)
+    if (folder / CONFIG).is_file():  # other projects than bertx's own have none
+        unknown: tuple[dict[str, Any], str] = ({}, "")
+        run.config, run.version = _try(run, lambda: _config(folder / CONFIG), unknown)
     if found := find_history(folder):
         run.history = _try(run, lambda: read_history(found), [])
     for place in _places(folder / "bertx"):
@@ -198,8 +199,8 @@ def _config(path: Path) -> tuple[dict[str, Any], str]:
         text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        why = "there is none" if not path.exists() else " ".join(str(error).split())
-        raise InputError(f"{path}: expected the configuration of a run, but {why}.") from error
+        why = " ".join(str(error).split())
+        raise InputError(f"{path}: expected settings in YAML, but it has none ({why}).") from error
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected settings, but it has none.")
     first = text.split("\n", 1)[0]

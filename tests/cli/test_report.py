@@ -279,8 +279,8 @@ def test_a_chart_is_read_and_its_lines_are_hidden(page, run):
     assert one(chart, ".legend").text == rest
     picture = one(chart, ".plot svg")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
-    # The plot goes from 50 to 470 of 480.
-    half = (50 + 0.5 * 420 - 240) / 480 * picture.size["width"]
+    # The plot goes from 58 to 470 of 480.
+    half = (58 + 0.5 * 412 - 240) / 480 * picture.size["width"]
     ActionChains(page).move_to_element_with_offset(picture, round(half), 0).perform()
     check(0.5)
     ActionChains(page).move_to_element(one(page, "h1")).perform()
@@ -356,9 +356,9 @@ def test_texts_are_sorted_and_found(page, run):
     choose(page, "show", "all texts")
     one(page, "[name=search]").send_keys("<B>Film")
     assert shown(page) == [23]
-    assert one(page, "#shown").text.startswith("1 of 26 texts of version_0, val")
+    assert one(page, "#shown").text.startswith("1 of 1 texts, found among 26: version_0, val, ")
     choose(page, "sheet", "other, val")
-    assert "texts of other, val, epoch 1, step 11" in one(page, "#shown").text
+    assert "1 of 1 texts, found among 26: other, val, epoch 1, step 11." == one(page, "#shown").text
 
 
 def test_words_are_read_with_the_keyboard_and_the_pointer(page, run):
