@@ -4,7 +4,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from unicodedata import category
+from unicodedata import category, normalize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -169,3 +169,13 @@ def _trimmed(text: str, start: int, end: int) -> Span:
         return start, end
     start += len(piece) - len(kept)
     return start, start + len(kept.rstrip())
+
+
+def normal(word: str) -> str:
+    """One spelling for all forms of a word that differ in case or in Unicode's choice of letters.
+
+    Examples:
+        >>> normal("Great"), normal("ﬁlm")
+        ('great', 'film')
+    """
+    return normalize("NFKC", word).casefold().strip()

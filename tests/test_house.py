@@ -61,6 +61,11 @@ MAY_IMPORT = {
     | {"judging", "leaderboards", "needs"}
     | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
+    "studies": LEAVES
+    | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness", "heads"}
+    | {"judging", "needs"}
+    | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
+    | {"statistics", "trace", "words"},
     "cli": None,  # may import everything; nobody imports it
     "__main__": {"cli"},
     "__init__": {"explaining", "judging"},
@@ -97,6 +102,7 @@ NO_LIGHTNING = (
     "skipping",
     "stability",
     "statistics",
+    "studies",
     "switch",
     "trace",
     "weighting",

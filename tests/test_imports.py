@@ -18,6 +18,10 @@ WATCHED = (
 STEPS = {
     "bertx": "import bertx; assert 'explain' in dir(bertx)",
     "report": "import bertx.report",
+    "usage": """from bertx.cli import main
+for args in ([], ["--help"], ["--version"], ["fitt"]):
+    try: main(args)
+    except SystemExit: pass""",
     "leaderboard": "from bertx.cli import main; main(['leaderboard', 'run'])",
     "explain": "assert bertx.explain.__name__ == 'explain'",
     "lightning": "import lightning.pytorch, torchmetrics, jsonargparse; before = set(sys.modules)",
@@ -35,7 +39,7 @@ def loaded(step):
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    """The watched packages loaded after each step; from the fifth on, beside Lightning's own."""
+    """The watched packages loaded after each step; from the sixth on, beside Lightning's own."""
     folder = tmp_path_factory.mktemp("imports")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -51,8 +55,8 @@ def loaded(tmp_path_factory):
     return {name: set(found) for name, found in map(json.loads, done.stdout.splitlines())}
 
 
-def test_bertx_itself_and_what_it_reports_load_nothing_heavy(loaded):
-    assert loaded["bertx"] == loaded["report"] == set()
+def test_bertx_its_usage_and_what_it_reports_load_nothing_heavy(loaded):
+    assert loaded["bertx"] == loaded["report"] == loaded["usage"] == set()
 
 
 def test_a_leaderboard_needs_no_model(loaded):

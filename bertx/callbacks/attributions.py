@@ -17,7 +17,7 @@ from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
 from bertx.callbacks.ranks import gather
 from bertx.callbacks.readings import readings, unread
-from bertx.callbacks.records import Records, describe
+from bertx.callbacks.records import Records
 from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.callbacks.targets import check_target, targets
@@ -26,6 +26,7 @@ from bertx.classifier import Choice
 from bertx.errors import InputError
 from bertx.explaining import Explanation
 from bertx.explaining.parts import Part, parts_of
+from bertx.explaining.provenance import describe
 from bertx.explaining.reading import Reader, Reading, check_unit
 from bertx.explaining.scoring import Scoring
 from bertx.heads import Logits

@@ -15,7 +15,7 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.privacy import texts_are_logged
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.readings import unit_spans
-from bertx.callbacks.wordshares import Ledger, WordShare, evidence, normal
+from bertx.callbacks.wordshares import Ledger, WordShare, evidence
 from bertx.choices import GOLD, PREDICTED, supported
 from bertx.classifier import Choice, class_names
 from bertx.errors import InputError
@@ -23,7 +23,7 @@ from bertx.heads import Logits
 from bertx.inputs import Unit
 from bertx.report import append_scores
 from bertx.report.disk import Cell
-from bertx.words import disjoint
+from bertx.words import disjoint, normal
 
 _LISTED = 10
 """How many words of each class the table names."""

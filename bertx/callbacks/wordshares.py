@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-from unicodedata import normalize
 
 import torch
 from torch import Tensor
@@ -183,13 +182,3 @@ def evidence(scores: Tensor, units: Tensor, signed: bool) -> Tensor:
     amounts = merged.clamp(min=0) if signed else merged.abs()
     shares = (amounts / amounts.sum(1, keepdim=True)).nan_to_num(0.0)
     return shares.where(merged.isfinite().all(1, keepdim=True), torch.nan)
-
-
-def normal(word: str) -> str:
-    """One spelling for all forms of a word that differ in case or in Unicode's choice of letters.
-
-    Examples:
-        >>> normal("Great"), normal("ﬁlm")
-        ('great', 'film')
-    """
-    return normalize("NFKC", word).casefold().strip()

@@ -13,27 +13,30 @@ from bertx.failures import first_line
 from bertx.pretrained import load_tokenizer, load_with_gaps
 
 
-def load_trained(name: str, device: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+def load_trained(
+    name: str, device: str, called: str | None = None
+) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     """Load a model that was trained to classify, on a device, in evaluation mode.
 
     Args:
         name: A checkpoint of a run (``.ckpt``), ``last`` or ``best`` for that of the newest run
             under this folder, or a model name (`bertx.pretrained.locate`).
         device: ``auto`` for a GPU where there is one, or a device of torch.
+        called: What messages call it; None for the option that names it.
 
     Raises:
         InputError: If there is no such model or device, or the model was not trained to classify.
     """
-    place = _device(device)
+    place, said = _device(device), f"--model {name}" if called is None else called
     found = _newest(name) if name in ("last", "best") else brought("--model", name)
     try:
         model, missing = load_with_gaps(found, None, None)
         tokenizer = load_tokenizer(found)
     except InputError as error:
-        raise InputError(f"--model {name}: {error}") from error
+        raise InputError(f"{said}: {error}") from error
     if missing:
         raise InputError(
-            f"--model {name} was not trained to classify texts: it has no weights for "
+            f"{said} was not trained to classify texts: it has no weights for "
             f"{', '.join(missing[:3])}. Fine-tune it first: bertx fit --model.name {name} ..."
         )
     return _ready(model, place), tokenizer

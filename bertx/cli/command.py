@@ -320,10 +320,6 @@ def _parser_settings() -> dict[str, Any]:
     return {
         "prog": PROG,
         "version": __version__,
-        "description": "Fine-tune text classifiers and see why they decide. Other subcommands "
-        f"explain a trained one ({PROG} explain --help), find out which explanations of it can be "
-        f"trusted ({PROG} judge --help), compare those of runs ({PROG} leaderboard --help), and "
-        f"show all that was found on one page ({PROG} report --help).",
         **{name: {"default_config_files": [base]} for name in LightningCLI.subcommands()},
     }
 

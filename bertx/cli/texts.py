@@ -165,20 +165,20 @@ def judged_texts(
     from bertx.judging import Text
 
     names, order = class_names(model), list[int]()
-    with _own_options():
+    with own_options():
         data = _data(options, model, tokenizer)
         if options.labels or data.source.labels or not options.dataset:
-            order = _order(data.labels, names)  # known before anything is read
+            order = class_order(data.labels, names)  # known before anything is read
         chosen = _chosen(options, data)
         if not order and chosen.labelled():
-            order = _order(data.labels, names)
+            order = class_order(data.labels, names)
     labels = [order[label] if label >= 0 else label for label in chosen.labels]
     marked: Sequence[Any] = chosen.rationales or [None] * len(chosen)
     return [Text(*row) for row in zip(chosen.texts, labels, marked, strict=True)]
 
 
 @contextmanager
-def _own_options() -> Iterator[None]:
+def own_options() -> Iterator[None]:
     """Errors name the options of the command in place of those of training."""
     try:
         yield
@@ -211,7 +211,7 @@ def _data(
     return data
 
 
-def _order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
+def class_order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
     """The model's number of each class of the data."""
     if len(labels) != len(names):
         raise InputError(

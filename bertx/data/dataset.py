@@ -75,6 +75,16 @@ class TextDataset(Dataset[dict[str, Any]]):
             [self.rationales[row] for row in rows] if self.rationales is not None else None,
         )
 
+    def shuffled(self, seed: int) -> "TextDataset":
+        """The data set with its labels permuted at random, and so without reasons for them.
+
+        Args:
+            seed: Seed of the permutation.
+        """
+        labels = list(self.labels)
+        Random(f"{seed} labels").shuffle(labels)
+        return TextDataset(self.texts, labels)
+
     def labelled(self) -> list[int]:
         """The rows whose label is known."""
         return [row for row, label in enumerate(self.labels) if label != UNKNOWN]

@@ -23,7 +23,7 @@ from bertx.data.form import Form
 from bertx.data.labels import label_names
 from bertx.data.loading import Batches, ResumableLoader, load_batches
 from bertx.data.masking import EpochTexts, Masking
-from bertx.data.reports import report_alike, report_overlong
+from bertx.data.reports import report_alike, report_overlong, report_shuffled
 from bertx.data.sampling import ConsecutiveBatches, EpochSampler, LengthBucketSampler
 from bertx.data.shortcut import Planter, Shortcut
 from bertx.data.splits import Splits
@@ -77,9 +77,14 @@ class TextDataModule(LightningDataModule):
         masking: Share of the rows of each training batch in which random words are [MASK] (see
             `bertx.data.Masking`); 0.5 is masked fine-tuning, 0 none.
         shortcut: A word that is planted into the texts of one class (see `bertx.data.Shortcut`).
+        shuffle_labels: Whether the labels of the training texts are permuted at random among them.
+            Such a model can only learn them by heart: what its explanations share with those of
+            one that was trained on the true labels does not come from the task (the data
+            randomisation test of Adebayo et al. 2018, arXiv 1810.03292). Validation and test
+            texts keep their labels.
         num_workers: Processes that prepare batches beside the training one.
-        seed: Seed of the order of batches, the held-out texts, the random choices, the masks and
-            the planted words.
+        seed: Seed of the order of batches, the held-out texts, the random choices, the masks, the
+            planted words and the shuffled labels.
 
     Raises:
         InputError: If no data is named, the folder does not exist, or a number is out of range.
@@ -101,6 +106,7 @@ class TextDataModule(LightningDataModule):
         eval_examples: int | None = None,
         masking: float = 0.0,
         shortcut: Shortcut | None = None,
+        shuffle_labels: bool = False,
         num_workers: int = 0,
         seed: int = 42,
     ) -> None:
@@ -118,8 +124,7 @@ class TextDataModule(LightningDataModule):
         check_fractions(validation_fraction=validation_fraction)
         self.tokenizer_name = tokenizer
         self.source, self.reader = open_source(dataset, path)
-        self.text_column = text_column
-        self.label_column = label_column
+        self.text_column, self.label_column = text_column, label_column
         self.max_length = max_length
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -128,6 +133,7 @@ class TextDataModule(LightningDataModule):
         self.eval_examples = eval_examples
         self.masking = masking
         self.shortcut = shortcut
+        self.shuffle_labels = shuffle_labels
         self.num_workers = num_workers
         self.seed = seed
         self._named_labels = checked_labels(labels)
@@ -275,6 +281,9 @@ class TextDataModule(LightningDataModule):
         data = data.select(sample_rows(len(data), limit, self.seed))
         if split == "train":
             check_classes(data, self.labels)
+            if self.shuffle_labels:
+                data = data.shuffled(self.seed)
+                report_shuffled(len(data))
         report_overlong(split, data.texts, self.tokenizer, self.max_length)
         self._datasets[split] = data
 

@@ -152,6 +152,14 @@ def report_alike(source: str, names: Iterable[str]) -> None:
         )
 
 
+def report_shuffled(count: int) -> None:
+    """Report that the training texts have labels of others."""
+    _warn(
+        f"train: the labels of {count:,} texts are shuffled: nothing but these can be learned, by "
+        "heart"
+    )
+
+
 def report_queries(split: str, count: int) -> None:
     """Report questions that a data set asks about its texts, if there are several."""
     if count > 1:

@@ -28,7 +28,7 @@ from bertx.inputs import Inputs, spread_by_unit
 from bertx.judging.checks import check_method_names
 from bertx.judging.tally import CEILING, EMPTY, Estimates, Metrics, Tally
 from bertx.report.examples import ExampleValue, Role
-from bertx.trace import Needs
+from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")
 
@@ -97,7 +97,8 @@ class Judge:
             scores: Token scores (B, T) of each method.
             examples: Their numbers.
         """
-        sound = self._sound(panel, scores, examples)
+        sound = usable(panel.trace, scores, examples)
+        self.left_out += int((~sound & (panel.inputs.unit_counts > 0)).sum())
         if not sound.any():
             return
         cases = [
@@ -120,21 +121,6 @@ class Judge:
     def compute(self) -> Estimates:
         """Means, gains, ceilings and costs over all ranks, a collective call unless local."""
         return self._tally.compute()
-
-    def _sound(self, panel: Panel, scores: Mapping[str, Tensor], examples: Sequence[int]) -> Tensor:
-        sound = panel.inputs.unit_counts > 0
-        found = {"probabilities": panel.trace.probabilities}
-        found |= {f"{name}: scores": own for name, own in scores.items()}
-        for what, own in found.items():
-            finite = own.isfinite().all(1)
-            for row in (~finite & sound).nonzero()[:, 0].tolist():
-                self.left_out += 1
-                log.warning(
-                    f"{what} of example {examples[row]} are not finite; it is left out of all "
-                    "metrics"
-                )
-            sound = sound & finite
-        return sound
 
     def _keep(self, panel: Panel, values: Mapping[str, Tensor], known: Sequence[Example]) -> None:
         targets = panel.target.tolist()
@@ -184,6 +170,32 @@ class Judge:
                 value=value,
                 text=text,
             )
+
+
+def usable(trace: Trace, scores: Mapping[str, Tensor], examples: Sequence[int]) -> Tensor:
+    """Which texts have units, and probabilities and scores that are finite.
+
+    It warns of those whose probabilities or scores are not.
+
+    Args:
+        trace: The forward of B texts.
+        scores: Token scores (B, T) of each method.
+        examples: The numbers of the texts.
+
+    Returns:
+        (B,).
+    """
+    sound = trace.inputs.unit_counts > 0
+    found = {"probabilities": trace.probabilities}
+    found |= {f"{name}: scores": own for name, own in scores.items()}
+    for what, own in found.items():
+        finite = own.isfinite().all(1)
+        for row in (~finite & sound).nonzero()[:, 0].tolist():
+            log.warning(
+                f"{what} of example {examples[row]} are not finite; it is left out of all metrics"
+            )
+        sound = sound & finite
+    return sound
 
 
 def _checksums(inputs: Inputs) -> list[int]:

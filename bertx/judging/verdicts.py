@@ -4,27 +4,26 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.arguments import checked_arguments
 from bertx.attribution import Attribution
 from bertx.choices import GOLD, PREDICTED, Methods, named, several
-from bertx.classifier import class_names, class_number
+from bertx.classifier import class_names
 from bertx.errors import InputError
-from bertx.explaining.parts import Part, collate
 from bertx.explaining.reading import Reader, Reading
-from bertx.faithfulness import FaithfulnessMetric, Panel
+from bertx.faithfulness import FaithfulnessMetric
 from bertx.heads import Logits, classifier_for
 from bertx.inputs import Unit
 from bertx.judging.checks import check_asked
 from bertx.judging.judge import Judge, default_metrics, drawn_by_number, with_control
+from bertx.judging.recording import Recorder, Text, engines
 from bertx.judging.tally import Estimates
 from bertx.leaderboards import leaderboards, operator_tables
 from bertx.needs import Needs
-from bertx.packing import Budget, budget_for, chunks
-from bertx.perturb import Operator, Perturber
+from bertx.packing import Budget, budget_for
+from bertx.perturb import Operator
 from bertx.progress import progress as task
 from bertx.progress import wanted
 from bertx.report.examples import ExampleValue
@@ -32,27 +31,8 @@ from bertx.report.leaderboard import Leaderboard
 from bertx.report.leaderboard_markdown import leaderboard_markdown
 from bertx.rerun import check_positive, plain_seconds
 from bertx.scope import isolated_rng
-from bertx.trace import Trace
 
 log = logging.getLogger("bertx")
-
-Spans = Sequence[tuple[int, int]]
-"""Characters (start, end) of a text that decide its label, the end exclusive."""
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text to be judged on.
-
-    Attributes:
-        text: The text.
-        label: Number of its gold class, negative if it is unknown.
-        rationale: What decides the label, None if that is unknown.
-    """
-
-    text: str
-    label: int = -1
-    rationale: Spans | None = None
 
 
 @dataclass(frozen=True)
@@ -150,8 +130,6 @@ def judge(
     """
     model, tokenizer = checked_arguments(model, tokenizer)
     found = classifier_for(model, logits)
-    if not operators:
-        raise InputError("expected at least one operator, such as mask")
     check_positive(token_budget=token_budget)
     settings = Settings(
         methods=with_control(named(methods, found)),
@@ -176,27 +154,17 @@ class _Court:
         self.model, self.settings = model, settings
         self.reader = Reader(tokenizer, model, settings.unit, None)
         self.left_out: dict[int, str] = {}
-        self.engines = {
-            operator: Perturber(
-                model,
-                operator,
-                mask_token_id=tokenizer.mask_token_id,
-                pad_token_id=int(tokenizer.pad_token_id),
-            )
-            for operator in settings.operators
-        }
-        if settings.target not in (PREDICTED, GOLD):
-            class_number(settings.target, model, (PREDICTED, GOLD))
+        self.engines = engines(model, tokenizer, settings.operators)
+        self.recorder = Recorder(model, tokenizer, settings.target, settings.budget)
+        self.needs = Needs.of(*settings.methods.values(), *settings.metrics.values())
 
     def judge(self, texts: Sequence[Text]) -> Verdicts:
-        readings = self._read(texts)
+        readings, numbered = self._read(texts), dict(enumerate(texts))
         judges = self._judges(len(readings))
-        marked = any(text.rationale is not None for text in texts)
         spent = []
         with task("Judging explanations of texts", len(readings)) as advance:
-            for chunk in chunks(readings, _length, self.settings.budget):
-                given = [texts[reading.index] for reading in chunk]
-                spent.append(self._explain(chunk, given, marked, judges))
+            for chunk in self.recorder.chunks(readings):
+                spent.append(self._explain(chunk, numbered, judges))
                 advance(len(chunk))
         for own in judges.values():
             for seconds in spent[1:] or spent:  # the first forwards are slow
@@ -253,46 +221,14 @@ class _Court:
 
     @isolated_rng()
     def _explain(
-        self,
-        chunk: list[Reading],
-        texts: Sequence[Text],
-        marked: bool,
-        judges: Mapping[Operator, Judge],
+        self, chunk: list[Reading], texts: Mapping[int, Text], judges: Mapping[Operator, Judge]
     ) -> dict[str | None, float]:
         """Judge the explanations of some texts; what they cost."""
-        parts = [Part(reading, 0, len(reading.ids)) for reading in chunk]
-        inputs = collate(parts, self.reader.tokenizer, self.model.device)
-        settings = self.settings
-        needs = Needs.of(*settings.methods.values(), *settings.metrics.values())
-        labels = torch.tensor([text.label for text in texts], device=self.model.device)
-        trace = Trace(self.model, inputs, self._target(labels), needs)
+        recorded = self.recorder.record(chunk, texts, self.needs)
         scores = {}
-        seconds: dict[str | None, float] = {None: plain_seconds(self.model, inputs)}
-        for name, method in settings.methods.items():
-            scores[name], seconds[name] = trace.timed(method)
-        marks = _marked(chunk, texts, inputs.units) if marked else None
-        numbers = [reading.index for reading in chunk]
+        seconds: dict[str | None, float] = {None: plain_seconds(self.model, recorded.trace.inputs)}
+        for name, method in self.settings.methods.items():
+            scores[name], seconds[name] = recorded.trace.timed(method)
         for operator, engine in self.engines.items():
-            judges[operator].add(Panel(engine, trace, labels, marks), scores, numbers)
+            judges[operator].add(recorded.panel(engine), scores, recorded.numbers)
         return seconds
-
-    def _target(self, labels: Tensor) -> Tensor | None:
-        if self.settings.target == PREDICTED:
-            return None
-        if self.settings.target == GOLD:
-            return labels
-        return torch.full_like(labels, class_number(self.settings.target, self.model))
-
-
-def _marked(chunk: list[Reading], texts: Sequence[Text], units: Tensor) -> Tensor:
-    """Which tokens belong to a unit that a rationale touches (B, T)."""
-    marked = torch.zeros_like(units, dtype=torch.bool)
-    for row, (reading, text) in enumerate(zip(chunk, texts, strict=True)):
-        for unit, (start, end) in enumerate(reading.spans):
-            if any(start < last and end > first for first, last in text.rationale or ()):
-                marked[row] |= units[row] == unit
-    return marked
-
-
-def _length(reading: Reading) -> int:
-    return len(reading.ids) + reading.specials

@@ -97,7 +97,8 @@ def curves_figure(
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    lines = [_draw(axes, curve, *look) for curve, look in zip(curves, _looks(curves), strict=True)]
+    drawn = zip(curves, looks([curve.role for curve in curves]), strict=True)
+    lines = [_draw(axes, curve, *look) for curve, look in drawn]
     _dress(axes, kind, subtitle, unit)
     if lines:
         _legend(axes, curves, lines, kind)
@@ -135,18 +136,18 @@ def figure_png(figure: "Figure") -> bytes:
     return image.getvalue()
 
 
-def _looks(curves: Sequence[Curve]) -> list[tuple[str, Stroke]]:
-    """Colour and stroke of each curve; when the colours are used up, the next stroke."""
-    looks: list[tuple[str, Stroke]] = []
+def looks(roles: Sequence[Role]) -> list[tuple[str, Stroke]]:
+    """Colour and stroke of each line by its role; when the colours are used up, the next stroke."""
+    found: list[tuple[str, Stroke]] = []
     used = 0
-    for curve in curves:
-        if curve.role != "method":
-            looks.append(_FIXED[curve.role])
+    for role in roles:
+        if role != "method":
+            found.append(_FIXED[role])
             continue
         stroke = _STROKES[used // len(PALETTE) % len(_STROKES)]
-        looks.append((PALETTE[used % len(PALETTE)], stroke))
+        found.append((PALETTE[used % len(PALETTE)], stroke))
         used += 1
-    return looks
+    return found
 
 
 def _draw(axes: "Axes", curve: Curve, colour: str, stroke: Stroke) -> "Line2D":

@@ -5,12 +5,16 @@ from bertx.faithfulness.ranking import kendall, spearman
 from bertx.stability.agreement import Agreement, Measure, TopKOverlap, agreement, top_k_overlap
 from bertx.stability.drift import Drift, drift, shares, stabilised
 from bertx.stability.randomisation import (
+    Explained,
     Method,
     Randomisation,
     Scheme,
     Step,
     cascading,
+    correlations,
     embeddings_only,
+    explained,
+    explained_trace,
     independent,
     randomisation,
 )
@@ -19,6 +23,7 @@ from bertx.stability.weights import Weights, parts, randomised, redrawn
 __all__ = [
     "Agreement",
     "Drift",
+    "Explained",
     "Measure",
     "Method",
     "Part",
@@ -29,8 +34,11 @@ __all__ = [
     "Weights",
     "agreement",
     "cascading",
+    "correlations",
     "drift",
     "embeddings_only",
+    "explained",
+    "explained_trace",
     "independent",
     "kendall",
     "parts",

@@ -67,6 +67,20 @@ def embeddings_only(parts: Sequence[Part]) -> list[Step]:
     return independent(parts)[-1:]
 
 
+class Explained(NamedTuple):
+    """What methods say of B texts.
+
+    Attributes:
+        inputs: The texts.
+        target: The explained classes (B,).
+        scores: Unit scores of each method (M, B, U).
+    """
+
+    inputs: Inputs
+    target: Tensor
+    scores: Tensor
+
+
 class Randomisation(NamedTuple):
     """How far explanations by one method outlive a randomisation.
 
@@ -92,6 +106,65 @@ class Randomisation(NamedTuple):
     absolute_count: int
 
 
+def explained(
+    model: PreTrainedModel,
+    batches: Sequence[Inputs],
+    methods: Mapping[str, Method],
+    targets: Sequence[Tensor] | None = None,
+) -> list[Explained]:
+    """The unit scores of all methods.
+
+    Args:
+        model: A Hugging Face sequence classifier.
+        batches: The texts.
+        methods: The methods, by name.
+        targets: The explained classes (B,) of each batch, None for those that the model predicts.
+
+    Raises:
+        InputError: If there is no text or no method.
+    """
+    if not batches or not methods:
+        raise InputError(
+            f"randomisation: expected texts and methods, got {len(batches)} batches of texts and "
+            f"{len(methods)} methods"
+        )
+    needs = Needs.of(*methods.values())
+    known = [None] * len(batches) if targets is None else targets
+    return [
+        explained_trace(Trace(model, inputs, target, needs), methods)
+        for inputs, target in zip(batches, known, strict=True)
+    ]
+
+
+def explained_trace(trace: Trace, methods: Mapping[str, Method]) -> Explained:
+    """The unit scores of all methods, of a forward that is recorded for them."""
+    units = trace.inputs.units
+    scores = [merge_by_unit(method(trace), units) for method in methods.values()]
+    return Explained(trace.inputs, trace.target, torch.stack(scores))
+
+
+def correlations(
+    model: PreTrainedModel, originals: Sequence[Explained], methods: Mapping[str, Method]
+) -> Tensor:
+    """Rank correlations of explanations with those of another model of the same texts and classes.
+
+    Args:
+        model: The other model, such as one whose weights are `randomised`.
+        originals: What `explained` gave for the first one.
+        methods: The same methods.
+
+    Returns:
+        Spearman's correlation for each method and each of the N texts, of the scores and of their
+        absolute values (M, 2, N); NaN for a text whose scores, by one of both models, are all equal
+        or not all finite.
+    """
+    inputs, targets = [own.inputs for own in originals], [own.target for own in originals]
+    others = explained(model, inputs, methods, targets)
+    return torch.cat(
+        [_correlated(one, other.scores) for one, other in zip(originals, others, strict=True)], 2
+    )
+
+
 def randomisation(
     model: PreTrainedModel,
     batches: Sequence[Inputs],
@@ -114,74 +187,56 @@ def randomisation(
         targets: The explained classes (B,) of each batch, None for those that the model predicts.
 
     Returns:
-        One row for each step and method, in their order. A text whose scores, original or other,
-        are all equal or not all finite has no correlation.
+        One row for each step and method, in their order: means over the texts that have one of
+        their `correlations`.
 
     Raises:
         InputError: If there is no text or no method.
         UnsupportedArchitecture: If the parts of the model are not known.
     """
-    if not batches or not methods:
-        raise InputError(
-            f"randomisation: expected texts and methods, got {len(batches)} batches of texts and "
-            f"{len(methods)} methods"
-        )
-    steps, weights = list(scheme(parts(model))), redrawn(model, seed)
-    known = [None] * len(batches) if targets is None else targets
-    originals = [
-        _explained(model, inputs, target, methods)
-        for inputs, target in zip(batches, known, strict=True)
-    ]
-    rows = []
-    for step in steps:
-        sums = _Correlations(len(methods))
+    originals = explained(model, batches, methods, targets)
+    weights, rows = redrawn(model, seed), []
+    for step in scheme(parts(model)):
         with randomised(model, step.parts, weights):
-            for inputs, (target, before) in zip(batches, originals, strict=True):
-                _, after = _explained(model, inputs, target, methods)
-                sums.update(before, after, inputs.unit_counts)
-        # Not compute(), which waits for other processes: they may not be randomising.
-        rows += _rows(step.name, list(methods), sums.estimate())
+            values = correlations(model, originals, methods)
+        rows += _rows(step.name, list(methods), values)
     return rows
 
 
-class _Correlations(MeanMetric):
-    """Means of the rank correlations of scores and of absolute values, for M methods in turn."""
+class _Means(MeanMetric):
+    """Means over texts."""
 
     higher_is_better = None
     state = "correlation_sums"
 
-    def __init__(self, methods: int) -> None:
-        super().__init__(2 * methods)
-
-    def update(self, before: Tensor, after: Tensor, counts: Tensor) -> None:
-        """Add B texts: unit scores (M, B, U), number of units (B,)."""
-        own = torch.arange(before.shape[2], device=counts.device) < counts[:, None]
-        values = [
-            compare(a, b, own, spearman)
-            for first, second in zip(before, after, strict=True)
-            for a, b in ((first, second), (first.abs(), second.abs()))
-        ]
-        self.add(torch.stack(values, 1))
+    def update(self, values: Tensor) -> None:
+        """Add values (B, J)."""
+        self.add(values)
 
     def compute(self) -> Estimate:
-        """(2 M,)."""
+        """(J,)."""
         return self.estimate()
 
 
-def _explained(
-    model: PreTrainedModel, inputs: Inputs, target: Tensor | None, methods: Mapping[str, Method]
-) -> tuple[Tensor, Tensor]:
-    """The explained classes (B,) and the unit scores of each method (M, B, U)."""
-    needs = Needs.of(*methods.values())
-    trace = Trace(model, inputs, target, needs)
-    units = trace.inputs.units
-    scores = [merge_by_unit(method(trace), units) for method in methods.values()]
-    return trace.target, torch.stack(scores)
+def _correlated(original: Explained, others: Tensor) -> Tensor:
+    """Correlations of unit scores (M, B, U): of them, of their absolute values (M, 2, B)."""
+    counts = original.inputs.unit_counts
+    own = torch.arange(others.shape[2], device=counts.device) < counts[:, None]
+    values = [
+        compare(a, b, own, spearman)
+        for first, second in zip(original.scores, others, strict=True)
+        for a, b in ((first, second), (first.abs(), second.abs()))
+    ]
+    return torch.stack(values).unflatten(0, (-1, 2))
 
 
-def _rows(step: str, names: Sequence[str], found: Estimate) -> list[Randomisation]:
-    values = torch.stack(list(found), 1).tolist()  # (2 M, 3)
-    pairs = zip(names, values[::2], values[1::2], strict=True)
+def _rows(step: str, names: Sequence[str], values: Tensor) -> list[Randomisation]:
+    """Means of values (M, 2, N)."""
+    means = _Means(2 * len(names))
+    means.update(values.flatten(0, 1).T)
+    # Not compute(), which waits for other processes: they may not be randomising.
+    found = torch.stack(list(means.estimate()), 1).tolist()  # (2 M, 3)
+    pairs = zip(names, found[::2], found[1::2], strict=True)
     return [
         Randomisation(step, name, rho, rho_se, int(count), absolute, absolute_se, int(absolutes))
         for name, (rho, rho_se, count), (absolute, absolute_se, absolutes) in pairs

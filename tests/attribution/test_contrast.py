@@ -25,8 +25,8 @@ from bertx.attribution import (
     TextbookLRP,
 )
 from bertx.attribution.path import gauss_legendre
-from bertx.callbacks.records import settings
 from bertx.errors import InputError
+from bertx.explaining.provenance import settings
 from bertx.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model

@@ -21,11 +21,11 @@ from bertx.attribution import (
     Random,
 )
 from bertx.callbacks import AttributionWriter
-from bertx.callbacks.records import fingerprint, settings
 from bertx.callbacks.shards import read_shards, shards
 from bertx.cli import main
 from bertx.data import Collator
 from bertx.errors import InputError
+from bertx.explaining.provenance import fingerprint, settings
 from bertx.inputs import Inputs, merge_by_unit
 from bertx.trace import Trace
 from tests.callbacks.attributing import (

@@ -255,10 +255,7 @@ def test_models_that_cannot_be_used(fails, tmp_path, model):
 
 
 def test_help(capsys):
-    for args, words in (
-        (["--help"], "explain --help"),
-        (["explain", "--help"], "--window"),
-    ):
+    for args, words in ((["--help"], "explain Show"), (["explain", "--help"], "--window")):
         with pytest.raises(SystemExit) as left:
             main(args)
         assert left.value.code == 0 and words in " ".join(capsys.readouterr().out.split())

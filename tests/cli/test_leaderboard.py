@@ -284,7 +284,7 @@ def test_errors_are_one_line(args, words, fails):
 
 
 def test_help(capsys):
-    for args, words in ((["--help"], "leaderboard --help"), (["leaderboard", "-h"], "--relevant")):
+    for args, words in ((["--help"], "leaderboard Compare"), (["leaderboard", "-h"], "--relevant")):
         with pytest.raises(SystemExit) as left:
             main(args)
         assert left.value.code == 0 and words in " ".join(capsys.readouterr().out.split())

@@ -321,6 +321,30 @@ def test_examples_are_a_seeded_choice(imdb):
     assert len(predicted(dataset="imdb", eval_examples=1)) == 4
 
 
+def test_shuffled_labels_are_those_of_other_training_texts(imdb, caplog):
+    """Of those texts alone that are trained on: the ones held out keep theirs."""
+    with caplog.at_level(logging.INFO, "bertx.data"):
+        data, plain = setup(dataset="imdb", shuffle_labels=True), setup(dataset="imdb")
+    shuffled, true = data.dataset_of("train"), plain.dataset_of("train")
+    assert shuffled.texts == true.texts and data.class_counts() == plain.class_counts()
+    changed = sum(a != b for a, b in zip(shuffled.labels, true.labels, strict=True))
+    assert 40 < changed < 90  # 180 texts of 3:1: 3/8 of them on average, or 67.5
+    assert rows(data.dataset_of("validation")) == rows(plain.dataset_of("validation"))
+    assert [m for m in caplog.messages if m.startswith("train: the labels of 180 texts are shuf")]
+
+
+def test_shuffled_labels_follow_from_the_seed_and_have_no_reasons():
+    data, again, other = (
+        setup(dataset="demo", shuffle_labels=True, seed=seed) for seed in (42, 42, 1)
+    )
+    labels = [one.dataset_of("train").labels for one in (data, again, other)]
+    assert labels[0] == labels[1] != labels[2]
+    data.setup("test")
+    assert data.dataset_of("train").rationales is None
+    assert data.dataset_of("validation").rationales and data.dataset_of("test").rationales
+    assert "rationale" not in next(iter(data.train_dataloader()))
+
+
 def test_too_few_rows_to_hold_one_out(tmp_path):
     write(tmp_path, "train.tsv", "good\t1", "bad\t0")
     refuses(lambda: setup(path=str(tmp_path)), "hold one out for validation")

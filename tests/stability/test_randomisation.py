@@ -21,10 +21,13 @@ from bertx.errors import InputError
 from bertx.inputs import Inputs
 from bertx.stability import (
     cascading,
+    correlations,
     embeddings_only,
+    explained,
     independent,
     parts,
     randomisation,
+    randomised,
     redrawn,
 )
 from bertx.trace import Trace
@@ -66,7 +69,7 @@ def correlation(a, b):
     return float(np.corrcoef(both)[0, 1])
 
 
-def explained(model, inputs, method, targets):
+def explained_alone(model, inputs, method, targets):
     """Unit scores of each text, explained alone."""
     rows = []
     for b, target in enumerate(targets):
@@ -97,7 +100,7 @@ def test_a_loop_over_single_texts_gives_the_same(kind, scheme, batches):
         for name, method in methods.items():
             values = []
             for inputs, target in zip(batches, targets, strict=True):
-                both = (explained(m, inputs, method, target) for m in (model, other))
+                both = (explained_alone(m, inputs, method, target) for m in (model, other))
                 for a, b in zip(*both, strict=True):
                     absolute = correlation(list(map(abs, a)), list(map(abs, b)))
                     values.append([correlation(a, b), absolute])
@@ -134,6 +137,30 @@ def test_more_random_layers_leave_less_of_the_gradient(batches):
         assert abs(steps[-1]) < 0.12
         whole = [np.mean([row[part.name, name].absolute for row in rows]) for part in parts(model)]
         assert whole[0] > whole[-1] + 0.2
+
+
+def test_every_text_has_its_own_value(batches):
+    """In the order of the texts; the means are of these."""
+    model, methods = tiny_model(seed=3), {"input": GradientXInput(), "random": Random()}
+    originals, weights = explained(model, batches, methods), redrawn(model, seed=4)
+    (step,) = embeddings_only(parts(model))
+    with randomised(model, step.parts, weights):
+        values = correlations(model, originals, methods)
+        for number in (0, 1, 5, 20, 39):  # the first one has one word
+            batch, row = (0, number) if number < 13 else (1, number - 13)
+            one = slice(row, row + 1)
+            inputs, target, scores = originals[batch]
+            width = int(inputs.unit_counts[row])
+            alone = originals[batch]._replace(
+                inputs=inputs.rows(one), target=target[one], scores=scores[:, one, :width]
+            )
+            found = correlations(model, [alone], methods)[..., 0]
+            assert found == pytest.approx(values[..., number], abs=1e-9, nan_ok=True)
+    assert values.shape == (2, 2, 40) and values[:, :, 0].isnan().all()
+    assert values[0, :, 1:].std() > 0.1
+    rows = randomisation(model, batches, methods, embeddings_only, seed=4)
+    means = [[row.spearman, row.absolute] for row in rows]
+    assert values.nanmean(2).numpy() == pytest.approx(np.array(means), abs=1e-9)
 
 
 def test_schemes():

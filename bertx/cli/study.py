@@ -1,0 +1,179 @@
+"""The subcommand study: the experiments of the paper, on models that are trained."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from jsonargparse import Namespace
+
+from bertx.cli.failing import PROG, fail
+from bertx.cli.named import Choice
+from bertx.cli.outputs import check_writable, unwritable
+from bertx.cli.perturbing_options import (
+    add_randomization,
+    add_word_deletion,
+    randomization_options,
+    shuffled_runs,
+    word_deletion_options,
+)
+from bertx.cli.study_options import add_common
+from bertx.cli.subcommand import Parser, ending
+
+if TYPE_CHECKING:
+    from bertx.studies import Findings, Settings, Study
+
+FOLDER = Path("lightning_logs", "studies")
+"""Where studies are kept, each in a folder of its name."""
+
+
+class Command(NamedTuple):
+    """A study on the command line.
+
+    Attributes:
+        module: Where its ``STUDY`` is.
+        purpose: What it finds out, in one line.
+        add: Adds its own options.
+        options: Its own settings, from the options and from what they are by default.
+        more: Adds to them what is read as the runs are, with the settings of the study.
+    """
+
+    module: str
+    purpose: str
+    add: Callable[[Parser], None]
+    options: Callable[[Namespace, Any], Any]
+    more: Callable[[Namespace, Any, "Settings"], Any] = lambda options, own, settings: own
+
+
+STUDIES: Mapping[str, Command] = {
+    "word-deletion": Command(
+        "bertx.studies.word_deletion",
+        "How many predictions break, or are corrected, as the highest ranked words are deleted.",
+        add_word_deletion,
+        word_deletion_options,
+    ),
+    "randomization": Command(
+        "bertx.studies.randomization",
+        "Whether explanations change when the model's weights are random, part by part.",
+        add_randomization,
+        randomization_options,
+        shuffled_runs,
+    ),
+}
+
+
+def study_command(args: list[str]) -> None:
+    """Run ``bertx study``.
+
+    Args:
+        args: Arguments without the name of the program and of the subcommand.
+    """
+    name = args[0] if args else "--help"
+    if name not in STUDIES:
+        _introduce(name)
+    options = _parser(name).parse_args(args[1:])
+    with ending():
+        _run(name, options)
+
+
+def _introduce(name: str) -> NoReturn:
+    """Say which studies there are."""
+    if name not in ("-h", "--help"):
+        fail(f"no study {name!r}: expected {', '.join(STUDIES)}. For all of them: {PROG} study -h")
+    width = max(map(len, STUDIES), default=0)
+    lines = [f"  {study:<{width}}  {own.purpose}" for study, own in STUDIES.items()]
+    print(
+        f"usage: {PROG} study NAME RUN [RUN ...] [options]\n\nThe experiments of arXiv 2101.00196 "
+        "on trained models, for any methods and data sets.\n\n" + "\n".join(lines) + "\n\n"
+        f"The settings of a study: {PROG} study NAME --help"
+    )
+    sys.exit(0)
+
+
+def _parser(name: str) -> Parser:
+    command = STUDIES[name]
+    parser = Parser(
+        prog=f"{PROG} study {name}",
+        description=f"{command.purpose} A study that was killed goes on where it was, with the "
+        "same command.",
+        allow_abbrev=False,
+    )
+    add_common(parser, FOLDER / name)
+    command.add(parser)
+    return parser
+
+
+def _run(name: str, options: Namespace) -> None:
+    folder = Path(options.out or FOLDER / name)
+    check_writable("--out", folder, folder=True)
+    findings, study = studied(name, options, folder)
+    for finding in findings.findings:
+        print(f"{finding.text}\n  {finding.evidence}")
+        if finding.paper is not None:
+            print(f"  The paper: {finding.paper} -> {finding.verdict}")
+    print(f"{study.title}: {folder}", file=sys.stderr)
+    if options.wandb:
+        _log(folder)
+
+
+def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Study[Any]]":
+    """Conduct a study with the options of its command.
+
+    Args:
+        name: Its name.
+        options: The options.
+        folder: Where it is written.
+
+    Raises:
+        InputError: If it cannot be done so.
+    """
+    from transformers.utils.logging import set_verbosity_error
+
+    from bertx.cli.noise import bars_of_libraries
+    from bertx.studies import conduct
+
+    command = STUDIES[name]
+    bars_of_libraries()
+    set_verbosity_error()
+    study: Study[Any] = import_module(command.module).STUDY
+    own = command.options(options, study.options)
+    settings = _settings(options, study)
+    from bertx.cli.subjects import find_subjects
+
+    subjects, settings = find_subjects(options, settings, named=options.methods is not None)
+    own = command.more(options, own, settings)
+    scores = None if options.scores is None else Path(options.scores)
+    try:
+        return conduct(study, subjects, settings, own, folder, scores), study
+    except OSError as error:
+        raise unwritable("--out", folder, error) from error
+
+
+def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
+    """Those of the preset, and before them what the command line says."""
+    from bertx import attribution
+    from bertx.studies.settings import Settings
+
+    given: dict[str, Any] = {
+        own.name: vars(options).get(own.name)
+        for own in fields(Settings)
+        if own.name not in ("preset", "methods", "texts", "operators")
+    }
+    given["texts"] = options.limit
+    if options.methods is not None:
+        choice = Choice("--methods", attribution.Attribution, attribution)
+        given["methods"] = choice.made(options.methods)
+    if getattr(options, "operators", None) is not None:
+        from bertx.cli.named import parted
+
+        given["operators"] = tuple(parted(options.operators, "--operators"))
+    told = {name: value for name, value in given.items() if value is not None}
+    return replace(study.presets[options.preset], **told)
+
+
+def _log(folder: Path) -> None:
+    from bertx.cli.logged import log_studies
+
+    log_studies([folder])

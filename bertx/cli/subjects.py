@@ -1,0 +1,154 @@
+"""What a study is about, from the command line: trained models with labelled texts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertx.choices import check_each, supported
+from bertx.classifier import class_names, require_classifier
+from bertx.cli.classifiers import load_trained
+from bertx.cli.named import parted
+from bertx.cli.runs import Run, find_runs
+from bertx.cli.texts import class_order, own_options
+from bertx.data import Shortcut, TextDataModule
+from bertx.errors import InputError
+from bertx.judging import Text
+from bertx.progress import progress
+from bertx.studies import Settings, Source, Subject, read_subject
+
+if TYPE_CHECKING:
+    from bertx.data.dataset import TextDataset
+
+_OF_A_RUN = (
+    "dataset", "path", "labels", "text_column", "label_column", "validation_fraction", "seed",
+    "shortcut",
+)  # fmt: skip
+
+
+def find_subjects(
+    options: Namespace, settings: Settings, named: bool
+) -> tuple[list[Subject], Settings]:
+    """Load each model, read its texts, and let it go again.
+
+    Args:
+        options: ``runs``, ``device``, ``split`` and what names data.
+        settings: How texts are chosen and read, and the methods.
+        named: Whether the user has named the methods: then each has to suit each model, else
+            those are used that suit all.
+
+    Raises:
+        InputError: If a run, its model or its data cannot be used.
+        UnsupportedArchitecture: If a method that was named is not defined for a model.
+    """
+    runs = _called(find_runs(options.runs), options)
+    found, methods = [], dict(settings.methods)
+    with progress("Reading the runs", len(runs)) as advance:
+        for run in runs:
+            load = partial(load_trained, run.model, options.device, f"run {run.given}")
+            model, tokenizer = load()
+            classifier = require_classifier(model)
+            if named:
+                check_each(methods, classifier)
+            else:
+                methods = supported(methods, classifier) or methods
+                check_each(methods, classifier)
+            found.append(_subject(run, options, settings, (classifier, tokenizer), load))
+            advance(1)
+    return found, replace(settings, methods=methods)
+
+
+def _called(runs: Sequence[Run], options: Namespace) -> list[Run]:
+    """Runs of different data sets are called by these."""
+    data = [_data_name(_data_settings(run, options)) for run in runs]
+    if len(runs) > 1 and len(set(data)) == len(data) and all(data):
+        return [
+            run if run.chosen else replace(run, name=name)
+            for run, name in zip(runs, data, strict=True)
+        ]
+    return list(runs)
+
+
+def _subject(
+    run: Run,
+    options: Namespace,
+    settings: Settings,
+    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    load: Any,
+) -> Subject:
+    named = _data_settings(run, options)
+    if not named.get("dataset") and not named.get("path"):
+        raise InputError(
+            f"run {run.given}: expected texts, but it is no run that says which it was trained on. "
+            "Name them with --dataset or --path."
+        )
+    try:
+        with own_options():
+            texts = _texts(_module(named, *loaded), options.split, loaded[0])
+    except InputError as error:
+        raise InputError(f"run {run.given}: {error}") from error
+    longest = run.data.get("max_length")
+    source = Source(run.name, run.model, _data_name(named), options.split, load, longest)
+    return read_subject(source, loaded, texts, settings)
+
+
+def _data_settings(run: Run, options: Namespace) -> dict[str, Any]:
+    """The data of a run, and before them what the command line says."""
+    given = {
+        name: getattr(options, name)
+        for name in ("dataset", "path", "text_column", "label_column", "labels")
+        if getattr(options, name) is not None
+    }
+    if "labels" in given:
+        given["labels"] = parted(given["labels"], "--labels")
+    own = {name: run.data.get(name) for name in _OF_A_RUN if run.data.get(name) is not None}
+    if "dataset" in given:  # other data: where the run's own were has no meaning for them
+        own = {}
+    return {**own, **given}
+
+
+def _data_name(named: Mapping[str, Any]) -> str:
+    from pathlib import Path
+
+    return str(named.get("dataset") or Path(str(named.get("path", ""))).name)
+
+
+def _module(
+    named: Mapping[str, Any], model: nn.Module, tokenizer: PreTrainedTokenizerBase
+) -> TextDataModule:
+    settings = dict(named)
+    if not settings.get("dataset") and not settings.get("labels"):
+        settings["labels"] = class_names(require_classifier(model))
+    if shortcut := settings.pop("shortcut", None):
+        settings["shortcut"] = Shortcut(**shortcut)
+    data = TextDataModule(str(tokenizer.name_or_path), **settings)
+    data.tokenizer = tokenizer
+    return data
+
+
+def _texts(data: TextDataModule, split: str, model: PreTrainedModel) -> list[Text]:
+    """The labelled texts of a split, with the model's numbers of their classes."""
+    where = f"{data.source.path or 'the data'}"
+    held_out = split == "validation" and data.reader.has("train")
+    if not data.reader.has(split) and not held_out:
+        others = [name for name in ("validation", "test") if data.reader.has(name)]
+        others += ["validation"] * (data.reader.has("train") and "validation" not in others)
+        way_out = f"Use --split {others[0]}" if others else "Name other data with --path"
+        raise InputError(f"{where}: expected a {split} split, but there is none. {way_out}.")
+    with progress("Preparing the texts"):
+        found: TextDataset = data.usable(split)
+    rows = found.labelled()
+    if not rows:
+        raise InputError(
+            f"{where}: expected labels in the {split} split, but no text has a known one. Use "
+            f"another --split, or name the column with --label_column."
+        )
+    order = class_order(data.labels, class_names(model))
+    chosen = found.select(rows)
+    return [
+        Text(text, order[label]) for text, label in zip(chosen.texts, chosen.labels, strict=True)
+    ]

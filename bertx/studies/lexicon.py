@@ -1,0 +1,81 @@
+"""A sentiment lexicon: words with their valence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+
+from bertx.errors import InputError
+from bertx.words import normal
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Words with their valence.
+
+    Attributes:
+        name: The name of its file.
+        valences: Negative for words that say something bad, positive for something good, by the
+            word as `bertx.words.normal` spells it.
+        size: How many words it has,
+        checksum: and what tells it from others.
+    """
+
+    name: str
+    size: int
+    checksum: str
+    valences: Mapping[str, float] = field(repr=False)
+
+    def described(self) -> dict[str, str | int]:
+        """What tells it from others, as JSON can say it."""
+        return {"name": self.name, "size": self.size, "checksum": self.checksum}
+
+
+def read_lexicon(path: Path) -> Lexicon:
+    """Read lines of a word, a tab and a number; what follows another tab is left out.
+
+    A word that is there several times has the mean of its valences. Words without valence (0) are
+    left out.
+
+    Raises:
+        InputError: If there is no such file, or a line is another thing.
+    """
+    try:
+        content = path.read_bytes()
+        lines = content.decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise InputError(
+            f"lexicon {path} cannot be read: {reason}. Expected lines of a word, a tab and its "
+            "valence, as VADER's lexicon has them."
+        ) from error
+    found: dict[str, list[float]] = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            word, valence = _entry(path, number, line)
+            found.setdefault(normal(word), []).append(valence)
+    means = {word: sum(own) / len(own) for word, own in found.items()}
+    valences = {word: own for word, own in means.items() if own != 0}
+    if not any(own > 0 for own in valences.values()) or not any(
+        own < 0 for own in valences.values()
+    ):
+        raise InputError(
+            f"lexicon {path}: expected words of positive and of negative valence, but it has "
+            f"{len(valences)} of one kind or none."
+        )
+    return Lexicon(path.name, len(valences), sha256(content).hexdigest()[:12], valences)
+
+
+def _entry(path: Path, number: int, line: str) -> tuple[str, float]:
+    parts = line.split("\t")
+    try:
+        valence = float(parts[1])
+        if not parts[0].strip() or not isfinite(valence):
+            raise ValueError
+    except (IndexError, ValueError):
+        raise InputError(
+            f"lexicon {path}, line {number}: expected a word, a tab and its valence (a number), "
+            f"but got {line[:80]!r}."
+        ) from None
+    return parts[0], valence

@@ -1,0 +1,186 @@
+"""What follows from randomization: sentences with evidence, numbers and tables."""
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+
+from bertx.statistics import MINIMUM
+from bertx.studies.claims import Trial, joined, listed, together, trial, would_tell
+from bertx.studies.findings import Finding, Table
+from bertx.studies.randomizing import CASCADING, INDEPENDENT, SHUFFLED
+from bertx.studies.settings import Settings
+from bertx.studies.survival import MEASURES, Measure, Survival
+
+NEAR = 0.1
+"""A rank correlation below this is as good as none."""
+
+RELEVANT = 0.05
+"""The smallest difference between two rank correlations that matters."""
+
+CALLED: dict[Measure, str] = {"spearman": "scores with their sign", "absolute": "|scores|"}
+"""What is compared, by measure."""
+
+_WITH = {
+    "all weights": "With random weights throughout",
+    "embeddings": "With random embeddings",
+    SHUFFLED: "After training on shuffled labels",
+}
+"""What became of the model that is compared with in the end."""
+
+MEANING = (
+    "Scores with their sign are compared among methods that have one: which words speak for the "
+    "class, and which against it. |scores| say only how much a word matters; words that stand out "
+    "in any text, such as rare ones or punctuation, keep them alike even where the model is random."
+)
+
+
+def randomization_findings(found: Sequence[Survival], settings: Settings) -> list[Finding]:
+    """What was found, by what is compared."""
+    return [
+        finding
+        for measure in MEASURES
+        for finding in _of_measure([own for own in found if own.measure == measure], settings)
+    ]
+
+
+def randomization_numbers(found: Sequence[Survival]) -> dict[str, float]:
+    """Mean rank correlations with each other model."""
+    return {
+        f"{own.run}/{own.scheme}/{own.step}/{own.measure}/{own.method}": own.mean.value
+        for own in found
+    }
+
+
+def randomization_tables(found: Sequence[Survival]) -> list[Table]:
+    """What is left at the end, and at each step."""
+    tables = []
+    for measure in MEASURES:
+        own = [one for one in found if one.measure == measure]
+        if not own:
+            continue
+        tables.append(_ends(own, measure))
+        tables += [_steps(own, measure, scheme) for scheme in (CASCADING, INDEPENDENT)]
+    return tables
+
+
+def ends(found: Sequence[Survival]) -> list[tuple[str, Survival]]:
+    """What is compared in the end: the model that is random throughout, embeddings, labels."""
+    last = {(own.run, own.scheme, own.method): own for own in found}  # the deepest step comes last
+    heads = {CASCADING: "all weights", INDEPENDENT: "embeddings", SHUFFLED: SHUFFLED}
+    return [(heads[scheme], own) for (_, scheme, _), own in last.items()]
+
+
+def _of_measure(found: Sequence[Survival], settings: Settings) -> Iterator[Finding]:
+    """All methods against nothing, and the extremes against each other."""
+    for head in dict.fromkeys(head for head, _ in ends(found)):
+        own = [one for name, one in ends(found) if name == head]
+        yield _left(head, own)
+        yield from _apart(head, own, settings)
+
+
+def _left(head: str, found: Sequence[Survival]) -> Finding:
+    """Which methods' explanations stay."""
+    methods: dict[str, list[bool | None]] = {}
+    for own in found:
+        methods.setdefault(own.method, []).append(_gone(own))
+    gone = [name for name, own in methods.items() if all(answer is True for answer in own)]
+    stay = [name for name, own in methods.items() if any(answer is False for answer in own)]
+    open_ = [name for name in methods if name not in (*gone, *stay)]
+    called = CALLED[found[0].measure]
+    said = []
+    if gone:
+        said.append(f"{called} by {joined(gone)} are not related to those of the trained model")
+    if stay:
+        said.append(f"{called} by {joined(stay)} are still related to them")
+    if open_:
+        said.append(f"for {called} by {joined(open_)} it cannot be told")
+    evidence = "; ".join(
+        f"{own.method}, {own.run} {own.mean}, n = {own.count:,}{_more(own)}" for own in found
+    )
+    return Finding(
+        f"{_WITH[head]}, {'; '.join(said)}.",
+        f"Mean rank correlation of a text's words with those of the trained model: {evidence}. "
+        f"Within ±{NEAR} counts as none.",
+    )
+
+
+def _gone(own: Survival) -> bool | None:
+    """Whether nothing is left; None if that cannot be told."""
+    if own.count < MINIMUM:
+        return None
+    if max(abs(own.mean.low), abs(own.mean.high)) <= NEAR:
+        return True
+    return False if own.mean.low > NEAR or own.mean.high < -NEAR else None
+
+
+def _more(own: Survival) -> str:
+    """With how many texts it could be told."""
+    if _gone(own) is not None:
+        return ""
+    room = abs(NEAR - abs(own.mean.value))
+    if own.count < 2 or not room:
+        return ""
+    reach = (own.mean.high - own.mean.low) / 2
+    return f" ({would_tell(max(MINIMUM, ceil(own.count * (reach / room) ** 2)))})"
+
+
+def _apart(head: str, found: Sequence[Survival], settings: Settings) -> Iterator[Finding]:
+    """Which methods change least and most."""
+    runs = list(dict.fromkeys(own.run for own in found))
+    methods = list(dict.fromkeys(own.method for own in found))
+    if len(methods) < 2:
+        return
+    known = {(own.run, own.method): own for own in found}
+    mean = {m: sum(known[run, m].mean.value for run in runs) / len(runs) for m in methods}
+    least, most = max(methods, key=mean.__getitem__), min(methods, key=mean.__getitem__)
+    trials: list[Trial] = [
+        trial(
+            run, most, {name: known[run, name].values for name in (least, most)}, len(runs),
+            RELEVANT, settings.resamples, settings.seed,
+        )
+        for run in runs
+    ]  # fmt: skip
+    if together([one.answer for one in trials]) == "agree":
+        yield Finding(
+            f"{_WITH[head]}, {CALLED[found[0].measure]} are least like those of the trained model "
+            f"by {most} and most like them by {least}.",
+            f"Difference between their mean rank correlations: {listed(trials)}.",
+        )
+
+
+def _ends(found: Sequence[Survival], measure: Measure) -> Table:
+    cells = {(own.run, own.method, head): own for head, own in ends(found)}
+    heads = list(dict.fromkeys(head for _, _, head in cells))
+    names = list(dict.fromkeys((run, method) for run, method, _ in cells))
+    rows = [
+        [run, method, *(_cell(cells.get((run, method, head))) for head in heads)]
+        for run, method in names
+    ]
+    return Table(
+        f"{measure}-ends",
+        f"Rank correlation of {CALLED[measure]} with those of other models",
+        ["run", "method", *heads],
+        rows,
+        f"Spearman's correlation of each text's words, mean with its 95 % interval over texts and "
+        f"draws of random weights. {MEANING}",
+    )
+
+
+def _steps(found: Sequence[Survival], measure: Measure, scheme: str) -> Table:
+    own = [one for one in found if one.scheme == scheme]
+    cells = {(one.run, one.method, one.step): one for one in own}
+    steps = list(dict.fromkeys(one.step for one in own))
+    names = list(dict.fromkeys((one.run, one.method) for one in own))
+    how = {CASCADING: "from the top down to this part", INDEPENDENT: "this part alone"}[scheme]
+    return Table(
+        f"{measure}-{scheme}",
+        f"Rank correlation of {CALLED[measure]}, random {how}",
+        ["run", "method", *steps],
+        [
+            [run, name, *(_cell(cells.get((run, name, step))) for step in steps)]
+            for run, name in names
+        ],
+    )
+
+
+def _cell(own: Survival | None) -> str | None:
+    return None if own is None else str(own.mean)

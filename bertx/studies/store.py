@@ -1,0 +1,176 @@
+"""The folder of a study: what it was begun with, parts that are whole, and what came out."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from bertx.errors import InputError
+from bertx.report.disk import drafted, write_whole
+
+STUDY, SUMMARY, VALUES = "study.json", "summary.json", "values.parquet"
+
+
+class Parts:
+    """Tables that are made once: a killed study goes on with those that are there.
+
+    A table is written beside its place and then moved there, so that it is whole or not there.
+
+    Args:
+        folder: Where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def has(self, name: str) -> bool:
+        """Whether a part is there."""
+        return self._path(name).is_file()
+
+    def get(self, name: str, make: Callable[[], pa.Table]) -> pa.Table:
+        """A part, made if it is not there.
+
+        Args:
+            name: Its name; it may have folders in it.
+            make: What makes it. Its content must not depend on which others are there.
+
+        Raises:
+            InputError: If the file that is there is damaged.
+        """
+        if not self.has(name):
+            write_table(self._path(name), make())
+        return self.read(name)
+
+    def read(self, name: str) -> pa.Table:
+        """A part that is there."""
+        return read_table(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.parquet"
+
+
+class Store:
+    """The folder of a study.
+
+    Args:
+        folder: The folder; made if it is missing.
+        made: What everything in it is made with, as JSON can say it: other settings are refused.
+        scores: Where unit scores are kept, if they are shared with other studies.
+
+    Attributes:
+        folder: The folder.
+        parts: What is kept to go on with.
+        scores: Unit scores.
+
+    Raises:
+        InputError: If the folder holds a study that was made otherwise, or something else.
+    """
+
+    def __init__(self, folder: Path, made: Mapping[str, Any], scores: Path | None = None) -> None:
+        self.folder = folder
+        _check(folder / STUDY, made)
+        for draft in folder.glob("parts/**/.*.parquet.*"):
+            if not _runs(draft.suffix[1:]):  # what a killed process was writing
+                draft.unlink(missing_ok=True)
+        self.parts = Parts(folder / "parts")
+        self.scores = Parts(folder / "parts" / "scores" if scores is None else scores)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON for people, whole or not at all; what is no number becomes null."""
+    text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(path, text + "\n")
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table, whole or not at all; equal tables make equal files."""
+    with drafted(path) as draft:
+        parquet.write_table(table, draft, compression="zstd")
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read what `write_table` wrote.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    try:
+        with parquet.ParquetFile(path) as file:
+            return file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: expected a part of a study, but it cannot be read ({error}). Remove it: it "
+            "is made again."
+        ) from error
+
+
+def _check(path: Path, made: Mapping[str, Any]) -> None:
+    """Begin a study, or go on with one that was made in the same way."""
+    here = _plain(made)
+    if not path.is_file():
+        if path.parent.is_dir() and any(not p.name.startswith(".") for p in path.parent.iterdir()):
+            raise InputError(
+                f"{path.parent}: expected the folder of a study, or none, but it has other files "
+                f"and no {STUDY}. Give another folder."
+            )
+        write_json(path, made)
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(there, dict):
+            raise ValueError("it is no mapping")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected what a study was made with, but it cannot be read ({error}). Give "
+            "another folder, or remove this one."
+        ) from error
+    if differences := list(_differences(there, here)):
+        name, theirs, ours = differences[0]
+        others = len(differences) - 1
+        more = f" (and {others} more difference{'s' * (others > 1)})" if others else ""
+        raise InputError(
+            f"{path.parent} holds a study that was made otherwise: {name} is {_said(theirs)} "
+            f"there, {_said(ours)} here{more}. Give another folder, or the settings of that study."
+        )
+
+
+def _runs(process: str) -> bool:
+    """Whether a process of that number is there."""
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _differences(there: Any, here: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    """Names of fields that differ, with their values."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        keys = dict.fromkeys([*here, *there])
+        return [
+            found
+            for key in keys
+            for found in _differences(there.get(key), here.get(key), f"{name}.{key}".strip("."))
+        ]
+    return [] if there == here else [(name, there, here)]
+
+
+def _said(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, without numbers that JSON has not."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(own) for key, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(own) for own in value]
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    return value

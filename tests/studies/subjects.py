@@ -1,0 +1,40 @@
+"""Subjects of tiny models, as the command line makes them of runs."""
+
+import random
+
+import torch
+
+from bertx.judging import Text
+from bertx.studies import Settings, Source, read_subject
+from tests.tiny import tiny_model, tiny_tokenizer
+
+NOUNS = ["film", "movie", "book", "food", "plot", "acting"]
+REST = ["the", "a", "was", "and", "of", "it", "is", ",", ".", "very", "not", "really"]
+FEELINGS = ["awful", "bad", "dull", "good", "great", "superb"]
+
+
+def texts(count, seed=0, labels=3):
+    """Sentences of five to eleven words with a label each."""
+    draw = random.Random(seed)
+    found = []
+    for number in range(count):
+        words = draw.choices(REST, k=3 + number % 7) + draw.choices(NOUNS + FEELINGS, k=2)
+        draw.shuffle(words)
+        found.append(Text(" ".join(words), number % labels))
+    return found
+
+
+def subject(name="one", seed=0, settings=None, count=70, labels=3, texts_seed=0, kind="bert", **k):
+    """A subject of a random model in float64."""
+
+    def load():
+        subject.loads.append(name)
+        return tiny_model(kind, labels, torch.float64, seed, **k), tiny_tokenizer()
+
+    source = Source(name, f"models/{name}", f"data{texts_seed}", "test", load)
+    settings = settings or Settings()
+    return read_subject(source, load(), texts(count, texts_seed, labels), settings)
+
+
+subject.loads = []
+"""Which models were loaded."""

@@ -1,0 +1,145 @@
+"""What is said of word deletion, on answers whose meaning is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bertx.attribution import GradientSensitivity, LayerwiseAttentionTracing, Random
+from bertx.statistics import Comparison
+from bertx.studies import Settings
+from bertx.studies.claims import Trial, together
+from bertx.studies.deleting import Points, Ranker
+from bertx.studies.deletion_curves import Answers, curves
+from bertx.studies.deletion_figures import deletion_pictures
+from bertx.studies.deletion_findings import deletion_findings, deletion_numbers, deletion_tables
+from bertx.studies.paper import DELETION, GS, LAT
+
+POINTS = Points(words=10, shares=3)
+METHODS = {GS: GradientSensitivity(), LAT: LayerwiseAttentionTracing()}
+SETTINGS = Settings("authors", METHODS, "last", "token", ("pad",), resamples=200)
+RANKERS = [
+    *(Ranker(name, "method", False, (own,)) for name, own in METHODS.items()),
+    Ranker("random", "floor", False, (Random(),)),
+    Ranker("ceiling", "ceiling", True),
+]
+BREAKS, HARMLESS = 0.3, 0.9
+
+
+def answers(*chances, texts=200, runs=1, seed=1, searched=20):
+    """Two thirds of the texts are at first right; what is deleted by each ranker breaks some."""
+    draw = np.random.default_rng(seed)
+    shape = (runs, texts, 1, len(RANKERS), len(POINTS.places))
+    chance = np.array([*chances, 0.1])[None, None, None, :, None]
+    right = (draw.random(shape) < chance).astype(float)
+    first = np.arange(texts) % 3 > 0
+    for place, (_, at) in enumerate(POINTS.places):
+        if at == 0:
+            right[..., place] = first[None, :, None, None]
+    right[:, searched:, :, -1] = np.nan
+    return Answers("sst5", "sst5", right)
+
+
+def drawn(*chances, **settings):
+    return list(curves(answers(*chances, **settings), ["pad"], RANKERS, 200, 0))
+
+
+def told(found, part):
+    (one,) = [finding for finding in found if part in finding.text]
+    return one
+
+
+@pytest.mark.parametrize(
+    "chances, texts, verdicts",
+    [
+        ((BREAKS, HARMLESS, HARMLESS), 200, ("agree", "agree")),
+        ((HARMLESS, BREAKS, HARMLESS), 200, ("cannot tell", "disagree")),
+        ((HARMLESS, HARMLESS, BREAKS), 200, ("disagree", "cannot tell")),
+        ((HARMLESS, HARMLESS, HARMLESS), 200, ("cannot tell", "cannot tell")),
+        ((HARMLESS, HARMLESS, HARMLESS), 9000, ("disagree", "disagree")),
+        ((BREAKS, HARMLESS, HARMLESS), 24, ("cannot tell", "cannot tell")),
+    ],
+)
+def test_verdicts_on_the_papers_claims(chances, texts, verdicts):
+    found = deletion_findings(drawn(*chances, texts=texts), SETTINGS, POINTS)
+    breaks = told(found, f"Deleting the tokens that {GS} ranks highest")
+    finds = told(found, "the others whose scores have no sign")
+    assert (breaks.verdict, finds.verdict) == verdicts
+    assert "would tell" in breaks.evidence or verdicts[0] != "cannot tell"
+    assert breaks.paper.startswith("Deleting the few word pieces that GS, GI or LRP")
+
+
+def test_accuracies_are_those_of_each_group():
+    given = answers(BREAKS, HARMLESS, HARMLESS, runs=2)
+    found = list(curves(given, ["pad"], RANKERS, 200, 0))
+    first = np.arange(200) % 3 > 0
+    for curve in found:
+        place = [ranker.name for ranker in RANKERS].index(curve.method)
+        rows = first if curve.group == "right" else ~first
+        rows = rows & (np.arange(200) < (20 if curve.role == "ceiling" else 200))
+        assert curve.count == rows.sum()
+        for at, interval in enumerate(curve.accuracy):
+            assert interval.value == pytest.approx(given.right[:, rows, 0, place, at].mean())
+            assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    numbers = deletion_numbers(found, POINTS)
+    assert numbers[f"sst5/pad/right@10/{GS}"] == pytest.approx(BREAKS, abs=0.1)
+    assert numbers["sst5/pad/wrong@1/random"] == pytest.approx(HARMLESS, abs=0.1)
+
+
+def test_the_papers_numbers_stand_beside_ours():
+    found = drawn(BREAKS, HARMLESS, HARMLESS)
+    tables = {table.name: table for table in deletion_tables(found, SETTINGS, POINTS)}
+    assert set(tables) == {f"{g}-by-{by}" for g in ("right", "wrong") for by in ("count", "share")}
+    table = tables["right-by-count"]
+    rows = {row[2]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert [rows[LAT][f"paper, k = {k}"] for k in (1, 10)] == [*DELETION["sst5"][LAT]]
+    assert [rows["random"][f"paper, k = {k}"] for k in (1, 10)] == [0.93, 0.39]
+    assert rows["ceiling"]["paper, k = 1"] is None
+    assert rows[GS]["k = 10"].startswith("0.3") or rows[GS]["k = 10"].startswith("0.2")
+    assert "paper, k = 1" not in tables["wrong-by-count"].columns
+    text = told(deletion_findings(found, SETTINGS, POINTS), "published ones").evidence
+    assert "of the 6 published accuracies" in text
+
+
+def test_what_a_search_breaks_on_the_same_texts_sets_the_scale():
+    given = answers(BREAKS, HARMLESS, HARMLESS)
+    found = list(curves(given, ["pad"], RANKERS, 200, 0))
+    leader = told(deletion_findings(found, SETTINGS, POINTS), "most right")
+    assert leader.text.startswith(f"Of the methods whose scores have no sign, {GS} breaks most")
+    own, _, random, ceiling = given.right[0, :20, 0, :, 1:11][np.arange(20) % 3 > 0].mean((0, 2))
+    share = (random - own) / (random - ceiling)
+    assert f"beyond random: sst5, pad {share:.0%}." in leader.evidence
+
+
+def test_figures_have_a_line_for_each_ranker():
+    pictures = deletion_pictures(drawn(BREAKS, HARMLESS, HARMLESS), SETTINGS, POINTS)
+    assert [own.name for own in pictures] == [
+        f"{group}-by-{by}" for group in ("right", "wrong") for by in ("count", "share")
+    ]
+    (axes,) = pictures[0].figure.axes
+    marks = [line for line in axes.lines if line.get_marker() == "o"]
+    assert len(axes.lines) - len(marks) == 4 and len(marks) == 6  # the paper's two of three
+    assert "sst5" in pictures[0].alt and pictures[0].title.startswith("Accuracy on texts at first")
+
+
+def comparison(better, verdict):
+    return Comparison(better, "other", 0.1, 0.05, 0.15, 0.01, 0.01, 50, 0.2, 90, verdict)
+
+
+def test_a_claim_holds_where_every_comparison_comes_as_foretold():
+    assert Trial("here", "a", comparison("a", "beats")).answer == "agree"
+    assert Trial("here", "a", comparison("b", "beats")).answer == "disagree"
+    assert Trial("here", "a", comparison("a", "no difference shown")).answer == "disagree"
+    unclear = Trial("here", "a", comparison("b", "too few examples"))
+    assert unclear.answer == "cannot tell"
+    assert unclear.evidence == "here -0.100 [-0.150, -0.050], n = 50 (90 would tell)"
+    assert together([]) == "cannot tell" and together(["agree", "agree"]) == "agree"
+
+
+def test_data_without_wrong_texts_have_no_such_figures():
+    given = answers(BREAKS, HARMLESS, HARMLESS)
+    given = replace(given, right=given.right[:, np.arange(200) % 3 > 0])
+    found = list(curves(given, ["pad"], RANKERS, 200, 0))
+    assert {curve.group for curve in found} == {"right"}
+    assert len(deletion_pictures(found, SETTINGS, POINTS)) == 2
+    assert deletion_findings(found, SETTINGS, POINTS)
