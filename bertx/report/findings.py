@@ -21,19 +21,20 @@ _RISEN = 1.05
 
 def training_findings(runs: Sequence[Run]) -> Iterator[Finding]:
     """How well runs classify, and whether they have trained too long."""
-    best = {
-        run.name: max(rows, key=lambda row: row.value)
-        for run in runs
-        if (rows := values_of(run.history, "val/accuracy"))
-    }
-    if best:
-        shares = [100 * row.value for row in best.values()]
-        said = {run.name: _accuracy(run, best[run.name]) for run in runs if run.name in best}
-        yield Finding(
-            f"{_subject(best, 'classifies', 'classify')} {_span(shares, '.1f')} % of the "
-            "validation texts correctly.",
-            _lines(said),
-        )
+    for stage, texts in (("val", "validation"), ("test", "test")):
+        best = {
+            run.name: max(rows, key=lambda row: row.value)
+            for run in runs
+            if (rows := values_of(run.history, f"{stage}/accuracy"))
+        }
+        if best:
+            shares = [100 * row.value for row in best.values()]
+            said = {r.name: _accuracy(r, best[r.name], stage) for r in runs if r.name in best}
+            yield Finding(
+                f"{_subject(best, 'classifies', 'classify')} {_span(shares, '.1f')} % of the "
+                f"{texts} texts correctly.",
+                _lines(said),
+            )
     risen = {run.name: rise for run in runs if (rise := _rise(run))}
     if risen:
         yield Finding(
@@ -180,9 +181,9 @@ def _span(values: Sequence[float], form: str) -> str:
     return " to ".join(ends)
 
 
-def _accuracy(run: Run, best: Logged) -> str:
-    accuracy = values_of(run.history, "val/accuracy")
-    others = {"val/macro_f1": "macro-F1", "val/loss": "loss"}
+def _accuracy(run: Run, best: Logged, stage: str) -> str:
+    accuracy = values_of(run.history, f"{stage}/accuracy")
+    others = {f"{stage}/macro_f1": "macro-F1", f"{stage}/loss": "loss"}
     beside = [
         f"{name} {short(row.value, '.3f')}"
         for key, name in others.items()
@@ -190,8 +191,8 @@ def _accuracy(run: Run, best: Logged) -> str:
         if row.step == best.step
     ]
     then = [] if accuracy[-1] == best else [f"the last is {short(accuracy[-1].value, '.3f')}"]
-    count = f"best of {len(accuracy)} validations" if len(accuracy) > 1 else "one validation"
-    return ", ".join([f"epoch {best.epoch}, step {best.step}", *beside, count, *then])
+    count = [f"best of {len(accuracy)} validations"] if len(accuracy) > 1 else []
+    return ", ".join([f"epoch {best.epoch}, step {best.step}", *beside, *count, *then])
 
 
 def _rise(run: Run) -> str:
@@ -229,14 +230,17 @@ def _best(name: str, known: Sequence[tuple[Leaderboard, League]]) -> Iterator[Fi
         return
     wins = [top.method for _, _, top in tops]
     leader = max(dict.fromkeys(wins), key=wins.count)
-    rivals = {s.method for _, league in known for s in _methods(league.standings)} - {leader}
+    every = dict.fromkeys(s.method for _, league in known for s in _methods(league.standings))
+    rivals = [method for method in every if method != leader]
     beaten = {v.worse for _, league, _ in tops for v in _of(league, leader)
-              if v.verdict == "beats"} & rivals  # fmt: skip
+              if v.verdict == "beats"} & set(rivals)  # fmt: skip
     by = f"by {wins.count(leader)} of {len(wins)} metrics" if len(wins) > 1 else "by the one metric"
+    alike = [method for method in rivals if method not in beaten]
     if not rivals:
         text = f"{leader} is the only {name} method."
     elif beaten:
-        text = f"{leader} explains best {by} among the {name} methods."
+        but = f", but cannot be told from {', '.join(alike)}" if alike else ""
+        text = f"{leader} explains best {by} among the {name} methods{but}."
     else:
         text = f"{leader} has the best mean {by} among the {name} methods, but no lead is shown."
     evidence = "\n".join(_evidence(board, league, top) for board, league, top in tops)

@@ -9,7 +9,7 @@ from bertx.report.findings import (
     shortcut_findings,
     training_findings,
 )
-from bertx.report.history import Logged
+from bertx.report.history import Logged, read_history
 from bertx.report.leaderboard import League
 from bertx.report.run import Run, Stage
 from tests.report.boards import BOARD, NONE, RANDOM, SIGNED, board, pair
@@ -37,6 +37,14 @@ def test_accuracy_is_that_of_the_best_validation():
     [found] = training_findings(both)
     assert found.text == "The 2 runs classify 50.0 to 70.0 % of the validation texts correctly."
     assert found.evidence.splitlines()[1].startswith("b: epoch 0")
+
+
+def test_a_test_run_has_its_accuracy(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,test/accuracy,test/cost/gi\n0,7,0.925,2\n")
+    [found] = training_findings([Run(tmp_path, "run", history=read_history(path))])
+    assert found.text == "run classifies 92.5 % of the test texts correctly."
+    assert found.evidence == "epoch 0, step 7"
 
 
 def test_a_loss_that_rises_is_told():
@@ -74,6 +82,12 @@ def test_most_metrics_decide_and_a_lead_must_be_shown():
     assert found.evidence.splitlines()[0].endswith(
         "attn_lrp .300 ±.020, not to be told from occlusion on 128 texts"
     )
+
+
+def test_who_is_not_beaten_is_named():
+    pairs = [pair("attn_lrp", "grad_x_input"), pair("attn_lrp", "occlusion", NONE)]
+    found = next(iter(board_findings([board(*SIGNED[:1], *SIGNED[2:4], pairs=pairs)])))
+    assert found.text.endswith("among the signed methods, but cannot be told from occlusion.")
 
 
 def test_boards_without_means_or_floors_say_nothing_wrong():
