@@ -1,6 +1,7 @@
 """A study as a template draws it: findings beside the paper, tables with their numbers aligned."""
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from bertx.report.heatmap import printable
 from bertx.report.standings import short
 from bertx.report.study import Cell, Figure, Finding, Study, Table
 
+_NUMBER = re.compile(r"[-+−±<]?\s?[\d.]")
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -37,11 +39,17 @@ def table_contents(table: Table) -> dict[str, Any]:
     rows = [[_cell(cell, form) for cell, form in zip(row, forms, strict=True)]
             for row in table.rows]  # fmt: skip
     heads = [
-        {"text": printable(name), "number": form != ""}
-        for name, form in zip(table.columns, forms, strict=True)
+        {"text": printable(name), "number": form != "" or _is_numbers(column)}
+        for name, form, column in zip(table.columns, forms, columns, strict=True)
     ]
     return {"title": printable(table.title), "heads": heads, "rows": rows,
             "note": printable(table.note)}  # fmt: skip
+
+
+def _is_numbers(column: Sequence[Cell]) -> bool:
+    """Whether a column has numbers that are written already, such as with their intervals."""
+    known = [cell for cell in column if cell is not None]
+    return bool(known) and all(isinstance(c, str) and _NUMBER.match(c) for c in known)
 
 
 def _form(column: Sequence[Cell]) -> str:

@@ -21,7 +21,7 @@ from tests.runs import arguments, save_data
 
 ATTACKS = [
     "</script><script>document.title='it ran'</script> superb <b>film</b>",
-    "<img src=x onerror=\"document.title='it ran'\"> awful & 'quoted' \x07\x00 \u202e film",
+    "<img/src=x/onerror=document.title='it-ran'> awful & 'quoted' \x07\x00 \u202e film",
     "\u05d4\u05e1\u05e8\u05d8 superb \U0001f600 film <!-- ]]> awful",
 ]
 METHODS = "{attnlrp: AttnLRP, gi: GradientXInput, lat: LayerwiseAttentionTracing, random: Random}"
@@ -55,6 +55,7 @@ def fitted(tmp_path_factory, model):
         main(arguments(
             "fit", model, data, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=2",
             "--config=more.yaml", "--model.learning_rate=2e-3", "--heatmaps.max_examples=null",
+            "--heatmaps.unit=whitespace",
             f"--faithfulness.methods={METHODS}", f"--heatmaps.methods={METHODS}",
             "--faithfulness.ceiling_examples=2", "--report={}",
         ))  # fmt: skip
@@ -117,12 +118,14 @@ def test_runs_are_seeds_and_studies_stand_beside_the_paper(run, report, tmp_path
                  "Word deletion 1 agree, 1 disagree, 1 cannot tell",
                  "accuracy .72 (.69 to .75) after one word, Random .93, n = 1,001",
                  "The paper GS, GI and LRP find words that matter.",
-                 "Accuracy after k words method k = 1 k = 10 texts AttnLRP .720 −.250 1,001 "
-                 f"the paper's LRP .720 .250 – {' '.join(HOSTILE.split())} – .500 10 ± 1.96",
+                 "Accuracy after k words method k = 1 k = 10 texts AUC AttnLRP .720 −.250 1,001 "
+                 ".5 [.4, .6] the paper's LRP .720 .250 – – "
+                 f"{' '.join(HOSTILE.split())} – .500 10 -.1 [-.2, .3] ± 1.96",
                  "seed 2 bert imdb test 1,000", 'operators ["pad", "mask"]',
                  "accuracy/attnlrp/1 0.72", "The picture is missing"):  # fmt: skip
         assert part in text, part
-    images = [a for tag, a in Page((tmp_path / "page.html").read_text()).elements if tag == "img"]
+    elements = Page((tmp_path / "page.html").read_text()).elements
+    images = [a for tag, a in elements if tag == "img"]
     assert [image["alt"] for image in images] == ["All curves fall, Random last."]
     assert images[0]["src"].startswith("data:image/svg+xml;base64,")
 
