@@ -42,6 +42,21 @@ class Silent(Display):
         return nullcontext(lambda count: None)
 
 
+class Within(Display):
+    """Shows nothing of its own, and adds what is done to another task.
+
+    Args:
+        advance: The other task's.
+    """
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+
+    def task(self, what: str, total: int | None) -> AbstractContextManager[Advance]:
+        """Add to the other task."""
+        return nullcontext(self._advance if total else lambda count: None)
+
+
 class Bars(Display):
     """Bars of rich on standard error, which vanish when they are done.
 

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -30,7 +30,7 @@ from bertx.callbacks import (
 )
 from bertx.callbacks.folder import check_logger, check_within
 from bertx.callbacks.privacy import texts_are_logged
-from bertx.checkpoint import is_checkpoint
+from bertx.checkpoint import is_checkpoint, read_checkpoint
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
@@ -42,6 +42,7 @@ from bertx.data import TextDataModule
 from bertx.errors import InputError
 from bertx.failures import out_of_space
 from bertx.model import TextClassifier
+from bertx.report.metrics_file import ContinuedCSVLogger
 from bertx.report.resilient import ResilientWandbLogger
 
 log = logging.getLogger("bertx")
@@ -185,7 +186,7 @@ class BertxCLI(LightningCLI):
             kwargs = {"enable_checkpointing": False, **kwargs}  # Lightning would add one of its own
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*made, Resumption()]}
         found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
-        loggers = [ResilientWandbLogger.of(x) if type(x) is WandbLogger else x for x in found]
+        loggers = [self._sturdy(logger) for logger in found]
         config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
         trainer = super().instantiate_trainer(**_bar(config), **kwargs)
         without_anonymous(trainer.loggers)
@@ -194,6 +195,14 @@ class BertxCLI(LightningCLI):
                 if isinstance(logger, ResilientWandbLogger):
                     logger.keep_local()
         return trainer
+
+    def _sturdy(self, logger: Any) -> Any:
+        """A logger of Lightning's that loses nothing where it can be helped."""
+        if type(logger) is WandbLogger:
+            return ResilientWandbLogger.of(logger)
+        which = self.config["subcommand"]
+        resumed = which == "fit" and self.config[which].get("ckpt_path")
+        return ContinuedCSVLogger.of(logger) if type(logger) is CSVLogger and resumed else logger
 
     def _callbacks(self, config: Namespace) -> tuple[list[Callback], bool]:
         """The callbacks that are not switched off, and whether any of the run saves checkpoints."""
@@ -221,16 +230,20 @@ class BertxCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Make the data module, which may refuse its data, then the model and the trainer.
 
-        The model of a checkpoint that is evaluated comes from the checkpoint alone.
+        The model of a checkpoint comes from the checkpoint alone; a training that goes on has still
+        to name the model from which it began.
         """
         self._given, self.config = self.config, self.config.clone()
         config = self.config[self.config["subcommand"]]
+        name, fits = config["model"]["name"], self.config["subcommand"] == "fit"
         if config.get("ckpt_path"):
             config["ckpt_path"] = path = brought("--ckpt_path", str(config["ckpt_path"]))
-            if self.config["subcommand"] != "fit" and is_checkpoint(path):
+            if is_checkpoint(path) and (not fits or _began_as(name, path)):
                 config["model"]["name"] = config["data"]["tokenizer"] = path
         try:
             super().instantiate_classes()
+            if fits:
+                self.model.hparams["name"] = self.model.model.name_or_path = name
         except ValueError as error:  # what jsonargparse makes of any error of `_classes`
             if isinstance(error.__cause__, InputError):
                 raise error.__cause__ from None
@@ -364,6 +377,15 @@ def _bar(trainer: Namespace) -> dict[str, bool]:
 def _has_checkpoint(callbacks: Any) -> bool:
     every = callbacks if isinstance(callbacks, list) else [callbacks]
     return any(isinstance(callback, Checkpoint) for callback in every)
+
+
+def _began_as(name: str, path: str) -> bool:
+    """Whether a checkpoint is of a model of that name, and has all that it is built from."""
+    try:
+        checkpoint = read_checkpoint(path)
+    except InputError:  # it is refused where it is loaded
+        return False
+    return checkpoint.name == name and checkpoint.keeps("model") and checkpoint.keeps("tokenizer")
 
 
 def _is_local(path: str) -> bool:

@@ -20,6 +20,7 @@ _LOGGED = re.compile(
 )
 _WARNED = (
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning of torch
+    r"LightningCLI's args parameter is intended",  # `bertx.cli.main` called in a notebook
     r".*does not have many workers which may be a bottleneck",  # the collator takes no time
     r".*Checkpoint directory .* exists and is not empty",  # last.ckpt is replaced on purpose
     r".*Experiment logs directory .* exists and is not empty",

@@ -19,7 +19,15 @@ from bertx.cli.perturbing_options import (
     shuffled_runs,
     word_deletion_options,
 )
-from bertx.cli.study_options import add_common
+from bertx.cli.study_options import (
+    add_common,
+    add_seeds,
+    add_transfer,
+    add_word_rank,
+    seeds_options,
+    transfer_options,
+    word_rank_options,
+)
 from bertx.cli.subcommand import Parser, ending
 
 if TYPE_CHECKING:
@@ -48,11 +56,23 @@ class Command(NamedTuple):
 
 
 STUDIES: Mapping[str, Command] = {
+    "word-rank": Command(
+        "bertx.studies.word_rank",
+        "Which words speak for and against each class, and whether a sentiment lexicon agrees.",
+        add_word_rank,
+        word_rank_options,
+    ),
     "word-deletion": Command(
         "bertx.studies.word_deletion",
         "How many predictions break, or are corrected, as the highest ranked words are deleted.",
         add_word_deletion,
         word_deletion_options,
+    ),
+    "seeds": Command(
+        "bertx.studies.seeds",
+        "How far explanations of models that differ in their seed alone agree.",
+        add_seeds,
+        seeds_options,
     ),
     "randomization": Command(
         "bertx.studies.randomization",
@@ -61,7 +81,16 @@ STUDIES: Mapping[str, Command] = {
         randomization_options,
         shuffled_runs,
     ),
+    "transfer": Command(
+        "bertx.studies.transfer",
+        "Whether words mean the same to models of different data sets.",
+        add_transfer,
+        transfer_options,
+    ),
 }
+
+REPRODUCE = "reproduce"
+"""What runs all studies."""
 
 
 def study_command(args: list[str]) -> None:
@@ -71,19 +100,36 @@ def study_command(args: list[str]) -> None:
         args: Arguments without the name of the program and of the subcommand.
     """
     name = args[0] if args else "--help"
-    if name not in STUDIES:
-        _introduce(name)
-    options = _parser(name).parse_args(args[1:])
+    if name == REPRODUCE:
+        from bertx.cli.reproducing import reproduce_command
+
+        reproduce_command(args[1:])
+        return
+    options = study_options(args or [name])
     with ending():
         _run(name, options)
+
+
+def study_options(args: list[str]) -> Namespace:
+    """The options of a study; what is none ends the program.
+
+    Args:
+        args: Its name and its arguments.
+    """
+    if args[0] not in STUDIES:
+        _introduce(args[0])
+    return _parser(args[0]).parse_args(args[1:])
 
 
 def _introduce(name: str) -> NoReturn:
     """Say which studies there are."""
     if name not in ("-h", "--help"):
-        fail(f"no study {name!r}: expected {', '.join(STUDIES)}. For all of them: {PROG} study -h")
-    width = max(map(len, STUDIES), default=0)
-    lines = [f"  {study:<{width}}  {own.purpose}" for study, own in STUDIES.items()]
+        known = ", ".join([*STUDIES, REPRODUCE])
+        fail(f"no study {name!r}: expected {known}. For all of them: {PROG} study -h")
+    purposes = {study: own.purpose for study, own in STUDIES.items()}
+    purposes[REPRODUCE] = "Fit all models, run all studies of them, and write the report."
+    width = max(map(len, purposes))
+    lines = [f"  {study:<{width}}  {purpose}" for study, purpose in purposes.items()]
     print(
         f"usage: {PROG} study NAME RUN [RUN ...] [options]\n\nThe experiments of arXiv 2101.00196 "
         "on trained models, for any methods and data sets.\n\n" + "\n".join(lines) + "\n\n"

@@ -10,7 +10,7 @@ from bertx.cli.configured import EXAMPLE
 from bertx.cli.subcommand import Parser
 
 if TYPE_CHECKING:
-    from bertx.studies.word_rank import WordRankOptions
+    from bertx.studies.ranked_words import WordRankOptions
 
 
 def add_common(parser: Parser, folder: Path) -> None:
@@ -67,13 +67,14 @@ def add_word_rank(parser: Parser) -> None:
     add("--positive", type=str, metavar="CLASS", help="The same for positive valence. Default: the "
         "last.")  # fmt: skip
     add("--top", type=int, help="Words in each table. Default: 30.")
-    add("--stop_words", choices=["keep", "drop"], default="keep", help="Whether words such as "
-        "'the' are shown.")  # fmt: skip
+    add("--stop_words", type=str, metavar="FILE", help="Words to leave out: a file with one in "
+        "each line, or english for function words. Default: none.")  # fmt: skip
 
 
 def word_rank_options(options: Namespace, usual: "WordRankOptions") -> Any:
     """The settings of ``word-rank``; a lexicon is read."""
     from bertx.studies.lexicon import read_lexicon
+    from bertx.studies.stop_words import read_stop_words
 
     lexicon = None if options.lexicon is None else read_lexicon(Path(options.lexicon))
     return replace(
@@ -82,7 +83,7 @@ def word_rank_options(options: Namespace, usual: "WordRankOptions") -> Any:
         negative=options.negative,
         positive=options.positive,
         top=usual.top if options.top is None else options.top,
-        stop_words=options.stop_words == "keep",
+        stop_words=() if options.stop_words is None else read_stop_words(options.stop_words),
     )
 
 

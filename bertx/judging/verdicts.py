@@ -68,6 +68,15 @@ class Verdicts:
         boards = self.leaderboards(relevant)
         return leaderboard_markdown(boards, operator_tables(boards))
 
+    def __repr__(self) -> str:
+        """What was judged: the values themselves are too many to be read."""
+        texts = len({value.example for value in self.values})
+        metrics = sorted({value.metric for value in self.values})
+        return (
+            f"<Verdicts on {', '.join(self.signed)} by {', '.join(metrics)}, under "
+            f"{', '.join(self.estimates)}, of {texts} texts: see .markdown()>"
+        )
+
     def _repr_markdown_(self) -> str:
         return self.markdown()
 

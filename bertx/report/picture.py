@@ -97,7 +97,7 @@ def _pieces(heatmap: Heatmap) -> Iterator[tuple[str, float | None, bool]]:
     for word, level, marked, gap in zip(
         heatmap.words, heatmap.levels, heatmap.marks, heatmap.gaps[1:], strict=True
     ):
-        yield _drawable(_short(visible(word))), level, marked
+        yield drawable(_short(visible(word))), level, marked
         yield from _gap(gap)
 
 
@@ -105,7 +105,7 @@ def _gap(gap: str) -> Iterator[tuple[str, float | None, bool]]:
     if is_text(gap):
         yield from (
             (" ", None, False),
-            (_drawable(_short(gap.strip())), None, False),
+            (drawable(_short(gap.strip())), None, False),
             (" ", None, False),
         )
     elif gap:
@@ -191,7 +191,7 @@ def _write(
     align: str = "left",
 ) -> None:
     axes.text(
-        left, middle, _drawable(text), color=colour, fontsize=size, fontweight=weight, ha=align,
+        left, middle, drawable(text), color=colour, fontsize=size, fontweight=weight, ha=align,
         va="center_baseline", family=_FAMILY, parse_math=False,
     )  # fmt: skip
 
@@ -203,7 +203,7 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(_FAMILY)).get_charmap())
 
 
-def _drawable(text: str) -> str:
+def drawable(text: str) -> str:
     """The text with □ for what the font lacks: matplotlib would warn of each."""
     return "".join(c if ord(c) in _glyphs() and c.isprintable() else "□" for c in text)
 

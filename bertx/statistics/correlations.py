@@ -136,9 +136,7 @@ def normal_interval(
     )
 
 
-def over_pairs(
-    values: Sequence[ArrayLike], pairs: Sequence[tuple[int, int]], seeds: Array
-) -> Array:
+def over_pairs(values: ArrayLike, pairs: Sequence[tuple[int, int]], seeds: Array) -> Array:
     """The mean over pairs of models, in draws of the bootstrap over texts and over models.
 
     Args:

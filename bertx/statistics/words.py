@@ -136,3 +136,22 @@ def text_draws(count: int, resamples: int, seed: Sequence[int]) -> NDArray[np.fl
     """
     rng = np.random.default_rng(list(seed))
     return rng.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
+
+
+def sign_agreement(scores: Array, valences: Array) -> Array:
+    """Share of words whose score has the sign of their valence, positive and negative ones alike.
+
+    Args:
+        scores: (..., W); NaN where unknown, which counts in neither.
+        valences: (W,); 0 for words that are not in the lexicon.
+
+    Returns:
+        The mean of the shares of both kinds: 0.5 for scores of one sign (...).
+    """
+    shares = []
+    for side in (1, -1):
+        own = scores[..., valences * side > 0]
+        known = ~np.isnan(own)
+        with np.errstate(invalid="ignore"):
+            shares.append((known & (own * side > 0)).sum(-1) / known.sum(-1))
+    return np.mean(shares, 0)

@@ -3,7 +3,7 @@
 Each study is a file: a function from subjects, settings and a store to findings.
 """
 
-from bertx.studies.conduct import Study, conduct
+from bertx.studies.conducting import Study, conduct
 from bertx.studies.findings import Finding, Findings, Picture, Table
 from bertx.studies.scores import UnitScores, explained
 from bertx.studies.settings import Settings, authors

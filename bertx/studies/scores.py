@@ -17,7 +17,7 @@ from bertx.errors import InputError
 from bertx.explaining import Explanation
 from bertx.explaining.parts import parts_of
 from bertx.explaining.scoring import Scoring
-from bertx.progress import progress, wanted
+from bertx.progress import Within, displayed, progress
 from bertx.studies.settings import LAST, Settings
 from bertx.studies.store import Parts, write_json
 from bertx.studies.subjects import Subject, reading_for
@@ -138,9 +138,9 @@ class _Shelf:
             where = f"{self._subject.name} ({place})" if place else self._subject.name
             what, total = f"Explaining the texts of {where}", sum(map(len, missing.values()))
             with progress(what, total) as advance:
-                for name, numbers in missing.items():
-                    self._parts.get(name, partial(self._explain, numbers))
-                    advance(len(numbers))
+                with displayed(Within(advance)):
+                    for name, numbers in missing.items():
+                        self._parts.get(name, partial(self._explain, numbers))
             self._scoring = None  # gives the model free
         return pa.concat_tables(self._parts.read(name) for name in names)
 
@@ -158,8 +158,7 @@ class _Shelf:
             target = self._subject.target(self._target)
             self._scoring = Scoring(model, tokenizer, self._settings.methods, target)
         readings = [reading_for(self._subject, number, self._target) for number in numbers]
-        with wanted(False):  # one bar is enough
-            found = self._scoring([parts_of(reading) for reading in readings])
+        found = self._scoring([parts_of(reading) for reading in readings])
         return _table(numbers, list(self._settings.methods), found)
 
 

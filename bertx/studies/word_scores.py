@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bertx.errors import InputError
-from bertx.statistics.words import Scale, WordSums, scaled, text_draws, word_sums
+from bertx.statistics.words import Scale, WordSums, in_common, scaled, text_draws, word_sums
 from bertx.studies.scores import Floats, UnitScores
 from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
@@ -27,6 +27,17 @@ def word_tables(
         word_sums(found.units, found.numbers, own, count).frequent(settings.minimum_count)
         for own in normalised(found, settings, method)
     ]
+
+
+def shared_tables(
+    subjects: Sequence[Subject], found: Sequence[UnitScores], settings: Settings, method: str
+) -> list[WordSums]:
+    """The same words of all subjects, frequent in the texts of each, of one explained class."""
+    tables = [
+        word_tables(one, own, settings, method)[0] for one, own in zip(subjects, found, strict=True)
+    ]
+    words = in_common(tables)
+    return [table.of(words) for table in tables]
 
 
 def frequent_words(subject: Subject, settings: Settings) -> set[str]:

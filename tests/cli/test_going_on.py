@@ -24,8 +24,14 @@ ACCUMULATING = [
     "--data.masking=0.5",
     "--data.num_workers=1",
 ]
+SAME = (
+    "{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: lightning_logs, "
+    "name: '', version: version_0}}"
+)
+"""One folder for all runs of a training, which then has all that was logged."""
 STEPS = [
     *LOGGED,
+    f"--trainer.logger={SAME}",
     "--trainer.max_epochs=-1",
     "--trainer.max_steps=11",
     "--trainer.limit_train_batches=4",
@@ -90,6 +96,8 @@ def test_a_killed_training_ends_as_one_that_was_not(name, train):
     for run in RUNS.glob("version_*"):
         found = curves(run) if list(run.glob("metrics.csv")) else {}
         assert {key: log.get(key) for key in found} == found
+    if f"--trainer.logger={SAME}" in settings:
+        assert curves(RUNS / "version_0") == log
     assert not list(RUNS.rglob(".*ckpt*")), "a draft was left"
 
 

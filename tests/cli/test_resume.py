@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bertx.cli import main
 from bertx.cli.checkpoints import find_checkpoint
-from tests.runs import arguments, logged, save_data
+from tests.runs import arguments, logged, save_data, save_model
 
 SIGNALS = {signal.SIGINT: 1, signal.SIGTERM: 128 + 15}
 PERIOD, EPOCH = 20, 250
@@ -106,6 +107,20 @@ def test_a_resumed_run_remembers_the_best(run):
     state = next(s for key, s in again.items() if key.startswith("BestCheckpoint"))
     assert state["best_model_path"] == kept["best_model_path"]
     assert Path(state["best_model_path"]).is_file()
+
+
+def test_goes_on_without_the_model_that_it_began_with(data, tmp_path):
+    model = save_model(tmp_path / "base")
+    settings = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=4"]
+    main(arguments("fit", model, data, *settings, "--trainer.max_steps=3"))
+    (tmp_path / "base").rename(tmp_path / "gone")
+    main(arguments("fit", model, data, *settings, "--ckpt_path=last"))
+    again = RUN.with_name("version_1")
+    last = torch.load(again / "checkpoints/last.ckpt")
+    assert last["global_step"] == 8 and last["hyper_parameters"]["name"] == model
+    assert "base" in (again / "config.yaml").read_text()
+    for path in (RUN / "hf/config.json", RUN / "hf/tokenizer.json"):
+        assert (again / "hf" / path.name).read_text() == path.read_text()
 
 
 def test_an_error_overwrites_no_checkpoint(run, capsys):

@@ -75,7 +75,7 @@ def conduct(
         write_table(folder / VALUES, findings.values)
         advance(1)
         for picture in findings.pictures:
-            _draw(folder, picture)
+            draw(folder, picture)
             advance(1)
     # Last: where it is, the study is whole.
     write_json(folder / SUMMARY, _summary(study, subjects, settings, options, findings))
@@ -120,7 +120,8 @@ def _told(options: Any) -> dict[str, Any]:
     }
 
 
-def _draw(folder: Path, picture: Picture) -> None:
+def draw(folder: Path, picture: Picture) -> None:
+    """Write a figure as SVG and PNG."""
     place = folder / "figures"
     write_whole(place / f"{picture.name}.svg", figure_svg(picture.figure))
     with drafted(place / f"{picture.name}.png") as draft:

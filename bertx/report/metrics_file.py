@@ -1,0 +1,76 @@
+"""Lightning's CSV logger, made so that a run that goes on in its own folder keeps its curves."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class ContinuedCSVLogger(CSVLogger):
+    """A `CSVLogger` that keeps the rows of ``metrics.csv`` when its run is gone on with.
+
+    Lightning's own removes the file of a folder that it is given once more. What was logged behind
+    the checkpoint from which the run goes on is logged anew, and is dropped.
+    """
+
+    _first: int | None = None
+    _over = False
+
+    @classmethod
+    def of(cls, logger: CSVLogger) -> Self:
+        """The same as a logger of Lightning's that has not begun."""
+        continued = cls.__new__(cls)
+        vars(continued).update(vars(logger))
+        return continued
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """What writes the file, with the rows that were in it."""
+        if self._experiment is None:
+            rows = _rows(Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE)
+            _put(super().experiment, rows)
+        return super().experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log numbers; the step of the first ones is where the run goes on."""
+        if step is not None and not self._over:
+            self._first = step if self._first is None else self._first
+            self._over = step > self._first  # nothing is there of what follows
+            _drop(self.experiment, {*metrics}, step)
+        super().log_metrics(dict(metrics), step)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
+
+
+def _drop(writer: ExperimentWriter, keys: set[str], step: int) -> None:
+    """Drop the rows behind a step, and the one that has the same numbers of this step."""
+    path, common = Path(writer.metrics_file_path), {"step", "epoch"}
+    rows = _rows(path)
+    kept = [
+        row
+        for row in rows
+        if int(row["step"]) < step
+        or (int(row["step"]) == step and {*row} - common != keys - common)
+    ]
+    if len(kept) < len(rows):
+        path.unlink()
+        _put(writer, kept)
+
+
+def _put(writer: ExperimentWriter, rows: list[dict[str, Any]]) -> None:
+    """Write rows before those that wait to be written."""
+    waiting, writer.metrics = writer.metrics, list(rows)
+    writer.save()
+    writer.metrics = waiting

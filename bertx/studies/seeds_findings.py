@@ -1,0 +1,234 @@
+"""What a comparison of seeds comes to: sentences, tables and a figure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bertx.report.dots import Dot, DotPanel, dots_figure
+from bertx.statistics.correlations import Interval, normal_interval
+from bertx.studies import paper
+from bertx.studies.findings import Cell, Finding, Picture, Table
+from bertx.studies.likeness import MEASURES, Likeness, pairs_of
+from bertx.studies.scores import Floats, UnitScores
+from bertx.studies.settings import Settings
+from bertx.studies.subjects import Subject
+from bertx.studies.verdicts import all_positive
+
+WORDS, TEXTS, ALIKE = "words", "texts", "texts, same prediction"
+"""What is compared: mean scores of words, units of each text, those of texts on which both models
+predict the same class."""
+
+_NEAR = 0.03  # correlations that differ by less are called equal
+
+
+@dataclass(frozen=True)
+class SeedsOptions:
+    """What this study alone is told.
+
+    Attributes:
+        top: How many of the highest units of a text are compared by top-k overlap.
+        top_words: How many of the highest words.
+    """
+
+    top: int = 3
+    top_words: int = 30
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What all pairs of models come to by one method and measure.
+
+    Attributes:
+        of: What is compared.
+        likeness: What the measure says of each pair.
+        pairs: The same with their intervals, over texts.
+        mean: The mean over pairs with its interval, over texts and models.
+        draws: The mean in draws of the bootstrap (R,).
+    """
+
+    of: str
+    likeness: Likeness
+    pairs: tuple[Interval, ...]
+    mean: Interval
+    draws: Floats
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """How far models agree in what they predict.
+
+    Attributes:
+        pairs: Share of texts on which the two of each pair predict the same class.
+        mean: The mean over pairs, its interval over texts and models.
+        probabilities: Pearson's r of the probabilities of all classes and texts, of each pair.
+    """
+
+    pairs: tuple[Interval, ...]
+    mean: Interval
+    probabilities: tuple[float, ...]
+
+
+def best_findings(compared: Sequence[Compared], settings: Settings) -> Iterator[Finding]:
+    """Which method agrees most over seeds, signed and unsigned ones apart."""
+    for signed, league in ((True, "signed"), (False, "unsigned")):
+        names = [name for name in settings.methods if settings.signed(name) == signed]
+        for of, what in ((WORDS, "mean scores of words"), (TEXTS, "scores within single texts")):
+            known = {
+                own.likeness.method: own.mean
+                for own in compared
+                if own.of == of
+                and own.likeness.measure == "Spearman"
+                and own.likeness.method in names
+            }
+            if not known:
+                continue
+            best = max(known, key=lambda name: np.nan_to_num(known[name].value, nan=-2.0))
+            said = ", ".join(f"{name} {interval}" for name, interval in known.items())
+            yield Finding(
+                f"Of the {league} methods, {best} agrees most over seeds in {what} (Spearman's "
+                f"rho {known[best].value:.2f}).",
+                f"Means over pairs of models, 95 % intervals over texts and models: {said}.",
+            )
+
+
+def prediction_finding(predictions: Predictions, texts: int) -> Finding:
+    """How often models predict alike."""
+    return Finding(
+        f"The models predict the same class of {predictions.mean.value:.0%} of the texts: "
+        "explanations of what they predict can hardly agree more.",
+        f"Share of {texts:,} texts, mean over {len(predictions.pairs)} pairs: {predictions.mean}.",
+    )
+
+
+def paper_finding(compared: Sequence[Compared], texts: int) -> Finding:
+    """Whether the order of the methods is that of the paper."""
+    text = "Mean scores of words are most alike over seeds by GS and GI, then LRP, then LAT."
+    known = {
+        own.likeness.method: own
+        for own in compared
+        if own.of == WORDS and own.likeness.measure == "Pearson"
+    }
+    if missing := [name for name in paper.METHODS if name not in known]:
+        evidence = f"Not computed: {', '.join(missing)}."
+        return Finding(text, evidence, paper.CONSISTENT, "cannot tell")
+    above = [(paper.GS, paper.LRP), (paper.GI, paper.LRP), (paper.LRP, paper.LAT)]
+    differences = {f"{a} - {b}": _difference(known[a], known[b]) for a, b in above}
+    verdict, said = all_positive(differences, texts)
+    equal = _difference(known[paper.GS], known[paper.GI])
+    if verdict == "agree" and not -_NEAR < equal.value < _NEAR:
+        verdict = "disagree"
+    values = ", ".join(f"{name} {known[name].mean}" for name in paper.METHODS)
+    evidence = f"Pearson's r: {values}. Differences: {said}; {paper.GS} - {paper.GI} {equal}."
+    return Finding(text, evidence, paper.CONSISTENT, verdict)
+
+
+def _difference(one: Compared, other: Compared) -> Interval:
+    return normal_interval(one.mean.value - other.mean.value, one.draws - other.draws)
+
+
+def means_table(compared: Sequence[Compared], options: SeedsOptions) -> Table:
+    """A row for each method and what is compared, a column for each measure."""
+    rows: dict[tuple[str, str], list[Cell]] = {}
+    for own in compared:
+        row = rows.setdefault((own.likeness.method, own.of), [own.likeness.method, own.of])
+        row.append(_rounded(own.mean))
+    for (method, of), row in rows.items():
+        row.append(paper.SEEDS.get(method) if of == WORDS else None)
+    columns = ["method", "compared", *MEASURES, "paper's Pearson (words)"]
+    note = (
+        "Means over pairs of models with 95 % intervals over texts and models. top-k: share of the "
+        f"{options.top_words} highest words, or of the {options.top} highest units of a text, that "
+        "both have. The paper: SST-5, two models."
+    )
+    return Table("agreement", "Agreement over seeds", columns, list(rows.values()), note)
+
+
+def _rounded(interval: Interval) -> str:
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def predictions_table(
+    subjects: Sequence[Subject], found: Sequence[UnitScores], predictions: Predictions
+) -> Table:
+    """A row for each pair of models: how far they predict alike."""
+    rows: list[list[Cell]] = [
+        [
+            subjects[i].name,
+            subjects[j].name,
+            _rounded(predictions.pairs[number]),
+            predictions.probabilities[number],
+            found[i].accuracy - found[j].accuracy,
+        ]
+        for number, (i, j) in enumerate(pairs_of(len(subjects)))
+    ]
+    columns = ["run", "other", "same prediction", "Pearson of probabilities", "accuracy apart"]
+    note = (
+        "What models predict is what they are explained for: the agreement of predictions is the "
+        "most that could be expected. Accuracies of the paper's two models: "
+        f"{' and '.join(map(str, paper.SEED_ACCURACIES))}."
+    )
+    return Table("predictions", "Agreement of predictions", columns, rows, note)
+
+
+def pairs_table(subjects: Sequence[Subject], compared: Sequence[Compared]) -> Table:
+    """A row for each pair of models, method and measure."""
+    rows = [
+        [
+            own.likeness.method,
+            own.of,
+            own.likeness.measure,
+            subjects[i].name,
+            subjects[j].name,
+            _rounded(own.pairs[number]),
+        ]
+        for own in compared
+        for number, (i, j) in enumerate(pairs_of(len(subjects)))
+    ]
+    columns = ["method", "compared", "measure", "run", "other", "value"]
+    return Table("pairs", "Each pair of models", columns, rows, "95 % intervals over texts.")
+
+
+def pictures(
+    subjects: Sequence[Subject],
+    compared: Sequence[Compared],
+    predictions: Predictions,
+    options: SeedsOptions,
+) -> list[Picture]:
+    """All measures side by side, a row for each method."""
+    titles = {
+        "top-k": f"top {options.top_words} words, top {options.top} of a text",
+        "Kendall": "Kendall's tau",
+        "Spearman": "Spearman's rho",
+        "Pearson": "Pearson's r",
+    }
+    panels = [
+        DotPanel(
+            titles[measure],
+            [_dot(own) for own in compared if own.likeness.measure == measure and own.of != ALIKE],
+            tuple(paper.SEEDS.items()) if measure == "Pearson" else (),
+        )
+        for measure in MEASURES
+    ]
+    source = subjects[0].source
+    subtitle = (
+        f"{source.dataset}, {len(subjects)} models, {len(subjects[0].texts):,} texts; the models "
+        f"predict the same class of {predictions.mean.value:.0%} of them"
+    )
+    figure = dots_figure(panels, "Agreement of explanations over seeds", subtitle)
+    spoken = ", ".join(
+        f"{own.likeness.method} {own.mean.value:.2f}"
+        for own in compared
+        if own.of == WORDS and own.likeness.measure == "Pearson"
+    )
+    alt = (
+        "How far explanations of models of different seeds agree, by four measures, of mean scores "
+        f"of words and within texts. Pearson's r of words: {spoken}."
+    )
+    return [Picture("agreement", "Agreement of explanations over seeds", alt, figure)]
+
+
+def _dot(own: Compared) -> Dot:
+    series = {WORDS: "mean scores of words", TEXTS: "units of each text"}[own.of]
+    single = tuple(own.likeness.values) if len(own.likeness.values) > 1 else ()
+    return Dot(own.likeness.method, series, own.mean.value, own.mean.low, own.mean.high, single)

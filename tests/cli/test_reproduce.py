@@ -1,0 +1,405 @@
+"""Reproducing everything: steps that are done once, wherever it was cut off."""
+
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+from pyarrow import parquet
+from rich.console import Console
+from safetensors.torch import load_file
+
+from bertx.cli import main
+from bertx.cli.reproducing import command as reproducing
+from bertx.cli.reproducing.board import Board, Ledger, LinesView, TableView
+from bertx.cli.reproducing.preset import Fit, Preset, Study, read_preset, shipped_presets
+from bertx.cli.reproducing.running import run_command
+from bertx.cli.reproducing.steps import Place, steps_of
+from bertx.model import TextClassifier
+from bertx.studies import Parts
+from tests.cli.killing import Killed, curves, differences
+
+OUT = Path("out")
+
+
+def preset(**changes):
+    """Two fits and a study of them, as a YAML file has them."""
+    fits = {
+        "first": {"dataset": "demo", "minutes": 2, "settings": {"data.seed": 1}},
+        "second": {"dataset": "demo", "minutes": 6, "settings": {"data.seed": 2}},
+    }
+    studies = {
+        "deletion": {"study": "word-deletion", "runs": ["first", "second"], "minutes": 1,
+                  "settings": {"limit": 9, "wandb": True}},
+    }  # fmt: skip
+    return {"common": {"data.batch_size": 8}, "fits": fits, "studies": studies} | changes
+
+
+def saved(content, path="preset.yaml"):
+    Path(path).write_text(yaml.safe_dump(content))
+    return path
+
+
+def steps(out=OUT, **changes):
+    content = preset(**changes)
+    made = Preset(
+        {name: Fit(**fit) for name, fit in content["fits"].items()},
+        {name: Study(**study) for name, study in content["studies"].items()},
+        content["common"],
+    )
+    return steps_of(made, Place(out.resolve()))
+
+
+def finished(name, **config):
+    """The folder of a run as a fit leaves it."""
+    folder = OUT / "runs" / name
+    (folder / "hf").mkdir(parents=True)
+    (folder / "hf" / "config.json").touch()
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+# What is to be done
+
+
+def test_the_plan_names_every_command_and_runs_none(capsys):
+    main(["study", "reproduce", "--preset", saved(preset()), "--out", "out", "--plan"])
+    first, second, study, report = map(shlex.split, capsys.readouterr().out.splitlines())
+    out = str(OUT.resolve())
+    assert first[:2] == ["bertx", "fit"] and first[2:4] == ["--config", "demo.yaml"]
+    assert {"--data.batch_size=8", "--data.seed=1", "--data.dataset=demo"} <= {*first}
+    assert "--data.seed=2" in second and not any("data.path" in text for text in first)
+    runs = [f"{out}/runs/first", f"{out}/runs/second"]
+    assert study == [
+        "bertx", "study", "word-deletion", *runs, "--limit", "9", "--wandb",
+        "--scores", f"{out}/scores", "--out", f"{out}/studies/deletion",
+    ]  # fmt: skip
+    assert report[:3] == ["bertx", "report", f"{out}/studies/deletion"]
+    assert not OUT.exists()
+
+
+@pytest.mark.parametrize("name", shipped_presets())
+def test_presets_that_are_shipped_can_be_used(name, capsys):
+    """Every setting of a fit is one of `bertx fit`."""
+    made = read_preset(name)
+    every = {key: value for fit in made.fits.values() for key, value in fit.settings.items()}
+    (step,) = steps_of(Preset({"all": Fit("sst5", {**made.common, **every})}, {}), Place(OUT))[:1]
+    with pytest.raises(SystemExit) as left:
+        main([*step.command(), "--print_config"])
+    assert not left.value.code
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["data"]["shuffle_labels"] and printed["faithfulness"] is None
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"fits": {}}, "expected fits"),
+        ({"fits": {"../up": {"dataset": "demo"}}}, "'../up': expected the name of a folder"),
+        (
+            {"studies": {"a": {"study": "word-deletion", "runs": ["third"]}}},
+            "studies.a: expected runs",
+        ),
+        ({"common": {"export": None}}, "fits.first: export is switched off"),
+        ({"fits": {"a": {"dataset": "demo", "epochs": 3}}}, "epochs"),
+        ({"fit": {"first": {"dataset": "demo"}}}, "fit"),
+    ],
+)
+def test_a_preset_that_cannot_be_used_is_refused(changes, said, fails):
+    error = fails(["study", "reproduce", "--preset", saved(preset(**changes))])
+    assert said in error and error.startswith("--preset preset.yaml")
+
+
+def test_an_unknown_preset_names_those_that_there_are(fails):
+    error = fails(["study", "reproduce", "--preset", "tiny"])
+    assert "--preset tiny: expected paper, small or the path" in error
+
+
+def test_data_that_are_missing_are_named_before_the_first_fit(fails, data):
+    Path("files").mkdir()
+    Path("files/demo").symlink_to(data)
+    fits = {name: {"dataset": name} for name in ("demo", "imdb", "sst5")}
+    Path("files/sst5").mkdir()
+    Path("files/sst5/test.tsv").touch()
+    given = ["--preset", saved(preset(fits=fits, studies={})), "--data", "files"]
+    error = fails(["study", "reproduce", *given])
+    assert error.startswith("--data") and "Missing: imdb/, sst5/train.tsv." in error
+    assert not Path("lightning_logs").exists()
+
+
+# What is there already
+
+
+def test_a_fit_is_known_by_its_folder_and_other_settings_are_refused_by_name(fails):
+    first, *_ = steps()
+    assert not first.ended() and not first.begun()
+    made = {"data": {"dataset": "demo", "batch_size": 8, "seed": 1, "max_length": 9}}
+    finished("first", **made)
+    assert first.ended()
+    made["data"]["seed"] = 3
+    (OUT / "runs/first/config.yaml").write_text(yaml.safe_dump(made))
+    error = fails(["study", "reproduce", "--preset", saved(preset()), "--out", "out"])
+    assert "out/runs/first: the run that is there was made with data.seed 3 (now 1)" in error
+
+
+def test_what_was_cut_off_goes_on_from_its_last_checkpoint():
+    first, *_ = steps()
+    finished("first", data={"dataset": "demo", "batch_size": 8, "seed": 1})
+    (OUT / "runs/first/hf/config.json").unlink()
+    last = OUT.resolve() / "runs/first/checkpoints/last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    assert not first.ended() and first.begun()
+    assert first.command()[-1] == f"--ckpt_path={last}"
+
+
+def test_numbers_and_paths_are_compared_as_such():
+    (step,) = steps(fits={"a": {"dataset": "demo", "settings": {"model.learning_rate": "1e-4"}}},
+                    studies={}, common={"data.shortcut": {"word": "x"}})[:1]  # fmt: skip
+    made = {"dataset": "demo", "shortcut": {"word": "x", "share": 1.0}}
+    finished("a", data=made, model={"learning_rate": 0.0001})
+    assert step.ended()
+
+
+# How far it is
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def board():
+    """The first fit took half of what was expected, the second one is running."""
+    every = steps()
+    ledger = Ledger(Path("steps.json"))
+    ledger.add(every[0], 60.0)
+    clock = Clock()
+    made = Board(every, {"fit first"}, Ledger(Path("steps.json")), clock)
+    made.begin(every[1])
+    clock.now = 40.0
+    return made, clock
+
+
+def test_time_left_goes_by_what_finished_steps_took(board):
+    made, clock = board
+    second, study, report = 180, 30, 30  # half of 6, 1 and 1 minutes
+    assert made.left() == second - 40 + study + report
+    times = [(row.name, row.state, row.time) for row in made.rows()]
+    assert times == [
+        ("fit first", "done", "1 min 0 s"),
+        ("fit second", "running", "40 s"),
+        ("study deletion", "to come", "about 30 s"),
+        ("report", "to come", "about 30 s"),
+    ]
+    clock.now = 900.0  # longer than expected: nothing of it can be told to be left
+    assert made.left() == study + report
+    assert made.end(made.steps[1]) == 900.0 and made.left() == study + report
+
+
+def test_without_a_finished_step_the_plan_is_what_there_is():
+    made = Board(steps(), set(), Ledger(Path("steps.json")), Clock())
+    assert made.summary() == "0 of 4 steps are done, about 10 min 0 s left"
+
+
+def test_lines_in_a_log(board, capsys):
+    made, _ = board
+    view = LinesView(made)
+    view.say("a line of the fit")
+    made.end(made.steps[1])
+    view.end(made.steps[1])
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[0].split() == ["done", "fit", "first", "1", "min", "0", "s"]
+    assert [line.split()[0] for line in printed[1:4]] == ["running", "to", "to"]
+    assert printed[4] == "1 of 4 steps are done, about 3 min 20 s left."
+    assert printed[5:] == [
+        "a line of the fit",
+        "fit second is done; 2 of 4 steps are done, about 1 min 0 s left.",
+    ]
+
+
+def test_a_table_on_a_terminal(board):
+    made, _ = board
+    view = TableView(made)
+    view.say("  Epoch 0/1, step 3/12  ")
+    view.say("")
+    console = Console(width=80, file=io.StringIO())
+    console.print(view.table())
+    printed = console.file.getvalue()
+    assert re.search(r"fit second +running +40 s", printed)
+    assert "1 of 4 steps are done, about 3 min 20 s left" in printed
+    assert "Epoch 0/1, step 3/12" in printed
+
+
+# Processes
+
+
+def script(text):
+    return [sys.executable, "-c", text]
+
+
+def test_what_a_command_prints_is_passed_on_and_kept():
+    said = []
+    status, printed = run_command(
+        ["7"], Path("logs/a.log"), said.append,
+        script("import sys; print('one\\rtwo'); print('three', file=sys.stderr); "
+               "sys.exit(int(sys.argv[1]))"),
+    )  # fmt: skip
+    assert status == 7 and said == ["two", "three"]
+    assert printed.encode() == Path("logs/a.log").read_bytes() == b"one\rtwo\nthree\n"
+
+
+def test_ctrl_c_is_passed_on_once_and_waited_for():
+    code = (
+        "import time\ntry:\n print('begun')\n time.sleep(60)\n"
+        "except KeyboardInterrupt:\n print('saved')"
+    )
+    said = []
+
+    def say(line):
+        said.append(line)
+        if line == "begun":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_command([], Path("a.log"), say, script(code))
+    assert said == ["begun", "saved"]
+
+
+def test_a_command_ends_with_the_program_that_started_it():
+    process = subprocess.Popen(
+        script("import time; from bertx.cli import child; "
+               "child.Thread(target=child._end_with_parent).start(); print(1); time.sleep(60)"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert process.stdout.readline() == b"1\n"
+    assert process.poll() is None
+    process.stdin.close()  # as the system does when a process is killed
+    assert process.wait(60) == -signal.SIGKILL
+
+
+def test_two_at_once_are_refused(fails):
+    OUT.mkdir()
+    with FileLock(OUT / ".lock"):
+        error = fails(["study", "reproduce", "--preset", saved(preset()), "--out", "out"])
+    assert "another process is writing there" in error
+
+
+def test_a_step_that_fails_ends_it_and_says_where_to_look(fails, monkeypatch):
+    monkeypatch.setattr(reproducing, "run_command", lambda arguments, log, say: (3, ""))
+    error = fails(["study", "reproduce", "--preset", saved(preset()), "--out", "out"])
+    assert "fit first ended with status 3" in error and "logs/fit-first.log" in error
+
+
+# All of it
+
+
+@pytest.fixture
+def reproduce(model, data, monkeypatch, workplace):
+    """Reproduce a fit and a study of it, each command in this process, killed at a given place."""
+    (workplace / "files").mkdir()
+    (workplace / "files" / "demo").symlink_to(data)
+    common = {
+        "model.name": model, "data.max_length": 32, "data.batch_size": 8,
+        "trainer.accelerator": "cpu", "trainer.max_epochs": 2, "trainer.log_every_n_steps": 1,
+        "trainer.enable_model_summary": False, "trainer.num_sanity_val_steps": 0,
+        "faithfulness": None, "heatmaps": None, "attributions": None,
+        "checkpoint.save_weights_only": True, "last_checkpoint.every_n_train_steps": 2,
+    }  # fmt: skip
+    settings = {"methods": "AttnLRP,GradientSensitivity", "operators": "mask", "words": 2,
+                "shares": 2, "ceiling_texts": 0, "device": "cpu", "resamples": 100}  # fmt: skip
+    small = {
+        "common": common,
+        "fits": {"demo": {"dataset": "demo"}},
+        "studies": {"words": {"study": "word-deletion", "runs": ["demo"], "settings": settings}},
+    }
+    saved(small)
+
+    def call(out, kill=None):
+        """The commands that were begun, and whether it was killed in the middle of one."""
+        begun = []
+
+        def run(arguments, log, say):
+            begun.append(arguments)
+            if arguments[0] == "report":
+                Path(arguments[-1]).touch()
+            else:
+                main(list(arguments))
+            return 0, ""
+
+        with monkeypatch.context() as patched:
+            patched.setattr(reproducing, "run_command", run)
+            if kill:
+                kill(patched)
+            given = ["--preset", "preset.yaml", "--data", "files", "--out", out]
+            try:
+                main(["study", "reproduce", *given])
+            except Killed:
+                return begun, True
+        return begun, False
+
+    return call
+
+
+def at_a_step(patched):
+    """Behind the second checkpoint, of the twelve steps of the fit."""
+    step = TextClassifier.training_step
+
+    def dying(module, batch, number):
+        if module.global_step == 5:
+            raise Killed
+        return step(module, batch, number)
+
+    patched.setattr(TextClassifier, "training_step", dying)
+
+
+def at_a_part(patched):
+    """Behind the first part that the study keeps."""
+
+    def get(parts, name, make):
+        real(parts, name, make)
+        raise Killed
+
+    real = Parts.get
+    patched.setattr(Parts, "get", get)
+
+
+def outcome(out):
+    """What a reproduction comes to."""
+    run, study = Path(out, "runs/demo"), Path(out, "studies/words")
+    values = parquet.read_table(study / "values.parquet")
+    numbers = json.loads((study / "summary.json").read_text())["numbers"]
+    return curves(run), load_file(run / "hf/model.safetensors"), values.to_pylist(), numbers
+
+
+def test_wherever_it_is_killed_it_ends_with_the_same_values(reproduce, capsys):
+    begun, killed = reproduce("whole")
+    assert [arguments[0] for arguments in begun] == ["fit", "study", "report"] and not killed
+    for kill, command in ((at_a_step, "fit"), (at_a_part, "study")):
+        begun, killed = reproduce("killed", kill)
+        assert killed and begun[-1][0] == command
+    begun, killed = reproduce("killed")
+    assert [arguments[0] for arguments in begun] == ["study", "report"] and not killed
+    assert differences(outcome("killed"), outcome("whole")) == []
+    assert Path("killed/report.html").is_file()
+
+    capsys.readouterr()
+    assert reproduce("killed") == ([], False)
+    printed = capsys.readouterr()
+    assert "3 of 3 steps are done.\n" in printed.err
+    assert printed.out == f"Report: {Path('killed').resolve()}/report.html\n"
+
+    shutil.rmtree("killed/runs/demo")
+    begun, _ = reproduce("killed")  # what reads a fit that is made anew is made anew
+    assert [arguments[0] for arguments in begun] == ["fit", "study", "report"]

@@ -1,0 +1,220 @@
+"""``bertx study`` through main: what it writes, resumes and refuses."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from pyarrow import parquet
+
+from bertx.cli import main
+from bertx.studies import scores, store
+from tests.runs import arguments
+from tests.studies.runs import CLASSES, save_lexicon, save_run, save_texts
+
+FAST = ["--methods", "GradientXInput,LayerwiseAttentionTracing", "--resamples", "100",
+        "--device", "cpu"]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """Three runs on the same data, and others that differ in something."""
+    folder = tmp_path_factory.mktemp("studies")
+    data = save_texts(folder / "data")
+    for seed in range(3):
+        save_run(folder / f"seed{seed}", data, seed)
+    save_run(folder / "elsewhere", save_texts(folder / "other", 80, 1), 3)
+    two = save_texts(folder / "two", classes=CLASSES[::2])
+    save_run(folder / "two_classes", two, 4, classes=CLASSES[::2])
+    save_run(folder / "untested", save_texts(folder / "train", splits=("train", "dev")))
+    save_lexicon(folder / "lexicon.txt")
+    return folder
+
+
+@pytest.fixture
+def study(place, capsys):
+    """Run a study, and return its folder and what was printed."""
+
+    def call(name, *runs, more=(), out="out"):
+        capsys.readouterr()
+        main(["study", name, *(str(place / run) for run in runs), *FAST, "--out", out, *more])
+        return Path(out), capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures, which take most of the time, are left out."""
+    monkeypatch.setattr("bertx.studies.conducting.draw", lambda folder, picture: None)
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def all_bytes(folder):
+    """What is written, without what another name of the folder changes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+RUNS = {
+    "word-rank": ("seed0",),
+    "seeds": ("seed0", "seed1", "seed2"),
+    "transfer": ("seed0", "elsewhere"),
+}
+TEXTS = {"seed0": 70, "seed1": 70, "seed2": 70, "elsewhere": 80}
+MORE = {"word-rank": ("--lexicon", "{place}/lexicon.txt"), "seeds": ("--top_words", "9")}
+
+
+def own_options(name, place):
+    return [part.format(place=place) for part in MORE.get(name, ())]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_written(name, study, place):
+    folder, shown = study(name, *RUNS[name], more=own_options(name, place))
+    found = summary(folder)
+    assert found["study"] == name and found["preset"] == "default"
+    assert [run["texts"] for run in found["runs"]] == [TEXTS[run] for run in RUNS[name]]
+    assert found["findings"] and found["numbers"]
+    for finding in found["findings"]:
+        assert finding["text"] in shown.out and finding["evidence"] in shown.out
+        assert (finding["verdict"] is None) == (finding["paper"] is None)
+    for table in found["tables"]:
+        assert all(len(row) == len(table["columns"]) for row in table["rows"])
+        assert len({table["name"] for table in found["tables"]}) == len(found["tables"])
+    for figure in found["figures"]:
+        assert (folder / "figures" / f"{figure['name']}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (folder / "figures" / f"{figure['name']}.svg").read_text()
+        assert figure["alt"]
+    assert parquet.read_table(folder / "values.parquet").num_rows
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_study_that_was_killed_ends_as_one_that_was_not(name, place, study, tmp_path, undrawn):
+    """Killed as soon as the first part is there."""
+    more = own_options(name, place)
+    whole, _ = study(name, *RUNS[name], more=more, out="whole")
+    runs = [str(place / run) for run in RUNS[name]]
+    if not (child := os.fork()):
+        torch.set_num_threads(1)  # its threads are those of the parent
+        store.write_table = dying(store.write_table)
+        main(["study", name, *runs, *FAST, *more, "--out", "killed"])
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    killed = tmp_path / "killed"
+    parts = list(killed.rglob("part-*.parquet"))
+    assert len(parts) == 1 and not (killed / "summary.json").exists()
+    study(name, *RUNS[name], more=more, out="killed")
+    assert all_bytes(killed) == all_bytes(whole)
+
+
+def dying(write):
+    def write_and_die(path, table):
+        write(path, table)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return write_and_die
+
+
+def test_a_finished_study_is_not_explained_again(study, monkeypatch, undrawn):
+    study("word-rank", "seed0")
+    monkeypatch.setattr(scores, "Scoring", None)
+    study("word-rank", "seed0")
+
+
+def test_other_settings_and_weights_are_refused_by_name(study, place, fails, undrawn):
+    study("word-rank", "seed0")
+    call = ["study", "word-rank", *FAST, "--out", "out"]
+    error = fails([*call, str(place / "seed0"), "--minimum_count", "7"])
+    assert "settings.minimum_count is 6 there, 7 here" in error
+    assert "runs.seed0.weights" in fails([*call, f"seed0={place / 'seed1'}"])
+    other = ["--path", str(place / "other")]
+    assert "runs.seed0.texts" in fails([*call, str(place / "seed0"), *other])
+
+
+def test_scores_are_shared_where_that_is_asked_for(study, monkeypatch, undrawn):
+    study("word-rank", "seed0", more=["--scores", "common"])
+    assert not list(Path("out").rglob("part-*")) and list(Path("common").rglob("part-*"))
+    monkeypatch.setattr(scores, "Scoring", None)
+    study("word-rank", "seed0", more=["--scores", "common"], out="again")
+
+
+def test_help_lists_the_studies_and_each_has_its_own_options(capsys):
+    for args in (["study"], ["study", "--help"]):
+        with pytest.raises(SystemExit) as left:
+            main(args)
+        shown = capsys.readouterr().out
+        assert left.value.code == 0 and all(f"  {name} " in shown for name in RUNS)
+    with pytest.raises(SystemExit):
+        main(["study", "word-rank", "--help"])
+    assert "--lexicon" in capsys.readouterr().out
+
+
+def test_what_cannot_be_is_refused_before_anything_is_loaded(fails, place, monkeypatch):
+    from bertx.cli import subjects
+
+    monkeypatch.setattr(subjects, "load_trained", None)
+    run = str(place / "seed0")
+    assert "no study 'word_rank': expected word-rank" in fails(["study", "word_rank", run])
+    rank = ["study", "word-rank", run]
+    assert "--methods Nothing" in fails([*rank, "--methods", "Nothing"])
+    assert "lexicon nowhere.txt cannot be read" in fails([*rank, "--lexicon", "nowhere.txt"])
+    assert "shortest: expected at least 1, got 0" in fails([*rank, "--shortest", "0"])
+    Path("bad.txt").write_text("good\t1.0\nbad one\n")
+    assert "bad.txt, line 2: expected a word, a tab" in fails([*rank, "--lexicon", "bad.txt"])
+    Path("one.txt").write_text("good\t1.0\n")
+    assert "positive and of negative valence" in fails([*rank, "--lexicon", "one.txt"])
+    assert "stop_words nothing cannot be read" in fails([*rank, "--stop_words", "nothing"])
+    Path("empty").mkdir()
+    assert "expected the folder of a run" in fails(["study", "word-rank", "empty"])
+    Path("empty/config.yaml").write_text("model: {}")
+    assert "expected its best checkpoint" in fails(["study", "word-rank", "empty"])
+
+
+def test_runs_that_cannot_be_compared_are_refused_before_anything_is_explained(
+    fails, place, monkeypatch
+):
+    monkeypatch.setattr(scores, "Scoring", None)
+
+    def refused(*runs, more=(), name="word-rank"):
+        return fails(["study", name, *(str(place / run) for run in runs), *FAST, *more])
+
+    assert "the same classes, but data has negative, neutral, positive" in refused(
+        "seed0", "two_classes"
+    )
+    assert "the same texts, but data has 70 texts" in refused("seed0", "elsewhere")
+    assert "--split validation" in refused("untested")
+    assert "positive 'great': expected a class" in refused("seed0", more=["--positive", "great"])
+    assert "at least 10 words that occur 99 times" in refused(
+        "seed0", more=["--minimum_count", "99"]
+    )
+
+
+def test_the_split_of_the_way_out_works(study, undrawn):
+    folder, _ = study("word-rank", "untested", more=["--split", "validation"])
+    assert summary(folder)["runs"][0]["split"] == "validation"
+
+
+def test_a_model_folder_needs_data_and_takes_them(fails, place, tmp_path, undrawn):
+    model = tmp_path / "model"
+    model.symlink_to(place / "seed0" / "hf")
+    call = ["study", "word-rank", str(model), *FAST, "--out", "out"]
+    assert "--dataset or --path" in fails(call)
+    main([*call, "--path", str(place / "data")])
+    assert summary(Path("out"))["runs"][0]["name"] == "model"
+
+
+def test_the_best_checkpoint_of_a_run_and_its_data(model, undrawn):
+    data = save_texts("data", 24, splits=("train", "dev", "test"), classes=CLASSES[::2])
+    main(arguments("fit", model, data, "--trainer.max_epochs=1", "--data.max_length=9"))
+    study = ["study", "word-rank", "lightning_logs/version_0", *FAST, "--out", "out"]
+    main([*study, "--minimum_count", "2"])
+    (found,) = summary(Path("out"))["runs"]
+    assert "epoch=0" in found["model"] and found["dataset"] == "data" and found["cut"] > 0

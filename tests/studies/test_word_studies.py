@@ -1,0 +1,183 @@
+"""Word rank, seeds and transfer against loops over single sentences."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertx.attribution import GradientSensitivity, GradientXInput
+from bertx.errors import InputError
+from bertx.studies import Settings, Store
+from bertx.studies.lexicon import read_lexicon
+from bertx.studies.ranked_words import WordRankOptions
+from bertx.studies.seeds import check as check_seeds
+from bertx.studies.seeds import seeds
+from bertx.studies.seeds_findings import SeedsOptions
+from bertx.studies.transfer import TransferOptions, transfer
+from bertx.studies.transfer import check as check_transfer
+from bertx.studies.word_rank import check as check_rank
+from bertx.studies.word_rank import word_rank
+from tests.studies.oracles import auc, correlation, of_class, unit_scores, word_means
+from tests.studies.runs import LEXICON, save_lexicon
+from tests.studies.subjects import subject
+
+METHODS = {"gi": GradientXInput(), "gs": GradientSensitivity()}
+SETTINGS = Settings(methods=METHODS, resamples=100, minimum_count=3)
+CLOSE = {"rtol": 1e-8, "atol": 1e-10}
+MEASURES = ("Pearson", "Spearman", "Kendall", "top-k")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "study", {})
+
+
+def rows(findings, **wanted):
+    """The rows of the long table that have these values."""
+    return [
+        row
+        for row in findings.values.to_pylist()
+        if all(row[name] == value for name, value in wanted.items())
+    ]
+
+
+def value(findings, **wanted):
+    (row,) = rows(findings, **wanted)
+    return row["value"]
+
+
+@pytest.fixture(scope="module")
+def three():
+    return [subject(f"m{seed}", seed, SETTINGS, count=21) for seed in range(3)]
+
+
+def test_word_rank_of_all_classes_and_runs(three, store, tmp_path):
+    lexicon = read_lexicon(Path(save_lexicon(tmp_path / "lexicon.txt")))
+    settings = Settings(methods=METHODS, resamples=100, minimum_count=3, target="all")
+    found = word_rank(three[:2], settings, store, WordRankOptions(lexicon, top=5))
+    for method, signed in (("gi", True), ("gs", False)):
+        runs = [list(unit_scores(one, settings, method, "all")) for one in three[:2]]
+        for number, label in enumerate(three[0].classes):
+            means = [word_means(of_class(own, number), settings) for own in runs]
+            expected = {word: (means[0][word][0] + means[1][word][0]) / 2 for word in means[0]}
+            ours = {row["word"]: row for row in rows(found, method=method, **{"class": label})}
+            assert set(ours) == set(expected) and {r["signed"] for r in ours.values()} == {signed}
+            for word, row in ours.items():
+                np.testing.assert_allclose(row["score"], expected[word], **CLOSE)
+                assert row["occurrences"] == means[0][word][1]
+            sizes, known = [abs(s) for s in expected.values()], [w in LEXICON for w in expected]
+            np.testing.assert_allclose(
+                found.numbers[f"auc/{method}/{label}"], auc(sizes, known), **CLOSE
+            )
+    highest = sorted(expected, key=expected.get, reverse=True)
+    table = next(t for t in found.tables if t.name == f"words-gs-{label}")
+    assert [row[1] for row in table.rows] == highest[:5]
+    assert [row[5] for row in table.rows] == highest[::-1][:5]
+
+
+def test_signs_agree_with_the_valence_towards_the_positive_class(three, store, tmp_path):
+    lexicon = read_lexicon(Path(save_lexicon(tmp_path / "lexicon.txt")))
+    settings = Settings(methods=METHODS, resamples=100, minimum_count=3, target="all")
+    found = word_rank(three[:1], settings, store, WordRankOptions(lexicon))
+    runs = list(unit_scores(three[0], settings, "gi", "all"))
+    for number, side in ((0, -1), (2, 1)):
+        means = word_means(of_class(runs, number), settings)
+        label = three[0].classes[number]
+        shares = [
+            np.mean([np.sign(means[w][0]) == np.sign(v * side) for w, v in LEXICON.items()
+                     if w in means and v * kind > 0])
+            for kind in (1, -1)
+        ]  # fmt: skip
+        np.testing.assert_allclose(found.numbers[f"sign/gi/{label}"], np.mean(shares), **CLOSE)
+    assert f"sign/gi/{three[0].classes[1]}" not in found.numbers
+    assert not [key for key in found.numbers if key.startswith("sign/gs")]
+
+
+def test_seeds_word_by_word_and_text_by_text(three, store):
+    found = seeds(three, SETTINGS, store, SeedsOptions(top=2, top_words=5))
+    for method in METHODS:
+        runs = [list(unit_scores(one, SETTINGS, method, "predicted")) for one in three]
+        means = [word_means(of_class(own), SETTINGS) for own in runs]
+        words = sorted(means[0])
+        for measure in MEASURES:
+            of_words, of_texts, alike = [], [], []
+            for i, j in ((0, 1), (0, 2), (1, 2)):
+                pair = {"method": method, "measure": measure, "run": f"m{i}", "other": f"m{j}"}
+                a, b = ([means[k][word][0] for word in words] for k in (i, j))
+                of_words.append(correlation(measure, a, b, 5))
+                ours = value(found, level="pair", of="words", **pair)
+                np.testing.assert_allclose(ours, of_words[-1], **CLOSE)
+                each = [
+                    correlation(measure, one[1][0], other[1][0], 2)
+                    for one, other in zip(runs[i], runs[j], strict=True)
+                ]
+                ours = [row["value"] for row in rows(found, level="text", **pair)]
+                np.testing.assert_allclose(np.asarray(ours, float), each, **CLOSE)
+                of_texts.append(np.nanmean(each))
+                same = [a[2] == b[2] for a, b in zip(runs[i], runs[j], strict=True)]
+                alike.append(np.nanmean(np.asarray(each)[same]))
+            for of, expected in (
+                ("words", of_words), ("texts", of_texts), ("texts, same prediction", alike),
+            ):  # fmt: skip
+                key = f"{of}/{measure}/{method}"
+                np.testing.assert_allclose(found.numbers[key], np.mean(expected), **CLOSE)
+    predicted = [[row[2] for row in own] for own in runs]
+    same = [np.mean(np.equal(predicted[i], predicted[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
+    np.testing.assert_allclose(found.numbers["prediction_agreement"], np.mean(same), **CLOSE)
+
+
+def test_transfer_of_common_words(three, store):
+    elsewhere = subject("e", 3, SETTINGS, count=24, labels=3, texts_seed=1)
+    both = [three[0], elsewhere]
+    found = transfer(both, SETTINGS, store, TransferOptions(10))
+    for method in METHODS:
+        means = [
+            word_means(of_class(unit_scores(one, SETTINGS, method, "predicted")), SETTINGS)
+            for one in both
+        ]
+        common = sorted(set(means[0]) & set(means[1]))
+        assert found.numbers["common_words"] == len(common)
+        a, b = ([own[word][0] for word in common] for own in means)
+        for measure in ("Pearson", "Spearman"):
+            ours = value(found, level="pair", method=method, measure=measure)
+            np.testing.assert_allclose(ours, correlation(measure, a, b, 0), **CLOSE)
+
+
+def test_intervals_hold_the_value_and_follow_from_the_seed(three, tmp_path):
+    one = seeds(three, SETTINGS, Store(tmp_path / "a", {}), SeedsOptions(top_words=5))
+    again = seeds(three, SETTINGS, Store(tmp_path / "b", {}), SeedsOptions(top_words=5))
+    assert one.values.equals(again.values)
+    for row in rows(one, level="mean") + rows(one, level="pair"):
+        assert row["low"] <= row["value"] <= row["high"] and row["low"] < row["high"]
+    other = Settings(methods=METHODS, resamples=100, minimum_count=3, seed=1)
+    changed = seeds(three, other, Store(tmp_path / "c", {}), SeedsOptions(top_words=5))
+    assert not one.values.equals(changed.values)
+    assert one.numbers == changed.numbers
+
+
+def test_what_cannot_be_compared_is_refused(three):
+    alone, twins = three[:1], [three[0], subject("twin", 0, SETTINGS, count=21)]
+    elsewhere = subject("e", 3, SETTINGS, count=24, texts_seed=1)
+    with pytest.raises(InputError, match="seeds: expected 2 runs or more to compare, got 1"):
+        check_seeds(alone, SETTINGS, SeedsOptions())
+    with pytest.raises(InputError, match="m0 and twin are the same model on the same texts"):
+        check_seeds(twins, SETTINGS, SeedsOptions())
+    with pytest.raises(InputError, match="seeds needs runs with the same texts, but m0 has 21"):
+        check_seeds([three[0], elsewhere], SETTINGS, SeedsOptions())
+    with pytest.raises(InputError, match=r"at least 99 words.* in the texts of each of m0, e, but"):
+        check_transfer([three[0], elsewhere], SETTINGS, TransferOptions(99))
+    every = Settings(methods=METHODS, target="all")
+    for check, options in ((check_seeds, SeedsOptions()), (check_transfer, TransferOptions())):
+        with pytest.raises(InputError, match=r"target all: .* Expected predicted, gold or last"):
+            check(three, every, options)
+
+
+def test_a_lexicon_of_other_words_is_refused(three, tmp_path):
+    lexicon = read_lexicon(Path(save_lexicon(tmp_path / "l.txt", {"gut": 2.0, "schlecht": -2.0})))
+    with pytest.raises(InputError, match=r"of them 0 are positive and 0 negative"):
+        check_rank(three[:1], SETTINGS, WordRankOptions(lexicon))
+
+
+def test_words_that_are_left_out_are_in_no_table(three, store):
+    found = word_rank(three[:1], SETTINGS, store, WordRankOptions(stop_words=("the", "film")))
+    assert not {"the", "film"} & {row["word"] for row in rows(found)}
