@@ -1,12 +1,12 @@
 """ReportWriter: what a run has found as one page, at its end."""
 
 import logging
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
 
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import check_within, run_folder
@@ -40,23 +40,25 @@ class ReportWriter(Callback):
             raise InputError(f"report.relevant: expected a number above 0, got {relevant}")
         self.file = file
         self.relevant = relevant
-        self._rows: list[Logged] = []
+        self._rows: dict[tuple[int, str], Logged] = {}
         self._rate: float | None = None
+        self._told = False
 
     def state_dict(self) -> dict[str, Any]:
         """What was logged so far."""
-        return {"rows": [(row.epoch, row.step, row.key, row.value) for row in self._rows]}
+        return {"rows": [astuple(row) for row in self._rows.values()]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint was written."""
-        self._rows = [Logged(*row) for row in state_dict["rows"]]
+        rows = [Logged(*row) for row in state_dict["rows"]]
+        self._rows = {(row.step, row.key): row for row in rows}
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Note the learning rate: after the step it is that of the next one."""
         groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
-        self._rate = groups[0]["lr"] if groups else None
+        self._rate = float(groups[0]["lr"]) if groups else None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -66,13 +68,11 @@ class ReportWriter(Callback):
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (step + 1) % every == 0:
             self._keep(trainer, "train/")
-            if self._rate is not None:
-                self._rows.append(Logged(trainer.current_epoch, step, RATE, float(self._rate)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what was measured, and write it."""
+        """Keep what was measured, and how the training stood, and write it."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._keep(trainer, "val/")
+            self._keep(trainer, "train/", "val/")
             self._write(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,19 +88,29 @@ class ReportWriter(Callback):
                 f"run is whole. To try again: bertx report {folder}"
             )
 
-    def _keep(self, trainer: Trainer, stage: str) -> None:
+    def _keep(self, trainer: Trainer, *stages: str) -> None:
+        """Keep the numbers of some stages, and the learning rate; of one step the last hold."""
         epoch, step = here(trainer)
-        for key, value in trainer.callback_metrics.items():
-            if key.startswith(stage) and is_history(key):
-                number = float(value) if isinstance(value, Tensor | float | int) else None
-                if number is not None:
-                    self._rows.append(Logged(epoch, step, key, number))
+        known = {
+            key: float(value)
+            for key, value in trainer.callback_metrics.items()
+            if key.startswith(stages) and is_history(key)
+        }
+        if self._rate is not None:
+            known[RATE] = self._rate
+        rows = {(step, key): Logged(epoch, step, key, value) for key, value in known.items()}
+        self._rows |= rows
 
     def _write(self, trainer: Trainer) -> Path:
         """Write what was kept, on rank zero; which folder it is is agreed on by all."""
         folder = run_folder(trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            write_history(history_path(folder), self._rows)
+            try:
+                write_history(history_path(folder), self._rows.values())
+            except OSError as error:
+                if not self._told:
+                    log.warning(f"{history_path(folder)} is not written ({first_line(error)})")
+                self._told = True
         return folder
 
     def _report(self, folder: Path) -> Path:

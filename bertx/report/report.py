@@ -17,7 +17,7 @@ from bertx.report.heatmap import ends, printable
 from bertx.report.leaderboard import Leaderboard
 from bertx.report.leaderboard_page import board_contents
 from bertx.report.report_heatmaps import palette, sheets_of
-from bertx.report.run import Problem, Run, Stage, is_run, read_run
+from bertx.report.run import Problem, Run, Stage, is_run, problem_of, read_run
 from bertx.report.standings import legend
 from bertx.report.study import VERDICTS, Finding, Study, is_study, read_study
 from bertx.report.study_contents import finding_contents, study_contents
@@ -101,7 +101,7 @@ def read_report(places: Sequence[Path], rank: Rank, relevant: float = 0.01) -> R
             try:
                 report.studies.append(read_study(place))
             except InputError as error:
-                report.problems.append(_problem(error, place))
+                report.problems.append(problem_of(error, place))
         else:
             report.runs.append(read_run(place, name))
     report.problems += [problem for run in report.runs for problem in run.problems]
@@ -336,11 +336,6 @@ def _names(places: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(place) for place in places]
-
-
-def _problem(error: InputError, place: Path) -> Problem:
-    path, _, reason = str(error).partition(": ")
-    return Problem(path, reason) if reason else Problem(str(place), path)
 
 
 def _source(name: str) -> str:

@@ -127,6 +127,12 @@ class Run:
         return ALARM
 
 
+def problem_of(error: InputError, folder: Path) -> Problem:
+    """What an error says: the path that it begins with, else that of the folder, and why."""
+    path, _, reason = str(error).partition(": ")
+    return Problem(path, reason) if reason else Problem(str(folder), path)
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run, finished or not."""
     return (folder / CONFIG).is_file() or (folder / "bertx").is_dir()
@@ -150,8 +156,7 @@ def _try(run: Run, read: Callable[[], T], otherwise: T) -> T:
     try:
         return read()
     except InputError as error:
-        path, _, reason = str(error).partition(": ")
-        run.problems.append(Problem(path, reason) if reason else Problem(str(run.folder), path))
+        run.problems.append(problem_of(error, run.folder))
         return otherwise
 
 

@@ -191,7 +191,7 @@ def _plain(value: float) -> str:
 
 
 def _small(value: float) -> str:
-    return f"{value:.2g}"
+    return f"{value:.2g}".replace("e-0", "e-")
 
 
 def _cell(value: float | None) -> tuple[str, str]:

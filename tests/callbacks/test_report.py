@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bertx.attribution import GradientXInput
-from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, ReportWriter
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, ReportWriter, report
 from bertx.errors import InputError
 from bertx.report import report as page
 from tests.callbacks.toy import ForeignModule, loader, trainer
@@ -20,7 +20,10 @@ def fit(folder, *callbacks, **settings):
 
 def test_a_project_without_configuration_has_a_page(tmp_path, capsys):
     methods = {"gi": GradientXInput()}
-    monitors = FaithfulnessMonitor(methods, max_examples=4), HeatmapLogger(methods, max_examples=2)
+    monitors = (
+        FaithfulnessMonitor(methods, max_examples=4, ceiling_examples=0),
+        HeatmapLogger(methods, max_examples=2),
+    )
     fit(tmp_path, *monitors, ReportWriter("pages/report.html"), max_epochs=1, log_every_n_steps=1)
     [out] = tmp_path.rglob("report.html")
     assert f"Report: {out}\n" in capsys.readouterr().out and out.parent.name == "pages"
@@ -29,17 +32,23 @@ def test_a_project_without_configuration_has_a_page(tmp_path, capsys):
     assert "What is missing here" not in text
 
 
-def test_trouble_with_the_page_costs_a_line(tmp_path, monkeypatch, caplog, capsys):
-    def failing(report):
+@pytest.mark.parametrize(
+    ("where", "name", "said"),
+    [
+        (page, "report_page", "the report is not written (OSError: the disk is full); the run is"),
+        (report, "write_history", "history.csv is not written (the disk is full)"),
+    ],
+)
+def test_trouble_with_a_file_costs_a_line(where, name, said, tmp_path, monkeypatch, caplog, capsys):
+    def failing(*args):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(page, "report_page", failing)
-    fit(tmp_path, ReportWriter(), max_epochs=1)
-    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"
-              and record.name == "bertx"]  # fmt: skip
-    assert line.startswith("the report is not written (OSError: the disk is full); the run is")
-    assert line.endswith(f"bertx report {next(tmp_path.rglob('bertx')).parent}")
-    assert "Report:" not in capsys.readouterr().out
+    monkeypatch.setattr(where, name, failing)
+    methods = {"gi": GradientXInput()}
+    fit(tmp_path, HeatmapLogger(methods, max_examples=1), ReportWriter(), max_epochs=2)
+    [line] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said in line and str(tmp_path / "version_0") in line
+    assert ("Report:" in capsys.readouterr().out) == (name == "write_history")
 
 
 def test_a_training_that_is_gone_on_with_has_one_history(tmp_path):

@@ -38,10 +38,6 @@ trainer:
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory, model):
-    import os
-
-    if os.environ.get("DEVRUN"):
-        return Path(os.environ["DEVRUN"]), "Report: lightning_logs/version_0/report.html\n"
     """A folder with a run that has explained hostile texts, and what the run printed."""
     base = tmp_path_factory.mktemp("report")
     data = Path(save_data(base / "data", sizes={"train": 45, "validation": 23}))
