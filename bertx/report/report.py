@@ -2,8 +2,8 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 VERSION = version("bertx")
+_NAMED = 2
+"""Runs and studies whose names the heading has; of more, their number."""
 
 
 class Rank(Protocol):
@@ -50,13 +52,14 @@ class Report:
     Attributes:
         runs: The runs.
         studies: The studies.
-        boards: The leaderboards of each stage.
+        boards: The leaderboards of each stage, by what they are of: the data where there are
+            several, a run where it cannot be compared with others; empty for all.
         problems: What could not be read or compared.
     """
 
     runs: list[Run] = field(default_factory=list)
     studies: list[Study] = field(default_factory=list)
-    boards: dict[str, list[Leaderboard]] = field(default_factory=dict)
+    boards: dict[str, dict[str, list[Leaderboard]]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -104,6 +107,7 @@ def read_report(places: Sequence[Path], rank: Rank, relevant: float = 0.01) -> R
                 report.problems.append(problem_of(error, place))
         else:
             report.runs.append(read_run(place, name))
+    report.studies = _told_apart(report.studies)
     report.problems += [problem for run in report.runs for problem in run.problems]
     for stage in dict.fromkeys(stage.name for run in report.runs for stage in run.stages):
         report.boards[stage] = _boards(report, stage, rank, relevant)
@@ -145,39 +149,54 @@ def script_json(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _boards(report: Report, name: str, rank: Rank, relevant: float) -> list[Leaderboard]:
-    """The leaderboards of a stage: of all runs together, or of each where that cannot be."""
-    stages = {run.name: stage for run in report.runs for stage in run.stages if stage.name == name}
-    known = {run: stage.examples for run, stage in stages.items() if stage.examples}
-    when = {stage.when for stage in stages.values() if stage.examples}
-    note = ", ".join([name, *when]) if len(when) == 1 else name
-    if not known:
-        return []
-    try:
-        return rank(known, (), relevant, note)
-    except InputError as error:
-        if len(known) > 1:
-            reason = f"not compared with each other, each stands alone: {error}"
-            report.problems.append(Problem(", ".join(known), reason))
-            alone = [_alone(report, run, rows, rank, relevant, name) for run, rows in known.items()]
-            return [board for boards in alone for board in boards]
-        report.problems.append(Problem(next(iter(known)), str(error)))
-        return []
+def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by their data, which is an empty name where all have the same."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.data, []).append(run)
+    return found if len(found) > 1 else {"": list(runs)}
 
 
-def _alone(
-    report: Report,
-    run: str,
-    rows: Sequence[ExampleValue],
-    rank: Rank,
-    relevant: float,
-    stage: str,
-) -> list[Leaderboard]:
+def _boards(report: Report, name: str, rank: Rank, relevant: float) -> dict[str, list[Leaderboard]]:
+    """The leaderboards of a stage: of all runs of the same data, or of each if that cannot be."""
+    boards: dict[str, list[Leaderboard]] = {}
+    for data, runs in groups_of(report.runs).items():
+        stages = {run.name: own for run in runs for own in run.stages if own.name == name}
+        known = {run: stage for run, stage in stages.items() if stage.examples}
+        found = _ranked(report, known, data, rank, relevant) if known else []
+        if found is None:
+            alone = {run: {run: stage} for run, stage in known.items()}
+            boards |= {run: _ranked(report, own, run, rank, relevant) or []
+                       for run, own in alone.items()}  # fmt: skip
+        else:
+            boards[data] = found
+    return {where: found for where, found in boards.items() if found}
+
+
+def _ranked(
+    report: Report, stages: dict[str, Stage], where: str, rank: Rank, relevant: float
+) -> list[Leaderboard] | None:
+    """The leaderboards of runs; None, which is told, if they cannot be compared."""
+    names = {stage.name for stage in stages.values()}
+    when = {stage.when for stage in stages.values()}
+    note = ", ".join(filter(None, [where, *names, *(when if len(when) == 1 else ())]))
     try:
-        return rank({run: rows}, (), relevant, f"{run}, {stage}")
+        examples = {run: stage.examples for run, stage in stages.items()}
+        return rank(examples, (), relevant, note)
     except InputError as error:
-        report.problems.append(Problem(run, str(error)))
-        return []
+        apart = "not compared with each other, each stands alone: " if len(stages) > 1 else ""
+        report.problems.append(Problem(", ".join(stages), f"{apart}{error}"))
+        return None
+
+
+def _told_apart(studies: list[Study]) -> list[Study]:
+    """The studies; those with a title that another one has too get the name of their folder."""
+    titles = [study.title for study in studies]
+    names = [
+        f"{own.title}, {own.folder.name}" if titles.count(own.title) > 1 else own.title
+        for own in studies
+    ]
+    return [replace(own, title=name) for own, name in zip(studies, names, strict=True)]
 
 
 def _tell_versions(report: Report) -> None:
@@ -195,7 +214,7 @@ def _tell_versions(report: Report) -> None:
 
 
 def _contents(report: Report) -> dict[str, Any]:
-    every = [board for boards in report.boards.values() for board in boards]
+    every = [b for stage in report.boards.values() for boards in stage.values() for b in boards]
     facts = [_run_facts(run) for run in report.runs]
     contents = {
         "title": _title(report),
@@ -204,7 +223,10 @@ def _contents(report: Report) -> dict[str, Any]:
         "facts": list(dict.fromkeys(key for own in facts for key in own)),
         "findings": [finding_contents(own) for own in _run_findings(report)],
         "problems": [(printable(p.path), printable(p.reason)) for p in report.problems],
-        "training": sections.training(report.runs),
+        "training": [
+            sections.training(runs, printable(data))
+            for data, runs in groups_of(report.runs).items()
+        ],
         "stages": [_stage_contents(report, name) for name in report.boards],
         "legend": legend(every) if every else [],
         "sheets": any(stage.heatmaps for run in report.runs for stage in run.stages),
@@ -229,7 +251,11 @@ def _verdicts(study: Study) -> str:
 def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
     """The sections of the page, as its navigation lists them: id and name."""
     single = {"problems": "Missing", "findings": "Findings", "training": "Training"}
-    shown = {**contents, "findings": contents["findings"] or contents["studies"]}
+    shown = {
+        **contents,
+        "training": any(contents["training"]),
+        "findings": contents["findings"] or contents["studies"],
+    }
     found = [(key, name) for key, name in single.items() if shown[key]]
 
     def of_stages(part: str, section: str, name: str) -> None:
@@ -250,18 +276,27 @@ def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _run_findings(report: Report) -> list[Finding]:
-    found = list(findings.training_findings(report.runs))
+    found: list[Finding] = []
+    for data, runs in groups_of(report.runs).items():
+        found += _prefixed(data, findings.training_findings(runs))
     for name, boards in report.boards.items():
-        own = _of_stage(report, name)
-        found += [
-            *findings.board_findings(boards),
-            *findings.drift_findings(own),
-            *findings.shortcut_findings(own),
-            *findings.agreement_findings(own),
-            *findings.cost_findings(own),
-            *findings.empty_findings(own),
-        ]
+        for where, own in boards.items():
+            found += _prefixed(where, findings.board_findings(own))
+        stages = _of_stage(report, name)
+        for make in (
+            findings.drift_findings,
+            findings.shortcut_findings,
+            findings.agreement_findings,
+            findings.cost_findings,
+            findings.empty_findings,
+        ):
+            found += make(stages)
     return found
+
+
+def _prefixed(where: str, found: Iterable[Finding]) -> Iterator[Finding]:
+    for finding in found:
+        yield replace(finding, text=f"{where}: {finding.text}") if where else finding
 
 
 def _of_stage(report: Report, name: str) -> list[tuple[Run, Stage]]:
@@ -285,7 +320,7 @@ def _stage_contents(report: Report, name: str) -> dict[str, Any]:
     return {
         "name": printable(name),
         "runs": per_run,
-        "boards": [board_contents(board) for board in report.boards[name]],
+        "boards": [board_contents(b) for own in report.boards[name].values() for b in own],
         "curves": any(run["curves"] for run in per_run),
         "drifts": any(run["drift"] for run in per_run),
         "agreements": any(run["agreement"] for run in per_run),
@@ -295,7 +330,7 @@ def _stage_contents(report: Report, name: str) -> dict[str, Any]:
 
 def _charts(contents: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """All charts, each of which gets an id here."""
-    charts = list(contents["training"])
+    charts = [chart for own in contents["training"] for chart in own]
     for stage in contents["stages"]:
         for run in stage["runs"]:
             charts += run["curves"]
@@ -322,10 +357,12 @@ def _run_facts(run: Run) -> dict[str, str]:
 
 
 def _title(report: Report) -> str:
-    data = list(dict.fromkeys(filter(None, (run.data for run in report.runs))))
+    data = dict.fromkeys(run.data for run in report.runs)
     names = [run.name for run in report.runs]
     titles = [study.title for study in report.studies]
-    return printable(", ".join([*data, *names, *titles])) or "Report"
+    runs = names if len(names) <= _NAMED else [f"{len(names)} runs"]
+    studies = titles if len(titles) <= _NAMED else [f"{len(titles)} studies"]
+    return printable(", ".join(filter(None, [*data, *runs, *studies]))) or "Report"
 
 
 def _names(places: Sequence[Path]) -> list[str]:

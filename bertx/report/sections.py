@@ -20,13 +20,18 @@ _DONE = {"deletion": "deleted", "insertion": "inserted"}
 _NAMES = {"macro_f1": "macro-F1"}
 
 
-def training(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Charts of losses, of accuracy and the like, and of the learning rate."""
+def training(runs: Sequence[Run], where: str = "") -> list[dict[str, Any]]:
+    """Charts of losses, of accuracy and the like, and of the learning rate.
+
+    Args:
+        runs: Runs of the same data.
+        where: What the titles name; empty for nothing.
+    """
     rest = dict.fromkeys(
         row.key
         for run in runs
         for row in run.history
-        if row.key.startswith("val/") and row.key not in ("val/loss", "val/texts")
+        if row.key.startswith("val/") and row.key != "val/loss"
     )
     asked = {
         "Loss": (("train/loss", "val/loss"), "loss", None),
@@ -41,8 +46,9 @@ def training(runs: Sequence[Run]) -> list[dict[str, Any]]:
         if lines:
             form = _small if keys == (RATE,) else _plain
             charts.append(
-                Chart(title, "step", y, lines, _told(title, lines, form), "training",
-                      y_form=form, y_range=span, legend="last value")
+                Chart(", ".join(filter(None, (title, where))), "step", y, lines,
+                      _told(title, lines, form), f"training {where}", y_form=form, y_range=span,
+                      legend="last value")
             )  # fmt: skip
     return [chart_contents(chart) for chart in charts]
 

@@ -171,6 +171,18 @@ def test_runs_that_cannot_be_compared_stand_alone(run, report, tmp_path, monkeyp
     assert "version_0, val" in text and "other, val" in text
 
 
+def test_runs_of_other_data_are_no_seeds(run, report, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "config.yaml").write_text("data: {dataset: sst2}\n")
+    studies = [save_study(tmp_path / name) for name in ("one", "two")]
+    text = report(run, other, *studies)
+    for part in ("data: version_0 classifies", "sst2: other classifies", "Loss, sst2",
+                 "sst2, val, epoch 1, step 11", "Word deletion, one",
+                 "Word deletion, two"):  # fmt: skip
+        assert part in text, part
+    assert "seeds of training" not in text and "What is missing here" not in text
+
+
 def test_an_unfinished_run_is_shown_as_far_as_it_is(run, report, tmp_path):
     (tmp_path / "young").mkdir()
     shutil.copy(run / "config.yaml", tmp_path / "young")
