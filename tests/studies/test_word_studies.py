@@ -5,7 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertx.attribution import GradientSensitivity, GradientXInput
+from bertx.attribution import (
+    LRP,
+    GradientSensitivity,
+    GradientXInput,
+    LayerwiseAttentionTracing,
+)
 from bertx.errors import InputError
 from bertx.studies import Settings, Store
 from bertx.studies.lexicon import read_lexicon
@@ -181,3 +186,21 @@ def test_a_lexicon_of_other_words_is_refused(three, tmp_path):
 def test_words_that_are_left_out_are_in_no_table(three, store):
     found = word_rank(three[:1], SETTINGS, store, WordRankOptions(stop_words=("the", "film")))
     assert not {"the", "film"} & {row["word"] for row in rows(found)}
+
+
+def test_leagues_are_not_compared_for_the_paper(three, tmp_path):
+    """Gradient × input with a sign is not the paper's, and is left out by name."""
+    lexicon = read_lexicon(Path(save_lexicon(tmp_path / "lexicon.txt")))
+    store, gs, gi = Store(tmp_path / "s", {}), GradientSensitivity(), GradientXInput()
+    methods = {"GradientSensitivity": gs, "GradientXInput": gi, "LRP": LRP(),
+               "LayerwiseAttentionTracing": LayerwiseAttentionTracing()}  # fmt: skip
+    settings = Settings(methods=methods, resamples=100, minimum_count=3)
+    ranked = word_rank(three[:1], settings, store, WordRankOptions(lexicon)).findings[-1]
+    compared = seeds(three[:2], settings, store, SeedsOptions(top_words=5)).findings[-1]
+    for finding in (ranked, compared):
+        assert finding.verdict in ("agree", "disagree", "cannot tell") and finding.paper
+        assert "Not compared, as it has a sign here and none in the paper: GradientXInput" in (
+            finding.evidence
+        )
+        assert "LRP - LayerwiseAttentionTracing" in finding.evidence
+        assert "GradientXInput -" not in finding.evidence

@@ -1,0 +1,36 @@
+"""A study to Weights & Biases: its numbers, tables and figures, as its folder has them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+
+from bertx.report.loggers import log_media
+
+
+def log_study(logger: WandbLogger, folder: Path) -> None:
+    """Log what a study has found.
+
+    Its numbers are ``study/<name>/<number>``, in one step with ``study/<name>/tables/<table>`` and
+    ``study/<name>/figures/<figure>``.
+
+    Args:
+        logger: The logger.
+        folder: The folder of the study, with ``summary.json`` and ``figures``.
+    """
+    import wandb
+
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    key = f"study/{summary['study']}"
+    media: dict[str, Any] = {
+        f"{key}/{name}": value for name, value in summary["numbers"].items() if value is not None
+    }
+    for table in summary["tables"]:
+        media[f"{key}/tables/{table['name']}"] = wandb.Table(
+            columns=table["columns"], data=table["rows"], allow_mixed_types=True
+        )
+    for figure in summary["figures"]:
+        path = folder / "figures" / f"{figure['name']}.png"
+        media[f"{key}/figures/{figure['name']}"] = wandb.Image(str(path), caption=figure["title"])
+    log_media(logger, media)
