@@ -105,9 +105,12 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not(name, place, study, tm
     whole, _ = study(name, *RUNS[name], more=more, out="whole")
     runs = [str(place / run) for run in RUNS[name]]
     if not (child := os.fork()):
-        torch.set_num_threads(1)  # its threads are those of the parent
-        store.write_table = dying(store.write_table)
-        main(["study", name, *runs, *FAST, *more, "--out", "killed"])
+        try:
+            torch.set_num_threads(1)  # its threads are those of the parent
+            store.write_table = dying(store.write_table)
+            main(["study", name, *runs, *FAST, *more, "--out", "killed"])
+        finally:
+            os._exit(1)  # never a second pytest
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     killed = tmp_path / "killed"
     parts = list(killed.rglob("part-*.parquet"))
