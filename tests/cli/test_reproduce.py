@@ -23,7 +23,9 @@ from bertx.cli.reproducing import command as reproducing
 from bertx.cli.reproducing.board import Board, Ledger, LinesView, TableView
 from bertx.cli.reproducing.preset import Fit, Preset, Study, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
-from bertx.cli.reproducing.steps import Place, steps_of
+from bertx.cli.reproducing.steps import Place, StudyStep, steps_of
+from bertx.cli.study import study_options
+from bertx.errors import InputError
 from bertx.model import TextClassifier
 from bertx.studies import Parts
 from tests.cli.killing import Killed, curves, differences
@@ -62,7 +64,7 @@ def steps(out=OUT, **changes):
 def finished(name, **config):
     """The folder of a run as a fit leaves it."""
     folder = OUT / "runs" / name
-    (folder / "hf").mkdir(parents=True)
+    (folder / "hf").mkdir(parents=True, exist_ok=True)
     (folder / "hf" / "config.json").touch()
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
@@ -88,8 +90,11 @@ def test_the_plan_names_every_command_and_runs_none(capsys):
 
 @pytest.mark.parametrize("name", shipped_presets())
 def test_presets_that_are_shipped_can_be_used(name, capsys):
-    """Every setting of a fit is one of `bertx fit`."""
+    """Every setting of a fit is one of `bertx fit`, and every one of a study one of its own."""
     made = read_preset(name)
+    for step in steps_of(made, Place(OUT)):
+        if isinstance(step, StudyStep):
+            study_options(step.command()[1:])
     every = {key: value for fit in made.fits.values() for key, value in fit.settings.items()}
     (step,) = steps_of(Preset({"all": Fit("sst5", {**made.common, **every})}, {}), Place(OUT))[:1]
     with pytest.raises(SystemExit) as left:
@@ -138,7 +143,8 @@ def test_data_that_are_missing_are_named_before_the_first_fit(fails, data):
 # What is there already
 
 
-def test_a_fit_is_known_by_its_folder_and_other_settings_are_refused_by_name(fails):
+def test_a_fit_is_known_by_its_folder_and_other_settings_are_refused_by_name(fails, monkeypatch):
+    monkeypatch.setattr(reproducing, "run_command", lambda *_: (3, ""))
     first, *_ = steps()
     assert not first.ended() and not first.begun()
     made = {"data": {"dataset": "demo", "batch_size": 8, "seed": 1, "max_length": 9}}
@@ -167,6 +173,10 @@ def test_numbers_and_paths_are_compared_as_such():
     made = {"dataset": "demo", "shortcut": {"word": "x", "share": 1.0}}
     finished("a", data=made, model={"learning_rate": 0.0001})
     assert step.ended()
+    made["shortcut"]["word"] = "y"
+    finished("a", data=made, model={"learning_rate": 0.0001})
+    with pytest.raises(InputError, match=r"made with data.shortcut.word y [(]now x[)]. Set this"):
+        step.ended()
 
 
 # How far it is
@@ -389,6 +399,7 @@ def test_wherever_it_is_killed_it_ends_with_the_same_values(reproduce, capsys):
     for kill, command in ((at_a_step, "fit"), (at_a_part, "study")):
         begun, killed = reproduce("killed", kill)
         assert killed and begun[-1][0] == command
+    assert begun[0][-1].startswith("--ckpt_path=")
     begun, killed = reproduce("killed")
     assert [arguments[0] for arguments in begun] == ["study", "report"] and not killed
     assert differences(outcome("killed"), outcome("whole")) == []
