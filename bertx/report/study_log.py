@@ -1,24 +1,33 @@
-"""A study to Weights & Biases: its numbers, tables and figures, as its folder has them."""
+"""A study to a logger: its numbers, tables and figures, as its folder has them.
+
+As in `bertx.report.loggers`: dispatched on the logger's type, nothing for one that is not known.
+"""
 
 import json
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from bertx.report.loggers import log_media
 
 
-def log_study(logger: WandbLogger, folder: Path) -> None:
+@singledispatch
+def log_study(logger: Logger, folder: Path) -> None:
     """Log what a study has found.
 
-    Its numbers are ``study/<name>/<number>``, in one step with ``study/<name>/tables/<table>`` and
-    ``study/<name>/figures/<figure>``.
+    Weights & Biases: its numbers are ``study/<name>/<number>``, in one step with
+    ``study/<name>/tables/<table>`` and ``study/<name>/figures/<figure>``.
 
     Args:
         logger: The logger.
         folder: The folder of the study, with ``summary.json`` and ``figures``.
     """
+
+
+@log_study.register
+def _log_study_to_wandb(logger: WandbLogger, folder: Path) -> None:
     import wandb
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
