@@ -1,126 +1,195 @@
-"""Cost of the word studies against the forwards and backwards that their definitions need.
+"""Cost of the studies against the forwards and backwards that their definitions need.
 
-Word rank explains each text once for every class, seeds and transfer once for the predicted class,
-by all methods from one forward. The yardstick does this and nothing else: texts read beforehand,
-sorted by length and batched over all of them at once, one trace a batch and each method on it. The
-study is the whole command's work: it reads its texts, explains them in parts of 64 that survive a
-kill, writes them, draws the bootstrap and the figures. Both take turns; forwards are counted in
-tokens, padding included, backwards by the graphs that are walked.
+    python benchmarks/studies.py --run RUN --data DIR/sst5 --texts 128
 
-    python benchmarks/studies.py --model lightning_logs/version_0 --data DIR/sst5 --limit 256
+A study runs as ``bertx study`` runs it, in parts that are written. Beside it the bare calls: for
+word deletion one recorded forward of each batch with all methods, and plain forwards of exactly the
+distinct sequences that are asked for, grouped by length so that there is no padding, with the
+fastest batch size; for randomization the recorded forwards with all methods, once for the model and
+once for each random one; for word rank the recorded forwards with all methods for every class, and
+for the predicted class alone (words of one class: what seeds and transfer need of each model), over
+all texts sorted by length. The studies of words draw their bootstrap and figures too. Both take
+turns, as `clock.turns` lets them.
 """
 
 import argparse
 import statistics
-import tempfile
-from collections import Counter
-from contextlib import contextmanager
+from collections import defaultdict
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 import torch
+from clock import median_ratio, turns
+from perturbation import fastest, forward
 
-from benchmarks.clock import median_ratio, turns
-from bertx.cli.study import studied, study_options
+from bertx.cli.study import STUDIES, _parser, _settings
 from bertx.cli.subjects import find_subjects
-from bertx.explaining.parts import parts_of
-from bertx.explaining.scoring import Scoring
-from bertx.studies import seeds, transfer, word_rank
+from bertx.judging import Recorder
+from bertx.needs import Needs
+from bertx.packing import budget_for
+from bertx.stability import parts as parts_of
+from bertx.studies import Parts, Store, randomization, word_deletion, word_rank
+from bertx.studies.scores import PORTION
 
-STUDIES = {"word-rank": word_rank.STUDY, "seeds": seeds.STUDY, "transfer": transfer.STUDY}
-
-
-@contextmanager
-def counted(seen):
-    """Count tokens that go forward, and walks backward."""
-    embed, grad = torch.nn.functional.embedding, torch.autograd.grad
-
-    def embedding(ids, weight, *more, **named):
-        if ids.dim() == 2 and len(weight) > 1000:  # words, not positions or segments
-            seen["tokens"] += ids.numel()
-        return embed(ids, weight, *more, **named)
-
-    def walk(*args, **named):
-        seen["backwards"] += 1
-        return grad(*args, **named)
-
-    with (
-        mock.patch.object(torch.nn.functional, "embedding", embedding),
-        mock.patch.object(torch.autograd, "grad", walk),
-    ):
-        yield
+STUDIES_OF = {
+    "word-deletion": word_deletion, "randomization": randomization, "word-rank": word_rank,
+}  # fmt: skip
 
 
-def options_of(name, runs, data, limit, folder):
-    more = ["--path", data] if data else []
-    return study_options(
-        [name, *runs, *more, "--limit", str(limit), "--device", "cpu", "--out", str(folder)]
-    )
+class Bench:
+    """A run with its texts.
+
+    Args:
+        options: The command line.
+        name: The study.
+    """
+
+    def __init__(self, options, name):
+        arguments = [options.run, "--path", options.data, "--dataset", options.dataset]
+        arguments += ["--limit", str(options.texts), "--device", "cpu"]
+        given = _parser(name).parse_args(arguments)
+        study = STUDIES_OF[name].STUDY
+        self.options = STUDIES[name].options(given, study.options)
+        (subject,), self.settings = find_subjects(given, _settings(given, study), named=False)
+        loaded = subject.open()
+        self.model, self.tokenizer = loaded
+        self.subject = replace(subject, source=replace(subject.source, load=lambda: loaded))
+        self.methods = self.settings.methods
+
+    def traces(self):
+        """A recorded forward of each batch, in the batches of the study."""
+        recorder = Recorder(
+            self.model, self.tokenizer, "predicted", budget_for(self.model.device, recorded=True)
+        )
+        texts = dict(enumerate(self.subject.texts))
+        readings = [replace(own, index=n) for n, own in enumerate(self.subject.readings)]
+        needs = Needs.of(*self.methods.values())
+        for first in range(0, len(readings), PORTION):
+            for chunk in recorder.chunks(readings[first : first + PORTION]):
+                yield recorder.record(chunk, texts, needs).trace
+
+    def explain(self, times=1):
+        for _ in range(times):
+            for trace in self.traces():
+                for method in self.methods.values():
+                    method(trace)
+
+    def explain_classes(self, every):
+        """All methods on all texts, of all classes or of the predicted one."""
+        budget = budget_for(self.model.device, recorded=True)
+        recorder = Recorder(self.model, self.tokenizer, "predicted", budget)
+        texts = dict(enumerate(self.subject.texts))
+        readings = [replace(own, index=n) for n, own in enumerate(self.subject.readings)]
+        needs = Needs.of(*self.methods.values())
+        for chunk in recorder.chunks(readings):
+            trace = recorder.record(chunk, texts, needs).trace
+            for method in self.methods.values():
+                if every:
+                    method.every_class(trace)
+                else:
+                    method(trace)
 
 
-def bare(name, runs, data, limit):
-    """The forwards and backwards that a study needs, on models and texts that are at hand."""
-    study = STUDIES[name]
-    options = options_of(name, runs, data, limit, "unused")
-    subjects, settings = find_subjects(options, study.presets["default"], False)
-    limited = Counter(min(limit, len(one.readings)) for one in subjects)
-    ready = []
-    for subject in subjects:
-        scoring = Scoring(*subject.open(), settings.methods, subject.target(settings.target))
-        ready.append((scoring, [parts_of(reading) for reading in subject.readings[:limit]]))
-
-    def work():
-        for scoring, parts in ready:
-            scoring([parts_of(part.reading) for (part,) in parts])
-        return limited
-
-    return work
+def in_new_folder(work):
+    with TemporaryDirectory() as folder:
+        work(Parts(Path(folder)))
 
 
-def whole(name, runs, data, limit):
-    """The study, in a folder of its own."""
+def asked(model, work):
+    """The distinct sequences that a work forwards without recording, by length, and how many."""
+    seen, count, plain = defaultdict(dict), 0, type(model).forward
 
-    def work():
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder, "study")
-            return studied(name, options_of(name, runs, data, limit, place), place)
+    def note(input_ids, attention_mask, **named):
+        nonlocal count
+        if torch.is_inference_mode_enabled():
+            count += len(input_ids)
+            for ids, mask in zip(input_ids, attention_mask.bool(), strict=True):
+                row = ids[mask]
+                seen[len(row)][tuple(row.tolist())] = row
+        return plain(model, input_ids=input_ids, attention_mask=attention_mask, **named)
 
-    return work
+    with mock.patch.object(model, "forward", note):
+        work()
+    sequences = {length: torch.stack(list(rows.values())).clone() for length, rows in seen.items()}
+    return sequences, count
+
+
+def word_deletion_works(options, ceiling):
+    bench = Bench(options, "word-deletion")
+    own = replace(bench.options, ceiling_texts=ceiling)
+
+    def study(parts):
+        word_deletion.answers(bench.subject, bench.settings, own, parts)
+
+    sequences, count = asked(bench.model, partial(in_new_folder, study))
+    distinct = sum(map(len, sequences.values()))
+    print(f"word-deletion, ceiling of {ceiling}: {count} forwarded, {distinct} distinct")
+    best, batches = fastest(bench.model, sequences)
+
+    def bare():
+        bench.explain()
+        forward(bench.model, batches)
+
+    print(f"    yardstick in batches of {best} tokens")
+    return partial(in_new_folder, study), bare
+
+
+def randomization_works(options):
+    bench = Bench(options, "randomization")
+    own = replace(bench.options, draws=options.draws)
+    steps = 2 * len(parts_of(bench.model)) - 1  # both schemes begin with the same model
+
+    def study(parts):
+        list(randomization.correlated(bench.subject, bench.settings, own, parts))
+
+    print(f"randomization: {options.draws} draws of {steps} random models")
+    return partial(in_new_folder, study), partial(bench.explain, 1 + steps * options.draws)
+
+
+def word_works(options, every):
+    bench = Bench(options, "word-rank")
+    settings = replace(bench.settings, target="all" if every else "predicted", minimum_count=2)
+
+    def study(parts):
+        store = Store(parts.folder / "study", {})
+        word_rank.word_rank([bench.subject], settings, store, bench.options)
+
+    print(f"word-rank: {'every class' if every else 'the predicted class'}")
+    return partial(in_new_folder, study), partial(bench.explain_classes, every)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, nargs="+", help="Runs; the studies of several "
-                        "runs take two.")  # fmt: skip
-    parser.add_argument("--data", help="A folder of data, in place of that of the runs.")
-    parser.add_argument("--limit", type=int, default=256)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", required=True, help="a run of bertx fit, or a checkpoint")
+    parser.add_argument("--data", required=True, help="a folder with the data set's files")
+    parser.add_argument("--dataset", default="sst5")
+    parser.add_argument("--texts", type=int, default=128)
+    parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
-    given = parser.parse_args()
-    print(f"{given.limit} texts a run, medians of {given.repeat}")
-    print(
-        "study       tokens bare  study  ratio   backwards bare  study   seconds bare  study  ratio"
+    parser.add_argument(
+        "--studies",
+        nargs="+",
+        default=["word-deletion", "ceiling", "randomization", "word-rank", "words of one class"],
     )
-    for name in STUDIES:
-        runs = given.model[: 1 if name == "word-rank" else 2]
-        if name != "word-rank" and len(runs) < 2:
-            continue
-        works = [kind(name, runs, given.data, given.limit) for kind in (bare, whole)]
-        seen = [Counter(), Counter()]
-        for count, work in zip(seen, works, strict=True):
-            with counted(count):
-                work()
-        times, _ = turns(works, given.repeat)
-        tokens, walks = ([own[kind] for own in seen] for kind in ("tokens", "backwards"))
-        seconds = [statistics.median(own) for own in times]
+    options = parser.parse_args()
+    makers = {
+        "word-deletion": partial(word_deletion_works, options, 0),
+        "ceiling": partial(word_deletion_works, options, 8),
+        "randomization": partial(randomization_works, options),
+        "word-rank": partial(word_works, options, True),
+        "words of one class": partial(word_works, options, False),
+    }
+    for name in options.studies:
+        times, _ = turns(makers[name](), options.repeat)
+        study, bare = times
         print(
-            f"{name:<10} {_pair(*tokens)}   {_pair(*walks)}   {seconds[0]:.1f} {seconds[1]:.1f} "
-            f"{median_ratio(times[1], times[0]):.2f}",
+            f"    {name}: {statistics.median(study):.2f} s / {statistics.median(bare):.2f} s, "
+            f"median ratio {median_ratio(study, bare):.3f}",
             flush=True,
         )
-
-
-def _pair(needed, taken):
-    return f"{needed:,} {taken:,} {taken / needed:.2f}"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # in inches
 _WIDTH, _HEIGHT, _HEAD, _LEGEND = 2.7, 2.45, 0.75, 2.3
-_TICK, _ENTRY = 0.075, 0.21
+_TICK, _ENTRY, _LETTER = 0.075, 0.21, 0.115
 _DPI = 150
 _LONGEST = 28
 _MARKER = 5
@@ -117,7 +117,7 @@ def panels_figure(
         raise InputError("panels_figure: expected at least one panel, got none")
     columns = max(map(len, rows))
     found = _looks(rows)
-    figure = Figure(figsize=_size(rows, len(found)), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=_size(rows, len(found), title), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     entries: dict[str, Line2D] = {}
     for number, row in enumerate(rows):
@@ -135,10 +135,11 @@ def panels_figure(
     return figure
 
 
-def _size(rows: Sequence[Sequence[LinePanel]], entries: int) -> tuple[float, float]:
+def _size(rows: Sequence[Sequence[LinePanel]], entries: int, title: str) -> tuple[float, float]:
     names = (len(place) for panel in rows[-1] for place in panel.places)
     height = _HEAD + len(rows) * _HEIGHT + _TICK * max(names, default=0)
-    return _WIDTH * max(map(len, rows)) + _LEGEND, max(height, _HEAD + _ENTRY * (entries + 2))
+    width = max(_WIDTH * max(map(len, rows)), _LETTER * len(title))
+    return width + _LEGEND, max(height, _HEAD + _ENTRY * (entries + 2))
 
 
 def _looks(rows: Sequence[Sequence[LinePanel]]) -> dict[str, tuple[str, Stroke]]:
@@ -173,7 +174,7 @@ def _draw(axes: "Axes", line: PanelLine, colour: str, stroke: Stroke) -> "Line2D
     if alone:
         axes.vlines(line.x, line.low, line.high, color=colour, lw=1.5)
     for x, y in line.published:
-        axes.plot(x, y, "o", mfc="white", mec=colour, mew=1.4, ms=_MARKER, zorder=4)
+        axes.plot(x, y, "o", mfc="white", mec=colour, mew=1.4, ms=_MARKER, zorder=4, clip_on=False)
     return drawn
 
 

@@ -21,6 +21,7 @@ from bertx.judging.judge import MOST_UNITS, usable
 from bertx.needs import Needs
 from bertx.packing import Budget
 from bertx.perturb import Operator, Perturber
+from bertx.progress import progress
 from bertx.report.examples import Role
 from bertx.scope import isolated_rng
 
@@ -40,7 +41,7 @@ class Points:
 
     Attributes:
         words: Largest k.
-        shares: Number of shares, 0 and 1 included.
+        shares: Number of shares, 0 and 1 included; 0 for none.
     """
 
     words: int = 10
@@ -50,12 +51,16 @@ class Points:
     def places(self) -> list[tuple[str, float]]:
         """What each of the P points means: counted how, and how much."""
         by_count = [(COUNT, float(k)) for k in range(self.words + 1)]
-        return by_count + [(SHARE, share) for share in fractions(self.shares).tolist()]
+        return by_count + [(SHARE, share) for share in self._shares.tolist()]
 
     def kept(self, scores: Tensor, counts: Tensor) -> Tensor:
         """Which units stay at each point (B, P, U), by unit scores (B, U)."""
         by_count = deletions(scores, counts, self.words)
-        return torch.cat([by_count, deletion_masks(scores, counts, fractions(self.shares))], 1)
+        return torch.cat([by_count, deletion_masks(scores, counts, self._shares)], 1)
+
+    @property
+    def _shares(self) -> Tensor:
+        return fractions(self.shares) if self.shares else torch.zeros(0, dtype=torch.float64)
 
 
 class Ranker(NamedTuple):
@@ -122,10 +127,12 @@ class Deleter:
         """
         with isolated_rng():
             torch.manual_seed(self._seed)
-            found = [
-                self._answered(self.recorder.record(chunk, texts, self._needs), searched)
-                for chunk in self.recorder.chunks(readings)
-            ]
+            found = list[_Answers]()
+            with progress("Deleting words", len(readings)) as advance:
+                for chunk in self.recorder.chunks(readings):
+                    recorded = self.recorder.record(chunk, texts, self._needs)
+                    found.append(self._answered(recorded, searched))
+                    advance(len(chunk))
         return self._rows(_Answers(*map(np.concatenate, zip(*found, strict=True))))
 
     def _answered(self, recorded: Recorded, searched: Collection[int]) -> "_Answers":

@@ -1,9 +1,11 @@
 """The figures of word deletion: a panel for each data set and operator."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 
 from bertx.inputs import noun
 from bertx.report.panels import LinePanel, PanelLine, Scale, panels_figure
+from bertx.statistics import MINIMUM
 from bertx.studies.deleting import COUNT, SHARE, Points
 from bertx.studies.deletion_curves import GROUPS, Curve, Group, ends
 from bertx.studies.deletion_findings import published_points
@@ -17,7 +19,7 @@ def deletion_pictures(curves: Sequence[Curve], settings: Settings, points: Point
         _picture([c for c in curves if c.group == group], group, by, settings, points)
         for group in GROUPS
         for by in (COUNT, SHARE)
-        if any(c.group == group for c in curves)
+        if any(c.group == group for c in curves) and (by == COUNT or points.shares)
     ]
 
 
@@ -34,6 +36,8 @@ def _picture(
         ]
         for operator in operators
     ]
+    if len(data) == 1:  # operators side by side
+        rows = [[panel for row in rows for panel in row]]
     x = f"{unit}s deleted" if by == COUNT else f"share of {unit}s deleted"
     first = "right" if group == "right" else "wrong"
     title = f"Accuracy on texts at first {first}"
@@ -54,8 +58,8 @@ def _panel(curves: Sequence[Curve], by: str, places: Mapping[float, int]) -> Lin
             name=c.method,
             x=list(places),
             mean=[c.accuracy[place].value for place in places.values()],
-            low=[c.accuracy[place].low for place in places.values()],
-            high=[c.accuracy[place].high for place in places.values()],
+            low=_band(c, [c.accuracy[place].low for place in places.values()]),
+            high=_band(c, [c.accuracy[place].high for place in places.values()]),
             role=c.role,
             published=[p for p in published_points(c) if by == COUNT and p[0] in places],
         )
@@ -65,3 +69,8 @@ def _panel(curves: Sequence[Curve], by: str, places: Mapping[float, int]) -> Lin
     searched = next((c.count for c in curves if c.role == "ceiling"), texts)
     note = f"{texts:,} texts" + (f", ceiling {searched:,}" if searched < texts else "")
     return LinePanel(f"{curves[0].data}, {curves[0].operator}", lines, note)
+
+
+def _band(curve: Curve, ends: list[float]) -> list[float]:
+    """One end of the band; none for so few texts that they do not show how answers spread."""
+    return ends if curve.count >= MINIMUM else [nan] * len(ends)

@@ -278,7 +278,8 @@ def _tables(curves: Sequence[Curve], settings: Settings, points: Points) -> Iter
     if curves:
         first = {"right": "at first right", "wrong": "at first wrong"}[curves[0].group]
         yield _by_count(curves, noun(settings.unit), first, points)
-        yield _by_share(curves, noun(settings.unit), first, points)
+        if points.shares:
+            yield _by_share(curves, noun(settings.unit), first, points)
 
 
 def _by_count(curves: Sequence[Curve], unit: str, first: str, points: Points) -> Table:

@@ -1,6 +1,6 @@
 """Randomization: do explanations change when the model does not know what it knew?"""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -10,7 +10,6 @@ import pyarrow as pa
 from bertx.choices import ALL, GOLD
 from bertx.errors import InputError
 from bertx.packing import budget_for
-from bertx.progress import Advance, progress
 from bertx.rerun import check_positive
 from bertx.studies import Study
 from bertx.studies.findings import Findings
@@ -23,7 +22,7 @@ from bertx.studies.randomization_findings import (
 from bertx.studies.randomizing import Randomizer
 from bertx.studies.scores import PORTION
 from bertx.studies.settings import Settings, authors
-from bertx.studies.store import Parts, Store
+from bertx.studies.store import Parts, Store, portions
 from bertx.studies.subjects import Loaded, Subject, check_alike, check_several
 from bertx.studies.survival import survivals
 
@@ -95,13 +94,7 @@ def run(
     subjects: Sequence[Subject], settings: Settings, store: Store, options: RandomizationOptions
 ) -> Findings:
     """Explain by random models, and say what follows."""
-    rounds = [options.draws + (options.shuffled.of(own) is not None) for own in subjects]
-    total = sum(n * len(own.texts) for n, own in zip(rounds, subjects, strict=True))
-    with progress("Explaining texts by random models", total) as advance:
-        tables = [
-            pa.concat_tables(_tables(own, settings, options, store.parts, advance))
-            for own in subjects
-        ]
+    tables = [pa.concat_tables(correlated(own, settings, options, store.parts)) for own in subjects]
     found = [
         one
         for own, table in zip(subjects, tables, strict=True)
@@ -121,25 +114,31 @@ def run(
     )
 
 
-def _tables(
-    subject: Subject,
-    settings: Settings,
-    options: RandomizationOptions,
-    parts: Parts,
-    advance: Advance,
+def correlated(
+    subject: Subject, settings: Settings, options: RandomizationOptions, parts: Parts
 ) -> Iterator[pa.Table]:
-    """All parts of a subject, draw by draw, so that weights are drawn once."""
+    """The correlations of a subject's texts; parts that are there are read.
+
+    Draw by draw, so that weights are drawn once.
+
+    Args:
+        subject: The subject.
+        settings: The methods.
+        options: How many draws, and models on shuffled labels.
+        parts: Where the parts are kept.
+    """
     work = _Work(subject, settings, options.shuffled.of(subject))
     folder = f"{subject.weights}-{subject.data}"
-    makers: Mapping[str, Callable[[range], pa.Table]] = {
-        f"draw-{draw}": partial(work.randomised, draw) for draw in range(options.draws)
-    } | ({} if work.other is None else {"shuffled": work.shuffled})
-    for name, make in makers.items():
-        for first in range(0, len(subject.texts), PORTION):
-            numbers = range(first, min(first + PORTION, len(subject.texts)))
-            place = f"{folder}/{name}/part-{first // PORTION:06d}"
-            yield parts.get(place, partial(make, numbers))
-            advance(len(numbers))
+    makers: dict[str, tuple[str, Callable[[range], pa.Table]]] = {
+        f"draw-{draw}": (f"random weights, draw {draw + 1} of {options.draws}",
+                         partial(work.randomised, draw))
+        for draw in range(options.draws)
+    }  # fmt: skip
+    if work.other is not None:
+        makers["shuffled"] = "shuffled labels", work.shuffled
+    for name, (what, make) in makers.items():
+        names = portions(f"{folder}/{name}", len(subject.texts), PORTION)
+        yield parts.filled(f"Explaining the texts of {subject.name} on {what}", names, make)
 
 
 class _Work:

@@ -15,6 +15,7 @@ from bertx.explaining.reading import Reading
 from bertx.judging import Recorder, Text
 from bertx.needs import Needs
 from bertx.packing import Budget
+from bertx.progress import progress
 from bertx.scope import isolated_rng
 from bertx.stability import (
     Explained,
@@ -94,13 +95,15 @@ class Randomizer:
             torch.manual_seed(self._seed)
             numbers, originals = self._originals(readings, texts)
             known: dict[tuple[str, ...], Tensor] = {}  # the first step of all schemes is the same
-            for scheme, steps in self._steps().items():
-                for depth, step in enumerate(steps):
+            steps = [(s, *own) for s, every in self._steps().items() for own in enumerate(every)]
+            with progress("Explaining by random models", len(readings)) as advance:
+                for number, (scheme, depth, step) in enumerate(steps):
                     names = tuple(part.name for part in step.parts)
                     if names not in known:
                         with randomised(self._model, step.parts, self._weights(draw)):
                             known[names] = correlations(self._model, originals, self._methods)
                     found[Place(scheme, step.name, depth)] = known[names]
+                    advance(_share(len(readings), number, len(steps)))
         return self._rows(found, numbers, originals, draw)
 
     def other(
@@ -110,7 +113,9 @@ class Randomizer:
         with isolated_rng():
             torch.manual_seed(self._seed)
             numbers, originals = self._originals(readings, texts)
-            found = correlations(model, originals, self._methods)
+            with progress("Explaining by the other model", len(readings)) as advance:
+                found = correlations(model, originals, self._methods)
+                advance(len(readings))
         return self._rows({Place(SHUFFLED, SHUFFLED, 0): found}, numbers, originals, 0)
 
     def _steps(self) -> dict[str, list[Step]]:
@@ -160,3 +165,8 @@ class Randomizer:
                 "absolute": pa.array(values[:, :, 1].reshape(-1), from_pandas=True),
             }
         )
+
+
+def _share(whole: int, number: int, count: int) -> int:
+    """The share of a step in so many items; those of all steps are all of them."""
+    return whole * (number + 1) // count - whole * number // count

@@ -1,14 +1,44 @@
 """The runs of a study with their accuracies, which every study shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
+from typing import NamedTuple, Protocol
 
 from bertx.studies import paper
 from bertx.studies.findings import Table
-from bertx.studies.scores import UnitScores
 from bertx.studies.subjects import Subject
 
 
-def runs_table(subjects: Sequence[Subject], found: Sequence[UnitScores]) -> Table:
+class Told(Protocol):
+    """What is known of the texts of a run, such as its `bertx.studies.scores.UnitScores`."""
+
+    @property
+    def texts(self) -> Sized:
+        """The texts that were used."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of them that is predicted right."""
+
+    @property
+    def failed(self) -> int:
+        """How many could not be used."""
+
+
+class Measured(NamedTuple):
+    """What a study knows of the texts of a run.
+
+    Attributes:
+        texts: The texts that were used.
+        accuracy: Share of them that is predicted right.
+        failed: How many could not be used.
+    """
+
+    texts: Sized
+    accuracy: float
+    failed: int = 0
+
+
+def runs_table(subjects: Sequence[Subject], found: Sequence[Told]) -> Table:
     """One row a run: its texts and its accuracy, beside the paper's on the same data set."""
     rows = [
         [
@@ -30,7 +60,7 @@ def runs_table(subjects: Sequence[Subject], found: Sequence[UnitScores]) -> Tabl
     return Table("runs", "Runs", columns, rows, " ".join(notes))
 
 
-def accuracies(subjects: Sequence[Subject], found: Sequence[UnitScores]) -> Mapping[str, float]:
+def accuracies(subjects: Sequence[Subject], found: Sequence[Told]) -> Mapping[str, float]:
     """The accuracy of each run, by the names under which they are logged."""
     return {
         f"accuracy/{subject.name}": own.accuracy
@@ -38,7 +68,7 @@ def accuracies(subjects: Sequence[Subject], found: Sequence[UnitScores]) -> Mapp
     }
 
 
-def _what_is_left_out(subject: Subject, found: UnitScores) -> str:
+def _what_is_left_out(subject: Subject, found: Told) -> str:
     parts = {
         "too short and left out": subject.short,
         "cut off at the end": subject.cut,

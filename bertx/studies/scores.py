@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +16,8 @@ from bertx.errors import InputError
 from bertx.explaining import Explanation
 from bertx.explaining.parts import parts_of
 from bertx.explaining.scoring import Scoring
-from bertx.progress import Within, displayed, progress
 from bertx.studies.settings import LAST, Settings
-from bertx.studies.store import Parts, write_json
+from bertx.studies.store import Parts, portions, write_json
 from bertx.studies.subjects import Subject, reading_for
 
 PORTION = 64
@@ -131,26 +129,16 @@ class _Shelf:
 
     def filled(self, place: str) -> pa.Table:
         """A row for each text; those that are missing are explained."""
-        names = self._names()
-        missing = {name: own for name, own in names.items() if not self._parts.has(name)}
-        if missing:
+        if not self.complete:
             write_json(self._parts.folder / self._folder / "made.json", self._made)
-            where = f"{self._subject.name} ({place})" if place else self._subject.name
-            what, total = f"Explaining the texts of {where}", sum(map(len, missing.values()))
-            with progress(what, total) as advance:
-                with displayed(Within(advance)):
-                    for name, numbers in missing.items():
-                        self._parts.get(name, partial(self._explain, numbers))
-            self._scoring = None  # gives the model free
-        return pa.concat_tables(self._parts.read(name) for name in names)
+        where = f"{self._subject.name} ({place})" if place else self._subject.name
+        what = f"Explaining the texts of {where}"
+        found = self._parts.filled(what, self._names(), self._explain)
+        self._scoring = None  # gives the model free
+        return found
 
     def _names(self) -> dict[str, range]:
-        """The numbers of the texts of each part, by its name."""
-        count = len(self._subject.texts)
-        return {
-            f"{self._folder}/part-{first // PORTION:06d}": range(first, min(first + PORTION, count))
-            for first in range(0, count, PORTION)
-        }
+        return portions(self._folder, len(self._subject.texts), PORTION)
 
     def _explain(self, numbers: Sequence[int]) -> pa.Table:
         if self._scoring is None:

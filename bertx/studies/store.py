@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from bertx.errors import InputError
+from bertx.progress import Within, displayed, progress
 from bertx.report.disk import drafted, write_whole
 
 STUDY, SUMMARY, VALUES = "study.json", "summary.json", "values.parquet"
@@ -45,12 +47,49 @@ class Parts:
             write_table(self._path(name), make())
         return self.read(name)
 
+    def filled(
+        self, what: str, numbers: Mapping[str, range], make: Callable[[range], pa.Table]
+    ) -> pa.Table:
+        """The rows of many parts; those that are missing are made.
+
+        Args:
+            what: What that is called while it is shown how far it is.
+            numbers: The numbers of the texts of each part, by its name.
+            make: What makes a part of texts; it shows how far it is by itself.
+
+        Raises:
+            InputError: If a file that is there is damaged.
+        """
+        missing = {name: own for name, own in numbers.items() if not self.has(name)}
+        if missing:
+            with (
+                progress(what, sum(map(len, missing.values()))) as advance,
+                displayed(Within(advance)),
+            ):
+                for name, own in missing.items():
+                    self.get(name, partial(make, own))
+        return pa.concat_tables(self.read(name) for name in numbers)
+
     def read(self, name: str) -> pa.Table:
         """A part that is there."""
         return read_table(self._path(name))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.parquet"
+
+
+def portions(folder: str, count: int, size: int) -> dict[str, range]:
+    """The numbers of the texts of each part, by its name.
+
+    Args:
+        folder: Where the parts are.
+        count: How many texts there are.
+        size: How many a part has.
+    """
+    return {
+        f"{folder}/part-{first // size:06d}": range(first, min(first + size, count))
+        for first in range(0, count, size)
+    }
 
 
 class Store:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache
 from typing import Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 
 from bertx.attribution import Attribution, Random
@@ -14,7 +15,7 @@ from bertx.judging.checks import check_method_names
 from bertx.judging.judge import drawn_by_number, with_control
 from bertx.judging.tally import CEILING
 from bertx.packing import budget_for
-from bertx.progress import Advance, progress
+from bertx.progress import progress
 from bertx.rerun import check_positive
 from bertx.studies import Study
 from bertx.studies.deleting import Deleter, Points, Ranker
@@ -22,9 +23,10 @@ from bertx.studies.deletion_curves import Curve, curves, gathered
 from bertx.studies.deletion_figures import deletion_pictures
 from bertx.studies.deletion_findings import deletion_findings, deletion_numbers, deletion_tables
 from bertx.studies.findings import Findings
+from bertx.studies.runs_table import Measured, accuracies, runs_table
 from bertx.studies.scores import PORTION
 from bertx.studies.settings import Settings, authors
-from bertx.studies.store import Parts, Store
+from bertx.studies.store import Parts, Store, portions
 from bertx.studies.subjects import Subject, check_several
 
 NAME = "word-deletion"
@@ -39,7 +41,8 @@ class WordDeletionOptions:
 
     Attributes:
         words: Largest number of units that are deleted.
-        shares: Number of shares of a text's units that are deleted, 0 and 1 included.
+        shares: Number of shares of a text's units that are deleted, 0 and 1 included; 0 for none.
+            None for what the preset says: 11, for the authors none.
         ceiling_texts: About how many texts of each run are searched for the best order; None for
             all. Those of more than 40 units never are.
         control: What the random control deletes; None for what the preset says: ``nested``, for
@@ -50,19 +53,27 @@ class WordDeletionOptions:
     """
 
     words: int = 10
-    shares: int = 11
+    shares: int | None = None
     ceiling_texts: int | None = 50
     control: Control | None = None
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
         check_positive(words=self.words)
-        if self.shares < 2:
-            raise InputError(f"shares: expected at least 2 (none and all), got {self.shares}")
+        if self.shares is not None and (self.shares < 0 or self.shares == 1):
+            raise InputError(
+                f"shares: expected 0 for none, or at least 2 (nothing and everything), got "
+                f"{self.shares}"
+            )
         if self.ceiling_texts is not None and self.ceiling_texts < 0:
             raise InputError(f"ceiling_texts: expected at least 0, got {self.ceiling_texts}")
         if self.control is not None and self.control not in get_args(Control):
             raise InputError(f"control {self.control!r}: expected {' or '.join(get_args(Control))}")
+
+    def points(self, settings: Settings) -> Points:
+        """How much is deleted."""
+        usual = 0 if settings.preset == "authors" else 11
+        return Points(self.words, usual if self.shares is None else self.shares)
 
 
 def check(subjects: Sequence[Subject], settings: Settings, options: WordDeletionOptions) -> None:
@@ -95,18 +106,14 @@ def rankers(settings: Settings, options: WordDeletionOptions) -> list[Ranker]:
     seed = own.seed if control in settings.methods and isinstance(own, Random) else settings.seed
     usual: Control = "redrawn" if settings.preset == "authors" else "nested"
     redrawn = (options.control or usual) == "redrawn"
-    count = len(Points(options.words, options.shares).places) if redrawn else 1
+    count = len(options.points(settings).places) if redrawn else 1
     draws: tuple[Attribution, ...] = tuple(Random(seed + number) for number in range(count))
     found = [Ranker(name, "method", settings.signed(name), (own,)) for name, own in methods.items()]
     return [*found, Ranker(control, "floor", False, draws), Ranker(CEILING, "ceiling", True)]
 
 
 def answers(
-    subject: Subject,
-    settings: Settings,
-    options: WordDeletionOptions,
-    parts: Parts,
-    advance: Advance,
+    subject: Subject, settings: Settings, options: WordDeletionOptions, parts: Parts
 ) -> pa.Table:
     """What the model of a subject answers; parts that are there are read.
 
@@ -115,49 +122,40 @@ def answers(
         settings: Methods and operators.
         options: How much is deleted.
         parts: Where the parts are kept.
-        advance: Told of the texts that are done.
     """
-    deleter: list[Deleter] = []  # the model is loaded when it is needed, and once
     texts = dict(enumerate(subject.texts))
     drawn = drawn_by_number(options.ceiling_texts, len(texts))
     searched = frozenset(filter(drawn, texts))
+    deleter = cache(lambda: _deleter(subject, settings, options))  # loaded when it is needed
 
     def make(numbers: range) -> pa.Table:
-        if not deleter:
-            deleter.append(_deleter(subject, settings, options))
         readings = [replace(subject.readings[number], index=number) for number in numbers]
-        return deleter[0].table(readings, texts, searched)
+        return deleter().table(readings, texts, searched)
 
-    tables = []
-    for first in range(0, len(texts), PORTION):
-        numbers = range(first, min(first + PORTION, len(texts)))
-        name = f"{subject.weights}-{subject.data}/part-{first // PORTION:06d}"
-        tables.append(parts.get(name, partial(make, numbers)))
-        advance(len(numbers))
-    return pa.concat_tables(tables)
+    names = portions(f"{subject.weights}-{subject.data}", len(texts), PORTION)
+    return parts.filled(f"Deleting words of the texts of {subject.name}", names, make)
 
 
 def run(
     subjects: Sequence[Subject], settings: Settings, store: Store, options: WordDeletionOptions
 ) -> Findings:
     """Delete, and say what follows."""
-    total = sum(len(subject.texts) for subject in subjects)
-    with progress("Deleting words of texts", total) as advance:
-        tables = [answers(own, settings, options, store.parts, advance) for own in subjects]
-    points, who = Points(options.words, options.shares), rankers(settings, options)
+    tables = [answers(own, settings, options, store.parts) for own in subjects]
+    points, who = options.points(settings), rankers(settings, options)
     found = gathered(subjects, tables, settings.operators, who, points)
     with progress("Drawing texts again for intervals", len(found)) as advance:
         drawn: list[Curve] = []
         for own in found:
             drawn += curves(own, settings.operators, who, settings.resamples, settings.seed)
             advance(1)
+    measured = [at_first(table) for table in tables]
     return Findings(
         values=pa.concat_tables(
             [_values(subject, table) for subject, table in zip(subjects, tables, strict=True)]
         ),
         findings=deletion_findings(drawn, settings, points),
-        numbers=deletion_numbers(drawn, points),
-        tables=deletion_tables(drawn, settings, points),
+        numbers={**accuracies(subjects, measured), **deletion_numbers(drawn, points)},
+        tables=[runs_table(subjects, measured), *deletion_tables(drawn, settings, points)],
         pictures=deletion_pictures(drawn, settings, points),
     )
 
@@ -170,11 +168,18 @@ def _deleter(subject: Subject, settings: Settings, options: WordDeletionOptions)
         tokenizer,
         rankers(settings, options),
         settings.operators,
-        Points(options.words, options.shares),
+        options.points(settings),
         target,
         budget_for(model.device, recorded=True),
         settings.seed,
     )
+
+
+def at_first(table: pa.Table) -> Measured:
+    """How many texts there are, and how many are predicted right."""
+    texts, first = np.unique(table["text"].to_numpy(), return_index=True)
+    labels, predicted = (table[name].to_numpy()[first] for name in ("label", "predicted"))
+    return Measured(texts, float((labels == predicted).mean()))
 
 
 def _values(subject: Subject, table: pa.Table) -> pa.Table:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from bertx.attribution import GradientSensitivity, LayerwiseAttentionTracing, Random
@@ -10,10 +11,11 @@ from bertx.statistics import Comparison
 from bertx.studies import Settings
 from bertx.studies.claims import Trial, together
 from bertx.studies.deleting import Points, Ranker
-from bertx.studies.deletion_curves import Answers, curves
+from bertx.studies.deletion_curves import Answers, curves, gathered
 from bertx.studies.deletion_figures import deletion_pictures
 from bertx.studies.deletion_findings import deletion_findings, deletion_numbers, deletion_tables
 from bertx.studies.paper import DELETION, GS, LAT
+from tests.studies.subjects import subject
 
 POINTS = Points(words=10, shares=3)
 METHODS = {GS: GradientSensitivity(), LAT: LayerwiseAttentionTracing()}
@@ -84,6 +86,25 @@ def test_accuracies_are_those_of_each_group():
     numbers = deletion_numbers(found, POINTS)
     assert numbers[f"sst5/pad/right@10/{GS}"] == pytest.approx(BREAKS, abs=0.1)
     assert numbers["sst5/pad/wrong@1/random"] == pytest.approx(HARMLESS, abs=0.1)
+
+
+def test_runs_of_the_same_texts_meet_on_those_that_both_could_use():
+    """One of them could not use its text 1, the other one not its text 3."""
+    points = Points(words=1, shares=0)
+    subjects = [subject(f"run{seed}", seed, count=4) for seed in (0, 1)]
+    used = ([0, 2, 3], [0, 1, 2])
+    tables = [
+        pa.table(
+            {
+                "text": np.repeat(own, 2 * len(RANKERS)),
+                "right": np.repeat(own, 2 * len(RANKERS)) == 2 - number,
+            }
+        )
+        for number, own in enumerate(used)
+    ]
+    (found,) = gathered(subjects, tables, ["pad"], RANKERS, points)
+    assert found.right.shape == (2, 2, 1, len(RANKERS), 2) and found.name == "data0"
+    assert found.right[..., 0, 0, 0].tolist() == [[0, 1], [0, 0]]  # texts 0 and 2
 
 
 def test_the_papers_numbers_stand_beside_ours():

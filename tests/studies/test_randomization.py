@@ -140,6 +140,7 @@ def test_a_method_that_does_not_look_at_the_model_stays(tmp_path):
     one = subject(settings=settings, count=20)
     findings = conduct(STUDY, [one], settings, RandomizationOptions(draws=2), tmp_path)
     assert {round(own, 9) for own in findings.numbers.values()} == {1.0}
+    assert not [name for name in findings.numbers if "/spearman/" in name]  # it has no sign
     assert {own.text.partition(", ")[0] for own in findings.findings} == {
         "With random weights throughout", "With random embeddings",
     }  # fmt: skip

@@ -150,6 +150,7 @@ def test_the_authors_preset_is_a_transcription_of_what_they_did(tmp_path):
         assert ours == list(expected.values())
         assert len({tuple(own) for own in ours}) > 4
     assert {key[3] for key in found} == {*settings.methods, "random"}
+    assert {key[4] for key in found} == {"count"}
 
 
 @pytest.mark.parametrize("preset, nested", [("default", True), ("authors", False)])
@@ -168,7 +169,7 @@ def test_the_control_is_nested_or_drawn_anew(preset, nested, monkeypatch, tmp_pa
     options = WordDeletionOptions(ceiling_texts=0)
     conduct(STUDY, [one], settings, options, tmp_path)
     assert len(asked) == len(settings.operators) * -(-len(one.texts) // 5)
-    control = asked[0][:, 22:33]  # after the method's 22 points
+    control = asked[0][:, 22:33] if nested else asked[0][:, 11:]  # after the method's points
     for k in range(1, 8):
         assert ((~control[:, k]).sum(1) == k).all()
     inside = [(control[:, k + 1] <= control[:, k]).all(1) for k in range(8)]
@@ -246,7 +247,7 @@ def test_what_cannot_be_studied_is_refused(tmp_path):
         with pytest.raises(InputError, match=message):
             conduct(STUDY, subjects, settings, OPTIONS, tmp_path)
     assert not list(tmp_path.iterdir())
-    wrong = ({"words": 0}, {"shares": 1}, {"ceiling_texts": -1}, {"control": "new"})
+    wrong = ({"words": 0}, {"shares": 1}, {"shares": -1}, {"ceiling_texts": -1}, {"control": "new"})
     for settings in wrong:
         with pytest.raises(InputError, match=next(iter(settings))):
             WordDeletionOptions(**settings)
