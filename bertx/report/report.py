@@ -19,7 +19,7 @@ from bertx.report.leaderboard_page import board_contents
 from bertx.report.report_heatmaps import palette, sheets_of
 from bertx.report.run import Problem, Run, Stage, is_run, problem_of, read_run
 from bertx.report.standings import legend
-from bertx.report.study import VERDICTS, Finding, Study, is_study, read_study
+from bertx.report.study import Finding, Study, is_study, read_study
 from bertx.report.study_contents import finding_contents, study_contents
 from bertx.report.templates import template
 
@@ -235,17 +235,8 @@ def _contents(report: Report) -> dict[str, Any]:
             for kind in ("signed", "unsigned")
         ],
         "studies": [study_contents(study) for study in report.studies],
-        "verdicts": [(printable(own.title), _verdicts(own)) for own in report.studies],
     }
     return {**contents, "contents": _places(contents)}
-
-
-def _verdicts(study: Study) -> str:
-    """How often the paper is right, in words; how much was found where it says nothing."""
-    known = [finding.verdict for finding in study.findings]
-    counts = {verdict: known.count(verdict) for verdict in VERDICTS}
-    said = [f"{count} {verdict}" for verdict, count in counts.items() if count]
-    return ", ".join(said) or f"{len(known)} finding{'' if len(known) == 1 else 's'}"
 
 
 def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:

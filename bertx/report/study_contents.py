@@ -9,8 +9,10 @@ from typing import Any
 
 from bertx.report.heatmap import printable
 from bertx.report.standings import short
-from bertx.report.study import Cell, Figure, Finding, Study, Table
+from bertx.report.study import VERDICTS, Cell, Figure, Finding, Study, Table
 
+_LONG = 24
+"""Rows above which a table is opened on demand."""
 _NUMBER = re.compile(r"[-+−±<]?\s?[\d.]")
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -24,12 +26,27 @@ def study_contents(study: Study) -> dict[str, Any]:
         "folder": printable(str(study.folder)),
         "runs": _of_dicts(study.runs),
         "findings": [finding_contents(own) for own in study.findings],
+        "verdicts": _verdicts(study),
+        "claims": [finding_contents(own) for own in _claims(study)],
         "tables": [table_contents(own) for own in study.tables],
         "figures": [_figure(own) for own in study.figures],
         "numbers": [(printable(k), _number(v, ".4g")) for k, v in study.numbers.items()],
         "settings": [(printable(str(k)), printable(_setting(v)))
                      for k, v in study.settings.items()],
     }  # fmt: skip
+
+
+def _verdicts(study: Study) -> str:
+    """How often the paper is right, in words; how much was found where it says nothing."""
+    known = [finding.verdict for finding in study.findings]
+    counts = {verdict: known.count(verdict) for verdict in VERDICTS}
+    said = [f"{count} {verdict}" for verdict, count in counts.items() if count]
+    return ", ".join(said) or f"{len(known)} finding{'' if len(known) == 1 else 's'}"
+
+
+def _claims(study: Study) -> Sequence[Finding]:
+    """What was found of the paper's claims, or first of all where it has none."""
+    return [own for own in study.findings if own.verdict] or study.findings[:1]
 
 
 def table_contents(table: Table) -> dict[str, Any]:
@@ -43,7 +60,7 @@ def table_contents(table: Table) -> dict[str, Any]:
         for name, form, column in zip(table.columns, forms, columns, strict=True)
     ]
     return {"title": printable(table.title), "heads": heads, "rows": rows,
-            "note": printable(table.note)}  # fmt: skip
+            "note": printable(table.note), "long": len(rows) > _LONG}  # fmt: skip
 
 
 def _is_numbers(column: Sequence[Cell]) -> bool:

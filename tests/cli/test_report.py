@@ -112,6 +112,7 @@ def test_runs_are_seeds_and_studies_stand_beside_the_paper(run, report, tmp_path
     text = report(run, other, save_study(tmp_path / "study"))
     for part in ("The 2 runs classify", "2 seeds of training", "Deletion, other",
                  "Word deletion 1 agree, 1 disagree, 1 cannot tell",
+                 "With the paper: disagree LAT is no better than Random.",
                  "accuracy .72 (.69 to .75) after one word, Random .93, n = 1,001",
                  "The paper GS, GI and LRP find words that matter.",
                  "Accuracy after k words method k = 1 k = 10 texts AUC AttnLRP .720 −.250 1,001 "
@@ -123,6 +124,7 @@ def test_runs_are_seeds_and_studies_stand_beside_the_paper(run, report, tmp_path
     elements = Page((tmp_path / "page.html").read_text()).elements
     images = [a for tag, a in elements if tag == "img"]
     assert [image["alt"] for image in images] == ["All curves fall, Random last."]
+    assert text.count("LAT is no better than Random.") == 2  # at the top, and in the study
     assert images[0]["src"].startswith("data:image/svg+xml;base64,")
 
 
