@@ -6,7 +6,10 @@ A study runs as ``bertx study`` runs it, in parts that are written. Beside it th
 word deletion one recorded forward of each batch with all methods, and plain forwards of exactly the
 distinct sequences that are asked for, grouped by length so that there is no padding, with the
 fastest batch size; for randomization the recorded forwards with all methods, once for the model and
-once for each random one. Both take turns, as `clock.turns` lets them.
+once for each random one; for word rank the recorded forwards with all methods for every class, and
+for the predicted class alone (words of one class: what seeds and transfer need of each model), over
+all texts sorted by length. The studies of words draw their bootstrap and figures too. Both take
+turns, as `clock.turns` lets them.
 """
 
 import argparse
@@ -28,8 +31,12 @@ from bertx.judging import Recorder
 from bertx.needs import Needs
 from bertx.packing import budget_for
 from bertx.stability import parts as parts_of
-from bertx.studies import Parts, randomization, word_deletion
+from bertx.studies import Parts, Store, randomization, word_deletion, word_rank
 from bertx.studies.scores import PORTION
+
+STUDIES_OF = {
+    "word-deletion": word_deletion, "randomization": randomization, "word-rank": word_rank,
+}  # fmt: skip
 
 
 class Bench:
@@ -44,7 +51,7 @@ class Bench:
         arguments = [options.run, "--path", options.data, "--dataset", options.dataset]
         arguments += ["--limit", str(options.texts), "--device", "cpu"]
         given = _parser(name).parse_args(arguments)
-        study = {"word-deletion": word_deletion, "randomization": randomization}[name].STUDY
+        study = STUDIES_OF[name].STUDY
         self.options = STUDIES[name].options(given, study.options)
         (subject,), self.settings = find_subjects(given, _settings(given, study), named=False)
         loaded = subject.open()
@@ -68,6 +75,21 @@ class Bench:
         for _ in range(times):
             for trace in self.traces():
                 for method in self.methods.values():
+                    method(trace)
+
+    def explain_classes(self, every):
+        """All methods on all texts, of all classes or of the predicted one."""
+        budget = budget_for(self.model.device, recorded=True)
+        recorder = Recorder(self.model, self.tokenizer, "predicted", budget)
+        texts = dict(enumerate(self.subject.texts))
+        readings = [replace(own, index=n) for n, own in enumerate(self.subject.readings)]
+        needs = Needs.of(*self.methods.values())
+        for chunk in recorder.chunks(readings):
+            trace = recorder.record(chunk, texts, needs).trace
+            for method in self.methods.values():
+                if every:
+                    method.every_class(trace)
+                else:
                     method(trace)
 
 
@@ -127,6 +149,18 @@ def randomization_works(options):
     return partial(in_new_folder, study), partial(bench.explain, 1 + steps * options.draws)
 
 
+def word_works(options, every):
+    bench = Bench(options, "word-rank")
+    settings = replace(bench.settings, target="all" if every else "predicted", minimum_count=2)
+
+    def study(parts):
+        store = Store(parts.folder / "study", {})
+        word_rank.word_rank([bench.subject], settings, store, bench.options)
+
+    print(f"word-rank: {'every class' if every else 'the predicted class'}")
+    return partial(in_new_folder, study), partial(bench.explain_classes, every)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", required=True, help="a run of bertx fit, or a checkpoint")
@@ -136,13 +170,17 @@ def main():
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument(
-        "--studies", nargs="+", default=["word-deletion", "ceiling", "randomization"]
+        "--studies",
+        nargs="+",
+        default=["word-deletion", "ceiling", "randomization", "word-rank", "words of one class"],
     )
     options = parser.parse_args()
     makers = {
         "word-deletion": partial(word_deletion_works, options, 0),
         "ceiling": partial(word_deletion_works, options, 8),
         "randomization": partial(randomization_works, options),
+        "word-rank": partial(word_works, options, True),
+        "words of one class": partial(word_works, options, False),
     }
     for name in options.studies:
         times, _ = turns(makers[name](), options.repeat)

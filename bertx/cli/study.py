@@ -154,6 +154,8 @@ def _parser(name: str) -> Parser:
 def _run(name: str, options: Namespace) -> None:
     folder = Path(options.out or FOLDER / name)
     check_writable("--out", folder, folder=True)
+    if options.scores is not None:
+        check_writable("--scores", Path(options.scores), folder=True)
     findings, study = studied(name, options, folder)
     for finding in findings.findings:
         print(f"{finding.text}\n  {finding.evidence}")

@@ -126,7 +126,7 @@ def _log_curves_to_wandb(
         media[f"{prefix}/{kind}"] = _wandb_plot(lines, kind, epoch, unit)
         media[f"{prefix}/{kind}_image"] = _wandb_image(lines, kind, _when(epoch, step), unit, note)
     if media:
-        _log_media(logger, media, step)
+        log_media(logger, media, step)
 
 
 @log_curves.register
@@ -151,7 +151,7 @@ def _log_heatmaps_to_wandb(
     if rows:
         shown = rows[:MOST_ROWS]
         page = _wandb_html(heatmap_page(shown, key))
-        _log_media(logger, {key: _wandb_table(shown), f"{key}_page": page}, step)
+        log_media(logger, {key: _wandb_table(shown), f"{key}_page": page}, step)
 
 
 @log_heatmaps.register
@@ -165,7 +165,7 @@ def _log_heatmaps_to_tensorboard(
         logger.experiment.add_text(key, _markdown(rows), step)
 
 
-def _log_media(logger: WandbLogger, media: dict[str, Any], step: int) -> None:
+def log_media(logger: WandbLogger, media: dict[str, Any], step: int | None = None) -> None:
     """Log everything in one call, so that it has one step.
 
     A table is an artifact, and the files of an offline one stay where they are staged until they

@@ -93,7 +93,7 @@ def seeds(
         findings=[
             *best_findings(compared, settings),
             prediction_finding(predictions, len(found[0].texts)),
-            paper_finding(compared, len(subjects[0].texts)),
+            paper_finding(compared, settings, len(subjects[0].texts)),
         ],
         numbers={**accuracies(subjects, found), **_numbers(compared, predictions)},
         tables=[

@@ -13,7 +13,7 @@ from bertx.studies.likeness import MEASURES, Likeness, pairs_of
 from bertx.studies.scores import Floats, UnitScores
 from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
-from bertx.studies.verdicts import all_positive
+from bertx.studies.verdicts import all_positive, papers_methods
 
 WORDS, TEXTS, ALIKE = "words", "texts", "texts, same prediction"
 """What is compared: mean scores of words, units of each text, those of texts on which both models
@@ -97,30 +97,39 @@ def prediction_finding(predictions: Predictions, texts: int) -> Finding:
     return Finding(
         f"The models predict the same class of {predictions.mean.value:.0%} of the texts: "
         "explanations of what they predict can hardly agree more.",
-        f"Share of {texts:,} texts, mean over {len(predictions.pairs)} pairs: {predictions.mean}.",
+        f"Share of {texts:,} texts, mean over pairs of models: {predictions.mean}.",
     )
 
 
-def paper_finding(compared: Sequence[Compared], texts: int) -> Finding:
-    """Whether the order of the methods is that of the paper."""
-    text = "Mean scores of words are most alike over seeds by GS and GI, then LRP, then LAT."
+def paper_finding(compared: Sequence[Compared], settings: Settings, texts: int) -> Finding:
+    """Whether the order of the methods is that of the paper, of those that have no sign as there.
+
+    Args:
+        compared: What was compared.
+        settings: The methods.
+        texts: How many texts there are.
+    """
     known = {
         own.likeness.method: own
         for own in compared
         if own.of == WORDS and own.likeness.measure == "Pearson"
     }
-    if missing := [name for name in paper.METHODS if name not in known]:
-        evidence = f"Not computed: {', '.join(missing)}."
-        return Finding(text, evidence, paper.CONSISTENT, "cannot tell")
-    above = [(paper.GS, paper.LRP), (paper.GI, paper.LRP), (paper.LRP, paper.LAT)]
+    names, note = papers_methods(settings)
+    order = ((paper.GS, paper.LRP), (paper.GI, paper.LRP), (paper.LRP, paper.LAT))
+    above = [pair for pair in order if set(pair) <= set(names)]
+    text = "Mean scores of words are most alike over seeds by GS and GI, then LRP, then LAT."
+    if not above:
+        return Finding(text, note, paper.CONSISTENT, "cannot tell")
     differences = {f"{a} - {b}": _difference(known[a], known[b]) for a, b in above}
     verdict, said = all_positive(differences, texts)
-    equal = _difference(known[paper.GS], known[paper.GI])
-    if verdict == "agree" and not -_NEAR < equal.value < _NEAR:
-        verdict = "disagree"
-    values = ", ".join(f"{name} {known[name].mean}" for name in paper.METHODS)
-    evidence = f"Pearson's r: {values}. Differences: {said}; {paper.GS} - {paper.GI} {equal}."
-    return Finding(text, evidence, paper.CONSISTENT, verdict)
+    if {paper.GS, paper.GI} <= set(names):
+        equal = _difference(known[paper.GS], known[paper.GI])
+        said += f"; {paper.GS} - {paper.GI} {equal}"
+        if verdict == "agree" and not -_NEAR < equal.value < _NEAR:
+            verdict = "disagree"
+    values = ", ".join(f"{name} {known[name].mean}" for name in names)
+    evidence = f"Pearson's r: {values}. Differences: {said}. {note}"
+    return Finding(text, evidence.strip(), paper.CONSISTENT, verdict)
 
 
 def _difference(one: Compared, other: Compared) -> Interval:

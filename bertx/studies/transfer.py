@@ -14,7 +14,7 @@ from bertx.statistics.correlations import Interval, fisher_interval, pearson, sp
 from bertx.statistics.words import WordSums
 from bertx.studies import paper
 from bertx.studies.conducting import Study
-from bertx.studies.findings import Answer, Cell, Finding, Findings, Picture, Table
+from bertx.studies.findings import Cell, Finding, Findings, Picture, Table
 from bertx.studies.runs_table import accuracies, runs_table
 from bertx.studies.scores import Floats, UnitScores, explained
 from bertx.studies.settings import Settings, authors
@@ -198,11 +198,12 @@ def _paper_finding(subjects: Sequence[Subject], every: Sequence[Transferred]) ->
     """Whether mean scores correlate between all runs, by each method of the paper."""
     text = "Mean scores of words of different data sets are positively correlated."
     known = [own for own in every if own.method in paper.METHODS]
-    sources = {subject.source.dataset for subject in subjects}
-    if not known or len(sources) < len(subjects):
-        why = "None of the paper's methods was computed." if not known else (
-            f"The runs are of {len(sources)} data sets alone: {', '.join(sorted(sources))}."
-        )  # fmt: skip
+    if not known:
+        why = "None of the paper's methods was computed."
+        return Finding(text, why, paper.TRANSFERS, "cannot tell")
+    sources = [subject.source.dataset for subject in subjects]
+    if len(set(sources)) < len(sources):
+        why = f"Not all runs are of different data sets: {', '.join(sources)}."
         return Finding(text, why, paper.TRANSFERS, "cannot tell")
     found = {
         f"{own.method} {subjects[i].name}/{subjects[j].name}": interval
@@ -210,7 +211,6 @@ def _paper_finding(subjects: Sequence[Subject], every: Sequence[Transferred]) ->
         for (i, j), interval in own.correlations["Pearson"].items()
     }
     texts = min(len(subject.texts) for subject in subjects)
-    verdict: Answer
     verdict, said = all_positive(found, texts)
     evidence = f"Pearson's r: {said}; {len(known[0].tables[0].words):,} common words."
     return Finding(text, evidence, paper.TRANSFERS, verdict)

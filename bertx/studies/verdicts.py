@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from math import ceil, isfinite
 
 from bertx.statistics.correlations import Interval
+from bertx.studies import paper
 from bertx.studies.findings import Answer
+from bertx.studies.settings import Settings
 
 _LIKELY = (1.959963984540054 + 0.8416212335729143) / 1.959963984540054
 """A difference that is shown with a probability of 80 %, by the reach of its 95 % interval."""
@@ -58,3 +60,27 @@ def _how_many(differences: Mapping[str, Interval], texts: int) -> str:
         for name, count in needed.items()
     ]
     return "; ".join(parts)
+
+
+def papers_methods(settings: Settings) -> tuple[list[str], str]:
+    """The paper's methods that are computed as there: without a sign.
+
+    Methods with a sign and methods without one are never compared.
+
+    Args:
+        settings: The methods of a study.
+
+    Returns:
+        Their names, and what has to be said of the others.
+    """
+    missing = [name for name in paper.METHODS if name not in settings.methods]
+    signed = [name for name in paper.METHODS if name in settings.methods and settings.signed(name)]
+    notes = []
+    if missing:
+        notes.append(f"Not computed: {', '.join(missing)}.")
+    if signed:
+        notes.append(
+            f"Not compared, as it has a sign here and none in the paper: {', '.join(signed)}."
+        )
+    left = {*missing, *signed}
+    return [name for name in paper.METHODS if name not in left], " ".join(notes)

@@ -20,7 +20,7 @@ from bertx.studies.scores import Floats, explained
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike
-from bertx.studies.verdicts import all_positive
+from bertx.studies.verdicts import all_positive, papers_methods
 from bertx.studies.word_scores import check_words, frequent_words
 
 NAME = "word-rank"
@@ -80,7 +80,7 @@ def word_rank(
         findings=[
             *_words_findings(shown),
             *_lexicon_findings(shown),
-            _paper_finding(shown, len(subjects[0].texts)),
+            _paper_finding(shown, settings, len(subjects[0].texts)),
         ],
         numbers={**accuracies(subjects, found), **_numbers(ranked, options.top)},
         tables=[
@@ -159,32 +159,29 @@ def _lexicon_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
             )
 
 
-def _paper_finding(shown: Sequence[Ranked], texts: int) -> Finding:
-    """Whether GS, GI and LRP find words that matter more than LAT does."""
+def _paper_finding(shown: Sequence[Ranked], settings: Settings, texts: int) -> Finding:
+    """Whether the paper's other methods find words that matter more than LAT does."""
+    names, note = papers_methods(settings)
     text = "Words of the lexicon stand out more by GS, GI and LRP than by LAT."
-    known = {own.method: own.agreement for own in shown}
-    if missing := [name for name in paper.METHODS if name not in known]:
-        return Finding(
-            text, f"Not computed: {', '.join(missing)}.", paper.FINDS_WORDS, "cannot tell"
-        )
-    agreements = {name: own for name in paper.METHODS if (own := known[name]) is not None}
-    if not agreements:
-        shares = {name: _punctuation(own, 30) for own in shown if (name := own.method)}
-        said = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        evidence = f"Without a lexicon only this: of the 30 highest, punctuation is {said}."
-        return Finding(text, evidence, paper.FINDS_WORDS, "cannot tell")
-    floor = agreements[paper.LAT]
+    if paper.LAT not in names or len(names) < 2:
+        return Finding(text, note, paper.FINDS_WORDS, "cannot tell")
+    known = {own.method: own for own in shown if own.method in names}
+    found = {name: own.agreement for name, own in known.items() if own.agreement is not None}
+    if not found:
+        said = ", ".join(f"{name} {_punctuation(own, 30):.0%}" for name, own in known.items())
+        evidence = f"Without a lexicon only this: of the 30 highest, punctuation is {said}. {note}"
+        return Finding(text, evidence.strip(), paper.FINDS_WORDS, "cannot tell")
+    floor = found[paper.LAT]
     differences = {
         f"{name} - {paper.LAT}": normal_interval(
-            agreements[name].auc.value - floor.auc.value,
-            agreements[name].auc_draws - floor.auc_draws,
+            found[name].auc.value - floor.auc.value, found[name].auc_draws - floor.auc_draws
         )
-        for name in paper.METHODS[:3]
+        for name in names
+        if name != paper.LAT
     }
     verdict, said = all_positive(differences, texts)
-    return Finding(
-        text, f"Differences of AUC: {said}; {texts:,} texts.", paper.FINDS_WORDS, verdict
-    )
+    evidence = f"Differences of AUC: {said}; {texts:,} texts. {note}"
+    return Finding(text, evidence.strip(), paper.FINDS_WORDS, verdict)
 
 
 def _punctuation(ranked: Ranked, top: int) -> float:

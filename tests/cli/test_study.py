@@ -13,6 +13,7 @@ from bertx.cli import main
 from bertx.studies import scores, store
 from tests.runs import arguments
 from tests.studies.runs import CLASSES, save_lexicon, save_run, save_texts
+from tests.wandb_reader import read_run
 
 FAST = ["--methods", "GradientXInput,LayerwiseAttentionTracing", "--resamples", "100",
         "--device", "cpu"]  # fmt: skip
@@ -104,9 +105,12 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not(name, place, study, tm
     whole, _ = study(name, *RUNS[name], more=more, out="whole")
     runs = [str(place / run) for run in RUNS[name]]
     if not (child := os.fork()):
-        torch.set_num_threads(1)  # its threads are those of the parent
-        store.write_table = dying(store.write_table)
-        main(["study", name, *runs, *FAST, *more, "--out", "killed"])
+        try:
+            torch.set_num_threads(1)  # its threads are those of the parent
+            store.write_table = dying(store.write_table)
+            main(["study", name, *runs, *FAST, *more, "--out", "killed"])
+        finally:
+            os._exit(1)  # never a second pytest
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     killed = tmp_path / "killed"
     parts = list(killed.rglob("part-*.parquet"))
@@ -218,3 +222,20 @@ def test_the_best_checkpoint_of_a_run_and_its_data(model, undrawn):
     main([*study, "--minimum_count", "2"])
     (found,) = summary(Path("out"))["runs"]
     assert "epoch=0" in found["model"] and found["dataset"] == "data" and found["cut"] > 0
+
+
+def test_what_is_logged_to_weights_and_biases(study, wandb_home, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder, _ = study("word-rank", "seed0", more=["--wandb"])
+    directory = Path(wandb.run.dir).parent
+    assert wandb.run.project == "bertx"
+    wandb.finish()
+    run, found = read_run(directory), summary(folder)
+    for name, value in found["numbers"].items():
+        assert run.values(f"study/word-rank/{name}") == [value]
+    for table in found["tables"]:
+        (logged,) = run.tables(f"study/word-rank/tables/{table['name']}")
+        assert logged["columns"] == table["columns"] and len(logged["data"]) == len(table["rows"])
+    assert run.values("study/word-rank/figures/words")

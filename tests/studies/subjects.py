@@ -24,16 +24,16 @@ def texts(count, seed=0, labels=3):
     return found
 
 
-def subject(name="one", seed=0, settings=None, count=70, labels=3, texts_seed=0, kind="bert", **k):
-    """A subject of a random model in float64."""
+def subject(name="one", seed=0, settings=None, count=70, labels=3, texts_seed=0, own=None):
+    """A subject of a random model in float64, with texts of its own or drawn ones."""
 
     def load():
         subject.loads.append(name)
-        return tiny_model(kind, labels, torch.float64, seed, **k), tiny_tokenizer()
+        return tiny_model("bert", labels, torch.float64, seed), tiny_tokenizer()
 
     source = Source(name, f"models/{name}", f"data{texts_seed}", "test", load)
-    settings = settings or Settings()
-    return read_subject(source, load(), texts(count, texts_seed, labels), settings)
+    chosen = texts(count, texts_seed, labels) if own is None else own
+    return read_subject(source, load(), chosen, settings or Settings())
 
 
 subject.loads = []

@@ -6,8 +6,10 @@ import pytest
 import bertx
 from bertx.attribution import GradientXInput, LayerwiseAttentionTracing
 from bertx.errors import InputError
+from bertx.progress import displayed
 from bertx.studies import Parts, Settings, explained
 from bertx.studies import scores as module
+from tests.displays import Remembered
 from tests.studies.subjects import subject
 
 METHODS = {"gi": GradientXInput(), "lat": LayerwiseAttentionTracing()}
@@ -61,6 +63,18 @@ def test_what_is_there_is_not_explained_again(parts):
     assert subject.loads == ["one"] * 3
     for method in METHODS:
         assert np.array_equal(first.scores[method], again.scores[method])
+
+
+def test_one_bar_shows_what_is_to_come(parts):
+    one, display = subject(count=19), Remembered()
+    with displayed(display):
+        explained(one, SETTINGS, "predicted", parts, "2 of 3")
+        next(parts.folder.glob("*/part-000001.parquet")).unlink()
+        explained(one, SETTINGS, "predicted", parts)
+    what = "Explaining the texts of one"
+    assert [task for task in display.tasks if task[0].startswith("Explaining")] == [
+        (f"{what} (2 of 3)", 19, 19), (what, 8, 8),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", ["predicted", "gold", "last"])

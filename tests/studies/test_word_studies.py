@@ -1,13 +1,22 @@
 """Word rank, seeds and transfer against loops over single sentences."""
 
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bertx.attribution import GradientSensitivity, GradientXInput
+import bertx
+from bertx.attribution import (
+    LRP,
+    GradientSensitivity,
+    GradientXInput,
+    LayerwiseAttentionTracing,
+)
 from bertx.errors import InputError
-from bertx.studies import Settings, Store
+from bertx.judging import Text
+from bertx.studies import Settings, Store, authors, paper
 from bertx.studies.lexicon import read_lexicon
 from bertx.studies.ranked_words import WordRankOptions
 from bertx.studies.seeds import check as check_seeds
@@ -19,7 +28,7 @@ from bertx.studies.word_rank import check as check_rank
 from bertx.studies.word_rank import word_rank
 from tests.studies.oracles import auc, correlation, of_class, unit_scores, word_means
 from tests.studies.runs import LEXICON, save_lexicon
-from tests.studies.subjects import subject
+from tests.studies.subjects import subject, texts
 
 METHODS = {"gi": GradientXInput(), "gs": GradientSensitivity()}
 SETTINGS = Settings(methods=METHODS, resamples=100, minimum_count=3)
@@ -181,3 +190,45 @@ def test_a_lexicon_of_other_words_is_refused(three, tmp_path):
 def test_words_that_are_left_out_are_in_no_table(three, store):
     found = word_rank(three[:1], SETTINGS, store, WordRankOptions(stop_words=("the", "film")))
     assert not {"the", "film"} & {row["word"] for row in rows(found)}
+
+
+def test_leagues_are_not_compared_for_the_paper(three, tmp_path):
+    """Gradient × input with a sign is not the paper's, and is left out by name."""
+    lexicon = read_lexicon(Path(save_lexicon(tmp_path / "lexicon.txt")))
+    store, gs, gi = Store(tmp_path / "s", {}), GradientSensitivity(), GradientXInput()
+    methods = {"GradientSensitivity": gs, "GradientXInput": gi, "LRP": LRP(),
+               "LayerwiseAttentionTracing": LayerwiseAttentionTracing()}  # fmt: skip
+    settings = Settings(methods=methods, resamples=100, minimum_count=3)
+    ranked = word_rank(three[:1], settings, store, WordRankOptions(lexicon)).findings[-1]
+    compared = seeds(three[:2], settings, store, SeedsOptions(top_words=5)).findings[-1]
+    for finding in (ranked, compared):
+        assert finding.verdict in ("agree", "disagree", "cannot tell") and finding.paper
+        assert "Not compared, as it has a sign here and none in the paper: GradientXInput" in (
+            finding.evidence
+        )
+        assert "LRP - LayerwiseAttentionTracing" in finding.evidence
+        assert "GradientXInput -" not in finding.evidence
+
+
+def test_the_authors_take_the_first_texts_pieces_and_the_last_class(store):
+    """Absolute scores of the last class of word pieces, of texts of ten or more of them."""
+    settings = replace(authors(12), resamples=100, minimum_count=2)
+    one = subject("a", 0, settings, own=[Text(f"{text.text} unbelievable", text.label)
+                                           for text in texts(20)])  # fmt: skip
+    model, tokenizer = one.open()
+    first = [f"{text.text} unbelievable" for text in texts(20)][:12]
+    kept = [text for text in first if len(tokenizer.tokenize(text)) >= 10]
+    assert [text.text for text in one.texts] == kept and 0 < len(kept) < 12
+    found = word_rank([one], settings, store, WordRankOptions())
+    rows_of = defaultdict(list)
+    for text in kept:
+        told = bertx.explain(model, tokenizer, [text], settings.methods, 2, "token")[0]
+        for method, scores in told.scores.items():
+            rows_of[method].append((tokenizer.tokenize(text), np.abs(scores)))
+    assert set(rows_of) == set(paper.METHODS)
+    for method, own in rows_of.items():
+        expected = word_means(own, settings)
+        ours = {row["word"]: row["score"] for row in rows(found, method=method)}
+        assert "##able" in ours and set(ours) == set(expected)
+        for word, (mean, _) in expected.items():
+            np.testing.assert_allclose(ours[word], mean, **CLOSE)
