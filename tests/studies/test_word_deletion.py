@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from itertools import permutations
+from math import nan
 
 import numpy as np
 import pytest
@@ -262,7 +263,7 @@ def test_a_control_that_is_named_is_the_control(tmp_path):
     assert roles == {"gi": "method", "lat": "method", "chance": "floor", "ceiling": "ceiling"}
 
 
-def test_texts_whose_scores_overflow_are_left_out(tmp_path, caplog):
+def test_texts_whose_scores_overflow_are_left_out(tmp_path, caplog, monkeypatch):
     class Overflowing(GradientXInput):
         def scores(self, trace):
             scores = super().scores(trace)
@@ -275,6 +276,9 @@ def test_texts_whose_scores_overflow_are_left_out(tmp_path, caplog):
     there = {key[1] for key in answers(tmp_path)}
     assert there == {n for n, own in enumerate(one.units) if len(own) != 6}
     assert "not finite" in caplog.text and len(there) < len(one.texts)
+    monkeypatch.setattr(Overflowing, "scores", lambda own, trace: trace.embeddings[..., 0] * nan)
+    with pytest.raises(InputError, match="one: no text could be used"):
+        conduct(STUDY, [one], settings, OPTIONS, tmp_path / "none")
 
 
 @pytest.mark.parametrize("longest, halved", [(5, True), (7, False), (9, True)])
