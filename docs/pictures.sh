@@ -5,7 +5,10 @@ run=$(realpath "$1/bertx/val")
 cd "$(dirname "$0")"
 cp "$run/deletion.svg" "$run/insertion.svg" .
 profile=$(mktemp -d)
-chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
-  --user-data-dir="$profile" --hide-scrollbars --window-size=1000,790 \
-  --screenshot=heatmaps.png "file://$run/heatmaps.html"
+picture() {  # NAME WIDTH,HEIGHT PAGE
+  chromium --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+    --user-data-dir="$profile" --hide-scrollbars --window-size="$2" --screenshot="$1" "file://$3"
+}
+picture heatmaps.png 1000,790 "$run/heatmaps.html"
+picture report.png 1280,1730 "$(realpath "$run/../../report.html")"
 rm -r "$profile"

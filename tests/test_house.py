@@ -58,7 +58,7 @@ MAY_IMPORT = {
     | {"trace", "words"},
     "callbacks": LEAVES
     | {"anatomy", "attribution", "choices", "explaining", "failures", "faithfulness", "heads"}
-    | {"judging", "needs"}
+    | {"judging", "leaderboards", "needs"}
     | {"packing", "perturb", "plausibility", "report", "rerun", "scope", "search", "stability"}
     | {"statistics", "trace", "words"},
     "studies": LEAVES

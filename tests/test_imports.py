@@ -23,6 +23,7 @@ for args in ([], ["--help"], ["--version"], ["fitt"]):
     try: main(args)
     except SystemExit: pass""",
     "leaderboard": "from bertx.cli import main; main(['leaderboard', 'run'])",
+    "page": "main(['report', 'run'])",
     "explain": "assert bertx.explain.__name__ == 'explain'",
     "lightning": "import lightning.pytorch, torchmetrics, jsonargparse; before = set(sys.modules)",
     "command": "import bertx.cli.command",
@@ -39,7 +40,7 @@ def loaded(step):
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    """The watched packages loaded after each step; from the sixth on, beside Lightning's own."""
+    """The watched packages loaded after each step; from the seventh on, beside Lightning's own."""
     folder = tmp_path_factory.mktemp("imports")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -59,8 +60,9 @@ def test_bertx_its_usage_and_what_it_reports_load_nothing_heavy(loaded):
     assert loaded["bertx"] == loaded["report"] == loaded["usage"] == set()
 
 
-def test_a_leaderboard_needs_no_model(loaded):
-    assert loaded["leaderboard"].isdisjoint({"torch", "lightning", "transformers"})
+@pytest.mark.parametrize("step", ["leaderboard", "page"])
+def test_leaderboards_and_reports_need_no_model(step, loaded):
+    assert loaded[step].isdisjoint({"torch", "lightning", "transformers", "matplotlib"})
     assert "pyarrow" in loaded["leaderboard"]  # the recorder sees what is loaded
 
 

@@ -9,6 +9,7 @@ from bertx.callbacks.folder import run_folder
 from bertx.callbacks.heatmaps import HeatmapLogger
 from bertx.callbacks.lines import ProgressLines
 from bertx.callbacks.predictions import PredictionWriter
+from bertx.callbacks.report import ReportWriter
 from bertx.callbacks.resumption import Resumption
 from bertx.callbacks.shortcut import ShortcutAlarm
 
@@ -21,6 +22,7 @@ __all__ = [
     "HuggingFaceExport",
     "PredictionWriter",
     "ProgressLines",
+    "ReportWriter",
     "Resumption",
     "ShortcutAlarm",
     "run_folder",

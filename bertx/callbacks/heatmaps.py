@@ -1,25 +1,34 @@
 """HeatmapLogger: the words of a few sentences, coloured by what each method makes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import nan
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bertx.attribution import Attribution
+from bertx.attribution import Attribution, Random
 from bertx.callbacks.clock import here
 from bertx.callbacks.folder import run_folder
 from bertx.callbacks.privacy import texts_are_logged
 from bertx.callbacks.probe import Explained, Probe
 from bertx.callbacks.ranks import gather
 from bertx.classifier import Choice, class_names
+from bertx.faithfulness import spearman
 from bertx.heads import Logits
 from bertx.inputs import Unit, merge_by_unit
 from bertx.report import Heatmap, HeatmapRow, write_heatmaps
+from bertx.report.heatmap_file import ExplainedText, HeatmapFile, write_heatmap_file
 from bertx.report.loggers import log_heatmaps, to_each
+from bertx.stability import agreement
+from bertx.trace import Trace
+
+MOST_CLASSES = 8
+"""Up to how many classes all of them are explained, beside the one that is asked for."""
 
 
 class HeatmapLogger(Probe):
@@ -28,7 +37,8 @@ class HeatmapLogger(Probe):
     One row an example: epoch, step, text, gold and predicted class, probability of the predicted
     class, and one heatmap per method, with the scores of word pieces added up to words. It goes to
     every logger under ``val/heatmaps`` or ``test/heatmaps`` and, as one page, to
-    ``<run>/bertx/<stage>/heatmaps.html``.
+    ``<run>/bertx/<stage>/heatmaps.html``. The scores for every class, where these are up to eight,
+    are kept beside it in ``heatmaps.json``, from which ``bertx report`` draws.
 
     Args:
         methods: Attribution methods by the name of their column; null for AttnLRP, the paper's
@@ -76,17 +86,20 @@ class HeatmapLogger(Probe):
     ) -> None:
         """Draw this rank's examples, bring all together, and send them off from rank zero."""
         epoch, step = here(trainer)
-        mine: list[tuple[int, HeatmapRow]] = []
+        mine: list[ExplainedText] = []
         for chunk in chunks:
-            mine += self._rows(chunk, epoch, step)
+            mine += self._texts(chunk)
             del chunk  # and the graph, before the next one is made
-        numbered = sorted(gather(mine), key=lambda pair: pair[0])
-        rows = [row for _, row in numbered]
+        texts = sorted(gather(mine), key=lambda text: text.index)
         folder = run_folder(trainer) / "bertx" / stage
-        if not rows or not trainer.is_global_zero:
+        if not texts or not trainer.is_global_zero:
             return
+        signed = {name: method.signed for name, method in self._methods.items()}
+        found = HeatmapFile(epoch, step, self.unit, class_names(self._model), signed, texts)
+        rows = found.rows()
         self.page = write_heatmaps(folder, rows, f"{stage} heatmaps", step)
-        shown = rows if texts_are_logged(trainer) else self._without_texts(numbered)
+        write_heatmap_file(folder / "heatmaps.json", found)
+        shown = rows if texts_are_logged(trainer) else self._without_texts(texts, rows)
         to_each(trainer.loggers, log_heatmaps, f"{stage}/heatmaps", shown, step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,43 +120,68 @@ class HeatmapLogger(Probe):
         if self.page is not None:
             print(f"Heatmaps: {self.page}")
 
-    def _without_texts(self, numbered: list[tuple[int, HeatmapRow]]) -> list[HeatmapRow]:
-        return [
-            row.without_text(f"example {index}, {count} {self.unit}{'' if count == 1 else 's'}")
-            for index, row in numbered
-            for count in [max((len(one.words) for one in row.heatmaps.values()), default=0)]
+    def _without_texts(
+        self, texts: Sequence[ExplainedText], rows: Sequence[HeatmapRow]
+    ) -> list[HeatmapRow]:
+        counts = [len(text.words) for text in texts]
+        said = [
+            f"example {text.index}, {count} {self.unit}{'' if count == 1 else 's'}"
+            for text, count in zip(texts, counts, strict=True)
         ]
+        return [row.without_text(words) for row, words in zip(rows, said, strict=True)]
 
-    def _rows(self, chunk: Explained, epoch: int, step: int) -> Iterator[tuple[int, HeatmapRow]]:
-        names = class_names(self._model)
-        best = chunk.probabilities.max(-1)
+    def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
+        """The scores of each method for every class (B, C, T), or for the explained one alone."""
+        if trace.logits.shape[1] <= MOST_CLASSES:
+            return {name: own.every_class(trace) for name, own in self._methods.items()}, {}
+        return {name: method(trace)[:, None] for name, method in self._methods.items()}, {}
+
+    def _texts(self, chunk: Explained) -> Iterator[ExplainedText]:
+        """The texts of a chunk with the scores of their words, class by class."""
+        classes = chunk.probabilities.shape[1]
         for i, example in enumerate(chunk.examples):
-            row = HeatmapRow(
-                epoch=epoch,
-                step=step,
+            units, target = chunk.inputs.units[i].cpu(), int(chunk.target[i])
+            spans = _spans(units, chunk.batch["offsets"][i])
+            cut = Heatmap.from_offsets(example.text, spans, [0.0] * len(spans), True)
+            rationale = chunk.batch.get("rationale")
+            scores = {name: own[i].cpu() for name, own in chunk.scores.items()}
+            merged = {
+                name: merge_by_unit(own, units.expand(len(own), -1))[:, : len(spans)]
+                for name, own in scores.items()
+            }
+            yield ExplainedText(
+                index=example.index,
                 text=example.text,
-                gold=names[example.label] if 0 <= example.label < len(names) else "",
-                predicted=names[int(best.indices[i])],
-                probability=float(best.values[i]),
-                heatmaps=self._heatmaps(chunk, i),
+                gold=example.label if 0 <= example.label < classes else None,
+                explained=target,
+                probabilities=chunk.probabilities[i].tolist(),
+                words=cut.words,
+                gaps=cut.gaps,
+                marked=None if rationale is None else _marked(units, rationale[i], len(spans)),
+                scores={name: _by_class(own, target, classes) for name, own in merged.items()},
+                disagreement=self._disagreement(merged, target),
             )
-            yield example.index, row
 
-    def _heatmaps(self, chunk: Explained, i: int) -> dict[str, Heatmap]:
-        example, units = chunk.examples[i], chunk.inputs.units[i].cpu()
-        spans = _spans(units, chunk.batch["offsets"][i])
-        rationale = chunk.batch.get("rationale")
-        marked = None if rationale is None else _marked(units, rationale[i], len(spans))
-        return {
-            name: Heatmap.from_offsets(
-                example.text,
-                spans,
-                merge_by_unit(scores[i : i + 1].cpu(), units[None])[0, : len(spans)].tolist(),
-                self._methods[name].signed,
-                marked,
-            )
-            for name, scores in chunk.scores.items()
-        }
+    def _disagreement(self, merged: dict[str, Tensor], target: int) -> float:
+        """1 - the mean rank correlation of each two methods, the random control apart."""
+        names = [name for name, own in self._methods.items() if not isinstance(own, Random)]
+        if len(names) < 2:
+            return nan
+        rows = [merged[name][target if len(merged[name]) > 1 else 0] for name in names]
+        scores = torch.stack(rows)[:, None]
+        own = torch.ones(scores.shape[1:], dtype=torch.bool)
+        signs = torch.tensor([self._methods[name].signed for name in names])
+        raw, absolute = (agreement(s, own, spearman)[0] for s in (scores, scores.abs()))
+        pairs = torch.where(signs[:, None] & signs, raw, absolute)
+        above = torch.ones_like(pairs).triu(1).bool()
+        return 1 - float(pairs[above].nanmean())
+
+
+def _by_class(scores: Tensor, target: int, classes: int) -> list[list[float] | None]:
+    """The scores of each class; None where the explained one alone has any."""
+    if len(scores) == classes:
+        return [list(own) for own in scores.tolist()]
+    return [scores[0].tolist() if number == target else None for number in range(classes)]
 
 
 def _spans(units: Tensor, offsets: Tensor) -> list[tuple[int, int]]:

@@ -315,10 +315,16 @@ class Probe(Listener, ABC):
         seconds: dict[str | None, float] = {None: plain_seconds(self._model, inputs)}
         target = targets(self.target, examples, self._model)
         trace = Trace(self._model, inputs, target, self._needs)
-        scores = {}
+        scores, spent = self._score(trace)
+        return Explained(examples, batch, trace, scores, seconds | spent)
+
+    def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
+        """The scores of each method, and its time."""
+        scores: dict[str, Tensor] = {}
+        seconds: dict[str | None, float] = {}
         for name, method in self._methods.items():
             scores[name], seconds[name] = trace.timed(method)
-        return Explained(examples, batch, trace, scores, seconds)
+        return scores, seconds
 
 
 def _period(callback: Callback, trainer: Trainer) -> int:

@@ -36,6 +36,12 @@ def _leaderboard(args: list[str]) -> None:
     leaderboard_command(args)
 
 
+def _report(args: list[str]) -> None:
+    from bertx.cli.report import report_command
+
+    report_command(args)
+
+
 def _study(args: list[str]) -> None:
     from bertx.cli.study import study_command
 
@@ -58,6 +64,7 @@ COMMANDS = {
     "explain": Command(_explain, "Show why a trained classifier decides as it does."),
     "judge": Command(_judge, "Find out which of its explanations can be trusted."),
     "leaderboard": Command(_leaderboard, "Compare the explanations of several runs."),
+    "report": Command(_report, "Show what runs and studies have found on one page."),
     "study": Command(_study, "Run the paper's experiments on trained classifiers."),
 }
 """The subcommands that need no trainer, each imported when it is used."""

@@ -25,6 +25,7 @@ from bertx.callbacks import (
     HuggingFaceExport,
     PredictionWriter,
     ProgressLines,
+    ReportWriter,
     Resumption,
 )
 from bertx.callbacks.folder import check_logger, check_within
@@ -56,6 +57,7 @@ CALLBACKS: dict[str, type[Callback]] = {
     "last_checkpoint": LastCheckpoint,
     "export": HuggingFaceExport,
     "progress": ProgressLines,
+    "report": ReportWriter,
 }
 """The callbacks of every run, by the key that configures them; null switches one off."""
 

@@ -112,9 +112,14 @@ class Heatmap:
         return self.gaps[0] + "".join(rest)
 
     @property
+    def limit(self) -> float:
+        """The largest finite absolute score, to which the colours are scaled; 1 if all are 0."""
+        return max((abs(score) for score in self.scores if isfinite(score)), default=0.0) or 1.0
+
+    @property
     def levels(self) -> list[float]:
-        """Scores divided by the largest finite absolute score: in [-1, 1], or NaN."""
-        limit = max((abs(score) for score in self.scores if isfinite(score)), default=0.0) or 1.0
+        """Scores divided by `limit`: in [-1, 1], or NaN."""
+        limit = self.limit
         return [s if isnan(s) else max(-1.0, min(1.0, s / limit)) for s in self.scores]
 
     @property
@@ -172,7 +177,7 @@ def heatmap_html(heatmap: Heatmap) -> str:
 
 def legend_html(signed: bool) -> str:
     """Draw what the colours of `heatmap_html` mean, as one ``<div>`` in the same manner."""
-    low, high = ("against the class", "towards the class") if signed else ("0", "largest score")
+    low, high = ends(signed)
     bar = (
         f"width:8em;height:.8em;border-radius:.2em;border:1px solid #ccc;"
         f"background:linear-gradient(90deg,{','.join(scale(signed))})"
@@ -181,6 +186,18 @@ def legend_html(signed: bool) -> str:
         f'<div dir="ltr" style="{_LEGEND}"><span>{low}</span>'
         f'<span role="presentation" style="{bar}"></span><span>{high}</span></div>'
     )
+
+
+def ends(signed: bool) -> tuple[str, str]:
+    """What the two ends of the colours mean."""
+    return ("against the class", "towards the class") if signed else ("0", "largest score")
+
+
+def clipped(gap: str) -> str:
+    """Text without a score as it is printed: of a long one the beginning."""
+    if not is_text(gap) or len(gap) <= _TAIL:
+        return printable(gap)
+    return f"{printable(gap[:_TAIL])}…"
 
 
 def printable(text: str) -> str:
@@ -216,9 +233,9 @@ def _word_style(level: float, signed: bool) -> str:
 def _gap_html(gap: str) -> str:
     if not is_text(gap):
         return escape(printable(gap))
-    shown, more = escape(printable(gap[:_TAIL])), len(gap) - _TAIL
+    more = len(gap) - _TAIL
     title = "no score" if more <= 0 else f"no score, nor have the next {more} characters"
-    return f'<span title="{title}" style="color:#6b6b6b">{shown}{"…" if more > 0 else ""}</span>'
+    return f'<span title="{title}" style="color:#6b6b6b">{escape(clipped(gap))}</span>'
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from bertx.report.standings import (
     short,
     verdicts_of,
 )
+from bertx.report.templates import template
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,19 +36,10 @@ def leaderboard_page(
         A whole HTML document without scripts, links or outside assets, light or dark as the
         reader prefers. Everything that comes from data is escaped.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bertx.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("leaderboard.html.jinja").render(
+    return template("leaderboard.html.jinja").render(
         title=printable(title),
         legend=legend(boards, tables),
-        boards=list(map(_board, boards)),
+        boards=list(map(board_contents, boards)),
         tables=list(map(_operators, tables)),
     )
 
@@ -60,7 +52,8 @@ def _heading(name: str, board: Leaderboard) -> dict[str, Any]:
     }
 
 
-def _board(board: Leaderboard) -> dict[str, Any]:
+def board_contents(board: Leaderboard) -> dict[str, Any]:
+    """What a template draws of a leaderboard: everything as text, and places in percent."""
     from markupsafe import Markup
 
     leagues = [

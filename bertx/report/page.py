@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bertx.report.heatmap import Heatmap, heatmap_html, legend_html, printable
+from bertx.report.templates import template
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,7 @@ def heatmap_page(rows: Sequence[HeatmapRow], title: str) -> str:
         A whole HTML document without scripts, links or outside assets, light or dark as the
         reader prefers. Everything that comes from data is escaped.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bertx.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(**_contents(rows, title))
+    return template("page.html.jinja").render(**_contents(rows, title))
 
 
 def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:

@@ -1,25 +1,28 @@
 """HeatmapLogger: the right rows, words and scores, on disk."""
 
 import re
+from math import nan
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
-from bertx.attribution import GradientXInput
+from bertx.attribution import GradientSensitivity, GradientXInput, Random
 from bertx.callbacks import HeatmapLogger, ShortcutAlarm, heatmaps, probe
 from bertx.callbacks.batches import read_batch
 from bertx.inputs import Inputs, merge_by_unit
+from bertx.report.heatmap_file import read_heatmap_file
 from bertx.trace import Needs, Trace
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 
 
 class Keeping(HeatmapLogger):
-    """Keeps the rows of each report."""
+    """Keeps the rows of the page."""
 
     def report(self, trainer, pl_module, stage, chunks):
-        chunks = list(chunks)
-        self.rows = [row for chunk in chunks for row in self._rows(chunk, 0, 0)]
-        super().report(trainer, pl_module, stage, iter(chunks))
+        super().report(trainer, pl_module, stage, chunks)
+        kept = read_heatmap_file(self.page.with_name("heatmaps.json"))
+        self.rows = [(t.index, row) for t, row in zip(kept.texts, kept.rows(), strict=True)]
 
 
 FULL = ("text", "offsets", "special_tokens_mask", "word_ids", "token_type_ids", "index")
@@ -76,8 +79,8 @@ def test_texts_stay_on_the_machine(told, tmp_path, monkeypatch):
         count = len(heatmap.words)
         assert shown.text == f"example {index}, {count} word{'s' * (count > 1)}"
         assert numbers.text == " ".join(map(str, range(1, count + 1)))
-        assert numbers.scores == heatmap.scores
-        assert (shown.gold, shown.probability) == (row.gold, row.probability)
+        assert numbers.scores == pytest.approx(heatmap.scores, rel=1e-4)
+        assert (shown.gold, shown.probability) == (row.gold, pytest.approx(row.probability, 1e-4))
 
 
 def test_rationale_words_are_marked(tmp_path):
@@ -113,3 +116,39 @@ def test_only_the_rows_of_the_sample_are_completed(tmp_path, monkeypatch, size):
     assert first == 3 and sum(chosen) == len(maps.rows) == size and min(chosen) > 0
     for index, row in maps.rows:
         assert row.text == DATA[index][0].strip() and row.gold == f"LABEL_{DATA[index][1]}"
+
+
+@pytest.mark.parametrize("most", [3, 2])
+def test_every_class_is_kept_where_these_are_few(most, tmp_path, monkeypatch):
+    monkeypatch.setattr(heatmaps, "MOST_CLASSES", most)
+    methods = {"gi": GradientXInput(), "gs": GradientSensitivity(), "random": Random()}
+    maps, module = HeatmapLogger(methods, max_examples=None), ForeignModule()
+    trainer(tmp_path, [maps]).validate(module, loader(extra=FULL[:-1]), verbose=False)
+    kept = read_heatmap_file(maps.page.with_name("heatmaps.json"))
+    assert len(kept.classes) == 3 and kept.signed == {"gi": True, "gs": False, "random": False}
+    batch = Plain(FULL)(DATA)
+    inputs = Inputs.from_batch(batch)
+    for number in range(3):
+        trace = Trace(module.net, inputs, torch.full((len(DATA),), number), Needs.GRADIENT)
+        expected = merge_by_unit(GradientXInput()(trace), inputs.units)
+        for text in kept.texts:
+            found = text.scores["gi"][number]
+            assert (found is not None) == (most == 3 or number == text.explained)
+            if found is not None:
+                wanted = expected[text.index, : len(text.words)].tolist()
+                assert found == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+            assert text.probabilities[number] == pytest.approx(
+                float(trace.probabilities[text.index, number]), abs=1e-4
+            )
+
+
+def test_disagreement_is_that_of_the_methods_without_the_control(tmp_path):
+    """Absolute values are compared unless both methods have a sign."""
+    methods = {"gi": GradientXInput(), "gs": GradientSensitivity(), "random": Random()}
+    maps = HeatmapLogger(methods, max_examples=None)
+    trainer(tmp_path, [maps]).validate(ForeignModule(), loader(extra=FULL[:-1]), verbose=False)
+    kept = read_heatmap_file(maps.page.with_name("heatmaps.json"))
+    for text in kept.texts:
+        gi, gs = (torch.tensor(text.scores[name][text.explained]) for name in ("gi", "gs"))
+        expected = nan if len(gi) < 2 else 1 - spearmanr(gi.abs(), gs).statistic
+        assert text.disagreement == pytest.approx(expected, abs=1e-4, nan_ok=True)

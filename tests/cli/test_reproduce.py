@@ -41,7 +41,7 @@ def preset(**changes):
     }
     studies = {
         "deletion": {"study": "word-deletion", "runs": ["first", "second"], "minutes": 1,
-                  "settings": {"limit": 9, "wandb": True}},
+                  "settings": {"limit": 9}},
     }  # fmt: skip
     return {"common": {"data.batch_size": 8}, "fits": fits, "studies": studies} | changes
 
@@ -72,16 +72,41 @@ def finished(name, **config):
 # What is to be done
 
 
+def planned(capsys, *more):
+    main(["study", "reproduce", "--preset", saved(preset()), "--out", "out", "--plan", *more])
+    return [*map(shlex.split, capsys.readouterr().out.splitlines())]
+
+
+def test_weights_and_biases_and_a_lexicon_are_for_those_who_ask(capsys):
+    _, _, study, _ = planned(capsys)
+    assert "--wandb" not in study and "--lexicon" not in study
+    Path("words.txt").write_text("good\t1.9\nbad\t-2.5\n")
+    studies = {"words": {"study": "word-rank", "runs": ["first"]}}
+    saved(preset(studies=studies), "words.yaml")
+    more = ["--wandb", "--lexicon", "words.txt", "--preset", "words.yaml"]
+    first, _, study, _ = planned(capsys, *more)
+    loggers = json.loads(first[-1].removeprefix("--trainer.logger="))
+    assert [logger["class_path"].rpartition(".")[2] for logger in loggers] == [
+        "CSVLogger", "WandbLogger"
+    ]  # fmt: skip
+    assert loggers[1]["init_args"]["name"] == "first"
+    assert study[-3:] == ["--lexicon", str(Path("words.txt").resolve()), "--wandb"]
+
+
+def test_a_lexicon_that_cannot_be_read_is_refused_before_the_first_fit(fails):
+    error = fails(["study", "reproduce", "--lexicon", "none.txt", "--preset", saved(preset())])
+    assert "none.txt" in error
+
+
 def test_the_plan_names_every_command_and_runs_none(capsys):
-    main(["study", "reproduce", "--preset", saved(preset()), "--out", "out", "--plan"])
-    first, second, study, report = map(shlex.split, capsys.readouterr().out.splitlines())
+    first, second, study, report = planned(capsys)
     out = str(OUT.resolve())
     assert first[:2] == ["bertx", "fit"] and first[2:4] == ["--config", "demo.yaml"]
     assert {"--data.batch_size=8", "--data.seed=1", "--data.dataset=demo"} <= {*first}
     assert "--data.seed=2" in second and not any("data.path" in text for text in first)
     runs = [f"{out}/runs/first", f"{out}/runs/second"]
     assert study == [
-        "bertx", "study", "word-deletion", *runs, "--limit", "9", "--wandb",
+        "bertx", "study", "word-deletion", *runs, "--limit", "9",
         "--scores", f"{out}/scores", "--out", f"{out}/studies/deletion",
     ]  # fmt: skip
     assert report[:3] == ["bertx", "report", f"{out}/studies/deletion"]
@@ -342,10 +367,7 @@ def reproduce(model, data, monkeypatch, workplace):
 
         def run(arguments, log, say):
             begun.append(arguments)
-            if arguments[0] == "report":
-                Path(arguments[-1]).touch()
-            else:
-                main(list(arguments))
+            main(list(arguments))
             return 0, ""
 
         with monkeypatch.context() as patched:
@@ -403,7 +425,7 @@ def test_wherever_it_is_killed_it_ends_with_the_same_values(reproduce, capsys):
     begun, killed = reproduce("killed")
     assert [arguments[0] for arguments in begun] == ["study", "report"] and not killed
     assert differences(outcome("killed"), outcome("whole")) == []
-    assert Path("killed/report.html").is_file()
+    assert "Word deletion" in Path("killed/report.html").read_text()
 
     capsys.readouterr()
     assert reproduce("killed") == ([], False)

@@ -178,7 +178,7 @@ def test_runs_without_a_logger(model, data):
     args = [a for a in arguments("fit", model, data, "--trainer.max_epochs=1") if a not in CSV_ONLY]
     main([*args, "--trainer.logger=false"])
     made = {path.name for path in Path("lightning_logs").iterdir()}
-    assert made == {"checkpoints", "hf", "config.yaml"}
+    assert made == {"bertx", "checkpoints", "hf", "config.yaml", "report.html"}
 
 
 def test_fast_dev_run_leaves_nothing(run):

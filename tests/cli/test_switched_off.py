@@ -10,7 +10,7 @@ from tests.runs import CSV_ONLY, FAST, arguments
 
 RUN = Path("lightning_logs/version_0")
 SWITCHES = ["faithfulness", "heatmaps", "attributions", "predictions", "checkpoint"]
-SWITCHES += ["last_checkpoint", "export"]
+SWITCHES += ["last_checkpoint", "report", "export"]
 
 
 def files(run=RUN):
@@ -22,7 +22,7 @@ def test_a_run_without_any_of_them(model, data):
     Path("off.yaml").write_text("".join(f"{key}: null\n" for key in SWITCHES[:5]))
     command = ["fit", f"--model.name={model}", f"--data.path={data}", *FAST, *CSV_ONLY]
     main([*command, "--config=off.yaml", "--last_checkpoint=null", "--export", "null",
-          "--trainer.max_steps=1"])  # fmt: skip
+          "--report=null", "--trainer.max_steps=1"])  # fmt: skip
     assert files() == {"config.yaml", "hparams.yaml"}
     saved = yaml.safe_load((RUN / "config.yaml").read_text())
     assert {key: saved[key] for key in SWITCHES} == dict.fromkeys(SWITCHES)

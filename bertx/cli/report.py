@@ -1,0 +1,62 @@
+"""The subcommand report: what runs and studies have found, as one page."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from bertx.cli.failing import PROG
+from bertx.cli.outputs import check_writable, unwritable
+from bertx.cli.subcommand import Parser, ending
+from bertx.errors import InputError
+
+PAGE = "report.html"
+
+
+def report_command(args: list[str]) -> None:
+    """Run ``bertx report``.
+
+    Args:
+        args: Arguments without the name of the program and of the subcommand.
+    """
+    options = _parser().parse_args(args)
+    with ending():
+        _run(options)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=f"{PROG} report",
+        description="Write what runs and studies have found to one HTML page that needs nothing "
+        "else: findings with their evidence, learning curves, faithfulness, leaderboards, "
+        "heatmaps, drift, cost, and the tables and figures of studies. Several runs are taken for "
+        "one training from several seeds.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("runs_or_studies", nargs="+", type=str, metavar="RUN_OR_STUDY",
+        help="The folder of a run or of a study.")  # fmt: skip
+    add("--out", type=str, metavar="PAGE", help=f"The page. Default: {PAGE} in the folder, or in "
+        "the current one if there are several.")  # fmt: skip
+    add("--relevant", default=0.01, type=float, help="The smallest difference between methods "
+        "that matters, in the unit of the metric; the default suits probabilities.")  # fmt: skip
+    return parser
+
+
+def _run(options: Namespace) -> None:
+    from bertx.leaderboards import leaderboards
+    from bertx.report.disk import write_whole
+    from bertx.report.report import check_places, read_report, report_page
+
+    if not options.relevant > 0:
+        raise InputError(f"--relevant {options.relevant}: expected a number above 0")
+    places = [Path(place) for place in options.runs_or_studies]
+    check_places(places)
+    folder = places[0] if len(places) == 1 else Path()
+    out = folder / PAGE if options.out is None else Path(options.out)
+    check_writable("--out", out)
+    report = read_report(places, leaderboards, options.relevant)
+    try:
+        write_whole(out, report_page(report))
+    except OSError as error:
+        raise unwritable("--out", out, error) from error
+    print(f"Report: {out}")

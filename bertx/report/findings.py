@@ -1,0 +1,322 @@
+"""What runs have found, in sentences with their evidence."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import isnan
+
+from bertx.report.chart import percent
+from bertx.report.history import Logged, values_of
+from bertx.report.leaderboard import Leaderboard, League, PairVerdict, Standing
+from bertx.report.run import Row, Run, Stage, curves_of
+from bertx.report.standings import form_of, short, verdicts_of
+from bertx.report.study import Finding
+
+Stages = Sequence[tuple[Run, Stage]]
+"""One stage of several runs."""
+
+_ALARMS = 3
+"""Words that are named as shortcuts of a run at most."""
+_RISEN = 1.05
+"""How much a loss may rise from its lowest value before that is told."""
+
+
+def training_findings(runs: Sequence[Run]) -> Iterator[Finding]:
+    """How well runs classify, and whether they have trained too long."""
+    for stage, texts in (("val", "validation"), ("test", "test")):
+        best = {
+            run.name: max(rows, key=lambda row: row.value)
+            for run in runs
+            if (rows := values_of(run.history, f"{stage}/accuracy"))
+        }
+        if best:
+            shares = [100 * row.value for row in best.values()]
+            said = {r.name: _accuracy(r, best[r.name], stage) for r in runs if r.name in best}
+            yield Finding(
+                f"{_subject(best, 'classifies', 'classify')} {_span(shares, '.1f')} % of the "
+                f"{texts} texts correctly.",
+                _lines(said),
+            )
+    risen = {run.name: rise for run in runs if (rise := _rise(run))}
+    if risen:
+        yield Finding(
+            f"{', '.join(risen)} {'overfits' if len(risen) == 1 else 'overfit'}: the validation "
+            "loss has risen.",
+            _lines(risen),
+            tone="warn",
+        )
+
+
+def board_findings(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
+    """Which methods are best and by how much, which are no better than chance, what is possible."""
+    for name in ("signed", "unsigned"):
+        known = [(board, board.leagues[name]) for board in boards if name in board.leagues]
+        if known:
+            yield from _best(name, known)
+    yield from _no_better_than_chance(boards)
+    yield from _within_reach(boards)
+
+
+def drift_findings(stages: Stages) -> Iterator[Finding]:
+    """Whether the explanations still change."""
+    known = {run.name: moving for run, stage in stages if (moving := _moving(stage))}
+    settled = {
+        name: [f"{row['method']} since epoch {row['settled']}" for row in rows if _settled(row)]
+        for name, rows in known.items()
+    }
+    count = sum(1 for methods in settled.values() if methods)
+    if not known:
+        return
+    if count == len(known):
+        text = "The explanations have settled."
+    elif count:
+        text = f"The explanations have settled in {count} of {len(known)} runs."
+    else:
+        text = "The explanations still change from one validation to the next."
+    said = {
+        name: "; ".join(
+            filter(None, [", ".join(settled[name]), "moved since the validation before: "
+                   + ", ".join(f"{row['method']} {percent(row['drift'])}" for row in rows)])
+        )
+        for name, rows in known.items()
+    }  # fmt: skip
+    yield Finding(text, _lines(said), tone="good" if count == len(known) else "warn")
+
+
+def shortcut_findings(stages: Stages) -> Iterator[Finding]:
+    """Whether a class hangs on one word."""
+    quiet: dict[str, str] = {}
+    for run, stage in stages:
+        least, bound = run.alarm["min_texts"], run.alarm["bound"]
+        judged = [row for row in stage.shortcuts if min(row["of"], row["others"]) >= least]
+        found = sorted(judged, key=lambda row: -row["excess"])
+        for row in found[:_ALARMS]:
+            if row["excess"] > bound:
+                yield Finding(
+                    f"A shortcut? {row['word']!r} carries {percent(row['share'])} of what speaks "
+                    f"for {row['class']!r} in {run.name}.",
+                    f"it is in {row['texts']} of the {row['of']} texts of that class and in "
+                    f"{row['elsewhere']} of {row['others']} others",
+                    tone="warn",
+                )
+        if found and found[0]["excess"] <= bound:
+            quiet[run.name] = (
+                f"the largest share, {percent(found[0]['excess'])} of {found[0]['class']!r}, is "
+                f"that of {found[0]['word']!r}; the alarm is raised above {percent(bound)}"
+            )
+    if quiet:
+        where = f" in {', '.join(quiet)}" if len(quiet) < len(stages) else ""
+        yield Finding(f"No word gives a class away{where}.", _lines(quiet), tone="good")
+
+
+def agreement_findings(stages: Stages) -> Iterator[Finding]:
+    """Which methods say the same."""
+    means, said = [], {}
+    for run, stage in stages:
+        floors = {name for name, role in stage.roles.items() if role != "method"}
+        pairs = [row for row in stage.agreement
+                 if not {row["a"], row["b"]} & floors and not isnan(row["spearman"])]  # fmt: skip
+        if len(pairs) > 1:
+            ranked = sorted(pairs, key=lambda row: -row["spearman"])
+            means.append(sum(row["spearman"] for row in pairs) / len(pairs))
+            said[run.name] = (
+                f"{_pair(ranked[0], 'most')}, {_pair(ranked[-1], 'least')}, over "
+                f"{pairs[0]['count']} texts"
+            )
+    if said:
+        yield Finding(
+            f"The methods agree with a mean rank correlation of {_span(means, '.2f')}; methods "
+            "that agree need not be right.",
+            _lines(said),
+        )
+
+
+def cost_findings(stages: Stages) -> Iterator[Finding]:
+    """What the methods cost."""
+    every, said = [], {}
+    for run, stage in stages:
+        costs = sorted((row["cost"], row["method"]) for row in stage.results if row["cost"] > 0)
+        own = [pair for pair in costs if stage.roles.get(pair[1]) == "method"]
+        if own:
+            every += own
+            said[run.name] = ", ".join(f"{method} {cost:.1f}" for cost, method in own)
+    if len({method for _, method in every}) > 1:
+        (least, cheap), (most, dear) = min(every), max(every)
+        yield Finding(
+            f"An explanation costs {least:.1f} ({cheap}) to {most:.1f} ({dear}) plain forward "
+            "passes.",
+            _lines(said),
+        )
+
+
+def empty_findings(stages: Stages) -> Iterator[Finding]:
+    """What the model says of a text without its words, which is where all curves end."""
+    ends = [
+        curve.mean[-1]
+        for _, stage in stages
+        for curve in curves_of(stage.curves, stage.roles).get("deletion", [])[:1]
+        if curve.fractions and curve.fractions[-1] == 1
+    ]
+    if ends:
+        yield Finding(
+            "Without a word the model still gives the class that it chose a probability of "
+            f"{_span(ends, '.2f')}.",
+            "where the deletion curves end: the further this is from an even guess, the more the "
+            "empty text itself speaks for a class",
+        )
+
+
+def _subject(names: Collection[str], one: str, several: str) -> str:
+    """Who does what: the one run, or the number of them."""
+    return f"{next(iter(names))} {one}" if len(names) == 1 else f"The {len(names)} runs {several}"
+
+
+def _lines(said: Mapping[str, str]) -> str:
+    """A line for each run, with its name where there are several."""
+    if len(said) == 1:
+        return next(iter(said.values()))
+    return "\n".join(f"{name}: {words}" for name, words in said.items())
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    ends = dict.fromkeys(short(value, form) for value in (min(values), max(values)))
+    return " to ".join(ends)
+
+
+def _accuracy(run: Run, best: Logged, stage: str) -> str:
+    accuracy = values_of(run.history, f"{stage}/accuracy")
+    others = {f"{stage}/macro_f1": "macro-F1", f"{stage}/loss": "loss"}
+    beside = [
+        f"{name} {short(row.value, '.3f')}"
+        for key, name in others.items()
+        for row in values_of(run.history, key)
+        if row.step == best.step
+    ]
+    then = [] if accuracy[-1] == best else [f"the last is {short(accuracy[-1].value, '.3f')}"]
+    count = [f"best of {len(accuracy)} validations"] if len(accuracy) > 1 else []
+    return ", ".join([f"epoch {best.epoch}, step {best.step}", *beside, *count, *then])
+
+
+def _rise(run: Run) -> str:
+    """How far the validation loss has risen from its lowest value; empty if it has not."""
+    loss = values_of(run.history, "val/loss")
+    lowest = min(loss, key=lambda row: row.value, default=None)
+    if lowest is None or loss[-1].value <= _RISEN * lowest.value:
+        return ""
+    return (
+        f"loss {short(lowest.value, '.3f')} at step {lowest.step}, "
+        f"{short(loss[-1].value, '.3f')} at step {loss[-1].step}"
+    )
+
+
+def _moving(stage: Stage) -> list[Row]:
+    """The last drift of each method that has one, the control apart, smallest first."""
+    floors = {name for name, role in stage.roles.items() if role != "method"}
+    known = [row for row in stage.drift if not isnan(row["drift"])]
+    last = {row["method"]: row for row in known if row["method"] not in floors}
+    return sorted(last.values(), key=lambda row: row["drift"])
+
+
+def _settled(row: Row) -> bool:
+    return row["settled"] not in ("", "nan")
+
+
+def _pair(row: Row, how: str) -> str:
+    return f"{row['a']} and {row['b']} {how} ({short(row['spearman'], '.2f')})"
+
+
+def _best(name: str, known: Sequence[tuple[Leaderboard, League]]) -> Iterator[Finding]:
+    """The method of a league that is best by most metrics."""
+    tops = [(board, league, top) for board, league in known if (top := _top(board, league))]
+    if not tops:
+        return
+    wins = [top.method for _, _, top in tops]
+    leader = max(dict.fromkeys(wins), key=wins.count)
+    every = dict.fromkeys(s.method for _, league in known for s in _methods(league.standings))
+    rivals = [method for method in every if method != leader]
+    beaten = {v.worse for _, league, _ in tops for v in _of(league, leader)
+              if v.verdict == "beats"} & set(rivals)  # fmt: skip
+    by = f"by {wins.count(leader)} of {len(wins)} metrics" if len(wins) > 1 else "by the one metric"
+    alike = [method for method in rivals if method not in beaten]
+    if not rivals:
+        text = f"{leader} is the only {name} method."
+    elif beaten:
+        but = f", but cannot be told from {', '.join(alike)}" if alike else ""
+        text = f"{leader} explains best {by} among the {name} methods{but}."
+    else:
+        text = f"{leader} has the best mean {by} among the {name} methods, but no lead is shown."
+    evidence = "\n".join(_evidence(board, league, top) for board, league, top in tops)
+    yield Finding(text, evidence, tone="good" if beaten else "")
+
+
+def _evidence(board: Leaderboard, league: League, top: Standing) -> str:
+    """A metric's best method, with its margin over the next."""
+    form = form_of(board.ranked(league))
+    width = "" if isnan(top.width) else f" ±{short(top.width, form)}"
+    said = f"{board.metric}: {top.method} {short(top.mean, form)}{width}"
+    rivals = [s.method for s in _methods(board.ranked(league)) if s.method != top.method]
+    if not rivals:
+        return said
+    pair = next((v for v in _of(league, top.method) if v.worse == rivals[0]), None)
+    if pair is None:
+        return said
+    margin = f"{short(pair.difference, form)} ({short(pair.low, form)} to {short(pair.high, form)})"
+    if pair.verdict == "beats":
+        return f"{said}, better than {rivals[0]} by {margin}"
+    alike = [v.worse for v in verdicts_of(board, league)
+             if v.better == top.method and v.verdict != "beats" and v.worse in rivals]  # fmt: skip
+    return f"{said}, not to be told from {', '.join(alike)} on {pair.count:,} texts"
+
+
+def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
+    """Methods that beat the random control by no metric."""
+    beaten, judged = set[str](), dict[str, int]()
+    for board in boards:
+        for league in board.leagues.values():
+            floors = {s.method for s in league.standings if s.role == "floor"}
+            if not floors:
+                continue
+            for standing in _methods(league.standings):
+                judged[standing.method] = max(judged.get(standing.method, 0), standing.count)
+            beaten |= {v.better for v in league.verdicts if v.worse in floors
+                       and v.verdict == "beats"}  # fmt: skip
+    poor = [method for method in judged if method not in beaten]
+    if poor:
+        yield Finding(
+            f"No better than a random ranking, as far as can be told: {', '.join(poor)}.",
+            f"by no metric, on {max(judged[method] for method in poor):,} texts",
+            tone="warn",
+        )
+
+
+def _within_reach(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
+    """How much of what a search shows to be possible the best method reaches."""
+    for board in boards:
+        for league in board.leagues.values():
+            standings = board.sorted(league.searched or league.standings)
+            by_role = {role: [s for s in standings if s.role == role and not isnan(s.mean)]
+                       for role in ("ceiling", "method", "floor")}  # fmt: skip
+            if not all(by_role.values()):
+                continue
+            ceiling, best, floor = (by_role[role][0] for role in ("ceiling", "method", "floor"))
+            if ceiling.mean == floor.mean:
+                continue
+            share = (best.mean - floor.mean) / (ceiling.mean - floor.mean)
+            form = form_of(standings)
+            yield Finding(
+                f"By {board.metric}, {best.method} goes {percent(share)} of the way from a random "
+                "ranking to the best that a search finds.",
+                f"random {short(floor.mean, form)}, {best.method} {short(best.mean, form)}, "
+                f"search {short(ceiling.mean, form)}, on the {ceiling.count:,} texts searched",
+            )
+            return
+
+
+def _top(board: Leaderboard, league: League) -> Standing | None:
+    return next((s for s in _methods(board.ranked(league)) if not isnan(s.mean)), None)
+
+
+def _methods(standings: Sequence[Standing]) -> list[Standing]:
+    return [standing for standing in standings if standing.role == "method"]
+
+
+def _of(league: League, method: str) -> list[PairVerdict]:
+    return [verdict for verdict in league.verdicts if verdict.better == method]

@@ -1,0 +1,104 @@
+"""How a training went: a small table of what was logged, written and read again."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from math import isfinite
+from pathlib import Path
+
+from bertx.errors import InputError
+from bertx.report.disk import write_whole
+
+RATE = "learning_rate"
+"""The key of the learning rate."""
+
+_COLUMNS = ["epoch", "step", "key", "value"]
+_STAGES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One number of a training.
+
+    Attributes:
+        epoch: The epoch; -1 if unknown.
+        step: The optimiser step.
+        key: What it is, such as ``val/accuracy``.
+        value: The number.
+    """
+
+    epoch: int
+    step: int
+    key: str
+    value: float
+
+
+def history_path(run: Path) -> Path:
+    """The file in the folder of a run."""
+    return run / "bertx" / "history.csv"
+
+
+def is_history(key: str) -> bool:
+    """Whether a key belongs to the training: losses, accuracy, F1, and not the explanations.
+
+    Examples:
+        >>> is_history("val/accuracy"), is_history("val/deletion_auc/attnlrp")
+        (True, False)
+    """
+    stage, _, name = key.partition("/")
+    return key == RATE or (stage in _STAGES and bool(name) and "/" not in name)
+
+
+def write_history(path: Path, rows: Iterable[Logged]) -> Path:
+    """Write all rows, whole or not at all."""
+    lines = StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows((row.epoch, row.step, row.key, f"{row.value:.7g}") for row in rows)
+    return write_whole(path, lines.getvalue())
+
+
+def find_history(run: Path) -> Path | None:
+    """The history of a run: its own, or that of Lightning's `CSVLogger`; None without either."""
+    return next(filter(Path.is_file, (history_path(run), run / "metrics.csv")), None)
+
+
+def read_history(path: Path) -> list[Logged]:
+    """Read a history, or the ``metrics.csv`` of a `CSVLogger`; what is not finite is left out.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = reader.fieldnames or []
+            read = _own if list(columns) == _COLUMNS else _wide
+            if "step" not in columns:
+                raise ValueError(f"the columns are {', '.join(columns) or 'none'}")
+            rows = [logged for row in reader for logged in read(row)]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise InputError(
+            f"{path}: expected a table of epoch, step, key and value, or of one column a key as "
+            f"CSVLogger writes it, but it cannot be read ({error})."
+        ) from error
+    return [row for row in rows if isfinite(row.value)]
+
+
+def values_of(rows: Sequence[Logged], key: str) -> list[Logged]:
+    """The rows of a key, by step; of one step the last."""
+    found = {row.step: row for row in rows if row.key == key}
+    return [found[step] for step in sorted(found)]
+
+
+def _own(row: dict[str, str]) -> Iterator[Logged]:
+    yield Logged(int(row["epoch"]), int(row["step"]), row["key"], float(row["value"]))
+
+
+def _wide(row: dict[str, str]) -> Iterator[Logged]:
+    epoch, step = row.get("epoch") or "-1", int(row["step"])
+    for name, value in row.items():
+        key = RATE if name and name.startswith("lr-") else name
+        if value and key and is_history(key):
+            yield Logged(int(epoch), step, key, float(value))

@@ -1,0 +1,380 @@
+"""Runs and studies as one page that needs nothing else: what was found, and all it rests on."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bertx.errors import InputError
+from bertx.report import findings, sections
+from bertx.report.colours import scale
+from bertx.report.examples import ExampleValue
+from bertx.report.heatmap import ends, printable
+from bertx.report.leaderboard import Leaderboard
+from bertx.report.leaderboard_page import board_contents
+from bertx.report.report_heatmaps import palette, sheets_of
+from bertx.report.run import Problem, Run, Stage, is_run, problem_of, read_run
+from bertx.report.standings import legend
+from bertx.report.study import Finding, Study, is_study, read_study
+from bertx.report.study_contents import finding_contents, study_contents
+from bertx.report.templates import template
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+
+VERSION = version("bertx")
+_NAMED = 2
+"""Runs and studies whose names the heading has; of more, their number."""
+
+
+class Rank(Protocol):
+    """`bertx.leaderboards.leaderboards`, or what takes its place."""
+
+    def __call__(
+        self,
+        runs: dict[str, Sequence[ExampleValue]],
+        metrics: Sequence[str] = (),
+        relevant: float = 0.01,
+        note: str = "",
+    ) -> list[Leaderboard]:
+        """The leaderboards of runs that are seeds of one training."""
+
+
+@dataclass
+class Report:
+    """What a page is made of.
+
+    Attributes:
+        runs: The runs.
+        studies: The studies.
+        boards: The leaderboards of each stage, by what they are of: the data where there are
+            several, a run where it cannot be compared with others; empty for all.
+        problems: What could not be read or compared.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    studies: list[Study] = field(default_factory=list)
+    boards: dict[str, dict[str, list[Leaderboard]]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def check_places(places: Sequence[Path]) -> None:
+    """Refuse what is neither the folder of a run nor that of a study.
+
+    Raises:
+        InputError: Naming the first such place, or one that is given twice.
+    """
+    seen = set[Path]()
+    for place in places:
+        if not place.is_dir():
+            raise InputError(
+                f"{place}: expected the folder of a run or of a study, but "
+                f"{'it is a file' if place.exists() else 'there is none'}."
+            )
+        if not is_run(place) and not is_study(place):
+            raise InputError(
+                f"{place}: expected the folder of a run (with config.yaml or bertx/) or of a study "
+                "(with study.json or summary.json), but it is neither."
+            )
+        if place.resolve() in seen:
+            raise InputError(f"{place} is given twice. Give each folder once.")
+        seen.add(place.resolve())
+
+
+def read_report(places: Sequence[Path], rank: Rank, relevant: float = 0.01) -> Report:
+    """Read runs and studies, and rank the methods of the runs.
+
+    Args:
+        places: Their folders.
+        rank: What makes leaderboards of the values of runs.
+        relevant: The smallest difference that matters.
+
+    Raises:
+        InputError: If a place is neither a run nor a study.
+    """
+    check_places(places)
+    report = Report()
+    for place, name in zip(places, _names(places), strict=True):
+        if is_study(place):
+            try:
+                report.studies.append(read_study(place))
+            except InputError as error:
+                report.problems.append(problem_of(error, place))
+        else:
+            report.runs.append(read_run(place, name))
+    report.studies = _told_apart(report.studies)
+    report.problems += [problem for run in report.runs for problem in run.problems]
+    for stage in dict.fromkeys(stage.name for run in report.runs for stage in run.stages):
+        report.boards[stage] = _boards(report, stage, rank, relevant)
+    _tell_versions(report)
+    return report
+
+
+def report_page(report: Report) -> str:
+    """Make the page.
+
+    Returns:
+        A whole HTML document that loads nothing; its policy allows its one script and its one
+        style sheet alone. Everything that comes from data is escaped.
+    """
+    style, script = _source("report.css"), _source("report.js")
+    contents = _contents(report)
+    style += "".join(
+        f".{name} {{ background: {colour}; color: {ink}; }}\n"
+        for name, colour, ink in sections.shades()
+    )
+    data = {
+        "charts": {key: chart["read"] for key, chart in _charts(contents)},
+        "sheets": sheets_of(report.runs),
+        "palette": palette(),
+    }
+    return template("report.html.jinja").render(
+        **contents,
+        style=_markup(style),
+        script=_markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        data=_markup(script_json(data)),
+    )
+
+
+def script_json(data: Any) -> str:
+    """JSON that may stand inside of a script element: no ``<`` can end it, no letter is raw."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by their data, which is an empty name where all have the same."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.data, []).append(run)
+    return found if len(found) > 1 else {"": list(runs)}
+
+
+def _boards(report: Report, name: str, rank: Rank, relevant: float) -> dict[str, list[Leaderboard]]:
+    """The leaderboards of a stage: of all runs of the same data, or of each if that cannot be."""
+    boards: dict[str, list[Leaderboard]] = {}
+    for data, runs in groups_of(report.runs).items():
+        stages = {run.name: own for run in runs for own in run.stages if own.name == name}
+        known = {run: stage for run, stage in stages.items() if stage.examples}
+        found = _ranked(report, known, data, rank, relevant) if known else []
+        if found is None:
+            alone = {run: {run: stage} for run, stage in known.items()}
+            boards |= {run: _ranked(report, own, run, rank, relevant) or []
+                       for run, own in alone.items()}  # fmt: skip
+        else:
+            boards[data] = found
+    return {where: found for where, found in boards.items() if found}
+
+
+def _ranked(
+    report: Report, stages: dict[str, Stage], where: str, rank: Rank, relevant: float
+) -> list[Leaderboard] | None:
+    """The leaderboards of runs; None, which is told, if they cannot be compared."""
+    names = {stage.name for stage in stages.values()}
+    when = {stage.when for stage in stages.values()}
+    note = ", ".join(filter(None, [where, *names, *(when if len(when) == 1 else ())]))
+    try:
+        examples = {run: stage.examples for run, stage in stages.items()}
+        return rank(examples, (), relevant, note)
+    except InputError as error:
+        apart = "not compared with each other, each stands alone: " if len(stages) > 1 else ""
+        report.problems.append(Problem(", ".join(stages), f"{apart}{error}"))
+        return None
+
+
+def _told_apart(studies: list[Study]) -> list[Study]:
+    """The studies; those with a title that another one has too get the name of their folder."""
+    titles = [study.title for study in studies]
+    names = [
+        f"{own.title}, {own.folder.name}" if titles.count(own.title) > 1 else own.title
+        for own in studies
+    ]
+    return [replace(own, title=name) for own, name in zip(studies, names, strict=True)]
+
+
+def _tell_versions(report: Report) -> None:
+    """Say which runs and studies another bertx wrote."""
+    every: list[Run | Study] = [*report.runs, *report.studies]
+    for one in every:
+        if one.version and one.version != VERSION:
+            report.problems.append(
+                Problem(
+                    str(one.folder),
+                    f"written by bertx {one.version}, read by {VERSION}: what has changed "
+                    "between them may be missing here.",
+                )
+            )
+
+
+def _contents(report: Report) -> dict[str, Any]:
+    every = [b for stage in report.boards.values() for boards in stage.values() for b in boards]
+    facts = [_run_facts(run) for run in report.runs]
+    contents = {
+        "title": _title(report),
+        "version": VERSION,
+        "runs": facts,
+        "facts": list(dict.fromkeys(key for own in facts for key in own)),
+        "findings": [finding_contents(own) for own in _run_findings(report)],
+        "problems": [(printable(p.path), printable(p.reason)) for p in report.problems],
+        "training": [
+            sections.training(runs, printable(data))
+            for data, runs in groups_of(report.runs).items()
+        ],
+        "stages": [_stage_contents(report, name) for name in report.boards],
+        "legend": legend(every) if every else [],
+        "sheets": any(stage.heatmaps for run in report.runs for stage in run.stages),
+        "scales": [
+            (kind, scale(kind == "signed"), ends(kind == "signed"))
+            for kind in ("signed", "unsigned")
+        ],
+        "studies": [study_contents(study) for study in report.studies],
+    }
+    return {**contents, "contents": _places(contents)}
+
+
+def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
+    """The sections of the page, as its navigation lists them: id and name."""
+    single = {"problems": "Missing", "findings": "Findings", "training": "Training"}
+    shown = {
+        **contents,
+        "training": any(contents["training"]),
+        "findings": contents["findings"] or contents["studies"],
+    }
+    found = [(key, name) for key, name in single.items() if shown[key]]
+
+    def of_stages(part: str, section: str, name: str) -> None:
+        stages = [(i, own) for i, own in enumerate(contents["stages"], 1) if own[part]]
+        for number, own in stages:
+            found.append((f"{section}-{number}",
+                          name if len(stages) == 1 else f"{name}, {own['name']}"))  # fmt: skip
+
+    of_stages("curves", "curves", "Faithfulness")
+    of_stages("boards", "boards", "Leaderboards")
+    if contents["sheets"]:
+        found.append(("heatmaps", "Heatmaps"))
+    of_stages("drifts", "drift", "Drift")
+    of_stages("agreements", "agreement", "Agreement")
+    of_stages("costs", "cost", "Cost")
+    studies = enumerate(contents["studies"], 1)
+    return found + [(f"study-{number}", study["title"]) for number, study in studies]
+
+
+def _run_findings(report: Report) -> list[Finding]:
+    found: list[Finding] = []
+    for data, runs in groups_of(report.runs).items():
+        found += _prefixed(data, findings.training_findings(runs))
+    for name, boards in report.boards.items():
+        for where, own in boards.items():
+            found += _prefixed(where, findings.board_findings(own))
+        stages = _of_stage(report, name)
+        for make in (
+            findings.drift_findings,
+            findings.shortcut_findings,
+            findings.agreement_findings,
+            findings.cost_findings,
+            findings.empty_findings,
+        ):
+            found += make(stages)
+    return found
+
+
+def _prefixed(where: str, found: Iterable[Finding]) -> Iterator[Finding]:
+    for finding in found:
+        yield replace(finding, text=f"{where}: {finding.text}") if where else finding
+
+
+def _of_stage(report: Report, name: str) -> list[tuple[Run, Stage]]:
+    return [(run, stage) for run in report.runs for stage in run.stages if stage.name == name]
+
+
+def _stage_contents(report: Report, name: str) -> dict[str, Any]:
+    per_run = []
+    for run, stage in _of_stage(report, name):
+        unit = "token" if run.fact("faithfulness", "unit") == "token" else "word"
+        per_run.append(
+            {
+                "run": printable(run.name),
+                "curves": sections.faithfulness(run, stage, unit),
+                "drift": sections.drift(run, stage),
+                "agreement": sections.agreement(stage),
+                "costs": sections.costs(stage),
+            }
+        )
+    return {
+        "name": printable(name),
+        "runs": per_run,
+        "boards": [board_contents(b) for own in report.boards[name].values() for b in own],
+        "curves": any(run["curves"] for run in per_run),
+        "drifts": any(run["drift"] for run in per_run),
+        "agreements": any(run["agreement"] for run in per_run),
+        "costs": any(run["costs"] for run in per_run),
+    }
+
+
+def _charts(contents: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """All charts, each of which gets an id here."""
+    charts = [chart for own in contents["training"] for chart in own]
+    for stage in contents["stages"]:
+        for run in stage["runs"]:
+            charts += run["curves"]
+            charts += [run["drift"]] if run["drift"] else []
+    for number, chart in enumerate(charts):
+        chart["id"] = f"chart-{number}"
+    return [(chart["id"], chart) for chart in charts]
+
+
+def _run_facts(run: Run) -> dict[str, str]:
+    steps = [row for row in run.history if row.key.startswith("val/") or row.key == "train/loss"]
+    last = max(steps, key=lambda row: row.step, default=None)
+    facts = {
+        "model": run.fact("model", "name"),
+        "data": run.data,
+        "seed": run.fact("seed_everything"),
+        "learning rate": run.fact("model", "learning_rate"),
+        "batch size": run.fact("data", "batch_size"),
+        "trained": None if last is None else f"to epoch {last.epoch}, step {last.step}",
+    }
+    known = {key: str(value) for key, value in facts.items() if value not in (None, "")}
+    facts = {"run": run.name, **known, "folder": str(run.folder)}
+    return {key: printable(value) for key, value in facts.items()}
+
+
+def _title(report: Report) -> str:
+    data = dict.fromkeys(run.data for run in report.runs)
+    names = [run.name for run in report.runs]
+    titles = [study.title for study in report.studies]
+    runs = names if len(names) <= _NAMED else [f"{len(names)} runs"]
+    studies = titles if len(titles) <= _NAMED else [f"{len(titles)} studies"]
+    return printable(", ".join(filter(None, [*data, *runs, *studies]))) or "Report"
+
+
+def _names(places: Sequence[Path]) -> list[str]:
+    """A short name for each place: as many of its last folders as tell it from the others."""
+    parts = [place.resolve().parts for place in places]
+    for count in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(own[-count:]) for own in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(place) for place in places]
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _hash(source: str) -> str:
+    """What the policy of a page says of an inline script or style."""
+    return "sha256-" + b64encode(sha256(source.encode("utf-8")).digest()).decode()
+
+
+def _markup(text: str) -> "Markup":
+    from markupsafe import Markup
+
+    return Markup(text)

@@ -1,0 +1,105 @@
+"""The heatmaps of a report as numbers and words, from which its script draws what is chosen."""
+
+import json
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from bertx.report.colours import ink_on, shade
+from bertx.report.heatmap import Heatmap, clipped, printable, visible
+from bertx.report.heatmap_file import ExplainedText, HeatmapFile
+from bertx.report.run import Run
+
+BUDGET = 3_800_000
+"""Characters that all heatmaps of a page may take."""
+
+_LEVELS = 100
+
+
+def palette() -> dict[str, list[tuple[str, str]]]:
+    """Background and ink of every level, from -1 or 0 to 1 in steps of a hundredth."""
+    return {
+        "signed": [_colours(n / _LEVELS, True) for n in range(-_LEVELS, _LEVELS + 1)],
+        "unsigned": [_colours(n / _LEVELS, False) for n in range(_LEVELS + 1)],
+    }
+
+
+def sheets_of(runs: Sequence[Run], budget: int = BUDGET) -> list[dict[str, Any]]:
+    """The explained texts of all runs and stages.
+
+    If they take more than the budget, the classes are left out that were neither explained,
+    predicted nor right, then the last texts; ``left_out`` of a sheet says so.
+    """
+    found = [(run, stage) for run in runs for stage in run.stages if stage.heatmaps]
+    known = [(f"{run.name}, {stage.name}", stage.heatmaps) for run, stage in found]
+    sheets = [_sheet(name, own, all_classes=True) for name, own in known if own]
+    if _size(sheets) > budget:
+        sheets = [_sheet(name, own, all_classes=False) for name, own in known if own]
+    for sheet in sheets:
+        share = budget * len(sheet["texts"]) // max(1, sum(len(s["texts"]) for s in sheets))
+        count = len(sheet["texts"])
+        while _size(sheet) > share and len(sheet["texts"]) > 1:
+            sheet["texts"] = sheet["texts"][: len(sheet["texts"]) * 9 // 10 or 1]
+        if len(sheet["texts"]) < count:
+            sheet["left_out"] = (
+                f"The first {len(sheet['texts'])} of {count} texts, so that the page stays small."
+            )
+    return sheets
+
+
+def _sheet(name: str, own: HeatmapFile, all_classes: bool) -> dict[str, Any]:
+    note = "" if all_classes else "Classes beside the explained, predicted and right ones are left "
+    return {
+        "name": printable(name),
+        "when": f"epoch {own.epoch}, step {own.step}",
+        "unit": "token" if own.unit == "token" else "word",
+        "classes": [printable(label) for label in own.classes],
+        "methods": [
+            {"name": printable(method), "signed": signed} for method, signed in own.signed.items()
+        ],
+        "texts": [_text(text, own, all_classes) for text in own.texts],
+        "left_out": f"{note}out, so that the page stays small." if note else "",
+    }
+
+
+def _text(text: ExplainedText, own: HeatmapFile, all_classes: bool) -> dict[str, Any]:
+    kept = {text.explained, text.predicted, text.gold}
+    shown = [all_classes or number in kept for number in range(len(own.classes))]
+    gold = text.gold
+    return {
+        "n": text.index,
+        "words": [visible(word) for word in text.words],
+        "gaps": [clipped(gap) for gap in text.gaps],
+        "marks": [i for i, mark in enumerate(text.marked or ()) if mark],
+        "gold": gold,
+        "predicted": text.predicted,
+        "explained": text.explained,
+        "p": [_short(p) for p in text.probabilities],
+        "wrong": None if gold is None else _short(1 - text.probabilities[gold]),
+        "disagreement": _short(text.disagreement),
+        "scores": [
+            [_scores(text.heatmap(method, n, sign)) if keep else None
+             for n, keep in enumerate(shown)]
+            for method, sign in own.signed.items()
+        ],
+    }  # fmt: skip
+
+
+def _scores(heatmap: Heatmap | None) -> list[Any] | None:
+    """The largest absolute score, to which the colours are scaled, and all scores."""
+    if heatmap is None:
+        return None
+    return [heatmap.limit, [_short(score) for score in heatmap.scores]]
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.3g}") if isfinite(value) else None
+
+
+def _size(sheets: Any) -> int:
+    return len(json.dumps(sheets, separators=(",", ":")))
+
+
+def _colours(level: float, signed: bool) -> tuple[str, str]:
+    background = shade(level, signed)
+    return background, ink_on(background)

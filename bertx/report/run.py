@@ -1,0 +1,305 @@
+"""A run's folder, read again: what it trained, and what its callbacks wrote."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bertx.errors import InputError
+from bertx.report.curves import Curve
+from bertx.report.examples import ExampleValue, Role, find_examples, read_examples
+from bertx.report.heatmap_file import HeatmapFile, read_heatmap_file
+from bertx.report.history import Logged, find_history, read_history
+
+CONFIG = "config.yaml"
+ALARM = {"bound": 0.15, "min_texts": 30}
+"""When `ShortcutAlarm` warns, unless it is told otherwise."""
+
+_NUMBERS = (int, float)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+_MARKS = ("faithfulness.csv", "curves.csv", "drift.csv", "agreement.csv", "shortcuts.csv",
+          "heatmaps.json", "heatmaps.html", "examples")  # fmt: skip
+_COLUMNS: dict[str, dict[str, Callable[[str], Any]]] = {
+    "curves.csv": {"epoch": int, "step": int, "kind": str, "method": str, "fraction": _finite,
+                   "mean": float, "low": float, "high": float},
+    "faithfulness.csv": {"epoch": int, "step": int, "method": str, "signed": str, "cost": float,
+                         "count": int},
+    "drift.csv": {"epoch": int, "step": int, "method": str, "drift": float, "drift_se": float,
+                  "spearman": float, "settled": str},
+    "agreement.csv": {"epoch": int, "step": int, "a": str, "b": str, "spearman": float,
+                      "spearman_se": float, "count": int},
+    "shortcuts.csv": {"epoch": int, "step": int, "class": str, "word": str, "share": float,
+                      "excess": float, "texts": int, "of": int, "elsewhere": int, "others": int},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Stage:
+    """What the callbacks wrote of one stage, each part empty if they did not.
+
+    Attributes:
+        name: ``val``, ``test``, or with the name of a callback, ``val/masked``.
+        curves: The points of the last curves, by kind and method.
+        searched: The same over the texts that were searched for a ceiling.
+        results: The last faithfulness of each method.
+        examples: The last values of single examples.
+        when: What ``examples`` are of.
+        drift: How far explanations moved, all epochs.
+        agreement: The last correlation of each two methods.
+        shortcuts: The last shares of words.
+        heatmaps: The explained texts.
+    """
+
+    name: str
+    curves: Sequence[Row] = ()
+    searched: Sequence[Row] = ()
+    results: Sequence[Row] = ()
+    examples: Sequence[ExampleValue] = ()
+    when: str = ""
+    drift: Sequence[Row] = ()
+    agreement: Sequence[Row] = ()
+    shortcuts: Sequence[Row] = ()
+    heatmaps: HeatmapFile | None = None
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """What each method of the stage is, in their order."""
+        found: dict[str, Role] = {row["method"]: "method" for row in self.results}
+        found |= {row["method"]: "method" for row in (*self.curves, *self.searched, *self.drift)}
+        if self.heatmaps is not None:
+            found |= {method: "method" for method in self.heatmaps.signed}
+        return found | {row.method: row.role for row in self.examples}
+
+
+@dataclass
+class Run:
+    """What a run left.
+
+    Attributes:
+        folder: Where it lies.
+        name: What it is called in a report.
+        config: Its configuration; empty if unknown.
+        version: The bertx that wrote it; empty if unknown.
+        history: How the training went.
+        stages: What was explained.
+        problems: What could not be read.
+    """
+
+    folder: Path
+    name: str
+    config: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
+    history: Sequence[Logged] = ()
+    stages: list[Stage] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def fact(self, *keys: str) -> Any:
+        """A setting by its path; None if it is not there."""
+        found: Any = self.config
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
+    @property
+    def data(self) -> str:
+        """What it was trained on."""
+        dataset, path = self.fact("data", "dataset"), self.fact("data", "path")
+        return str(dataset or Path(str(path or "")).name)
+
+    @property
+    def alarm(self) -> dict[str, float]:
+        """When its `ShortcutAlarm` warns: share of a word, and texts of a class."""
+        callbacks = self.fact("trainer", "callbacks")
+        for own in callbacks if isinstance(callbacks, list) else []:
+            if isinstance(own, dict) and str(own.get("class_path")).endswith("ShortcutAlarm"):
+                given = own.get("init_args")
+                known = given if isinstance(given, dict) else {}
+                numbers = {k: v for k, v in known.items() if k in ALARM and isinstance(v, _NUMBERS)}
+                return ALARM | numbers
+        return ALARM
+
+
+def problem_of(error: InputError, folder: Path) -> Problem:
+    """What an error says: the path that it begins with, else that of the folder, and why."""
+    path, _, reason = str(error).partition(": ")
+    return Problem(path, reason) if reason else Problem(str(folder), path)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, finished or not."""
+    return (folder / CONFIG).is_file() or (folder / "bertx").is_dir()
+
+
+def read_run(folder: Path, name: str) -> Run:
+    """Read all there is of a run; what cannot be read is among its problems."""
+    run = Run(folder, name)
+    if (folder / CONFIG).is_file():  # other projects than bertx's own have none
+        unknown: tuple[dict[str, Any], str] = ({}, "")
+        run.config, run.version = _try(run, lambda: _config(folder / CONFIG), unknown)
+    if found := find_history(folder):
+        run.history = _try(run, lambda: read_history(found), [])
+    for place in _places(folder / "bertx"):
+        run.stages.append(_stage(run, place, place.relative_to(folder / "bertx").as_posix()))
+    run.problems += _missing(run)
+    return run
+
+
+def _try(run: Run, read: Callable[[], T], otherwise: T) -> T:
+    """What is read; if it cannot be, that becomes a problem of the run."""
+    try:
+        return read()
+    except InputError as error:
+        run.problems.append(problem_of(error, run.folder))
+        return otherwise
+
+
+def _missing(run: Run) -> Iterator[Problem]:
+    """The files that the configuration lets expect, and that are not there."""
+    stages = run.stages
+    known = {
+        "faithfulness": ("faithfulness.csv", any(own.results or own.examples for own in stages)),
+        "heatmaps": ("heatmaps.json", any(own.heatmaps for own in stages)),
+    }
+    for key, (file, there) in known.items():
+        settings = run.config.get(key)
+        wanted = isinstance(settings, dict) and settings.get("methods") != {}
+        if wanted and not there and not any(p.path.endswith(file) for p in run.problems):
+            yield Problem(
+                str(run.folder / "bertx" / "val" / file),
+                f"expected, as {key!r} is on in {CONFIG}, but there is none: no validation has "
+                "been explained yet, or an older bertx has written the run.",
+            )
+
+
+def _places(folder: Path) -> list[Path]:
+    """The folders of stages: those that have what a callback writes; ``val`` before ``test``."""
+    if not folder.is_dir():
+        return []
+    found = {path.parent for mark in _MARKS for path in folder.rglob(mark)}
+    own = [place for place in found if place.name != "searched" and place != folder]
+    return sorted(own, key=lambda p: (p.relative_to(folder).parts[0] != "val", str(p)))
+
+
+def _stage(run: Run, folder: Path, name: str) -> Stage:
+    def table(file: str, place: Path = folder) -> list[Row]:
+        path = place / file
+        return _try(run, lambda: list(_rows(path)), []) if path.is_file() else []
+
+    stage = Stage(
+        name,
+        curves=_last(table("curves.csv")),
+        searched=_last(table("curves.csv", folder / "searched")),
+        results=_last(table("faithfulness.csv")),
+        drift=table("drift.csv"),
+        agreement=_last(table("agreement.csv")),
+        shortcuts=_last(table("shortcuts.csv")),
+    )
+    if (folder / "examples").is_dir():
+        none: tuple[str, list[ExampleValue]] = ("", [])
+        stage.when, stage.examples = _try(run, lambda: _examples(folder), none)
+    if (folder / "heatmaps.json").is_file():
+        path = folder / "heatmaps.json"
+        stage.heatmaps = _try(run, lambda: read_heatmap_file(path), None)
+    return stage
+
+
+def _examples(folder: Path) -> tuple[str, list[ExampleValue]]:
+    path = find_examples(folder)
+    return path.stem.replace("=", " ").replace("-", ", "), read_examples(path)
+
+
+def _config(path: Path) -> tuple[dict[str, Any], str]:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(f"{path}: expected settings in YAML, but it has none ({why}).") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected settings, but it has none.")
+    first = text.split("\n", 1)[0]
+    return config, first.partition("==")[2].strip() if first.startswith("# bertx==") else ""
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a table, with the columns that are read; others are left as they are."""
+    kinds = _COLUMNS[path.name]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            if missing := [name for name in kinds if name not in (reader.fieldnames or ())]:
+                raise InputError(
+                    f"{path}: expected the columns {', '.join(kinds)}, but {missing[0]!r} is "
+                    "missing."
+                )
+            for number, row in enumerate(reader, 2):
+                yield _row(path, number, row, kinds)
+    except (OSError, ValueError, csv.Error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: expected a table, but it cannot be read ({error}).") from error
+
+
+def _row(
+    path: Path, number: int, row: dict[str, str], kinds: Mapping[str, Callable[[str], Any]]
+) -> Row:
+    found: Row = dict(row)
+    for name, kind in kinds.items():
+        try:
+            found[name] = nan if kind is float and not row[name] else kind(row[name])
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}, line {number}: {name!r} is {row[name]!r}, which is no number."
+            ) from error
+    return found
+
+
+def _last(rows: Sequence[Row]) -> list[Row]:
+    """The rows of the last validation."""
+    when = max(((row["epoch"], row["step"]) for row in rows), default=None)
+    return [row for row in rows if (row["epoch"], row["step"]) == when]
+
+
+def curves_of(rows: Sequence[Row], roles: Mapping[str, Role]) -> dict[str, list[Curve]]:
+    """The curves of a table, by kind, each with its area by the trapezoidal rule."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        found.setdefault(row["kind"], {}).setdefault(row["method"], []).append(row)
+    return {
+        kind: [_curve(name, own, roles.get(name, "method")) for name, own in methods.items()]
+        for kind, methods in found.items()
+    }
+
+
+def _curve(name: str, rows: Sequence[Row], role: Role) -> Curve:
+    rows = sorted(rows, key=lambda row: row["fraction"])
+    xs, ys = [row["fraction"] for row in rows], [row["mean"] for row in rows]
+    area = sum(
+        (b - a) * (one + other) / 2
+        for a, b, one, other in zip(xs, xs[1:], ys, ys[1:], strict=False)
+    )
+    lows, highs = [row["low"] for row in rows], [row["high"] for row in rows]
+    return Curve(name, xs, ys, lows, highs, area, role)

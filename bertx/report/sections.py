@@ -1,0 +1,207 @@
+"""The parts of a report as a template draws them: training, curves, drift, cost, agreement."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
+from typing import Any
+
+from bertx.report.chart import Chart, Line, chart_contents, looks, percent
+from bertx.report.colours import ink_on, shade
+from bertx.report.curves import Curve
+from bertx.report.examples import Role
+from bertx.report.heatmap import printable
+from bertx.report.history import RATE, Logged, values_of
+from bertx.report.run import Run, Stage, curves_of
+from bertx.report.standings import short
+
+_SMOOTHED = 150
+"""Points of a training curve; of more, neighbours are averaged."""
+_BETTER = {"deletion": "lower", "insertion": "higher"}
+_DONE = {"deletion": "deleted", "insertion": "inserted"}
+_NAMES = {"macro_f1": "macro-F1"}
+
+
+def training(runs: Sequence[Run], where: str = "") -> list[dict[str, Any]]:
+    """Charts of losses, of accuracy and the like, and of the learning rate.
+
+    Args:
+        runs: Runs of the same data.
+        where: What the titles name; empty for nothing.
+    """
+    rest = dict.fromkeys(
+        row.key
+        for run in runs
+        for row in run.history
+        if row.key.startswith("val/") and row.key != "val/loss"
+    )
+    asked = {
+        "Loss": (("train/loss", "val/loss"), "loss", None),
+        "Accuracy and F1": (tuple(rest), "value", (0.0, 1.0)),
+        "Learning rate": ((RATE,), "learning rate", None),
+    }
+    charts = []
+    for title, (keys, y, span) in asked.items():
+        lines = list(_training_lines(runs, keys))
+        if any(not 0 <= value <= 1 for line in lines for _, value in line.points):
+            span = None
+        if lines:
+            form = _small if keys == (RATE,) else _plain
+            charts.append(
+                Chart(", ".join(filter(None, (title, where))), "step", y, lines,
+                      _told(title, lines, form), f"training {where}", y_form=form, y_range=span,
+                      legend="last value")
+            )  # fmt: skip
+    return [chart_contents(chart) for chart in charts]
+
+
+def faithfulness(run: Run, stage: Stage, unit: str) -> list[dict[str, Any]]:
+    """Charts of deletion and insertion, then those over the texts that were searched."""
+    found = looks(stage.roles)
+    charts = []
+    for rows, where in ((stage.curves, ""), (stage.searched, ", texts that were searched")):
+        for kind, curves in curves_of(rows, _limits(stage.roles, rows)).items():
+            charts.append(_curves_chart(run, curves, kind, where, unit, found))
+    return [chart_contents(chart) for chart in charts]
+
+
+def drift(run: Run, stage: Stage) -> dict[str, Any] | None:
+    """A chart of how far the explanations moved; None before the second validation."""
+    found = looks(stage.roles)
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in stage.drift):
+        rows = [r for r in stage.drift if r["method"] == method and not isnan(r["drift"])]
+        points = [(float(row["step"]), row["drift"]) for row in rows]
+        ends = [
+            (max(0.0, row["drift"] - 1.96 * row["drift_se"]), row["drift"] + 1.96 * row["drift_se"])
+            for row in rows
+        ]
+        if points:
+            last = percent(points[-1][1])
+            lines.append(Line(method, points, ends, last, found.get(method, "c0 s0")))
+    if not lines:
+        return None
+    return chart_contents(
+        Chart(f"Drift of {run.name}", "step", "share that has moved", lines,
+              _told("Drift", lines, percent), "methods", y_form=percent, legend="last value")
+    )  # fmt: skip
+
+
+def agreement(stage: Stage) -> dict[str, Any] | None:
+    """The correlation of each two methods as a square table; None without any."""
+    if not stage.agreement:
+        return None
+    names = list(dict.fromkeys(n for row in stage.agreement for n in (row["a"], row["b"])))
+    values = {(row["a"], row["b"]): row["spearman"] for row in stage.agreement}
+    values |= {(b, a): value for (a, b), value in values.items()}
+    rows = [
+        (printable(a), [_cell(None if a == b else values.get((a, b))) for b in names])
+        for a in names
+    ]
+    return {"names": [printable(name) for name in names], "rows": rows}
+
+
+def shades() -> list[tuple[str, str, str]]:
+    """The classes of the cells of `agreement`: name, background and ink."""
+    levels = range(-10, 11)
+    colours = [shade(level / 10, signed=True) for level in levels]
+    return [(f"m{n}", colour, ink_on(colour)) for n, colour in zip(levels, colours, strict=True)]
+
+
+def costs(stage: Stage) -> list[dict[str, Any]]:
+    """What each method costs, cheapest first, with the length of its bar in percent."""
+    known = sorted((row["cost"], row["method"]) for row in stage.results if not isnan(row["cost"]))
+    most = max((cost for cost, _ in known), default=0.0) or 1.0
+    return [
+        {"method": printable(method), "cost": f"{cost:.1f}", "width": f"{100 * cost / most:.1f}"}
+        for cost, method in known
+    ]
+
+
+def _curves_chart(
+    run: Run, curves: Sequence[Curve], kind: str, where: str, unit: str, found: Mapping[str, str]
+) -> Chart:
+    better = _BETTER.get(kind, "")
+    sign = -1 if better == "higher" else 1
+    ranked = sorted(curves, key=lambda c: (c.role == "floor", isnan(c.auc), sign * c.auc))
+    lines = [
+        Line(
+            curve.name,
+            list(zip(curve.fractions, curve.mean, strict=True)),
+            list(zip(curve.low, curve.high, strict=True)),
+            short(curve.auc, ".3f"),
+            curve.role if curve.role != "method" else found.get(curve.name, "c0 s0"),
+        )
+        for curve in ranked
+    ]
+    best = next((curve for curve in ranked if curve.role == "method"), None)
+    alt = "" if best is None else (
+        f"Mean probability of the explained class while the words that a method ranks first are "
+        f"{_DONE.get(kind, kind)}. {better.capitalize()} areas are better: the best method is "
+        f"{best.name} with {short(best.auc, '.3f')}."
+    )  # fmt: skip
+    return Chart(
+        f"{kind.capitalize()}, {run.name}{where}",
+        f"share of {unit}s {_DONE.get(kind, kind)}",
+        "probability of the class",
+        lines,
+        alt,
+        "methods",
+        x_form=percent,
+        y_range=(0.0, 1.0),
+        legend=f"area, {better} is better" if better else "area",
+    )
+
+
+def _limits(roles: Mapping[str, Role], rows: Sequence[Mapping[str, Any]]) -> dict[str, Role]:
+    """The roles, with what runs of earlier epochs call a ceiling."""
+    names = {row["method"] for row in rows}
+    return {**dict.fromkeys(names & {"ceiling"}, "ceiling"), **roles}
+
+
+def _training_lines(runs: Sequence[Run], keys: Sequence[str]) -> Iterator[Line]:
+    number = 0
+    for run in runs:
+        for key in keys:
+            rows = values_of(run.history, key)
+            if not rows:
+                continue
+            stage, _, name = key.partition("/")
+            name = _NAMES.get(name, name).replace("_", " ")
+            words = {"train": "training ", "val": "validation "}.get(stage, "") if name else ""
+            label = f"{words}{name}" if name else "rate"
+            if len(runs) > 1:
+                label = f"{run.name}: {label}"
+            form = _small if key == RATE else _plain
+            points = _thinned(rows)
+            yield Line(label, points, (), form(rows[-1].value), f"c{number % 6} s{number // 6 % 3}")
+            number += 1
+
+
+def _thinned(rows: Sequence[Logged]) -> list[tuple[float, float]]:
+    """The points of a curve; of many, means of neighbours at their last step."""
+    size = -(-len(rows) // _SMOOTHED)
+    parts = [rows[i : i + size] for i in range(0, len(rows), size)]
+    return [(float(p[-1].step), sum(row.value for row in p) / len(p)) for p in parts]
+
+
+def _told(title: str, lines: Sequence[Line], form: Any) -> str:
+    """A chart in words: where each line begins and ends."""
+    said = [
+        f"{line.name} from {form(line.points[0][1])} to {form(line.points[-1][1])}"
+        for line in lines
+    ]
+    return f"{title}: {', '.join(said)}."
+
+
+def _plain(value: float) -> str:
+    return short(value, ".3f")
+
+
+def _small(value: float) -> str:
+    return f"{value:.2g}".replace("e-0", "e-")
+
+
+def _cell(value: float | None) -> tuple[str, str]:
+    """The words and the class of a cell."""
+    if value is None or isnan(value):
+        return "–" if value is not None else "", ""
+    return short(value, ".2f").replace("-", "−"), f"m{round(10 * value)}"
