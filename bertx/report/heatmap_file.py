@@ -142,12 +142,22 @@ def _text(own: dict[str, Any]) -> ExplainedText:
         method: [None if row is None else [_number(s) for s in row] for row in rows]
         for method, rows in own["scores"].items()
     }
-    own = {**own, "scores": scores, "disagreement": _number(own["disagreement"])}
+    gold = None if own["gold"] is None else int(own["gold"])
+    own = {
+        **own,
+        "index": int(own["index"]),
+        "gold": gold,
+        "explained": int(own["explained"]),
+        "scores": scores,
+        "disagreement": _number(own["disagreement"]),
+    }
     return ExplainedText(**{field.name: own[field.name] for field in fields(ExplainedText)})
 
 
 def _check(found: HeatmapFile) -> None:
-    """Raise where parts of a file are not of one size."""
+    """Raise where parts of a file are of another kind, or not of one size."""
+    if not isinstance(found.signed, dict) or not isinstance(found.classes, list):
+        raise ValueError("its methods or classes are missing")
     for text in found.texts:
         if text.scores.keys() != found.signed.keys():
             raise ValueError(f"text {text.index}: its methods are not those of the file")

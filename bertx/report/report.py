@@ -295,14 +295,13 @@ def _of_stage(report: Report, name: str) -> list[tuple[Run, Stage]]:
 
 
 def _stage_contents(report: Report, name: str) -> dict[str, Any]:
-    units = {"whitespace": "word", None: "word"}
     per_run = []
     for run, stage in _of_stage(report, name):
-        unit = run.fact("faithfulness", "unit")
+        unit = "token" if run.fact("faithfulness", "unit") == "token" else "word"
         per_run.append(
             {
                 "run": printable(run.name),
-                "curves": sections.faithfulness(run, stage, units.get(unit, unit)),
+                "curves": sections.faithfulness(run, stage, unit),
                 "drift": sections.drift(run, stage),
                 "agreement": sections.agreement(stage),
                 "costs": sections.costs(stage),

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +17,23 @@ CONFIG = "config.yaml"
 ALARM = {"bound": 0.15, "min_texts": 30}
 """When `ShortcutAlarm` warns, unless it is told otherwise."""
 
+_NUMBERS = (int, float)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
 Row = dict[str, Any]
 T = TypeVar("T")
 
 _MARKS = ("faithfulness.csv", "curves.csv", "drift.csv", "agreement.csv", "shortcuts.csv",
           "heatmaps.json", "heatmaps.html", "examples")  # fmt: skip
 _COLUMNS: dict[str, dict[str, Callable[[str], Any]]] = {
-    "curves.csv": {"epoch": int, "step": int, "kind": str, "method": str, "fraction": float,
+    "curves.csv": {"epoch": int, "step": int, "kind": str, "method": str, "fraction": _finite,
                    "mean": float, "low": float, "high": float},
     "faithfulness.csv": {"epoch": int, "step": int, "method": str, "signed": str, "cost": float,
                          "count": int},
@@ -114,7 +124,8 @@ class Run:
     @property
     def data(self) -> str:
         """What it was trained on."""
-        return str(self.fact("data", "dataset") or Path(self.fact("data", "path") or "").name)
+        dataset, path = self.fact("data", "dataset"), self.fact("data", "path")
+        return str(dataset or Path(str(path or "")).name)
 
     @property
     def alarm(self) -> dict[str, float]:
@@ -122,8 +133,10 @@ class Run:
         callbacks = self.fact("trainer", "callbacks")
         for own in callbacks if isinstance(callbacks, list) else []:
             if isinstance(own, dict) and str(own.get("class_path")).endswith("ShortcutAlarm"):
-                given = own.get("init_args") or {}
-                return {key: float(given.get(key, value)) for key, value in ALARM.items()}
+                given = own.get("init_args")
+                known = given if isinstance(given, dict) else {}
+                numbers = {k: v for k, v in known.items() if k in ALARM and isinstance(v, _NUMBERS)}
+                return ALARM | numbers
         return ALARM
 
 
@@ -148,6 +161,7 @@ def read_run(folder: Path, name: str) -> Run:
         run.history = _try(run, lambda: read_history(found), [])
     for place in _places(folder / "bertx"):
         run.stages.append(_stage(run, place, place.relative_to(folder / "bertx").as_posix()))
+    run.problems += _missing(run)
     return run
 
 
@@ -158,6 +172,24 @@ def _try(run: Run, read: Callable[[], T], otherwise: T) -> T:
     except InputError as error:
         run.problems.append(problem_of(error, run.folder))
         return otherwise
+
+
+def _missing(run: Run) -> Iterator[Problem]:
+    """The files that the configuration lets expect, and that are not there."""
+    stages = run.stages
+    known = {
+        "faithfulness": ("faithfulness.csv", any(own.results or own.examples for own in stages)),
+        "heatmaps": ("heatmaps.json", any(own.heatmaps for own in stages)),
+    }
+    for key, (file, there) in known.items():
+        settings = run.config.get(key)
+        wanted = isinstance(settings, dict) and settings.get("methods") != {}
+        if wanted and not there and not any(p.path.endswith(file) for p in run.problems):
+            yield Problem(
+                str(run.folder / "bertx" / "val" / file),
+                f"expected, as {key!r} is on in {CONFIG}, but there is none: no validation has "
+                "been explained yet, or an older bertx has written the run.",
+            )
 
 
 def _places(folder: Path) -> list[Path]:

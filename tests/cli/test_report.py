@@ -190,6 +190,10 @@ def test_an_unfinished_run_is_shown_as_far_as_it_is(run, report, tmp_path):
     shutil.copy(run / "config.yaml", tmp_path / "young")
     text = report(tmp_path / "young")
     assert "young" in text and "nothing to show yet" in text
+    for file in ("faithfulness.csv", "heatmaps.json"):
+        assert f"bertx/val/{file} expected, as" in text
+    (tmp_path / "young" / "config.yaml").write_text("heatmaps: null\nfaithfulness: {methods: {}}\n")
+    assert "What is missing here" not in report(tmp_path / "young")
 
 
 def test_bad_input_is_one_line(run, fails, tmp_path):

@@ -30,6 +30,7 @@ def place(tmp_path_factory):
     two = save_texts(folder / "two", classes=CLASSES[::2])
     save_run(folder / "two_classes", two, 4, classes=CLASSES[::2])
     save_run(folder / "untested", save_texts(folder / "train", splits=("train", "dev")))
+    save_run(folder / "unlabelled", save_texts(folder / "no_labels", labelled=False))
     save_lexicon(folder / "lexicon.txt")
     return folder
 
@@ -194,7 +195,8 @@ def test_runs_that_cannot_be_compared_are_refused_before_anything_is_explained(
         "seed0", "two_classes"
     )
     assert "the same texts, but data has 70 texts" in refused("seed0", "elsewhere")
-    assert "--split validation" in refused("untested")
+    assert "expected a test split, but there is none. Use --split validation" in refused("untested")
+    assert "expected labels in the test split" in refused("unlabelled")
     assert "positive 'great': expected a class" in refused("seed0", more=["--positive", "great"])
     assert "at least 10 words that occur 99 times" in refused(
         "seed0", more=["--minimum_count", "99"]

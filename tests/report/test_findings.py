@@ -2,6 +2,8 @@ from dataclasses import replace
 from math import nan
 from pathlib import Path
 
+import pytest
+
 from bertx.report.findings import (
     board_findings,
     cost_findings,
@@ -124,6 +126,14 @@ def test_a_shortcut_is_an_alarm_by_the_bound_of_the_run():
     quiet = replace(run(), config={"trainer": {"callbacks": [alarm]}})
     [found] = shortcut_findings([(quiet, stage)])
     assert found.text == "No word gives a class away." and "above 50 %" in found.evidence
+
+
+@pytest.mark.parametrize("given", [None, 3, {"bound": None}, {"bound": "much"}])
+def test_settings_that_are_no_numbers_are_the_default_ones(given):
+    alarm = {"class_path": "bertx.callbacks.ShortcutAlarm", "init_args": given}
+    config = {"trainer": {"callbacks": [3, alarm]}, "data": {"path": [1]}}
+    odd = replace(run(), config=config)
+    assert odd.alarm == {"bound": 0.15, "min_texts": 30} and odd.data == "[1]"
 
 
 def test_costs_go_from_the_cheapest_to_the_dearest():

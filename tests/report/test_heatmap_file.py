@@ -72,6 +72,7 @@ def test_what_is_written_is_read(tmp_path):
         {"texts": 3},
         {"more": 1},
         {"signed": {"another": True}},
+        {"signed": 3, "texts": []},
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(change, tmp_path):

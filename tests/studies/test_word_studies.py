@@ -16,7 +16,7 @@ from bertx.attribution import (
 )
 from bertx.errors import InputError
 from bertx.judging import Text
-from bertx.studies import Settings, Store, authors, paper
+from bertx.studies import Parts, Settings, Store, authors, explained, paper
 from bertx.studies.lexicon import read_lexicon
 from bertx.studies.ranked_words import WordRankOptions
 from bertx.studies.seeds import check as check_seeds
@@ -26,6 +26,7 @@ from bertx.studies.transfer import TransferOptions, transfer
 from bertx.studies.transfer import check as check_transfer
 from bertx.studies.word_rank import check as check_rank
 from bertx.studies.word_rank import word_rank
+from bertx.studies.word_scores import draws_of, normalised
 from tests.studies.oracles import auc, correlation, of_class, unit_scores, word_means
 from tests.studies.runs import LEXICON, save_lexicon
 from tests.studies.subjects import subject, texts
@@ -213,22 +214,37 @@ def test_leagues_are_not_compared_for_the_paper(three, tmp_path):
 def test_the_authors_take_the_first_texts_pieces_and_the_last_class(store):
     """Absolute scores of the last class of word pieces, of texts of ten or more of them."""
     settings = replace(authors(12), resamples=100, minimum_count=2)
-    one = subject("a", 0, settings, own=[Text(f"{text.text} unbelievable", text.label)
+    one = subject("a", 3, settings, own=[Text(f"{text.text} unbelievable", text.label)
                                            for text in texts(20)])  # fmt: skip
     model, tokenizer = one.open()
     first = [f"{text.text} unbelievable" for text in texts(20)][:12]
     kept = [text for text in first if len(tokenizer.tokenize(text)) >= 10]
     assert [text.text for text in one.texts] == kept and 0 < len(kept) < 12
     found = word_rank([one], settings, store, WordRankOptions())
-    rows_of = defaultdict(list)
+    rows_of, predicted = defaultdict(list), set()
     for text in kept:
         told = bertx.explain(model, tokenizer, [text], settings.methods, 2, "token")[0]
+        predicted.add(told.predicted)
         for method, scores in told.scores.items():
             rows_of[method].append((tokenizer.tokenize(text), np.abs(scores)))
-    assert set(rows_of) == set(paper.METHODS)
+    assert set(rows_of) == set(paper.METHODS) and len(predicted) > 1
     for method, own in rows_of.items():
         expected = word_means(own, settings)
         ours = {row["word"]: row["score"] for row in rows(found, method=method)}
         assert "##able" in ours and set(ours) == set(expected)
         for word, (mean, _) in expected.items():
             np.testing.assert_allclose(ours[word], mean, **CLOSE)
+
+
+def test_models_on_the_same_texts_share_the_draws_and_others_have_their_own(three):
+    elsewhere = subject("e", 3, SETTINGS, count=21, texts_seed=1)
+    one, other, apart = draws_of([three[0], three[1], elsewhere], SETTINGS)
+    assert np.array_equal(one, other) and not np.array_equal(one, apart)
+    assert one.shape == apart.shape == (100, 21)
+
+
+def test_scores_lose_their_sign_where_that_is_asked_for(three, tmp_path):
+    found = explained(three[0], SETTINGS, "predicted", Parts(tmp_path))
+    plain = normalised(found, replace(SETTINGS, scale="none"), "gi")
+    bare = normalised(found, replace(SETTINGS, scale="none", signs=False), "gi")
+    assert (plain < 0).any() and np.array_equal(bare, abs(plain))
