@@ -64,6 +64,8 @@ class Reader:
         model: The classifier.
         unit: What a unit is.
         window: Most tokens of a window, special ones included; None to cut long texts off.
+        cut: Between which units long texts are cut off; None for words where units are tokens, so
+            that none is halved, and for the units themselves elsewhere.
 
     Raises:
         InputError: If the tokenizer knows no offsets, cannot pad, or belongs to another model, or
@@ -76,6 +78,7 @@ class Reader:
         model: PreTrainedModel,
         unit: Unit,
         window: int | None,
+        cut: Unit | None = None,
     ) -> None:
         embeddings: Any = model.get_input_embeddings()
         self._vocabulary = int(embeddings.num_embeddings)
@@ -85,6 +88,7 @@ class Reader:
         self.longest = longest_text(model, tokenizer)
         self.window = window
         self._unit = unit
+        self._whole: Unit = cut or ("word" if unit == "token" else unit)
         self._special = frozenset(special_ids(tokenizer))
         self._check_window(tokenizer.num_special_tokens_to_add())
 
@@ -119,8 +123,7 @@ class Reader:
         before, after = encoding.ids[:start], encoding.ids[stop:]
         end, left_out = stop, 0
         if self.window is None and self.longest is not None and len(encoding.ids) > self.longest:
-            whole: Unit = "word" if self._unit == "token" else self._unit
-            words, _ = self._units(text, encoding, start, stop, whole)
+            words, _ = self._units(text, encoding, start, stop, self._whole)
             units, _ = self._units(text, encoding, start, stop, self._unit)
             kept = next(windows(words, self.longest - len(before) - len(after)))[1]
             end, left_out = start + kept, max(units) - max(units[:kept])

@@ -181,17 +181,24 @@ class _Field:
         if not self._chosen("wrong"):
             return
         best = self._ranked(self._methods(), "wrong")[0]
+        trials = self._trials("wrong", [(best, self._control, best)])
+        said = {
+            "agree": f"more than random {self._unit}s do",
+            "disagree": f"not everywhere more than random {self._unit}s do",
+            "cannot tell": f"most, though not shown everywhere to be more than random "
+            f"{self._unit}s do",
+        }[together([one.answer for one in trials])]
         place = counted(self._points)[self._points.words]
         told = [
-            f"{_where(c)} {c.accuracy[place]}, {self._control} {self._accuracy(c, place)}, "
-            f"n = {c.count:,}"
+            f"{_where(c)} {c.accuracy[place]}, {self._control} {self._accuracy(c, place)}"
             for c in self._chosen("wrong")
             if c.method == best
         ]
         yield Finding(
-            f"Of the wrong predictions, deleting the {self._points.words} {self._unit}s that "
-            f"{best} ranks highest corrects most.",
-            f"Share that is right afterwards: {'; '.join(told)}.",
+            f"Of the wrong predictions, deleting the {self._unit}s that {best} ranks highest "
+            f"corrects {said}.",
+            f"Accuracy won beyond random, mean over k = 1 to {self._points.words}: "
+            f"{listed(trials)}. Right after k = {self._points.words}: {'; '.join(told)}.",
         )
 
     def _methods(self, signed: bool | None = None) -> list[str]:
@@ -228,7 +235,7 @@ class _Field:
 
         Args:
             group: Of which texts.
-            asked: Two names each, and which of them is expected to break more.
+            asked: Two names each, and which of them is expected to change more answers.
         """
         known = {(c.data, c.operator, c.method): c for c in self._chosen(group)}
         pairs = [
@@ -238,11 +245,12 @@ class _Field:
             if one.method == first and (one.data, one.operator, second) in known
         ]
         words, settings = self._points.words, self._settings
+        sign = 1 if group == "right" else -1  # what breaks predictions is good there, bad here
         return [
             trial(
                 _where(one) if len(asked) == 1 else f"{one.method}, {_where(one)}",
                 winner,
-                {one.method: one.effect(words), other.method: other.effect(words)},
+                {own.method: sign * own.effect(words) for own in (one, other)},
                 len(pairs),
                 RELEVANT,
                 settings.resamples,

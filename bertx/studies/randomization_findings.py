@@ -26,6 +26,8 @@ _WITH = {
 }
 """What became of the model that is compared with in the end."""
 
+_THOSE = "those of the trained model"
+
 MEANING = (
     "Scores with their sign are compared among methods that have one: which words speak for the "
     "class, and which against it. |scores| say only how much a word matters; words that stand out "
@@ -86,20 +88,21 @@ def _left(head: str, found: Sequence[Survival]) -> Finding:
     stay = [name for name, own in methods.items() if any(answer is False for answer in own)]
     open_ = [name for name in methods if name not in (*gone, *stay)]
     called = CALLED[found[0].measure]
-    said = []
-    if gone:
-        said.append(f"{called} by {joined(gone)} are not related to those of the trained model")
+    said = [f"{called} by {joined(gone)} are not related to {_THOSE}"] if gone else []
     if stay:
-        said.append(f"{called} by {joined(stay)} are still related to them")
-    if open_:
+        said.append(f"{called} by {joined(stay)} are related to {'them' if said else _THOSE}")
+    if open_ and said:
         said.append(f"for {called} by {joined(open_)} it cannot be told")
+    elif open_:
+        said.append(
+            f"it cannot be told whether {called} by {joined(open_)} are related to {_THOSE}"
+        )
     evidence = "; ".join(
         f"{own.method}, {own.run} {own.mean}, n = {own.count:,}{_more(own)}" for own in found
     )
     return Finding(
         f"{_WITH[head]}, {'; '.join(said)}.",
-        f"Mean rank correlation of a text's words with those of the trained model: {evidence}. "
-        f"Within ±{NEAR} counts as none.",
+        f"Rank correlation of each text's words, mean: {evidence}. Within ±{NEAR} counts as none.",
     )
 
 

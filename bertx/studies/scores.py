@@ -111,6 +111,7 @@ class _Shelf:
             **subject.described(),
             "target": target,
             "unit": settings.unit,
+            "cut": settings.cut,
             "methods": settings.described()["methods"],
         }
         made = json.dumps(self._made, sort_keys=True).encode()

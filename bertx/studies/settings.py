@@ -62,6 +62,7 @@ class Settings:
         shortest: Fewest units of a text; shorter ones are left out.
         max_length: Longest text in tokens, special ones included; None for what the model was
             trained with or, where that is unknown, takes.
+        cut: Between which units longer texts are cut; None for words, so that none is halved.
         scale: By what the scores of a text are divided before they are averaged over texts: the
             ``largest`` absolute score, the ``total`` of absolute scores, or by nothing (``none``).
         signs: Whether scores keep their sign; else their absolute values are used.
@@ -79,6 +80,7 @@ class Settings:
     drawn: bool = True
     shortest: int = 5
     max_length: int | None = None
+    cut: Unit | None = None
     scale: Scale = "largest"
     signs: bool = True
     minimum_count: int = 6
@@ -122,7 +124,7 @@ def authors(texts: int) -> Settings:
     """
     return Settings(
         "authors", paper_methods(), LAST, "token", ("pad",), texts, drawn=False, shortest=10,
-        max_length=128, signs=False,
+        max_length=128, cut="token", signs=False,
     )  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def read_subject(
     model, tokenizer = loaded
     longest = settings.max_length or source.max_length
     _limit(tokenizer, longest)
-    reader = Reader(tokenizer, model, settings.unit, None)
+    reader = Reader(tokenizer, model, settings.unit, None, settings.cut)
     chosen = _chosen(texts, settings)
     read = [reader.read(number, text.text) for number, text in enumerate(chosen)]
     kept = [number for number, one in enumerate(read) if len(one.spans) >= settings.shortest]

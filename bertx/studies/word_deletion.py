@@ -122,6 +122,9 @@ def answers(
         settings: Methods and operators.
         options: How much is deleted.
         parts: Where the parts are kept.
+
+    Raises:
+        InputError: If no text has finite scores.
     """
     texts = dict(enumerate(subject.texts))
     drawn = drawn_by_number(options.ceiling_texts, len(texts))
@@ -133,7 +136,13 @@ def answers(
         return deleter().table(readings, texts, searched)
 
     names = portions(f"{subject.weights}-{subject.data}", len(texts), PORTION)
-    return parts.filled(f"Deleting words of the texts of {subject.name}", names, make)
+    found = parts.filled(f"Deleting words of the texts of {subject.name}", names, make)
+    if not len(found):
+        raise InputError(
+            f"{subject.name}: no text could be used, as no scores or probabilities are finite. Use "
+            "a wider precision, or other methods."
+        )
+    return found
 
 
 def run(

@@ -143,6 +143,18 @@ def test_figures_have_a_line_for_each_ranker():
     assert "sst5" in pictures[0].alt and pictures[0].title.startswith("Accuracy on texts at first")
 
 
+@pytest.mark.parametrize(
+    "chance, said", [(0.9, "corrects more than"), (0.3, "corrects not everywhere more than")]
+)
+def test_what_misled_the_model(chance, said):
+    """Where the answers of one method are right more often, and of random words half as often."""
+    found = deletion_findings(drawn(chance, 0.2, 0.5, texts=600), SETTINGS, POINTS)
+    text = told(found, f"Of the wrong predictions, deleting the tokens that {GS} ranks highest")
+    assert f"{said} random tokens do." in text.text
+    won = float(text.evidence.partition("sst5, pad ")[2].split()[0])
+    assert won == pytest.approx(chance - 0.5, abs=0.05)
+
+
 def comparison(better, verdict):
     return Comparison(better, "other", 0.1, 0.05, 0.15, 0.01, 0.01, 50, 0.2, 90, verdict)
 

@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from itertools import permutations
+from math import nan
 
 import numpy as np
 import pytest
@@ -17,14 +18,15 @@ from bertx.attribution import (
 )
 from bertx.errors import InputError
 from bertx.inputs import Inputs
+from bertx.judging import Text
 from bertx.perturb import Perturber
-from bertx.studies import Settings, conduct, store, word_deletion
+from bertx.studies import Settings, Source, conduct, read_subject, store, word_deletion
 from bertx.studies.store import read_table
 from bertx.studies.word_deletion import STUDY, WordDeletionOptions
 from bertx.trace import Trace
 from tests.oracles.deletion import asker, ranking
 from tests.studies.subjects import subject, texts
-from tests.tiny import tiny_batch
+from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
 
 METHODS = {"gi": GradientXInput(), "lat": LayerwiseAttentionTracing()}
 SETTINGS = Settings(methods=METHODS, operators=("mask", "remove"), resamples=100)
@@ -261,7 +263,7 @@ def test_a_control_that_is_named_is_the_control(tmp_path):
     assert roles == {"gi": "method", "lat": "method", "chance": "floor", "ceiling": "ceiling"}
 
 
-def test_texts_whose_scores_overflow_are_left_out(tmp_path, caplog):
+def test_texts_whose_scores_overflow_are_left_out(tmp_path, caplog, monkeypatch):
     class Overflowing(GradientXInput):
         def scores(self, trace):
             scores = super().scores(trace)
@@ -274,3 +276,24 @@ def test_texts_whose_scores_overflow_are_left_out(tmp_path, caplog):
     there = {key[1] for key in answers(tmp_path)}
     assert there == {n for n, own in enumerate(one.units) if len(own) != 6}
     assert "not finite" in caplog.text and len(there) < len(one.texts)
+    monkeypatch.setattr(Overflowing, "scores", lambda own, trace: trace.embeddings[..., 0] * nan)
+    with pytest.raises(InputError, match="one: no text could be used"):
+        conduct(STUDY, [one], settings, OPTIONS, tmp_path / "none")
+
+
+@pytest.mark.parametrize("longest, halved", [(5, True), (7, False), (9, True)])
+def test_the_authors_cut_texts_between_pieces(longest, halved):
+    """As a tokenizer truncates them; by default no word is halved."""
+    sentence = Text("an unbelievable film , unbelievable", 0)
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    source = Source("one", "model", "data", "test", lambda: (model, tiny_tokenizer()))
+
+    def ids(settings):
+        settings = replace(settings, max_length=longest, shortest=1)
+        (reading,) = read_subject(source, (model, tiny_tokenizer()), [sentence], settings).readings
+        return [*reading.before, *reading.ids, *reading.after]
+
+    cut = tokenizer(sentence.text, truncation=True, max_length=longest)["input_ids"]
+    assert ids(STUDY.presets["authors"]) == cut
+    whole = ids(replace(STUDY.presets["default"], unit="token"))
+    assert len(whole) < len(cut) if halved else whole == cut
