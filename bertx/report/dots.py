@@ -6,7 +6,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
-from bertx.report.curves import GREY, PALETTE
+from bertx.report.curves import PALETTE
+from bertx.report.headings import Heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +88,8 @@ def dots_figure(
     margin = 0.085 * max(min(len(row), _LONGEST) for row in rows) + _EDGE
     body = _ROW * len(rows)
     width = margin + len(panels) * (_PANEL + _EDGE)
-    height = _HEAD + body + _FOOT + _LEGEND
+    heading = Heading(title, subtitle, width)
+    height = _HEAD + heading.more + body + _FOOT + _LEGEND
     figure = Figure(figsize=(width, height), dpi=_DPI)
     FigureCanvasAgg(figure)
     for number, panel in enumerate(panels):
@@ -97,10 +99,7 @@ def dots_figure(
         _draw(axes, panel, rows, series)
         _dress(axes, panel, rows, named=number == 0)
     _legend(figure, series, any(panel.published for panel in panels), height)
-    top = 1 - 0.28 / height
-    figure.text(0.14 / width, top, title, fontsize=13, fontweight="bold", parse_math=False)
-    below = top - 0.21 / height
-    figure.text(0.14 / width, below, subtitle, fontsize=9.5, color=GREY, parse_math=False)
+    heading.draw(figure)
     return figure
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from bertx.errors import InputError
 from bertx.report.colours import ink_on, shade
-from bertx.report.curves import GREY, PALETTE
+from bertx.report.curves import PALETTE
+from bertx.report.headings import Heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # in inches
 _CELL, _GAP, _LEFT, _HEAD, _FOOT, _EDGE = 1.55, 0.1, 0.62, 0.85, 0.55, 0.2
+_LEAST = 4.6
 _DPI = 150
 _LONGEST = 18
 _BINS = 24
@@ -55,20 +57,19 @@ def pair_grid_figure(
             f"lengths {sorted(lengths)}"
         )
     side = len(names) * (_CELL + _GAP)
-    width, height = _LEFT + side + _EDGE, _HEAD + side + _FOOT
-    figure = Figure(figsize=(max(width, 4.6), height), dpi=_DPI)
+    width = max(_LEFT + side + _EDGE, _LEAST)
+    heading = Heading(title, subtitle, width)
+    head = _HEAD + heading.more
+    height = head + side + _FOOT
+    figure = Figure(figsize=(width, height), dpi=_DPI)
     FigureCanvasAgg(figure)
-    width = figure.get_figwidth()
     for row in range(len(names)):
         for column in range(len(names)):
             left = _LEFT + column * (_CELL + _GAP)
-            bottom = height - _HEAD - (row + 1) * (_CELL + _GAP) + _GAP
+            bottom = height - head - (row + 1) * (_CELL + _GAP) + _GAP
             place = (left / width, bottom / height, _CELL / width, _CELL / height)
             _draw(figure.add_axes(place), row, column, values, correlations)
-    top = 1 - 0.28 / height
-    figure.text(0.14 / width, top, title, fontsize=13, fontweight="bold", parse_math=False)
-    below = top - 0.21 / height
-    figure.text(0.14 / width, below, subtitle, fontsize=9.5, color=GREY, parse_math=False)
+    heading.draw(figure)
     return figure
 
 

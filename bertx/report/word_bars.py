@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
-from bertx.report.curves import GREY
+from bertx.report.headings import Heading
 from bertx.report.picture import drawable
 
 if TYPE_CHECKING:
@@ -67,10 +67,12 @@ def word_bars_figure(panels: Sequence[WordBars], title: str, subtitle: str = "")
     rows = _rows(panels)
     heights = [max(map(_lines, row)) * _LINE for row in rows]
     width = max(map(len, rows)) * (_PANEL + _NAMES) + _EDGE
-    height = _HEAD + sum(heights) + len(rows) * (_FOOT + _EDGE)
+    heading = Heading(title, subtitle, width)
+    head = _HEAD + heading.more
+    height = head + sum(heights) + len(rows) * (_FOOT + _EDGE)
     figure = Figure(figsize=(width, height), dpi=_DPI)
     FigureCanvasAgg(figure)
-    bottom = height - _HEAD
+    bottom = height - head
     for row, body in zip(rows, heights, strict=True):
         bottom -= body
         for column, panel in enumerate(row):
@@ -78,10 +80,7 @@ def word_bars_figure(panels: Sequence[WordBars], title: str, subtitle: str = "")
             place = (left / width, bottom / height, _PANEL / width, body / height)
             _draw(figure.add_axes(place), panel, body / _LINE)
         bottom -= _FOOT + _EDGE
-    top = 1 - 0.28 / height
-    figure.text(0.14 / width, top, title, fontsize=13, fontweight="bold", parse_math=False)
-    below = top - 0.21 / height
-    figure.text(0.14 / width, below, subtitle, fontsize=9.5, color=GREY, parse_math=False)
+    heading.draw(figure)
     return figure
 
 

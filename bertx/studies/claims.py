@@ -109,4 +109,4 @@ def joined(names: Sequence[str]) -> str:
         >>> joined(["a"]), joined(["a", "b", "c"])
         ('a', 'a, b and c')
     """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return " and ".join([part for part in (", ".join(names[:-1]), *names[-1:]) if part])

@@ -89,17 +89,18 @@ class _Field:
                 continue
             answer = together([one.answer for one in trials])
             won = sum(one.answer == "agree" for one in trials)
+            everywhere = _everywhere(trials)
+            count = f" ({won} of {len(trials)} comparisons)" if everywhere else ""
             said = {
                 "agree": f"breaks more right predictions than random {self._unit}s do",
-                "disagree": f"does not everywhere break more right predictions than random "
+                "disagree": f"does not{everywhere} break more right predictions than random "
                 f"{self._unit}s do",
-                "cannot tell": f"is not shown everywhere to break more right predictions than "
+                "cannot tell": f"is not shown{everywhere} to break more right predictions than "
                 f"random {self._unit}s do",
             }[answer]
             ours = name in (GS, GI, LRP)
             yield Finding(
-                f"Deleting the {self._unit}s that {name} ranks highest {said} "
-                f"({won} of {len(trials)} comparisons).",
+                f"Deleting the {self._unit}s that {name} ranks highest {said}{count}.",
                 f"Accuracy lost beyond random, mean over k = 1 to {self._points.words}: "
                 f"{listed(trials)}.",
                 f"{BREAKS} {RANDOM_BREAKS_LESS}" if ours else None,
@@ -111,11 +112,11 @@ class _Field:
         rivals = [name for name in self._methods(signed=False) if name in (GS, GI, LRP)]
         trials = self._trials("right", [(name, LAT, name) for name in rivals])
         if trials and LAT in self._methods(signed=False):
-            answer = together([one.answer for one in trials])
+            answer, everywhere = together([one.answer for one in trials]), _everywhere(trials)
             said = {
                 "agree": "breaks fewer right predictions than",
-                "disagree": "does not everywhere break fewer right predictions than",
-                "cannot tell": "is not shown everywhere to break fewer right predictions than",
+                "disagree": f"does not{everywhere} break fewer right predictions than",
+                "cannot tell": f"is not shown{everywhere} to break fewer right predictions than",
             }[answer]
             beyond = self._trials("right", [(LAT, self._control, LAT)])
             yield Finding(
@@ -182,11 +183,11 @@ class _Field:
             return
         best = self._ranked(self._methods(), "wrong")[0]
         trials = self._trials("wrong", [(best, self._control, best)])
+        everywhere = _everywhere(trials)
         said = {
-            "agree": f"more than random {self._unit}s do",
-            "disagree": f"not everywhere more than random {self._unit}s do",
-            "cannot tell": f"most, though not shown everywhere to be more than random "
-            f"{self._unit}s do",
+            "agree": "corrects more",
+            "disagree": f"does not{everywhere} correct more",
+            "cannot tell": f"is not shown{everywhere} to correct more",
         }[together([one.answer for one in trials])]
         place = counted(self._points)[self._points.words]
         told = [
@@ -196,7 +197,7 @@ class _Field:
         ]
         yield Finding(
             f"Of the wrong predictions, deleting the {self._unit}s that {best} ranks highest "
-            f"corrects {said}.",
+            f"{said} than random {self._unit}s do.",
             f"Accuracy won beyond random, mean over k = 1 to {self._points.words}: "
             f"{listed(trials)}. Right after k = {self._points.words}: {'; '.join(told)}.",
         )
@@ -280,6 +281,10 @@ class _Field:
         return (
             f" Of what a search for the best order breaks beyond random: {shown}." if told else ""
         )
+
+
+def _everywhere(trials: Sequence[Trial]) -> str:
+    return " everywhere" if len(trials) > 1 else ""
 
 
 def _tables(curves: Sequence[Curve], settings: Settings, points: Points) -> Iterator[Table]:

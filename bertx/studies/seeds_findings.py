@@ -1,6 +1,6 @@
 """What a comparison of seeds comes to: sentences, tables and a figure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +8,13 @@ import numpy as np
 from bertx.report.dots import Dot, DotPanel, dots_figure
 from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
-from bertx.studies.findings import Cell, Finding, Picture, Table
+from bertx.studies.claims import joined
+from bertx.studies.findings import Answer, Cell, Finding, Picture, Table
 from bertx.studies.likeness import MEASURES, Likeness, pairs_of
 from bertx.studies.scores import Floats, UnitScores
 from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
-from bertx.studies.verdicts import all_positive, papers_methods
+from bertx.studies.verdicts import all_positive, below, papers_methods, texts_would_tell
 
 WORDS, TEXTS, ALIKE = "words", "texts", "texts, same prediction"
 """What is compared: mean scores of words, units of each text, those of texts on which both models
@@ -85,9 +86,11 @@ def best_findings(compared: Sequence[Compared], settings: Settings) -> Iterator[
                 continue
             best = max(known, key=lambda name: np.nan_to_num(known[name].value, nan=-2.0))
             said = ", ".join(f"{name} {interval}" for name, interval in known.items())
+            rho = f"Spearman's rho {known[best].value:.2f}"
             yield Finding(
-                f"Of the {league} methods, {best} agrees most over seeds in {what} (Spearman's "
-                f"rho {known[best].value:.2f}).",
+                f"Of the {league} methods, {best} agrees most over seeds in {what} ({rho})."
+                if len(known) > 1
+                else f"By {best}, {what} agree over seeds with {rho}.",
                 f"Means over pairs of models, 95 % intervals over texts and models: {said}.",
             )
 
@@ -119,19 +122,40 @@ def paper_finding(compared: Sequence[Compared], settings: Settings, texts: int) 
     names, note = papers_methods(settings)
     order = ((paper.GS, paper.LRP), (paper.GI, paper.LRP), (paper.LRP, paper.LAT))
     above = [pair for pair in order if set(pair) <= set(names)]
-    text = "Mean scores of words are most alike over seeds by GS and GI, then LRP, then LAT."
     if not above:
+        text = "Whether methods agree over seeds in the paper's order was not tested."
         return Finding(text, note, paper.CONSISTENT, "cannot tell")
     differences = {f"{a} - {b}": _difference(known[a], known[b]) for a, b in above}
-    verdict, said = all_positive(differences, texts)
+    verdict, said = all_positive(differences, texts_would_tell(texts))
+    apart = ""
     if {paper.GS, paper.GI} <= set(names):
         equal = _difference(known[paper.GS], known[paper.GI])
         said += f"; {paper.GS} - {paper.GI} {equal}"
-        if verdict == "agree" and not -_NEAR < equal.value < _NEAR:
-            verdict = "disagree"
+        if not -_NEAR < equal.value < _NEAR:
+            apart = f"{paper.GS} and {paper.GI} are {abs(equal.value):.2f} apart"
+            verdict = "disagree" if verdict == "agree" else verdict
     values = ", ".join(f"{name} {known[name].mean}" for name in names)
     evidence = f"Pearson's r: {values}. Differences: {said}. {note}"
+    text = _order(verdict, {name: known[name].mean.value for name in names}, differences, apart)
     return Finding(text, evidence.strip(), paper.CONSISTENT, verdict)
+
+
+def _order(
+    verdict: Answer, values: Mapping[str, float], differences: Mapping[str, Interval], apart: str
+) -> str:
+    """What was found of the paper's order, and in which one the methods come here."""
+    here = joined(sorted(values, key=lambda name: -values[name]))
+    if verdict == "agree":
+        return f"Mean scores of words agree over seeds in the paper's order: most by {here}."
+    if verdict == "cannot tell":
+        return (
+            "It cannot be told whether mean scores of words agree over seeds in the paper's "
+            f"order; here they agree most by {here}, in this order."
+        )
+    turned = [name.split(" - ") for name in below(differences)]
+    said = [f"less by {high} than by {low}" for high, low in turned]
+    reasons = "; ".join([*([f"they agree {joined(said)}"] if said else []), *filter(None, [apart])])
+    return f"Mean scores of words do not agree over seeds in the paper's order: {reasons}."
 
 
 def _difference(one: Compared, other: Compared) -> Interval:

@@ -13,6 +13,7 @@ from bertx.report.pair_grid import pair_grid_figure
 from bertx.statistics.correlations import Interval, fisher_interval, pearson, spearman
 from bertx.statistics.words import WordSums
 from bertx.studies import paper
+from bertx.studies.claims import joined
 from bertx.studies.conducting import Study
 from bertx.studies.findings import Cell, Finding, Findings, Picture, Table
 from bertx.studies.runs_table import accuracies, runs_table
@@ -20,7 +21,7 @@ from bertx.studies.scores import Floats, UnitScores, explained
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike, check_several
-from bertx.studies.verdicts import all_positive
+from bertx.studies.verdicts import all_positive, below, open_ones, texts_would_tell
 from bertx.studies.word_scores import check_words, draws_of, frequent_words, shared_tables
 
 NAME = "transfer"
@@ -185,10 +186,15 @@ def _best_findings(subjects: Sequence[Subject], every: Sequence[Transferred]) ->
         said = ", ".join(f"{name} {mean}" for name, mean in means.items())
         found = known[best].correlations["Spearman"]
         (i, j), low = min(found.items(), key=lambda pair: pair[1].value)
+        pair = f"{subjects[i].name} and {subjects[j].name}"
+        over = f"over {len(found)} pairs of runs" if len(found) > 1 else f"between {pair}"
+        least = f"; least between {pair} ({low.value:.2f})" if len(found) > 1 else ""
+        rho = f"Spearman's rho {means[best].value:.2f} {over}"
         yield Finding(
-            f"Of the {league} methods, mean scores of words transfer best by {best} (Spearman's "
-            f"rho {means[best].value:.2f} over {len(found)} pairs of runs); least between "
-            f"{subjects[i].name} and {subjects[j].name} ({low.value:.2f}).",
+            f"Of the {league} methods, mean scores of words are most alike between runs by {best} "
+            f"({rho}){least}."
+            if len(known) > 1
+            else f"By {best}, mean scores of words of two runs correlate with {rho}{least}.",
             f"Means over pairs, 95 % intervals over texts: {said}; "
             f"{len(known[best].tables[0].words):,} common words.",
         )
@@ -196,7 +202,7 @@ def _best_findings(subjects: Sequence[Subject], every: Sequence[Transferred]) ->
 
 def _paper_finding(subjects: Sequence[Subject], every: Sequence[Transferred]) -> Finding:
     """Whether mean scores correlate between all runs, by each method of the paper."""
-    text = "Mean scores of words of different data sets are positively correlated."
+    text = "Whether mean scores of words transfer between data sets was not tested."
     known = [own for own in every if own.method in paper.METHODS]
     if not known:
         why = "None of the paper's methods was computed."
@@ -206,12 +212,20 @@ def _paper_finding(subjects: Sequence[Subject], every: Sequence[Transferred]) ->
         why = f"Not all runs are of different data sets: {', '.join(sources)}."
         return Finding(text, why, paper.TRANSFERS, "cannot tell")
     found = {
-        f"{own.method} {subjects[i].name}/{subjects[j].name}": interval
+        f"{own.method} ({subjects[i].name} and {subjects[j].name})": interval
         for own in known
         for (i, j), interval in own.correlations["Pearson"].items()
     }
     texts = min(len(subject.texts) for subject in subjects)
-    verdict, said = all_positive(found, texts)
+    verdict, said = all_positive(found, texts_would_tell(texts))
+    by = joined([own.method for own in known])
+    what = "mean scores of words of different data sets are positively correlated"
+    text = {
+        "agree": f"{what[0].upper()}{what[1:]}: each two of them, by {by}.",
+        "disagree": "Mean scores of words of different data sets are negatively correlated by "
+        f"{joined(below(found))}.",
+        "cannot tell": f"It cannot be told whether {what} by {joined(open_ones(found))}.",
+    }[verdict]
     evidence = f"Pearson's r: {said}; {len(known[0].tables[0].words):,} common words."
     return Finding(text, evidence, paper.TRANSFERS, verdict)
 

@@ -1,6 +1,6 @@
 """What follows from intervals for a claim, and how many texts would tell where they do not."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil, isfinite
 
 from bertx.statistics.correlations import Interval
@@ -32,34 +32,46 @@ def texts_needed(difference: Interval, texts: int) -> int | None:
     return ceil(texts * (_LIKELY * reach / abs(difference.value)) ** 2)
 
 
-def all_positive(differences: Mapping[str, Interval], texts: int) -> tuple[Answer, str]:
+def texts_would_tell(texts: int) -> Callable[[str, Interval], str]:
+    """Says of a difference that rests on so many texts how many would tell."""
+
+    def told(name: str, difference: Interval) -> str:
+        count = texts_needed(difference, texts)
+        many = "no number of" if count is None else f"about {count:,}"
+        return f"{name}: {many} texts would tell"
+
+    return told
+
+
+def all_positive(
+    differences: Mapping[str, Interval], would_tell: Callable[[str, Interval], str]
+) -> tuple[Answer, str]:
     """Whether differences are all above 0.
 
     Args:
         differences: Differences with their intervals, by what they are called.
-        texts: How many texts they rest on.
+        would_tell: Says of one that is not told what would tell it.
 
     Returns:
-        The answer, and the differences in words; with how many texts it could be told, if not.
+        The answer, and the differences in words; with what would tell, if it is not told.
     """
     said = "; ".join(f"{name} {own}" for name, own in differences.items())
     if all(own.low > 0 for own in differences.values()):
         return "agree", said
-    if any(own.high < 0 for own in differences.values()):
+    if below(differences):
         return "disagree", said
-    return "cannot tell", f"{said}. {_how_many(differences, texts)}"
+    needed = [would_tell(name, differences[name]) for name in open_ones(differences)]
+    return "cannot tell", f"{said}. {'; '.join(needed)}"
 
 
-def _how_many(differences: Mapping[str, Interval], texts: int) -> str:
-    open_ones = {name: own for name, own in differences.items() if own.low <= 0 <= own.high}
-    needed = {name: texts_needed(own, texts) for name, own in open_ones.items()}
-    parts = [
-        f"{name}: about {count:,} texts would tell"
-        if count is not None
-        else f"{name}: no number of texts would tell"
-        for name, count in needed.items()
-    ]
-    return "; ".join(parts)
+def below(differences: Mapping[str, Interval]) -> list[str]:
+    """The names of those that are shown to be below 0."""
+    return [name for name, own in differences.items() if own.high < 0]
+
+
+def open_ones(differences: Mapping[str, Interval]) -> list[str]:
+    """The names of those that are shown to be neither above 0 nor below."""
+    return [name for name, own in differences.items() if not own.low > 0 and not own.high < 0]
 
 
 def papers_methods(settings: Settings) -> tuple[list[str], str]:

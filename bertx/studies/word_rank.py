@@ -1,6 +1,6 @@
 """Word rank (section 3.2.1): which words speak for and against a class, by each method."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from unicodedata import category
 
@@ -12,15 +12,22 @@ from bertx.errors import InputError
 from bertx.report.word_bars import WordBars, word_bars_figure
 from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
+from bertx.studies.claims import joined
 from bertx.studies.conducting import Study
-from bertx.studies.findings import Cell, Finding, Findings, Picture, Table
+from bertx.studies.findings import Answer, Cell, Finding, Findings, Picture, Table
 from bertx.studies.ranked_words import EVERY, Ranked, WordRankOptions, poles, ranked_words
 from bertx.studies.runs_table import accuracies, runs_table
 from bertx.studies.scores import Floats, explained
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike
-from bertx.studies.verdicts import all_positive, papers_methods
+from bertx.studies.verdicts import (
+    all_positive,
+    below,
+    open_ones,
+    papers_methods,
+    texts_would_tell,
+)
 from bertx.studies.word_scores import check_words, frequent_words
 
 NAME = "word-rank"
@@ -122,10 +129,13 @@ def _words_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
         evidence = f"Mean scores: {_scores(own, first)}"
         text = f"By {own.method}, {_quoted(own, first)} matter most for {own.label}."
         if own.signed:
-            text = (
-                f"By {own.method}, {_quoted(own, first)} speak most for {own.label}, and "
-                f"{_quoted(own, last)} most against it."
+            most, least = (
+                [place for place in first if own.means[place] > 0],
+                [place for place in last if own.means[place] < 0],
             )
+            speak = f"{_quoted(own, most)} speak most" if most else "no word speaks"
+            against = f"{_quoted(own, least)} most" if least else "none"
+            text = f"By {own.method}, {speak} for {own.label}, and {against} against it."
             evidence += f"; {_scores(own, last)}"
         yield Finding(text, f"{evidence}; {len(own.words):,} words.")
 
@@ -141,11 +151,13 @@ def _lexicon_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
         if not known:
             continue
         best = max(known, key=lambda pair: pair[0].auc.value)
+        what = f"Of the {league} methods, the words of the lexicon stand out most by"
+        if not best[0].auc.low > 0.5:
+            what = f"By no {league} method are words of the lexicon shown to stand out; nearest is"
         said = ", ".join(f"{own.method} {agreement.auc}" for agreement, own in known)
         yield Finding(
-            f"Of the {league} methods, the words of the lexicon stand out most by {best[1].method} "
-            f"({best[1].label}): a word of it has a larger absolute score than another word with a "
-            f"probability of {best[0].auc.value:.2f}.",
+            f"{what} {best[1].method} ({best[1].label}): a word of it has a larger "
+            f"absolute score than another word with a probability of {best[0].auc.value:.2f}.",
             f"AUC with 95 % intervals: {said}; {best[0].words} of {len(best[1].words)} words are "
             "in the lexicon.",
         )
@@ -162,7 +174,8 @@ def _lexicon_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
 def _paper_finding(shown: Sequence[Ranked], settings: Settings, texts: int) -> Finding:
     """Whether the paper's other methods find words that matter more than LAT does."""
     names, note = papers_methods(settings)
-    text = "Words of the lexicon stand out more by GS, GI and LRP than by LAT."
+    text = f"Whether the other methods find words that matter, and {paper.LAT} does not, was not "
+    text += "tested."
     if paper.LAT not in names or len(names) < 2:
         return Finding(text, note, paper.FINDS_WORDS, "cannot tell")
     known = {own.method: own for own in shown if own.method in names}
@@ -173,15 +186,29 @@ def _paper_finding(shown: Sequence[Ranked], settings: Settings, texts: int) -> F
         return Finding(text, evidence.strip(), paper.FINDS_WORDS, "cannot tell")
     floor = found[paper.LAT]
     differences = {
-        f"{name} - {paper.LAT}": normal_interval(
+        name: normal_interval(
             found[name].auc.value - floor.auc.value, found[name].auc_draws - floor.auc_draws
         )
         for name in names
         if name != paper.LAT
     }
-    verdict, said = all_positive(differences, texts)
+    named = {f"{name} - {paper.LAT}": own for name, own in differences.items()}
+    verdict, said = all_positive(named, texts_would_tell(texts))
     evidence = f"Differences of AUC: {said}; {texts:,} texts. {note}"
-    return Finding(text, evidence.strip(), paper.FINDS_WORDS, verdict)
+    return Finding(
+        _standing_out(verdict, differences), evidence.strip(), paper.FINDS_WORDS, verdict
+    )
+
+
+def _standing_out(verdict: Answer, differences: Mapping[str, Interval]) -> str:
+    """What was found of the paper's methods against LAT."""
+    more = f"words of the lexicon stand out more by {{}} than by {paper.LAT}".format
+    less = f"Words of the lexicon stand out less by {{}} than by {paper.LAT}".format
+    if verdict == "agree":
+        return f"W{more(joined([*differences]))[1:]}."
+    if verdict == "disagree":
+        return f"{less(joined(below(differences)))}."
+    return f"It cannot be told whether {more(joined(open_ones(differences)))}."
 
 
 def _punctuation(ranked: Ranked, top: int) -> float:

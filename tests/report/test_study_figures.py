@@ -1,5 +1,7 @@
 """Figures of studies: what they show, the same picture for the same data, and refusals."""
 
+from itertools import pairwise
+
 import pytest
 
 from bertx.errors import InputError
@@ -69,6 +71,24 @@ def test_a_grid_has_numbers_above_and_regression_lines_below():
     (line,) = (line for line in axes[3].lines if line.get_linewidth() > 1)
     (left, right), (low, high) = line.get_xdata(), line.get_ydata()
     assert (high - low) / (right - left) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("draw", [
+    lambda *heading: word_bars_figure([WordBars("LRP", False, [("good", 1.0, 0.1)])], *heading),
+    lambda *heading: dots_figure([DotPanel("r", [Dot("a", "x", 0.5, 0.4, 0.6)])] * 2, *heading),
+    lambda *heading: pair_grid_figure({"a": [0.0, 1.0], "b": [1.0, 0.0]}, {("a", "b"): (-1, "")},
+                                      *heading),
+])  # fmt: skip
+def test_headings_end_where_the_figure_does(draw):
+    """Long ones are broken into lines, none of which touches the panels or another one."""
+    title = "LayerwiseAttentionTracing: the same words in different data"
+    figure = draw(title, "mean scores of 1,234 common words; Pearson's r above, a_data_set_" * 2)
+    lines = [text.get_window_extent() for text in figure.texts]
+    assert len(lines) > 2 and title in " ".join(text.get_text() for text in figure.texts)
+    assert all(0 <= line.x0 and line.x1 <= figure.bbox.x1 for line in lines)
+    panels = [axes.get_tightbbox().y1 for axes in figure.axes]
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(lines))
+    assert lines[-1].y0 > max(panels) and lines[0].y1 <= figure.bbox.y1
 
 
 def test_nothing_to_draw_is_refused():

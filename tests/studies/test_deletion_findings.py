@@ -144,7 +144,7 @@ def test_figures_have_a_line_for_each_ranker():
 
 
 @pytest.mark.parametrize(
-    "chance, said", [(0.9, "corrects more than"), (0.3, "corrects not everywhere more than")]
+    "chance, said", [(0.9, "corrects more than"), (0.3, "does not correct more than")]
 )
 def test_what_misled_the_model(chance, said):
     """Where the answers of one method are right more often, and of random words half as often."""

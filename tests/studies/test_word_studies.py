@@ -249,6 +249,7 @@ def test_models_on_the_same_texts_share_the_draws_and_others_have_their_own(thre
     elsewhere = subject("e", 3, SETTINGS, count=21, texts_seed=1)
     one, other, apart = draws_of([three[0], three[1], elsewhere], SETTINGS)
     assert np.array_equal(one, other) and not np.array_equal(one, apart)
+    assert np.array_equal(draws_of([elsewhere], SETTINGS)[0], apart)  # whatever comes before it
     assert one.shape == apart.shape == (100, 21)
 
 

@@ -1,0 +1,138 @@
+"""Sentences of findings say what was found, whatever the verdict."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bertx.attribution import LRP as Lrp
+from bertx.attribution import GradientSensitivity, GradientXInput, LayerwiseAttentionTracing
+from bertx.statistics.correlations import Interval
+from bertx.studies import Settings, seeds_findings, transfer, word_rank
+from bertx.studies.paper import GI, GS, LAT, LRP
+
+METHODS = {GS: GradientSensitivity(), GI: GradientXInput(reduce="squared_norm"), LRP: Lrp(),
+           LAT: LayerwiseAttentionTracing()}  # fmt: skip
+SETTINGS = Settings("authors", METHODS, signs=False)
+
+
+def around(value, reach=0.05):
+    return Interval(value, value - reach, value + reach)
+
+
+def subject(name):
+    source = SimpleNamespace(dataset=name)
+    return SimpleNamespace(name=name, source=source, texts=range(200))
+
+
+@pytest.mark.parametrize(
+    "value, verdict, text",
+    [
+        (0.5, "agree", f"Mean scores of words of different data sets are positively correlated: "
+         f"each two of them, by {LAT}."),
+        (-0.5, "disagree", "Mean scores of words of different data sets are negatively correlated "
+         f"by {LAT} (one and other)."),
+        (0.01, "cannot tell", "It cannot be told whether mean scores of words of different data "
+         f"sets are positively correlated by {LAT} (one and other)."),
+    ],
+)  # fmt: skip
+def test_transfer(value, verdict, text):
+    own = transfer.Transferred(
+        LAT, False, [SimpleNamespace(words=range(20))], {"Pearson": {(0, 1): around(value)}}, {}
+    )
+    found = transfer._paper_finding([subject("one"), subject("other")], [own])
+    assert (found.verdict, found.text) == (verdict, text)
+    assert ("would tell" in found.evidence) == (verdict == "cannot tell")
+    alike = transfer._paper_finding([subject("one"), subject("one")], [own])
+    assert alike.verdict == "cannot tell" and alike.text.endswith("was not tested.")
+
+
+def ranked(method, value, spread):
+    draws = value + spread * np.linspace(-2, 2, 99)
+    agreement = SimpleNamespace(auc=around(value), auc_draws=draws)
+    return SimpleNamespace(method=method, agreement=agreement)
+
+
+@pytest.mark.parametrize(
+    "value, spread, verdict, text",
+    [
+        (0.7, 0.01, "agree", f"Words of the lexicon stand out more by {GS} than by {LAT}."),
+        (0.3, 0.01, "disagree", f"Words of the lexicon stand out less by {GS} than by {LAT}."),
+        (0.6, 0.2, "cannot tell", "It cannot be told whether words of the lexicon stand out more "
+         f"by {GS} than by {LAT}."),
+    ],
+)  # fmt: skip
+def test_word_rank(value, spread, verdict, text):
+    settings = Settings("authors", {name: METHODS[name] for name in (GS, LAT)}, signs=False)
+    shown = [ranked(GS, value, spread), ranked(LAT, 0.5, 0.0)]
+    found = word_rank._paper_finding(shown, settings, 200)
+    assert (found.verdict, found.text) == (verdict, text)
+
+
+@pytest.mark.parametrize(
+    "value, start", [(0.7, "Of the unsigned methods, the"), (0.52, "By no unsigned method are")]
+)
+def test_a_lexicon_that_stands_out_by_no_method(value, start):
+    agreement = SimpleNamespace(auc=around(value), sign=None, words=4)
+    own = SimpleNamespace(method=GS, label="good", signed=False, agreement=agreement, words="abc")
+    (found,) = word_rank._lexicon_findings([own])
+    assert found.text.startswith(start)
+
+
+def bars(means):
+    words = tuple("abcdef")
+    return SimpleNamespace(
+        method=GI, label="good", signed=True, words=words, means=np.asarray(means),
+        reach=np.ones(6), occurrences=np.ones(6), order=np.argsort(-np.asarray(means)).tolist(),
+    )  # fmt: skip
+
+
+def test_words_speak_for_a_class_only_where_their_sign_says_so():
+    (both,) = word_rank._words_findings([bars([3, 2, 1, -1, -2, -3])])
+    assert both.text == (
+        f"By {GI}, “a”, “b” and “c” speak most for good, and “f”, “e” and “d” most against it."
+    )
+    (none,) = word_rank._words_findings([bars([-1, -2, -3, -4, -5, -6])])
+    assert none.text.startswith(f"By {GI}, no word speaks for good, and “f”, “e” and “d” most")
+    (one,) = word_rank._words_findings([bars([6, 5, 4, 3, 2, 1])])
+    assert one.text.endswith("speak most for good, and none against it.")
+
+
+def compared(means, spread=0.001, runs=3):
+    draw = np.random.default_rng(0)
+    pairs = runs * (runs - 1) // 2
+    return [
+        seeds_findings.Compared(
+            "words",
+            seeds_findings.Likeness(
+                name,
+                "Pearson",
+                mean + spread * draw.standard_normal(pairs),
+                mean + 0.001 * draw.standard_normal((pairs, 400)),
+            ),
+            (),
+            around(mean),
+            mean + spread * draw.standard_normal(400),
+        )
+        for name, mean in means.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "means, spread, verdict, text",
+    [
+        ((0.9, 0.9, 0.8, 0.7), 0.001, "agree", "Mean scores of words agree over seeds in the "
+         f"paper's order: most by {GS}, {GI}, {LRP} and {LAT}."),
+        ((0.9, 0.9, 0.7, 0.8), 0.001, "disagree", "Mean scores of words do not agree over seeds in "
+         f"the paper's order: they agree less by {LRP} than by {LAT}."),
+        ((0.95, 0.9, 0.8, 0.7), 0.001, "disagree", "Mean scores of words do not agree over seeds "
+         f"in the paper's order: {GS} and {GI} are 0.05 apart."),
+        ((0.9, 0.89, 0.8, 0.81), 0.5, "cannot tell", "It cannot be told whether mean scores of "
+         "words agree over seeds in the paper's order; here they agree most by "
+         f"{GS}, {GI}, {LAT} and {LRP}, in this order."),
+    ],
+)  # fmt: skip
+def test_seeds(means, spread, verdict, text):
+    own = compared(dict(zip(METHODS, means, strict=True)), spread)
+    found = seeds_findings.paper_finding(own, SETTINGS, 200)
+    assert (found.verdict, found.text) == (verdict, text)
