@@ -30,7 +30,7 @@ def add_common(parser: Parser, folder: Path) -> None:
     add("--methods", type=str, help="Methods: class names of bertx.attribution or import paths of "
         "your own, comma-separated; or with names and settings, in YAML or a .yaml file, such as "
         f"'{EXAMPLE}'. Default: those of the preset that suit the models.")  # fmt: skip
-    add("--target", type=str, choices=["predicted", "gold", "last", "all"], help="The explained "
+    add("--target", choices=["predicted", "gold", "last", "all"], help="The explained "
         "class; last is the last one of each data set. Default: that of the preset.")  # fmt: skip
     add("--unit", choices=["word", "whitespace", "token"], help="What has a score. Default: word, "
         "for the authors token.")  # fmt: skip

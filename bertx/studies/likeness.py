@@ -17,7 +17,7 @@ from bertx.studies.scores import Floats, UnitScores
 Measure = Literal["Pearson", "Spearman", "Kendall", "top-k"]
 MEASURES: tuple[Measure, ...] = ("Pearson", "Spearman", "Kendall", "top-k")
 
-_SLOW_DRAWS = 200
+_SLOW_DRAWS = 100
 """Draws of Kendall's tau, which takes long; they are enough for a standard deviation."""
 
 _TOGETHER = 64  # texts that are compared at once

@@ -94,9 +94,11 @@ def best_findings(compared: Sequence[Compared], settings: Settings) -> Iterator[
 
 def prediction_finding(predictions: Predictions, texts: int) -> Finding:
     """How often models predict alike."""
+    likeness = float(np.mean(predictions.probabilities))
     return Finding(
-        f"The models predict the same class of {predictions.mean.value:.0%} of the texts: "
-        "explanations of what they predict can hardly agree more.",
+        f"The models predict the same class for {predictions.mean.value:.0%} of the texts, and "
+        f"their probabilities correlate with r = {likeness:.2f}: about what can be expected of "
+        "explanations that follow the decision.",
         f"Share of {texts:,} texts, mean over pairs of models: {predictions.mean}.",
     )
 
@@ -173,8 +175,8 @@ def predictions_table(
     ]
     columns = ["run", "other", "same prediction", "Pearson of probabilities", "accuracy apart"]
     note = (
-        "What models predict is what they are explained for: the agreement of predictions is the "
-        "most that could be expected. Accuracies of the paper's two models: "
+        "Explanations that follow the decision can hardly agree more than the decisions; those "
+        "that do not look at the class may. Accuracies of the paper's two models: "
         f"{' and '.join(map(str, paper.SEED_ACCURACIES))}."
     )
     return Table("predictions", "Agreement of predictions", columns, rows, note)

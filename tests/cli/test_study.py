@@ -10,29 +10,34 @@ import torch
 from pyarrow import parquet
 
 from bertx.cli import main
-from bertx.studies import scores, store
+from bertx.studies import Picture, scores, store
 from tests.runs import arguments
 from tests.studies.runs import CLASSES, save_lexicon, save_run, save_texts
 from tests.wandb_reader import read_run
 
 FAST = ["--methods", "GradientXInput,LayerwiseAttentionTracing", "--resamples", "100",
-        "--device", "cpu"]  # fmt: skip
+        "--minimum_count", "3", "--device", "cpu"]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """Three runs on the same data, and others that differ in something."""
+    """Two runs on the same data, and others that differ in something."""
     folder = tmp_path_factory.mktemp("studies")
     data = save_texts(folder / "data")
-    for seed in range(3):
+    for seed in range(2):
         save_run(folder / f"seed{seed}", data, seed)
-    save_run(folder / "elsewhere", save_texts(folder / "other", 80, 1), 3)
+    save_run(folder / "elsewhere", save_texts(folder / "other", 40, 1), 3)
     two = save_texts(folder / "two", classes=CLASSES[::2])
     save_run(folder / "two_classes", two, 4, classes=CLASSES[::2])
     save_run(folder / "untested", save_texts(folder / "train", splits=("train", "dev")))
     save_run(folder / "unlabelled", save_texts(folder / "no_labels", labelled=False))
     save_lexicon(folder / "lexicon.txt")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(scores, "PORTION", 24)
 
 
 @pytest.fixture
@@ -50,7 +55,11 @@ def study(place, capsys):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures, which take most of the time, are left out."""
+    nothing = Picture("nothing", "", "", None)
     monkeypatch.setattr("bertx.studies.conducting.draw", lambda folder, picture: None)
+    monkeypatch.setattr("bertx.studies.word_rank._pictures", lambda *_: [nothing])
+    monkeypatch.setattr("bertx.studies.seeds.pictures", lambda *_: [nothing])
+    monkeypatch.setattr("bertx.studies.transfer._picture", lambda *_: nothing)
 
 
 def summary(folder):
@@ -68,10 +77,10 @@ def all_bytes(folder):
 
 RUNS = {
     "word-rank": ("seed0",),
-    "seeds": ("seed0", "seed1", "seed2"),
+    "seeds": ("seed0", "seed1"),
     "transfer": ("seed0", "elsewhere"),
 }
-TEXTS = {"seed0": 70, "seed1": 70, "seed2": 70, "elsewhere": 80}
+TEXTS = {"seed0": 36, "seed1": 36, "elsewhere": 40}
 MORE = {"word-rank": ("--lexicon", "{place}/lexicon.txt"), "seeds": ("--top_words", "9")}
 
 
@@ -138,7 +147,7 @@ def test_other_settings_and_weights_are_refused_by_name(study, place, fails, und
     study("word-rank", "seed0")
     call = ["study", "word-rank", *FAST, "--out", "out"]
     error = fails([*call, str(place / "seed0"), "--minimum_count", "7"])
-    assert "settings.minimum_count is 6 there, 7 here" in error
+    assert "settings.minimum_count is 3 there, 7 here" in error
     assert "runs.seed0.weights" in fails([*call, f"seed0={place / 'seed1'}"])
     other = ["--path", str(place / "other")]
     assert "runs.seed0.texts" in fails([*call, str(place / "seed0"), *other])
@@ -159,7 +168,8 @@ def test_help_lists_the_studies_and_each_has_its_own_options(capsys):
         assert left.value.code == 0 and all(f"  {name} " in shown for name in RUNS)
     with pytest.raises(SystemExit):
         main(["study", "word-rank", "--help"])
-    assert "--lexicon" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "--lexicon" in shown and "lambda" not in shown
 
 
 def test_what_cannot_be_is_refused_before_anything_is_loaded(fails, place, monkeypatch):
@@ -194,7 +204,7 @@ def test_runs_that_cannot_be_compared_are_refused_before_anything_is_explained(
     assert "the same classes, but data has negative, neutral, positive" in refused(
         "seed0", "two_classes"
     )
-    assert "the same texts, but data has 70 texts" in refused("seed0", "elsewhere")
+    assert "the same texts, but data has 36 texts" in refused("seed0", "elsewhere")
     assert "expected a test split, but there is none. Use --split validation" in refused("untested")
     assert "expected labels in the test split" in refused("unlabelled")
     assert "positive 'great': expected a class" in refused("seed0", more=["--positive", "great"])

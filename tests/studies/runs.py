@@ -13,7 +13,7 @@ CLASSES = ["negative", "neutral", "positive"]
 LEXICON = {"awful": -2.0, "bad": -2.5, "dull": -1.7, "good": 1.9, "great": 3.1, "superb": 3.1}
 
 
-def save_texts(folder, count=70, seed=0, splits=("test",), classes=CLASSES, labelled=True):
+def save_texts(folder, count=36, seed=0, splits=("test",), classes=CLASSES, labelled=True):
     """A data set in a folder."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for split in splits:
