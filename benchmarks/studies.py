@@ -22,8 +22,8 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 import torch
-from clock import median_ratio, turns
-from perturbation import fastest, forward
+from clock import median_ratio
+from perturbation import fastest, forward, seconds
 
 from bertx.cli.study import STUDIES, _parser, _settings
 from bertx.cli.subjects import find_subjects
@@ -183,13 +183,16 @@ def main():
         "words of one class": partial(word_works, options, False),
     }
     for name in options.studies:
-        times, _ = turns(makers[name](), options.repeat)
-        study, bare = times
-        print(
-            f"    {name}: {statistics.median(study):.2f} s / {statistics.median(bare):.2f} s, "
-            f"median ratio {median_ratio(study, bare):.3f}",
-            flush=True,
-        )
+        works = makers[name]()
+        rounds = [[seconds(work).tolist() for work in works] for _ in range(options.repeat + 1)]
+        study, bare = zip(*rounds[1:], strict=True)  # the first round warms up
+        for which, clock in enumerate(("clock", "processor")):
+            spent, needed = ([own[which] for own in times] for times in (study, bare))
+            print(
+                f"    {name}, {clock}: {statistics.median(spent):.2f} s / "
+                f"{statistics.median(needed):.2f} s, ratio {median_ratio(spent, needed):.3f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -61,6 +61,12 @@ def steps(out=OUT, **changes):
     return steps_of(made, Place(out.resolve()))
 
 
+@pytest.fixture
+def no_command(monkeypatch):
+    """Every command fails."""
+    monkeypatch.setattr(reproducing, "run_command", lambda arguments, log, say: (3, ""))
+
+
 def finished(name, **config):
     """The folder of a run as a fit leaves it."""
     folder = OUT / "runs" / name
@@ -148,6 +154,20 @@ def test_a_preset_that_cannot_be_used_is_refused(changes, said, fails):
     assert said in error and error.startswith("--preset preset.yaml")
 
 
+@pytest.mark.parametrize(
+    "study, said",
+    [
+        ({"study": "dreams", "runs": ["first"]}, "no study 'dreams': expected word-rank"),
+        ({"study": "seeds", "runs": ["first"], "settings": {"colour": 1}}, "--colour"),
+    ],
+)
+def test_a_study_that_cannot_be_made_is_refused_before_the_first_fit(
+    study, said, fails, no_command
+):
+    given = saved(preset(studies={"a": study}))
+    assert said in fails(["study", "reproduce", "--preset", given, "--out", "out"])
+
+
 def test_an_unknown_preset_names_those_that_there_are(fails):
     error = fails(["study", "reproduce", "--preset", "tiny"])
     assert "--preset tiny: expected paper, small or the path" in error
@@ -168,8 +188,7 @@ def test_data_that_are_missing_are_named_before_the_first_fit(fails, data):
 # What is there already
 
 
-def test_a_fit_is_known_by_its_folder_and_other_settings_are_refused_by_name(fails, monkeypatch):
-    monkeypatch.setattr(reproducing, "run_command", lambda *_: (3, ""))
+def test_a_fit_is_known_by_its_folder_and_other_settings_are_refused_by_name(fails, no_command):
     first, *_ = steps()
     assert not first.ended() and not first.begun()
     made = {"data": {"dataset": "demo", "batch_size": 8, "seed": 1, "max_length": 9}}
@@ -324,15 +343,14 @@ def test_a_command_ends_with_the_program_that_started_it():
     assert process.wait(60) == -signal.SIGKILL
 
 
-def test_two_at_once_are_refused(fails):
+def test_two_at_once_are_refused(fails, no_command):
     OUT.mkdir()
     with FileLock(OUT / ".lock"):
         error = fails(["study", "reproduce", "--preset", saved(preset()), "--out", "out"])
     assert "another process is writing there" in error
 
 
-def test_a_step_that_fails_ends_it_and_says_where_to_look(fails, monkeypatch):
-    monkeypatch.setattr(reproducing, "run_command", lambda arguments, log, say: (3, ""))
+def test_a_step_that_fails_ends_it_and_says_where_to_look(fails, no_command):
     error = fails(["study", "reproduce", "--preset", saved(preset()), "--out", "out"])
     assert "fit first ended with status 3" in error and "logs/fit-first.log" in error
 

@@ -103,7 +103,7 @@ class Board:
         """A step is done; how many seconds it took."""
         spent = self.spent()
         self.done.add(step.name)
-        self._running = None
+        self._running, self.line = None, ""
         return spent
 
     def spent(self) -> float:
