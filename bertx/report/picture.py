@@ -36,13 +36,14 @@ class _Box:
     marked: bool
 
 
-def heatmap_figure(rows: Sequence[HeatmapRow]) -> "Figure":
+def heatmap_figure(rows: Sequence[HeatmapRow], dated: bool = True) -> "Figure":
     """Draw the rows one below the other, each method's words as coloured boxes.
 
     Texts wrap; after six lines they end in an ellipsis. Characters that the font lacks become □.
 
     Args:
         rows: The examples; about eight make a handy picture.
+        dated: Whether the epoch and step of each are printed.
 
     Returns:
         A figure as high as its contents, which pyplot does not know of.
@@ -58,7 +59,7 @@ def heatmap_figure(rows: Sequence[HeatmapRow]) -> "Figure":
     axes.set_axis_off()
     top = _MARGIN
     for row, block in zip(rows, blocks, strict=True):
-        _draw_row(axes, row, block, top)
+        _draw_row(axes, row, block, top, dated)
         top += _height(block)
     _draw_legend(axes, rows, top + _LEGEND / 2)
     return figure
@@ -121,14 +122,18 @@ def _lines(boxes: Sequence[_Box]) -> int:
 
 
 def _draw_row(
-    axes: "Axes", row: HeatmapRow, block: Sequence[tuple[str, Sequence[_Box]]], top: float
+    axes: "Axes",
+    row: HeatmapRow,
+    block: Sequence[tuple[str, Sequence[_Box]]],
+    top: float,
+    dated: bool,
 ) -> None:
     verdict = {True: "✓ right", False: "✗ wrong", None: "? not labelled"}[row.right]
     gold = [f"gold {_short(row.gold)}"] if row.gold else []
     facts = [verdict, *gold, f"predicted {_short(row.predicted)}"]
     heading = "   ".join([*facts, f"probability {row.probability:.3f}"])
     _write(axes, _MARGIN, top + _HEADING / 2, heading, INK, weight="bold")
-    when = f"epoch {row.epoch}, step {row.step}"
+    when = f"epoch {row.epoch}, step {row.step}" if dated else ""
     _write(axes, _WIDTH - _MARGIN, top + _HEADING / 2, when, GREY, size=_SMALL, align="right")
     top += _HEADING
     for name, boxes in block:

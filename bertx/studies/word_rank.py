@@ -17,7 +17,8 @@ from bertx.studies.conducting import Study
 from bertx.studies.findings import Answer, Cell, Finding, Findings, Picture, Table
 from bertx.studies.ranked_words import EVERY, Ranked, WordRankOptions, poles, ranked_words
 from bertx.studies.runs_table import accuracies, runs_table
-from bertx.studies.scores import Floats, explained
+from bertx.studies.scores import Floats, UnitScores, explained
+from bertx.studies.sentence import sentence_picture
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike
@@ -96,7 +97,7 @@ def word_rank(
             _paper_table(shown),
             *(_words_table(own, options.top) for own in ranked),
         ],
-        pictures=_pictures(shown, subjects[0]),
+        pictures=_pictures(shown, subjects[0], found[0], settings),
     )
 
 
@@ -302,7 +303,9 @@ def _paper_table(shown: Sequence[Ranked]) -> Table:
     return Table("paper", "Words that the paper prints", columns, rows, note)
 
 
-def _pictures(shown: Sequence[Ranked], subject: Subject) -> list[Picture]:
+def _pictures(
+    shown: Sequence[Ranked], subject: Subject, found: UnitScores, settings: Settings
+) -> list[Picture]:
     bars = [
         WordBars(
             own.method,
@@ -320,7 +323,8 @@ def _pictures(shown: Sequence[Ranked], subject: Subject) -> list[Picture]:
     alt = "Mean scores of words, one panel for each method. " + " ".join(
         f"{own.method}: {_quoted(own, own.order[:5])} are highest." for own in shown
     )
-    return [Picture("words", title, alt, figure)]
+    text = sentence_picture(subject, found, settings)
+    return [Picture("words", title, alt, figure), text]
 
 
 def _bar(own: Ranked, place: int) -> tuple[str, float, float]:

@@ -41,6 +41,8 @@ def test_an_example_says_what_it_is():
     assert "✗ wrong   gold negative   predicted positive   probability 0.973" in shown
     assert {"epoch 3, step 63", "grad_x_input", "attention"} <= set(shown)
     assert {"against", "towards the class", "0", "largest score"} <= set(shown)
+    undated = texts(heatmap_figure([examples.row(gold="negative")], dated=False))
+    assert set(shown) - set(undated) == {"epoch 3, step 63"}
 
 
 def test_nan_is_hatched():
