@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Run:
         name: What it is called.
         model: Its checkpoint, folder or id.
         folder: The folder of the run, None where there is none.
-        data: The settings of its data by name; empty where they are not known.
+        config: All its settings; None where they are not known.
         chosen: Whether its name was given.
     """
 
@@ -32,8 +32,13 @@ class Run:
     name: str
     model: str
     folder: Path | None = None
-    data: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
     chosen: bool = False
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The settings of its data by name; empty where they are not known."""
+        return self.config["data"] if self.config else {}
 
 
 def find_runs(given: Iterable[str]) -> list[Run]:
@@ -66,11 +71,11 @@ def _find(given: str) -> Run:
     name, place = named.groups() if named else (None, given)
     path = Path(place)
     if path.is_dir() and (path / CONFIG).is_file():
-        run = Run(given, path.resolve().name, _best(path), path, _data_of(path))
+        run = Run(given, path.resolve().name, _best(path), path, _config_of(path))
     elif path.is_dir() and path.name == EXPORT and (path.parent / CONFIG).is_file():
-        run = Run(given, path.resolve().parent.name, place, path.parent, _data_of(path.parent))
+        run = Run(given, path.resolve().parent.name, place, path.parent, _config_of(path.parent))
     elif path.is_file() and (folder := path.resolve().parents[1]).joinpath(CONFIG).is_file():
-        run = Run(given, folder.name, place, folder, _data_of(folder))
+        run = Run(given, folder.name, place, folder, _config_of(folder))
     elif path.is_dir() and not (path / "config.json").is_file():
         raise InputError(
             f"run {place}: expected the folder of a run of bertx fit (with {CONFIG}), a "
@@ -103,12 +108,11 @@ def _best(folder: Path) -> str:
     )
 
 
-def _data_of(folder: Path) -> dict[str, Any]:
+def _config_of(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        data = config["data"]
-        if not isinstance(data, dict):
+        config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(config["data"], dict):
             raise TypeError("data is no mapping")
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -117,7 +121,7 @@ def _data_of(folder: Path) -> dict[str, Any]:
             f"cannot be read: {reason}. Name its checkpoint alone, and its data with --dataset or "
             "--path."
         ) from error
-    return data
+    return config
 
 
 def _longer(run: Run, number: int) -> str:

@@ -92,7 +92,8 @@ def _subject(
     except InputError as error:
         raise InputError(f"run {run.given}: {error}") from error
     longest = run.data.get("max_length")
-    source = Source(run.name, run.model, _data_name(named), options.split, load, longest)
+    name = _data_name(named)
+    source = Source(run.name, run.model, name, options.split, load, longest, run.config)
     return read_subject(source, loaded, texts, settings)
 
 

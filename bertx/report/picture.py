@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # all lengths are in points
-_WIDTH, _MARGIN, _NAMES = 660.0, 16.0, 120.0
+_WIDTH, _MARGIN, _NAMES = 660.0, 16.0, 136.0
 _LINE, _BETWEEN, _HEADING, _LEGEND = 18.0, 5.0, 24.0, 30.0
 _FONT, _SMALL, _PAD, _SPACE = 10.0, 9.0, 1.5, 3.5
-_MOST_LINES, _LONGEST, _LONGEST_NAME = 6, 60, 20
+_MOST_LINES, _LONGEST, _LONGEST_NAME = 6, 60, 25
 _FAMILY = "DejaVu Sans"
 
 

@@ -1,5 +1,6 @@
 """Reliability over seeds (section 3.5): do models that differ in their seed alone explain alike?"""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ from bertx.studies.seeds_findings import (
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike, check_several
+from bertx.studies.training import differences_finding, other_differences
 from bertx.studies.word_scores import (
     check_words,
     draws_of,
@@ -45,6 +47,8 @@ from bertx.studies.word_scores import (
     model_draws,
     shared_tables,
 )
+
+log = logging.getLogger("bertx")
 
 NAME = "seeds"
 
@@ -65,6 +69,8 @@ def check(subjects: Sequence[Subject], settings: Settings, options: SeedsOptions
         )
     words = frequent_words(subjects[0], settings)
     check_words(words, options.top_words + 1, settings, f"in {subjects[0].source.dataset}")
+    if differences := other_differences(subjects):
+        log.warning(f"these runs differ not in their seed alone, but in {', '.join(differences)}")
 
 
 def seeds(
@@ -91,9 +97,10 @@ def seeds(
     return Findings(
         values=_values(subjects, found, compared, settings),
         findings=[
+            *differences_finding(other_differences(subjects)),
             *best_findings(compared, settings),
             prediction_finding(predictions, len(found[0].texts)),
-            paper_finding(compared, settings, len(subjects[0].texts)),
+            paper_finding(compared, settings, len(subjects)),
         ],
         numbers={**accuracies(subjects, found), **_numbers(compared, predictions)},
         tables=[

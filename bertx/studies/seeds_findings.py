@@ -1,7 +1,8 @@
 """What a comparison of seeds comes to: sentences, tables and a figure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from bertx.studies.likeness import MEASURES, Likeness, pairs_of
 from bertx.studies.scores import Floats, UnitScores
 from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
-from bertx.studies.verdicts import all_positive, below, papers_methods, texts_would_tell
+from bertx.studies.verdicts import all_positive, below, papers_methods, seeds_needed
 
 WORDS, TEXTS, ALIKE = "words", "texts", "texts, same prediction"
 """What is compared: mean scores of words, units of each text, those of texts on which both models
@@ -106,13 +107,13 @@ def prediction_finding(predictions: Predictions, texts: int) -> Finding:
     )
 
 
-def paper_finding(compared: Sequence[Compared], settings: Settings, texts: int) -> Finding:
+def paper_finding(compared: Sequence[Compared], settings: Settings, models: int) -> Finding:
     """Whether the order of the methods is that of the paper, of those that have no sign as there.
 
     Args:
         compared: What was compared.
         settings: The methods.
-        texts: How many texts there are.
+        models: How many models there are.
     """
     known = {
         own.likeness.method: own
@@ -126,7 +127,7 @@ def paper_finding(compared: Sequence[Compared], settings: Settings, texts: int) 
         text = "Whether methods agree over seeds in the paper's order was not tested."
         return Finding(text, note, paper.CONSISTENT, "cannot tell")
     differences = {f"{a} - {b}": _difference(known[a], known[b]) for a, b in above}
-    verdict, said = all_positive(differences, texts_would_tell(texts))
+    verdict, said = all_positive(differences, _seeds_would_tell(known, models))
     apart = ""
     if {paper.GS, paper.GI} <= set(names):
         equal = _difference(known[paper.GS], known[paper.GI])
@@ -156,6 +157,26 @@ def _order(
     said = [f"less by {high} than by {low}" for high, low in turned]
     reasons = "; ".join([*([f"they agree {joined(said)}"] if said else []), *filter(None, [apart])])
     return f"Mean scores of words do not agree over seeds in the paper's order: {reasons}."
+
+
+def _seeds_would_tell(known: Mapping[str, Compared], models: int) -> Callable[[str, Interval], str]:
+    """Says of the difference of two methods how many seeds would tell it."""
+
+    def told(name: str, difference: Interval) -> str:
+        one, other = (known[method].likeness for method in name.split(" - "))
+        draws = (one.draws - other.draws).mean(0)
+        needed = seeds_needed(one.values - other.values, draws, models)
+        if needed is None:
+            pairs = "one pair" if models == 2 else f"{len(one.values)} pairs"
+            return (
+                f"{name}: how many seeds would tell cannot be known from {pairs} of {models} "
+                "models; four are the fewest that show it"
+            )
+        if needed == inf:
+            return f"{name}: no number of seeds would tell with so many texts"
+        return f"{name}: about {needed:,.0f} seeds would tell"
+
+    return told
 
 
 def _difference(one: Compared, other: Compared) -> Interval:

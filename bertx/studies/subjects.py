@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
@@ -43,6 +43,7 @@ class Source:
         split: The split.
         load: Loads model and tokenizer.
         max_length: Longest text in tokens that the model was trained with; None if unknown.
+        training: All settings of the run that trained it; None if unknown.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Source:
     split: str
     load: Load
     max_length: int | None = None
+    training: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

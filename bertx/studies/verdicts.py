@@ -1,15 +1,21 @@
 """What follows from intervals for a claim, and how many texts would tell where they do not."""
 
 from collections.abc import Callable, Mapping
-from math import ceil, isfinite
+from itertools import combinations
+from math import ceil, inf, isfinite
+
+import numpy as np
 
 from bertx.statistics.correlations import Interval
+from bertx.statistics.spread import Array
 from bertx.studies import paper
 from bertx.studies.findings import Answer
 from bertx.studies.settings import Settings
 
 _LIKELY = (1.959963984540054 + 0.8416212335729143) / 1.959963984540054
 """A difference that is shown with a probability of 80 %, by the reach of its 95 % interval."""
+
+_FEWEST = 4  # models from which their spread can be known
 
 
 def texts_needed(difference: Interval, texts: int) -> int | None:
@@ -30,6 +36,31 @@ def texts_needed(difference: Interval, texts: int) -> int | None:
     if not isfinite(reach) or difference.value == 0:
         return None
     return ceil(texts * (_LIKELY * reach / abs(difference.value)) ** 2)
+
+
+def seeds_needed(differences: Array, draws: Array, models: int) -> float | None:
+    """How many models are likely to show a true difference as large as the mean of all pairs.
+
+    The variance over models is that of the jackknife, which leaves one of them out at a time; it
+    narrows with their number. That over texts does not.
+
+    Args:
+        differences: The difference of each pair of models, in the order of `combinations` (P,).
+        draws: Their mean in draws of the texts (R,).
+        models: How many models there are.
+
+    Returns:
+        The number, infinite if none is enough on so many texts; None if it cannot be known, from
+        fewer than four models: two have one pair, and three have three that share their models.
+    """
+    if models < _FEWEST:
+        return None
+    pairs = np.asarray(list(combinations(range(models), 2)))
+    left = [differences[(pairs != model).all(1)].mean() for model in range(models)]
+    over_models = (models - 1) * float(np.square(left - np.mean(left)).sum())  # times their number
+    z = _LIKELY * 1.959963984540054
+    room = (float(differences.mean()) / z) ** 2 - float(np.var(draws, ddof=1))
+    return max(2, ceil(over_models / room)) if room > 0 else inf
 
 
 def texts_would_tell(texts: int) -> Callable[[str, Interval], str]:

@@ -160,6 +160,16 @@ def test_scores_are_shared_where_that_is_asked_for(study, monkeypatch, undrawn):
     study("word-rank", "seed0", more=["--scores", "common"], out="again")
 
 
+def test_runs_that_differ_in_more_than_their_seed_are_compared_with_a_warning(
+    study, place, caplog, undrawn
+):
+    save_run(place / "batches", place / "data", 5, batch_size=9)
+    folder, _ = study("seeds", "seed0", "batches", more=["--top_words", "9"])
+    said = "data.batch_size (seed0: not set, batches: 9)"
+    assert said in summary(folder)["findings"][0]["text"]
+    assert [record for record in caplog.records if said in record.message]
+
+
 def test_help_lists_the_studies_and_each_has_its_own_options(capsys):
     for args in (["study"], ["study", "--help"]):
         with pytest.raises(SystemExit) as left:

@@ -67,8 +67,23 @@ def test_verdicts_on_the_papers_claims(chances, texts, verdicts):
     breaks = told(found, f"Deleting the tokens that {GS} ranks highest")
     finds = told(found, "the others whose scores have no sign")
     assert (breaks.verdict, finds.verdict) == verdicts
+    said = {"agree": "highest {}s {} right", "disagree": "highest does not {} {} right",
+            "cannot tell": "highest is not shown to {} {} right"}  # fmt: skip
+    for finding, break_, less in ((breaks, "break", "more"), (finds, "break", "fewer")):
+        own = said[finding.verdict].format(break_, less)
+        assert own in finding.text and "everywhere" not in finding.text  # of one comparison
     assert "would tell" in breaks.evidence or verdicts[0] != "cannot tell"
     assert breaks.paper.startswith("Deleting the few word pieces that GS, GI or LRP")
+
+
+def test_a_claim_that_fails_on_one_of_two_data_sets_fails_everywhere():
+    other = [replace(c, data="imdb") for c in drawn(HARMLESS, BREAKS, HARMLESS, texts=9000)]
+    both = [*drawn(BREAKS, HARMLESS, HARMLESS), *other]
+    found = told(deletion_findings(both, SETTINGS, POINTS), f"Deleting the tokens that {GS} ranks")
+    assert found.verdict == "disagree" and found.text.endswith(
+        "does not everywhere break more right predictions than random tokens do (1 of 2 "
+        "comparisons)."
+    )
 
 
 def test_accuracies_are_those_of_each_group():

@@ -1,15 +1,20 @@
 """Sentences of findings say what was found, whatever the verdict."""
 
+from itertools import combinations
+from math import inf
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bertx.attribution import LRP as Lrp
 from bertx.attribution import GradientSensitivity, GradientXInput, LayerwiseAttentionTracing
 from bertx.statistics.correlations import Interval
 from bertx.studies import Settings, seeds_findings, transfer, word_rank
 from bertx.studies.paper import GI, GS, LAT, LRP
+from bertx.studies.training import differences_finding, other_differences
+from bertx.studies.verdicts import seeds_needed
 
 METHODS = {GS: GradientSensitivity(), GI: GradientXInput(reduce="squared_norm"), LRP: Lrp(),
            LAT: LayerwiseAttentionTracing()}  # fmt: skip
@@ -134,5 +139,59 @@ def compared(means, spread=0.001, runs=3):
 )  # fmt: skip
 def test_seeds(means, spread, verdict, text):
     own = compared(dict(zip(METHODS, means, strict=True)), spread)
-    found = seeds_findings.paper_finding(own, SETTINGS, 200)
+    found = seeds_findings.paper_finding(own, SETTINGS, 3)
     assert (found.verdict, found.text) == (verdict, text)
+
+
+def test_how_many_seeds_would_tell():
+    """As many as have an error of models and texts that is small enough, known from four on."""
+    effects, runs = np.array([0.3, -0.2, 0.1, -0.2, 0.0]), 5
+    pairs = np.array([0.1 + effects[i] + effects[j] for i, j in combinations(range(runs), 2)])
+    texts = np.random.default_rng(0).normal(0.1, 0.01, 20_000)
+    power = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    # a mean over pairs of sums of two effects has four times the variance of their mean
+    needed = 4 * effects.var(ddof=1) / ((0.1 / power) ** 2 - texts.var(ddof=1))
+    assert seeds_needed(pairs, texts, runs) == np.ceil(needed)
+    assert seeds_needed(pairs, 10 * texts, runs) == inf
+    assert seeds_needed(pairs[:3], texts, 3) is None
+
+
+@pytest.mark.parametrize(
+    "runs, told",
+    [
+        (2, "cannot be known from one pair of 2 models; four are the fewest that show it"),
+        (3, "cannot be known from 3 pairs of 3 models; four are the fewest that show it"),
+        (5, " seeds would tell"),
+    ],
+)
+def test_a_claim_about_seeds_says_how_many_would_tell(runs, told):
+    own = compared(dict(zip(METHODS, (0.9, 0.89, 0.8, 0.7), strict=True)), 0.5, runs)
+    found = seeds_findings.paper_finding(own, SETTINGS, runs)
+    assert found.verdict == "cannot tell" and told in found.evidence
+    assert "texts would tell" not in found.evidence
+
+
+def trained(name, **changes):
+    training = {
+        "seed_everything": changes.pop("seed", 0),
+        "model": {"learning_rate": 2e-5},
+        "data": {"path": "data", "seed": len(changes)},
+        "trainer": {"logger": {"save_dir": name}, "default_root_dir": name, "max_epochs": 3},
+        "checkpoint": {"dirpath": name, "monitor": "val/loss"},
+        **changes,
+    }
+    return SimpleNamespace(name=name, source=SimpleNamespace(training=training))
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_named():
+    unknown = SimpleNamespace(name="hub", source=SimpleNamespace(training=None))
+    assert not other_differences([trained("a"), trained("b", seed=1), unknown])
+    assert not [*differences_finding([])]
+    differences = other_differences(
+        [trained("a"), trained("b", seed=1, model={"learning_rate": 1e-3, "freeze": [0]}), unknown]
+    )
+    assert differences == [
+        "model.learning_rate (a: 2e-05, b: 0.001)", "model.freeze.0 (a: not set, b: 0)"
+    ]  # fmt: skip
+    (found,) = differences_finding(differences)
+    assert "not in their seed alone, but also in model.learning_rate (a: 2e-05" in found.text
