@@ -30,7 +30,7 @@ def texts_needed(difference: Interval, texts: int) -> int | None:
 
     Examples:
         >>> texts_needed(Interval(0.1, -0.1, 0.3), 100)
-        817
+        818
     """
     reach = (difference.high - difference.low) / 2
     if not isfinite(reach) or difference.value == 0:
