@@ -1,5 +1,6 @@
 """Sentences of findings say what was found, whatever the verdict."""
 
+from dataclasses import replace
 from itertools import combinations
 from math import inf
 from types import SimpleNamespace
@@ -195,3 +196,26 @@ def test_runs_that_differ_in_more_than_their_seed_are_named():
     ]  # fmt: skip
     (found,) = differences_finding(differences)
     assert "not in their seed alone, but also in model.learning_rate (a: 2e-05" in found.text
+
+
+def test_one_method_alone_is_not_the_best_of_any():
+    pairs = {(0, 1): around(0.4)}
+    draws = {"Spearman": {(0, 1): np.array([0.3, 0.5])}}
+    tables = [SimpleNamespace(words=range(20))]
+    own = [
+        transfer.Transferred(name, False, tables, {"Spearman": pairs}, draws) for name in (GS, LRP)
+    ]
+    both = [subject("one"), subject("other")]
+    (alone,) = transfer._best_findings(both, own[:1])
+    assert alone.text == (
+        f"By {GS}, mean scores of words of two runs correlate with Spearman's rho 0.40 between one "
+        "and other."
+    )
+    (best,) = transfer._best_findings(both, own)
+    assert best.text.startswith("Of the unsigned methods, mean scores of words are most alike")
+    spearman = [replace(one, likeness=replace(one.likeness, measure="Spearman"))
+                for one in compared({GS: 0.9, LRP: 0.8})]  # fmt: skip
+    (alone,) = seeds_findings.best_findings(spearman[:1], SETTINGS)
+    assert alone.text == f"By {GS}, mean scores of words agree over seeds with Spearman's rho 0.90."
+    (best,) = seeds_findings.best_findings(spearman, SETTINGS)
+    assert best.text.startswith(f"Of the unsigned methods, {GS} agrees most over seeds in mean")
