@@ -1,5 +1,6 @@
 """Whole runs of predict: memory does not grow with the number of texts."""
 
+import gc
 import json
 import tracemalloc
 from functools import wraps
@@ -30,11 +31,15 @@ def corpus(count):
 def peak(model, count, *more):
     """Most memory during a run, in bytes."""
     args = arguments("predict", model, corpus(count), "--data.eval_batch_size=250", *more)
+    gc.collect()
+    gc.freeze()  # else garbage waits the longer the more other tests have left
     tracemalloc.start()
-    main([*args, "--data.labels=[negative, positive]"])
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return most
+    try:
+        main([*args, "--data.labels=[negative, positive]"])
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gc.unfreeze()
 
 
 def test_predict_needs_no_more_memory_for_more_texts(model, monkeypatch):
