@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
@@ -23,6 +24,8 @@ from bertx.perturb import Operator, Perturber
 from bertx.report import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.examples import ExampleValue, examples_path, write_examples
 from bertx.report.loggers import log_curves, to_each
+from bertx.rerun import plain_seconds
+from bertx.trace import Trace
 
 
 class FaithfulnessMonitor(Probe):
@@ -99,6 +102,14 @@ class FaithfulnessMonitor(Probe):
         self.compiled = compiled
         self.results: list[MethodResult] = []
         check_asked(methods or (), self.metrics, ceiling_examples)
+
+    def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
+        """The scores of each method, and what they took."""
+        scores: dict[str, Tensor] = {}
+        seconds: dict[str | None, float] = {None: plain_seconds(self._model, trace.inputs)}
+        for name, method in self._methods.items():
+            scores[name], seconds[name] = trace.timed(method)
+        return scores, seconds
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]

@@ -35,7 +35,6 @@ from bertx.heads import Logits
 from bertx.inputs import Inputs, Unit
 from bertx.packing import budget_for
 from bertx.progress import progress
-from bertx.rerun import plain_seconds
 from bertx.scope import isolated_rng
 from bertx.trace import Needs, Trace
 
@@ -56,7 +55,7 @@ class Explained:
             chunk.
         scores: For each method (B, T).
         seconds: For each method, what it would have taken alone, and for ``None`` the plain
-            forward of the same batch.
+            forward of the same batch; empty where nothing is timed.
     """
 
     examples: list[Example]
@@ -312,19 +311,13 @@ class Probe(Listener, ABC):
         known = {name: value.to(device) for name, value in batch.items()}
         texts = [example.text for example in examples]
         inputs = Inputs.from_batch({**known, "text": texts}, self.unit, self._tokenizer)
-        seconds: dict[str | None, float] = {None: plain_seconds(self._model, inputs)}
         target = targets(self.target, examples, self._model)
         trace = Trace(self._model, inputs, target, self._needs)
-        scores, spent = self._score(trace)
-        return Explained(examples, batch, trace, scores, seconds | spent)
+        return Explained(examples, batch, trace, *self._score(trace))
 
     def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
-        """The scores of each method, and its time."""
-        scores: dict[str, Tensor] = {}
-        seconds: dict[str | None, float] = {}
-        for name, method in self._methods.items():
-            scores[name], seconds[name] = trace.timed(method)
-        return scores, seconds
+        """The scores of each method and, for who reports costs, what they took."""
+        return {name: method(trace) for name, method in self._methods.items()}, {}
 
 
 def _period(callback: Callback, trainer: Trainer) -> int:
