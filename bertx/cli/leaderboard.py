@@ -106,10 +106,15 @@ def check_output(options: Namespace) -> None:
     """
     if options.markdown and options.html is not None:
         raise InputError("--markdown and --html: expected one of them, but got both")
-    if not options.relevant > 0:
-        raise InputError(f"--relevant {options.relevant}: expected a number above 0")
+    check_relevant(options)
     if options.html is not None:
         check_writable("--html", Path(options.html))
+
+
+def check_relevant(options: Namespace) -> None:
+    """Raise `InputError` if the smallest ``relevant`` difference is none."""
+    if not options.relevant > 0:
+        raise InputError(f"--relevant {options.relevant}: expected a number above 0")
 
 
 def show(

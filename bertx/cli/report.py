@@ -5,9 +5,9 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from bertx.cli.failing import PROG
+from bertx.cli.leaderboard import check_relevant
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.subcommand import Parser, ending
-from bertx.errors import InputError
 
 PAGE = "report.html"
 
@@ -47,8 +47,7 @@ def _run(options: Namespace) -> None:
     from bertx.report.disk import write_whole
     from bertx.report.report import check_places, read_report, report_page
 
-    if not options.relevant > 0:
-        raise InputError(f"--relevant {options.relevant}: expected a number above 0")
+    check_relevant(options)
     places = [Path(place) for place in options.runs_or_studies]
     check_places(places)
     folder = places[0] if len(places) == 1 else Path()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from jsonargparse import Namespace
 
 from bertx.cli.failing import PROG, fail
-from bertx.cli.named import Choice
+from bertx.cli.named import Choice, parted
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.perturbing_options import (
     add_randomization,
@@ -163,7 +163,9 @@ def _run(name: str, options: Namespace) -> None:
             print(f"  The paper: {finding.paper} -> {finding.verdict}")
     print(f"{study.title}: {folder}", file=sys.stderr)
     if options.wandb:
-        _log(folder)
+        from bertx.cli.logged import log_studies
+
+        log_studies([folder])
 
 
 def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Study[Any]]":
@@ -180,6 +182,7 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
     from transformers.utils.logging import set_verbosity_error
 
     from bertx.cli.noise import bars_of_libraries
+    from bertx.cli.subjects import find_subjects
     from bertx.studies import conduct
 
     command = STUDIES[name]
@@ -188,8 +191,6 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
     study: Study[Any] = import_module(command.module).STUDY
     own = command.options(options, study.options)
     settings = _settings(options, study)
-    from bertx.cli.subjects import find_subjects
-
     subjects, settings = find_subjects(options, settings, named=options.methods is not None)
     own = command.more(options, own, settings)
     scores = None if options.scores is None else Path(options.scores)
@@ -214,14 +215,6 @@ def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
         choice = Choice("--methods", attribution.Attribution, attribution)
         given["methods"] = choice.made(options.methods)
     if getattr(options, "operators", None) is not None:
-        from bertx.cli.named import parted
-
         given["operators"] = tuple(parted(options.operators, "--operators"))
     told = {name: value for name, value in given.items() if value is not None}
     return replace(study.presets[options.preset], **told)
-
-
-def _log(folder: Path) -> None:
-    from bertx.cli.logged import log_studies
-
-    log_studies([folder])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
@@ -113,8 +114,6 @@ def _data_settings(run: Run, options: Namespace) -> dict[str, Any]:
 
 
 def _data_name(named: Mapping[str, Any]) -> str:
-    from pathlib import Path
-
     return str(named.get("dataset") or Path(str(named.get("path", ""))).name)
 
 
