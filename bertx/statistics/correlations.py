@@ -38,7 +38,17 @@ class Interval(NamedTuple):
             >>> str(Interval(0.5, 0.25, 0.7))
             '0.50 [0.25, 0.70]'
         """
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self:.2f}"
+
+    def __format__(self, form: str) -> str:
+        """The value with its interval, each in a form such as ``.3f``.
+
+        Examples:
+            >>> f"{Interval(0.5, 0.25, 0.7):.3f}"
+            '0.500 [0.250, 0.700]'
+        """
+        form = form or ".2f"
+        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> Array:

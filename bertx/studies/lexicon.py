@@ -41,17 +41,10 @@ def read_lexicon(path: Path) -> Lexicon:
     Raises:
         InputError: If there is no such file, or a line is another thing.
     """
-    try:
-        content = path.read_bytes()
-        lines = content.decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise InputError(
-            f"lexicon {path} cannot be read: {reason}. Expected lines of a word, a tab and its "
-            "valence, as VADER's lexicon has them."
-        ) from error
+    expected = "lines of a word, a tab and its valence, as VADER's lexicon has them"
+    content = read_text(path, f"lexicon {path}", expected)
     found: dict[str, list[float]] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(content.splitlines(), 1):
         if line.strip():
             word, valence = _entry(path, number, line)
             found.setdefault(normal(word), []).append(valence)
@@ -64,7 +57,25 @@ def read_lexicon(path: Path) -> Lexicon:
             f"lexicon {path}: expected words of positive and of negative valence, but it has "
             f"{len(valences)} of one kind or none."
         )
-    return Lexicon(path.name, len(valences), sha256(content).hexdigest()[:12], valences)
+    return Lexicon(path.name, len(valences), sha256(content.encode()).hexdigest()[:12], valences)
+
+
+def read_text(path: Path, what: str, expected: str) -> str:
+    """A file of words.
+
+    Args:
+        path: The file.
+        what: What it is, for messages.
+        expected: What should be in it, for messages.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise InputError(f"{what} cannot be read: {reason}. Expected {expected}.") from error
 
 
 def _entry(path: Path, number: int, line: str) -> tuple[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from bertx.choices import ALL, GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.statistics.correlations import Interval, auc, normal_interval
-from bertx.statistics.words import WordSums, sign_agreement
+from bertx.statistics.words import WordSums, in_common, sign_agreement
 from bertx.studies.lexicon import Lexicon
 from bertx.studies.scores import Floats, UnitScores
 from bertx.studies.settings import LAST, Settings
@@ -126,8 +126,10 @@ def ranked_words(
     labels = _explained_classes(subjects[0], settings)
     if len(labels) > 1 and all(_blind(own.scores[method]) for own in found):
         labels = [EVERY]
+    texts = draws_of(subjects, settings)
     for number, label in enumerate(labels):
-        yield _ranked(method, label, [own[number] for own in tables], subjects, settings, options)
+        words = [own[number] for own in tables]
+        yield _ranked(method, label, words, texts, subjects, settings, options)
 
 
 def _explained_classes(subject: Subject, settings: Settings) -> list[str]:
@@ -146,6 +148,7 @@ def _ranked(
     method: str,
     label: str,
     tables: Sequence[WordSums],
+    texts: Sequence[Floats],
     subjects: Sequence[Subject],
     settings: Settings,
     options: WordRankOptions,
@@ -153,11 +156,9 @@ def _ranked(
     """The mean over runs, with draws over texts and, where there are several, over runs."""
     left_out = set(options.stop_words)
     # A text that a model could not explain is missing in its table alone.
-    words = [word for word in tables[0].words if word not in left_out]
-    words = [word for word in words if all(word in set(own.words) for own in tables[1:])]
+    words = [word for word in in_common(tables) if word not in left_out]
     kept = [own.of(words) for own in tables]
     means = np.mean([own.means() for own in kept], 0)
-    texts = draws_of(subjects, settings)
     shares = model_draws(len(subjects), settings) / len(subjects)
     draws = np.zeros((settings.resamples, len(words)))
     for number, (own, drawn) in enumerate(zip(kept, texts, strict=True)):

@@ -17,7 +17,7 @@ from bertx.explaining import Explanation
 from bertx.explaining.parts import parts_of
 from bertx.explaining.scoring import Scoring
 from bertx.studies.settings import LAST, Settings
-from bertx.studies.store import Parts, portions, write_json
+from bertx.studies.store import Parts, Store, portions, write_json
 from bertx.studies.subjects import Subject, reading_for
 
 PORTION = 64
@@ -95,6 +95,16 @@ def explained(
         return _scores(subject, settings, own.filled(place))
     found = _scores(subject, settings, every.filled(place))
     return found.of_class(_classes(found, target))
+
+
+def all_explained(
+    subjects: Sequence[Subject], settings: Settings, store: Store
+) -> list[UnitScores]:
+    """Explain the texts of all subjects, each by its own model; see `explained`."""
+    return [
+        explained(one, settings, settings.target, store.scores, f"{number} of {len(subjects)}")
+        for number, one in enumerate(subjects, 1)
+    ]
 
 
 class _Shelf:

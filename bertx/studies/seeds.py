@@ -1,7 +1,7 @@
 """Reliability over seeds (section 3.5): do models that differ in their seed alone explain alike?"""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from bertx.statistics.correlations import (
     over_pairs,
     pearson,
 )
+from bertx.statistics.words import WordSums
 from bertx.studies.conducting import Study
 from bertx.studies.findings import Findings
 from bertx.studies.likeness import Likeness, pairs_of, text_likeness, word_likeness
 from bertx.studies.runs_table import accuracies, runs_table
-from bertx.studies.scores import Floats, UnitScores, explained
+from bertx.studies.scores import Floats, UnitScores, all_explained
 from bertx.studies.seeds_findings import (
     ALIKE,
     TEXTS,
@@ -84,18 +85,19 @@ def seeds(
         store: Where unit scores are kept.
         options: How many units and words are looked at by top-k overlap.
     """
-    found = [
-        explained(one, settings, settings.target, store.scores, f"{number} of {len(subjects)}")
-        for number, one in enumerate(subjects, 1)
-    ]
+    found = all_explained(subjects, settings, store)
+    tables = {
+        method: shared_tables(subjects, found, settings, method) for method in settings.methods
+    }
+    draws, models = draws_of(subjects, settings), model_draws(len(subjects), settings)
     compared = [
         own
-        for method in settings.methods
-        for own in _of_method(method, subjects, found, settings, options)
+        for method, words in tables.items()
+        for own in _of_method(method, words, found, (draws, models), options)
     ]
-    predictions = _predictions(subjects, found, settings)
+    predictions = _predictions(found, draws[0], models)
     return Findings(
-        values=_values(subjects, found, compared, settings),
+        values=_values(subjects, found, tables, compared),
         findings=[
             *differences_finding(other_differences(subjects)),
             *best_findings(compared, settings),
@@ -122,13 +124,12 @@ def _numbers(compared: Sequence[Compared], predictions: Predictions) -> dict[str
 
 def _of_method(
     method: str,
-    subjects: Sequence[Subject],
+    tables: Sequence[WordSums],
     found: Sequence[UnitScores],
-    settings: Settings,
+    drawn: tuple[Sequence[Floats], Floats],
     options: SeedsOptions,
 ) -> Iterator[Compared]:
-    draws, models = draws_of(subjects, settings), model_draws(len(subjects), settings)
-    tables = shared_tables(subjects, found, settings, method)
+    draws, models = drawn
     texts = _common(found)
     alike = _same_prediction(found, texts)
     parts = {
@@ -178,14 +179,12 @@ def _same_prediction(found: Sequence[UnitScores], texts: Sequence[int]) -> Float
     return np.stack([(said[i] == said[j]).astype(np.float64) for i, j in pairs_of(len(found))])
 
 
-def _predictions(
-    subjects: Sequence[Subject], found: Sequence[UnitScores], settings: Settings
-) -> Predictions:
+def _predictions(found: Sequence[UnitScores], draws: Floats, models: Floats) -> Predictions:
     texts = _common(found)
     alike = _same_prediction(found, texts)
-    draws = draws_of(subjects, settings)[0][:, texts]
-    again = (alike @ draws.T) / draws.sum(1)
-    mean = over_pairs(again, pairs_of(len(found)), model_draws(len(found), settings))
+    own = draws[:, texts]
+    again = (alike @ own.T) / own.sum(1)
+    mean = over_pairs(again, pairs_of(len(found)), models)
     values = alike.mean(1)
     said = [one.probabilities[np.searchsorted(one.texts, texts)].ravel() for one in found]
     return Predictions(
@@ -198,17 +197,15 @@ def _predictions(
 def _values(
     subjects: Sequence[Subject],
     found: Sequence[UnitScores],
+    tables: Mapping[str, Sequence[WordSums]],
     compared: Sequence[Compared],
-    settings: Settings,
 ) -> pa.Table:
     """Scores of words, what each pair comes to in each text, and the intervals."""
     names, texts = [subject.name for subject in subjects], _common(found)
     parts = [
         _rows("word", table.words, table.means(), run=subject.name, method=method)
-        for method in settings.methods
-        for subject, table in zip(
-            subjects, shared_tables(subjects, found, settings, method), strict=True
-        )
+        for method, words in tables.items()
+        for subject, table in zip(subjects, words, strict=True)
     ]
     for own in compared:
         said = {"method": own.likeness.method, "measure": own.likeness.measure, "of": own.of}

@@ -188,7 +188,7 @@ def means_table(compared: Sequence[Compared], options: SeedsOptions) -> Table:
     rows: dict[tuple[str, str], list[Cell]] = {}
     for own in compared:
         row = rows.setdefault((own.likeness.method, own.of), [own.likeness.method, own.of])
-        row.append(_rounded(own.mean))
+        row.append(f"{own.mean:.3f}")
     for (method, of), row in rows.items():
         row.append(paper.SEEDS.get(method) if of == WORDS else None)
     columns = ["method", "compared", *MEASURES, "paper's Pearson (words)"]
@@ -200,10 +200,6 @@ def means_table(compared: Sequence[Compared], options: SeedsOptions) -> Table:
     return Table("agreement", "Agreement over seeds", columns, list(rows.values()), note)
 
 
-def _rounded(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
 def predictions_table(
     subjects: Sequence[Subject], found: Sequence[UnitScores], predictions: Predictions
 ) -> Table:
@@ -212,7 +208,7 @@ def predictions_table(
         [
             subjects[i].name,
             subjects[j].name,
-            _rounded(predictions.pairs[number]),
+            f"{predictions.pairs[number]:.3f}",
             predictions.probabilities[number],
             found[i].accuracy - found[j].accuracy,
         ]
@@ -236,7 +232,7 @@ def pairs_table(subjects: Sequence[Subject], compared: Sequence[Compared]) -> Ta
             own.likeness.measure,
             subjects[i].name,
             subjects[j].name,
-            _rounded(own.pairs[number]),
+            f"{own.pairs[number]:.3f}",
         ]
         for own in compared
         for number, (i, j) in enumerate(pairs_of(len(subjects)))

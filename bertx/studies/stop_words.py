@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bertx.errors import InputError
+from bertx.studies.lexicon import read_text
 from bertx.words import normal
 
 ENGLISH = tuple(
@@ -25,12 +25,6 @@ def read_stop_words(name: str) -> tuple[str, ...]:
     """
     if name == "english":
         return ENGLISH
-    try:
-        lines = Path(name).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise InputError(
-            f"stop_words {name} cannot be read: {reason}. Expected english, or a file with a word "
-            "in each line."
-        ) from error
+    expected = "english, or a file with a word in each line"
+    lines = read_text(Path(name), f"stop_words {name}", expected).splitlines()
     return tuple(sorted({normal(line) for line in lines} - {""}))

@@ -17,7 +17,7 @@ from bertx.studies.claims import joined
 from bertx.studies.conducting import Study
 from bertx.studies.findings import Cell, Finding, Findings, Picture, Table
 from bertx.studies.runs_table import accuracies, runs_table
-from bertx.studies.scores import Floats, UnitScores, explained
+from bertx.studies.scores import Floats, UnitScores, all_explained
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike, check_several
@@ -96,11 +96,9 @@ def transfer(
         store: Where unit scores are kept.
         options: How many words are enough.
     """
-    found = [
-        explained(one, settings, settings.target, store.scores, f"{number} of {len(subjects)}")
-        for number, one in enumerate(subjects, 1)
-    ]
-    every = [_transferred(method, subjects, found, settings) for method in settings.methods]
+    found = all_explained(subjects, settings, store)
+    texts = draws_of(subjects, settings)
+    every = [_transferred(method, subjects, found, texts, settings) for method in settings.methods]
     return Findings(
         values=_values(subjects, every),
         findings=[*_best_findings(subjects, every), _paper_finding(subjects, every)],
@@ -115,11 +113,14 @@ def transfer(
 
 
 def _transferred(
-    method: str, subjects: Sequence[Subject], found: Sequence[UnitScores], settings: Settings
+    method: str,
+    subjects: Sequence[Subject],
+    found: Sequence[UnitScores],
+    texts: Sequence[Floats],
+    settings: Settings,
 ) -> Transferred:
     tables = shared_tables(subjects, found, settings, method)
     means = [table.means() for table in tables]
-    texts = draws_of(subjects, settings)
     drawn = [table.drawn_means(own) for table, own in zip(tables, texts, strict=True)]
     pairs = list(combinations(range(len(subjects)), 2))
     draws = {
@@ -246,7 +247,7 @@ def _means_table(every: Sequence[Transferred]) -> Table:
         [
             own.method,
             "signed" if own.signed else "unsigned",
-            *(_said(own.mean(measure)) for measure in MEASURES),
+            *(f"{own.mean(measure):.3f}" for measure in MEASURES),
             len(own.tables[0].words),
         ]
         for own in every
@@ -268,11 +269,7 @@ def _matrix(subjects: Sequence[Subject], own: Transferred, measure: str) -> Tabl
 
 
 def _cell(found: Mapping[tuple[int, int], Interval], i: int, j: int) -> Cell:
-    return None if i == j else _said(found[min(i, j), max(i, j)])
-
-
-def _said(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return None if i == j else f"{found[min(i, j), max(i, j)]:.3f}"
 
 
 def _picture(subjects: Sequence[Subject], own: Transferred) -> Picture:

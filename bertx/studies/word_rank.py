@@ -17,7 +17,7 @@ from bertx.studies.conducting import Study
 from bertx.studies.findings import Answer, Cell, Finding, Findings, Picture, Table
 from bertx.studies.ranked_words import EVERY, Ranked, WordRankOptions, poles, ranked_words
 from bertx.studies.runs_table import accuracies, runs_table
-from bertx.studies.scores import Floats, UnitScores, explained
+from bertx.studies.scores import Floats, UnitScores, all_explained
 from bertx.studies.sentence import sentence_picture
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
@@ -72,10 +72,7 @@ def word_rank(
         store: Where unit scores are kept.
         options: The lexicon, and what tables show.
     """
-    found = [
-        explained(one, settings, settings.target, store.scores, f"{number} of {len(subjects)}")
-        for number, one in enumerate(subjects, 1)
-    ]
+    found = all_explained(subjects, settings, store)
     ranked = [
         own
         for method in settings.methods
