@@ -32,7 +32,8 @@ from bertx.inputs import Inputs
 from bertx.packing import CPU
 from bertx.perturb import Perturber
 from bertx.pretrained import load_classifier, load_tokenizer
-from bertx.report.curves import GREY, PALETTE, figure_svg
+from bertx.report.canvas import figure_svg
+from bertx.report.curves import GREY, PALETTE
 from bertx.trace import Needs, Trace
 
 

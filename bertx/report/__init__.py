@@ -4,7 +4,8 @@ Nothing here computes a metric, and nothing needs the rest of bertx. `bertx.repo
 apart from this list because it needs Lightning's loggers.
 """
 
-from bertx.report.curves import Curve, curves_figure, curves_svg, figure_png, figure_svg
+from bertx.report.canvas import figure_png, figure_svg
+from bertx.report.curves import Curve, curves_figure, curves_svg
 from bertx.report.disk import append_scores, write_curves, write_heatmaps
 from bertx.report.heatmap import Heatmap, heatmap_html, legend_html
 from bertx.report.page import HeatmapRow, heatmap_page

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from math import isnan
 from typing import TYPE_CHECKING, Literal
 
 from bertx.errors import InputError
+from bertx.report.canvas import blank_figure, figure_svg
 from bertx.report.examples import Role
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ _FIXED: dict[Role, tuple[str, Stroke]] = {"floor": (GREY, "--"), "ceiling": (BLA
 _WIDTH, _HEIGHT = 6.4, 3.6
 _ENTRY = 0.22
 """Height of an entry of the legend, in inches like the two above."""
-_DPI = 150
 _BETTER: dict[Kind, str] = {"deletion": "lower", "insertion": "higher"}
 _DONE: dict[Kind, str] = {"deletion": "deleted", "insertion": "inserted"}
 
@@ -90,12 +89,8 @@ def curves_figure(
     Returns:
         A figure with an Agg canvas that pyplot does not know of: nothing to close.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     height = max(_HEIGHT, _ENTRY * (len(curves) + note.count("\n") + 4))
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(_WIDTH, height, layout="constrained")
     axes = figure.add_subplot()
     drawn = zip(curves, looks([curve.role for curve in curves]), strict=True)
     lines = [_draw(axes, curve, *look) for curve, look in drawn]
@@ -117,23 +112,6 @@ def curves_svg(
 ) -> str:
     """Draw as `curves_figure` does and return the source of an SVG (the same for the same data)."""
     return figure_svg(curves_figure(curves, kind, subtitle, unit, note))
-
-
-def figure_svg(figure: "Figure") -> str:
-    """The source of an SVG with letters as outlines: no date, no font and no chance in it."""
-    import matplotlib
-
-    source = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "bertx", "svg.fonttype": "path"}):
-        figure.savefig(source, format="svg", metadata={"Date": None})
-    return source.getvalue().decode("utf-8")
-
-
-def figure_png(figure: "Figure") -> bytes:
-    """The bytes of a PNG in the figure's own resolution."""
-    image = BytesIO()
-    figure.savefig(image, format="png")
-    return image.getvalue()
 
 
 def looks(roles: Sequence[Role]) -> list[tuple[str, Stroke]]:

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
+from bertx.report.canvas import blank_figure, shortened
 from bertx.report.curves import PALETTE
 from bertx.report.headings import Heading
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 # in inches
 _PANEL, _ROW, _HEAD, _FOOT, _LEGEND, _EDGE = 2.3, 0.42, 1.0, 0.4, 0.35, 0.25
 _MARKERS = ("o", "s", "D", "^")
-_DPI = 150
 _LONGEST = 28
 
 
@@ -77,9 +77,6 @@ def dots_figure(
     Raises:
         InputError: If there is no dot.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     dots = [dot for panel in panels for dot in panel.dots]
     if not dots:
         raise InputError("dots_figure: expected at least one value, got none")
@@ -90,8 +87,7 @@ def dots_figure(
     width = margin + len(panels) * (_PANEL + _EDGE)
     heading = Heading(title, subtitle, width)
     height = _HEAD + heading.more + body + _FOOT + _LEGEND
-    figure = Figure(figsize=(width, height), dpi=_DPI)
-    FigureCanvasAgg(figure)
+    figure = blank_figure(width, height)
     for number, panel in enumerate(panels):
         left = margin + number * (_PANEL + _EDGE)
         place = (left / width, (_FOOT + _LEGEND) / height, _PANEL / width, body / height)
@@ -131,7 +127,7 @@ def _dress(axes: "Axes", panel: DotPanel, rows: Sequence[str], named: bool) -> N
     low = min(panel.low, *known) if known else panel.low
     axes.set_xlim(low - 0.03, panel.high + 0.03)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    shown = [row if len(row) <= _LONGEST else f"{row[: _LONGEST - 1]}…" for row in rows]
+    shown = [shortened(row, _LONGEST) for row in rows]
     axes.set_yticks(range(len(rows)), shown if named else [""] * len(rows), fontsize=9.5)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)

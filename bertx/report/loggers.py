@@ -18,7 +18,8 @@ from weakref import WeakSet
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from bertx.report.account import first_line
-from bertx.report.curves import Curve, Kind, Unit, curves_figure, figure_png
+from bertx.report.canvas import figure_png
+from bertx.report.curves import Curve, Kind, Unit, curves_figure
 from bertx.report.heatmap import Heatmap, heatmap_html, legend_html, printable
 from bertx.report.page import HeatmapRow, heatmap_page, methods_of
 

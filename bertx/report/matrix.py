@@ -6,6 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
+from bertx.report.canvas import blank_figure, shortened
 from bertx.report.colours import ink_on, shade
 from bertx.report.curves import GREY
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 # in inches
 _CELL, _HEAD, _LINE, _EDGE, _NARROWEST = 0.6, 0.62, 0.17, 0.15, 3.2
-_DPI = 150
 _LONGEST = 24
 
 
@@ -44,15 +44,12 @@ def matrix_figure(
     Raises:
         InputError: If there are not M rows of M values.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if any(len(part) != len(names) for part in (values, *values)):
         raise InputError(
             f"a matrix of {len(names)} names needs as many rows and columns, got rows of "
             f"{[len(row) for row in values]} values"
         )
-    shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+    shown = [shortened(name, _LONGEST) for name in names]
     margin = max([_width(name, 10) for name in shown], default=0.0) + 2 * _EDGE
     side = _CELL * len(shown)
     heading = max(_width(title, 13) * 1.2, _width(subtitle, 10))
@@ -60,8 +57,7 @@ def matrix_figure(
     foot = fill(note, int(12 * width))
     below = margin + _LINE * len(foot.splitlines())
     height = _HEAD + side + below
-    figure = Figure(figsize=(width, height), dpi=_DPI)
-    FigureCanvasAgg(figure)
+    figure = blank_figure(width, height)
     axes = figure.add_axes((margin / width, below / height, side / width, side / height))
     _fill(axes, values)
     _dress(axes, shown)

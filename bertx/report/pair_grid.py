@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertx.errors import InputError
+from bertx.report.canvas import blank_figure, shortened
 from bertx.report.colours import ink_on, shade
 from bertx.report.curves import PALETTE
 from bertx.report.headings import Heading
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 # in inches
 _CELL, _GAP, _LEFT, _HEAD, _FOOT, _EDGE = 1.55, 0.1, 0.62, 0.85, 0.55, 0.2
 _LEAST = 4.6
-_DPI = 150
 _LONGEST = 18
 _BINS = 24
 
@@ -47,9 +47,6 @@ def pair_grid_figure(
     Raises:
         InputError: If there are fewer than two series, or they differ in length.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names, lengths = list(values), {len(own) for own in values.values()}
     if len(names) < 2 or len(lengths) > 1:
         raise InputError(
@@ -61,8 +58,7 @@ def pair_grid_figure(
     heading = Heading(title, subtitle, width)
     head = _HEAD + heading.more
     height = head + side + _FOOT
-    figure = Figure(figsize=(width, height), dpi=_DPI)
-    FigureCanvasAgg(figure)
+    figure = blank_figure(width, height)
     for row in range(len(names)):
         for column in range(len(names)):
             left = _LEFT + column * (_CELL + _GAP)
@@ -153,14 +149,10 @@ def _dress(axes: "Axes", row: int, column: int, names: Sequence[str]) -> None:
     if row == column:
         axes.set_yticks([])
         axes.text(
-            0.06, 0.94, _short(names[row]), ha="left", va="top", fontsize=9.5, fontweight="bold",
-            transform=axes.transAxes, parse_math=False,
+            0.06, 0.94, shortened(names[row], _LONGEST), ha="left", va="top", fontsize=9.5,
+            fontweight="bold", transform=axes.transAxes, parse_math=False,
         )  # fmt: skip
     if not last:
         axes.set_xticklabels([])
     if column > 0:
         axes.set_yticklabels([])
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
+from bertx.report.canvas import blank_figure, shortened
 from bertx.report.curves import GREY, Stroke, looks
 from bertx.report.examples import Role
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 # in inches
 _WIDTH, _HEIGHT, _HEAD, _LEGEND = 2.7, 2.45, 0.75, 2.3
 _TICK, _ENTRY, _LETTER = 0.075, 0.21, 0.115
-_DPI = 150
 _LONGEST = 28
 _MARKER = 5
 
@@ -110,15 +110,11 @@ def panels_figure(
     Raises:
         InputError: If there is no panel.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not any(rows):
         raise InputError("panels_figure: expected at least one panel, got none")
     columns = max(map(len, rows))
     found = _looks(rows)
-    figure = Figure(figsize=_size(rows, len(found), title), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(*_size(rows, len(found), title), layout="constrained")
     entries: dict[str, Line2D] = {}
     for number, row in enumerate(rows):
         for place, panel in enumerate(row):
@@ -215,7 +211,7 @@ def _legend(figure: "Figure", entries: Sequence[tuple[str, "Line2D"]], published
     from matplotlib.lines import Line2D
 
     drawn = [line for _, line in entries]
-    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name, _ in entries]
+    names = [shortened(name, _LONGEST) for name, _ in entries]
     if published:
         drawn.append(Line2D([], [], ls="", marker="o", mfc="white", mec=GREY, mew=1.4))
         names.append("as published")

@@ -7,6 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 from unicodedata import bidirectional
 
+from bertx.report.canvas import blank_figure, shortened
 from bertx.report.colours import INK, ink_on, scale, shade
 from bertx.report.curves import GREY
 from bertx.report.heatmap import Heatmap, is_text, visible
@@ -48,13 +49,9 @@ def heatmap_figure(rows: Sequence[HeatmapRow], dated: bool = True) -> "Figure":
     Returns:
         A figure as high as its contents, which pyplot does not know of.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     blocks = [[(name, _boxes(row, name)) for name in methods_of(rows)] for row in rows]
     height = 2 * _MARGIN + _LEGEND + sum(_height(block) for block in blocks)
-    figure = Figure(figsize=(_WIDTH / 72, height / 72), dpi=120)
-    FigureCanvasAgg(figure)
+    figure = blank_figure(_WIDTH / 72, height / 72, dpi=120)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
     axes.set_axis_off()
     top = _MARGIN
@@ -98,7 +95,7 @@ def _pieces(heatmap: Heatmap) -> Iterator[tuple[str, float | None, bool]]:
     for word, level, marked, gap in zip(
         heatmap.words, heatmap.levels, heatmap.marks, heatmap.gaps[1:], strict=True
     ):
-        yield drawable(_short(visible(word))), level, marked
+        yield drawable(shortened(visible(word), _LONGEST)), level, marked
         yield from _gap(gap)
 
 
@@ -106,7 +103,7 @@ def _gap(gap: str) -> Iterator[tuple[str, float | None, bool]]:
     if is_text(gap):
         yield from (
             (" ", None, False),
-            (drawable(_short(gap.strip())), None, False),
+            (drawable(shortened(gap.strip(), _LONGEST)), None, False),
             (" ", None, False),
         )
     elif gap:
@@ -129,15 +126,15 @@ def _draw_row(
     dated: bool,
 ) -> None:
     verdict = {True: "✓ right", False: "✗ wrong", None: "? not labelled"}[row.right]
-    gold = [f"gold {_short(row.gold)}"] if row.gold else []
-    facts = [verdict, *gold, f"predicted {_short(row.predicted)}"]
+    gold = [f"gold {shortened(row.gold, _LONGEST)}"] if row.gold else []
+    facts = [verdict, *gold, f"predicted {shortened(row.predicted, _LONGEST)}"]
     heading = "   ".join([*facts, f"probability {row.probability:.3f}"])
     _write(axes, _MARGIN, top + _HEADING / 2, heading, INK, weight="bold")
     when = f"epoch {row.epoch}, step {row.step}" if dated else ""
     _write(axes, _WIDTH - _MARGIN, top + _HEADING / 2, when, GREY, size=_SMALL, align="right")
     top += _HEADING
     for name, boxes in block:
-        _write(axes, _MARGIN, top + _LINE / 2, _short(name, _LONGEST_NAME), GREY, size=_SMALL)
+        _write(axes, _MARGIN, top + _LINE / 2, shortened(name, _LONGEST_NAME), GREY, size=_SMALL)
         signed = name in row.heatmaps and row.heatmaps[name].signed
         for box in boxes:
             _draw_box(axes, box, signed, top + box.line * _LINE)
@@ -211,10 +208,6 @@ def _glyphs() -> frozenset[int]:
 def drawable(text: str) -> str:
     """The text with □ for what the font lacks: matplotlib would warn of each."""
     return "".join(c if ord(c) in _glyphs() and c.isprintable() else "□" for c in text)
-
-
-def _short(text: str, longest: int = _LONGEST) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _from_right(text: str) -> bool:

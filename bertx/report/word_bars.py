@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
+from bertx.report.canvas import blank_figure, shortened
 from bertx.report.headings import Heading
 from bertx.report.picture import drawable
 
@@ -19,7 +20,6 @@ FOR, AGAINST, AMOUNT = "#b2182b", "#2166ac", "#6a51a3"
 _PANEL, _LINE, _HEAD, _EDGE, _FOOT, _NAMES = 2.1, 0.185, 0.95, 0.3, 0.35, 0.95
 _MOST = 3
 _LONGEST = 16
-_DPI = 150
 
 Bar = tuple[str, float, float]
 """A word, its mean score, and half of the width of its 95 % interval."""
@@ -59,9 +59,6 @@ def word_bars_figure(panels: Sequence[WordBars], title: str, subtitle: str = "")
     Raises:
         InputError: If there is no panel.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not panels:
         raise InputError("word_bars_figure: expected at least one panel, got none")
     rows = _rows(panels)
@@ -70,8 +67,7 @@ def word_bars_figure(panels: Sequence[WordBars], title: str, subtitle: str = "")
     heading = Heading(title, subtitle, width)
     head = _HEAD + heading.more
     height = head + sum(heights) + len(rows) * (_FOOT + _EDGE)
-    figure = Figure(figsize=(width, height), dpi=_DPI)
-    FigureCanvasAgg(figure)
+    figure = blank_figure(width, height)
     bottom = height - head
     for row, body in zip(rows, heights, strict=True):
         bottom -= body
@@ -117,4 +113,4 @@ def _draw(axes: "Axes", panel: WordBars, lines: float) -> None:
 
 
 def _short(word: str) -> str:
-    return drawable(word if len(word) <= _LONGEST else f"{word[: _LONGEST - 1]}…")
+    return drawable(shortened(word, _LONGEST))

@@ -10,7 +10,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from bertx.errors import InputError
-from bertx.report.curves import GREY, PALETTE, Curve, curves_figure, curves_svg, figure_png
+from bertx.report.canvas import figure_png
+from bertx.report.curves import GREY, PALETTE, Curve, curves_figure, curves_svg
 from tests.report.examples import curve, curves
 
 

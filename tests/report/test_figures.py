@@ -3,7 +3,7 @@
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from bertx.report.curves import figure_png
+from bertx.report.canvas import figure_png
 from bertx.report.figures import log_figure
 from bertx.report.matrix import matrix_figure
 from tests.report.test_loggers import finished

@@ -6,7 +6,8 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from bertx.report.curves import curves_figure, figure_png
+from bertx.report.canvas import figure_png
+from bertx.report.curves import curves_figure
 from bertx.report.heatmap import heatmap_html, legend_html
 from bertx.report.loggers import log_curves, log_heatmaps, to_each
 from bertx.report.page import heatmap_page

@@ -5,8 +5,8 @@ from math import nan
 import pytest
 
 from bertx.errors import InputError
+from bertx.report.canvas import figure_png
 from bertx.report.colours import shade
-from bertx.report.curves import figure_png
 from bertx.report.matrix import matrix_figure
 
 NAMES = ["one", "two", "three"]

@@ -5,7 +5,8 @@ from math import nan
 import pytest
 
 from bertx.errors import InputError
-from bertx.report.curves import BLACK, GREY, PALETTE, figure_svg
+from bertx.report.canvas import figure_svg
+from bertx.report.curves import BLACK, GREY, PALETTE
 from bertx.report.panels import LinePanel, PanelLine, Scale, panels_figure
 
 SCALE = Scale("k", "accuracy")

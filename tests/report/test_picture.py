@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from bertx.report.curves import figure_png, figure_svg
+from bertx.report.canvas import figure_png, figure_svg
 from bertx.report.heatmap import Heatmap
 from bertx.report.page import HeatmapRow
 from bertx.report.picture import heatmap_figure
