@@ -1,7 +1,7 @@
 """A blank figure, what it becomes in a file, and text that fits into it."""
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,3 +54,18 @@ def shortened(text: str, longest: int) -> str:
         ('Gradient…', 'LRP')
     """
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def text_width(text: str, **font: Any) -> float:
+    """How wide a line of text is, in points.
+
+    Args:
+        text: The line.
+        **font: The font, as matplotlib's `FontProperties` takes it.
+    """
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    renderer = RendererAgg(1, 1, 72)
+    width, _, _ = renderer.get_text_width_height_descent(text, FontProperties(**font), False)
+    return float(width)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from bertx.report.canvas import text_width
 from bertx.report.curves import GREY
 
 if TYPE_CHECKING:
@@ -64,9 +65,4 @@ def _broken(
 
 
 def _width(text: str, size: float, weight: Literal["normal", "bold"]) -> float:
-    from matplotlib.backends.backend_agg import RendererAgg
-    from matplotlib.font_manager import FontProperties
-
-    font = FontProperties(size=size, weight=weight)
-    width, _, _ = RendererAgg(1, 1, 72).get_text_width_height_descent(text, font, False)
-    return float(width) / 72
+    return text_width(text, size=size, weight=weight) / 72

@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 from unicodedata import bidirectional
 
-from bertx.report.canvas import blank_figure, shortened
+from bertx.report.canvas import blank_figure, shortened, text_width
 from bertx.report.colours import INK, ink_on, scale, shade
 from bertx.report.curves import GREY
 from bertx.report.heatmap import Heatmap, is_text, visible
@@ -217,9 +217,4 @@ def _from_right(text: str) -> bool:
 
 
 def _measure(text: str) -> float:
-    from matplotlib.backends.backend_agg import RendererAgg
-    from matplotlib.font_manager import FontProperties
-
-    font = FontProperties(family=_FAMILY, size=_FONT)
-    width, _, _ = RendererAgg(1, 1, 72).get_text_width_height_descent(text, font, False)
-    return float(width)
+    return text_width(text, family=_FAMILY, size=_FONT)
