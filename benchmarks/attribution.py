@@ -34,10 +34,10 @@ from bertx.attribution import (
     ValueZeroing,
 )
 from bertx.data import Collator
-from bertx.inputs import Inputs
-from bertx.pretrained import load_classifier, load_tokenizer
-from bertx.rules import AlphaBeta
+from bertx.models.inputs import Inputs
+from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import AlphaBeta
 
 EIGHT = [
     GradientSensitivity(),

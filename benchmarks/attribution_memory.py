@@ -18,8 +18,8 @@ def run(work, model_name, length, size):
     import torch
 
     from bertx.attribution import DecompX, IntegratedGradients
-    from bertx.inputs import Inputs
-    from bertx.pretrained import load_classifier
+    from bertx.models.inputs import Inputs
+    from bertx.models.pretrained import load_classifier
 
     model = load_classifier(model_name, ["negative", "positive"])
     ids = torch.randint(1000, 20000, (size, length))

@@ -7,8 +7,8 @@ from texts import read_texts, spread
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bertx.attribution import Attribution
-from bertx.faithfulness import Case, Panel, judge
-from bertx.inputs import Inputs, number_units
+from bertx.metrics import Case, Panel, judge
+from bertx.models.inputs import Inputs, number_units
 from bertx.perturb import Operator, Perturber
 from bertx.trace import Needs, Trace
 

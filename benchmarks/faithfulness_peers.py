@@ -32,11 +32,11 @@ from bertx.attribution import (
     GradientXInput,
     LayerwiseAttentionTracing,
 )
-from bertx.faithfulness import Comprehensiveness, DeletionCurve, InsertionCurve, Sufficiency
-from bertx.faithfulness.aopc import RATIOS
-from bertx.faithfulness.infidelity import Infidelity
-from bertx.faithfulness.sensitivity import MaxSensitivity
-from bertx.faithfulness.tau import LeaveOneOutTau
+from bertx.metrics import Comprehensiveness, DeletionCurve, InsertionCurve, Sufficiency
+from bertx.metrics.aopc import RATIOS
+from bertx.metrics.infidelity import Infidelity
+from bertx.metrics.sensitivity import MaxSensitivity
+from bertx.metrics.tau import LeaveOneOutTau
 
 METHODS = [GradientXInput(), AttnLRP(), GradientSensitivity(), LayerwiseAttentionTracing(), LRP()]
 STEPS, BATCHES = 10, (4, 16)

@@ -8,8 +8,8 @@ from bench import Explained, Sentences
 from clock import turns
 from peer_bins import FerretComprehensiveness, FerretSufficiency
 
-from bertx.faithfulness import Case
-from bertx.faithfulness.tau import LeaveOneOutTau
+from bertx.metrics import Case
+from bertx.metrics.tau import LeaveOneOutTau
 
 
 class FerretFile:

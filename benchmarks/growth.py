@@ -27,13 +27,13 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from texts import read_texts, windows
 
 from bertx.data import Collator
-from bertx.faithfulness import Case, Comprehensiveness, Panel, Sufficiency, judge
-from bertx.inputs import Inputs
-from bertx.packing import CPU
+from bertx.metrics import Case, Comprehensiveness, Panel, Sufficiency, judge
+from bertx.models.inputs import Inputs
+from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.perturb import Perturber
-from bertx.pretrained import load_classifier, load_tokenizer
-from bertx.report.canvas import figure_svg
-from bertx.report.curves import GREY, PALETTE
+from bertx.perturb.packing import CPU
+from bertx.rendering.canvas import figure_svg
+from bertx.rendering.curves import GREY, PALETTE
 from bertx.trace import Needs, Trace
 
 

@@ -41,23 +41,24 @@ from bertx.attribution import (
     Occlusion,
 )
 from bertx.data import Shortcut, TextDataModule
-from bertx.faithfulness import (
+from bertx.evaluation import Text, judge
+from bertx.metrics import (
     Comprehensiveness,
     DeletionCurve,
     FaithfulnessMetric,
     InsertionCurve,
+    PrecisionAtK,
+    RationaleAUPRC,
     Sufficiency,
 )
-from bertx.faithfulness.aopc import LogOdds
-from bertx.faithfulness.infidelity import Infidelity
-from bertx.faithfulness.normalized import NormalizedComprehensiveness, NormalizedSufficiency
-from bertx.faithfulness.ranking import kendall
-from bertx.faithfulness.sensitivity import MaxSensitivity
-from bertx.faithfulness.soft import SoftComprehensiveness, SoftSufficiency
-from bertx.faithfulness.tau import LeaveOneOutTau
-from bertx.judging import Text, judge
-from bertx.plausibility import PrecisionAtK, RationaleAUPRC
-from bertx.pretrained import load_tokenizer
+from bertx.metrics.aopc import LogOdds
+from bertx.metrics.infidelity import Infidelity
+from bertx.metrics.normalized import NormalizedComprehensiveness, NormalizedSufficiency
+from bertx.metrics.ranking import kendall
+from bertx.metrics.sensitivity import MaxSensitivity
+from bertx.metrics.soft import SoftComprehensiveness, SoftSufficiency
+from bertx.metrics.tau import LeaveOneOutTau
+from bertx.models.pretrained import load_tokenizer
 
 TRUTH = "truth"
 METHODS = {

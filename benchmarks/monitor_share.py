@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from bertx.callbacks import FaithfulnessMonitor
 from bertx.data import TextDataModule
-from bertx.model import TextClassifier
+from bertx.training import TextClassifier
 
 WARM_UP = 5
 CEILINGS = {"with the ceiling": 16, "without": 0}

@@ -10,7 +10,7 @@ from abc import abstractmethod
 
 import torch
 
-from bertx.faithfulness import FaithfulnessMetric, followed, ranks
+from bertx.metrics import FaithfulnessMetric, followed, ranks
 
 
 def places_of(case):

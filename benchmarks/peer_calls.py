@@ -8,11 +8,11 @@ one sentence at a time, with all of its draws in one batch, which needs no paddi
 
 import torch
 
-from bertx.anatomy import embedding_block
-from bertx.faithfulness import removal_counts
-from bertx.faithfulness.infidelity import removals
-from bertx.faithfulness.sensitivity import word_noise
-from bertx.rerun import replaced
+from bertx.metrics import removal_counts
+from bertx.metrics.infidelity import removals
+from bertx.metrics.sensitivity import word_noise
+from bertx.models.anatomy import embedding_block
+from bertx.perturb.embeddings import replaced
 from bertx.trace import Trace
 
 

@@ -21,10 +21,10 @@ import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bertx.data import Collator
-from bertx.faithfulness import curves, fractions
-from bertx.inputs import Inputs
+from bertx.metrics import curves, fractions
+from bertx.models.inputs import Inputs
+from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.perturb import Perturber
-from bertx.pretrained import load_classifier, load_tokenizer
 
 BUDGETS = (1024, 2048, 4096, 8192)
 

@@ -27,12 +27,12 @@ from perturbation import fastest, forward, seconds
 
 from bertx.cli.study import STUDIES, _parser, _settings
 from bertx.cli.subjects import find_subjects
-from bertx.judging import Recorder
-from bertx.needs import Needs
-from bertx.packing import budget_for
-from bertx.stability import parts as parts_of
+from bertx.evaluation import Recorder
+from bertx.metrics import parts as parts_of
+from bertx.perturb.packing import budget_for
 from bertx.studies import Parts, Store, randomization, word_deletion, word_rank
 from bertx.studies.scores import PORTION
+from bertx.trace.needs import Needs
 
 STUDIES_OF = {
     "word-deletion": word_deletion, "randomization": randomization, "word-rank": word_rank,

@@ -42,13 +42,13 @@ from bertx.attribution import (
     ValueZeroing,
 )
 from bertx.data import Collator
-from bertx.faithfulness.curves import area, curves, fractions
-from bertx.faithfulness.estimates import Z95
-from bertx.inputs import Inputs
+from bertx.metrics.curves import area, curves, fractions
+from bertx.metrics.estimates import Z95
+from bertx.models.inputs import Inputs
+from bertx.models.pretrained import load_tokenizer
 from bertx.perturb import Perturber
-from bertx.pretrained import load_tokenizer
-from bertx.rules import ATTN_LRP, AlphaBeta, Rules
 from bertx.trace import Trace
+from bertx.trace.rules import ATTN_LRP, AlphaBeta, Rules
 
 METHODS = {
     "AttnLRP": AttnLRP(),

@@ -5,12 +5,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertx.explaining import explain as explain
-    from bertx.judging.verdicts import judge as judge  # the package has a module of that name
+    from bertx.evaluation.verdicts import judge as judge  # the package has a module of that name
+    from bertx.explanation import explain as explain
 
 __version__ = version("bertx")
 
-_LAZY = {"explain": "bertx.explaining", "judge": "bertx.judging"}
+_LAZY = {"explain": "bertx.explanation", "judge": "bertx.evaluation"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 import bertx.attribution
-import bertx.faithfulness
-import bertx.plausibility
-from bertx.anatomy import UnsupportedArchitecture
+import bertx.metrics
 from bertx.attribution import Attribution, ModifiedGradient
-from bertx.faithfulness import FaithfulnessMetric, FullyPerturbed, judge
-from bertx.inputs import Inputs
-from bertx.rules import Rules
+from bertx.metrics import FaithfulnessMetric, FullyPerturbed, judge
+from bertx.models.anatomy import UnsupportedArchitecture
+from bertx.models.inputs import Inputs
+from bertx.trace.rules import Rules
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model, tiny_tokenizer
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -53,8 +52,7 @@ def test_yes_is_supported_and_no_is_an_error(kind):
 def test_the_table_has_every_metric_and_which_way_is_better():
     made = {
         name: FullyPerturbed(["a"]) if name == "FullyPerturbed" else cls()
-        for module in (bertx.faithfulness, bertx.plausibility)
-        for name, cls in vars(module).items()
+        for name, cls in vars(bertx.metrics).items()
         if isinstance(cls, type) and issubclass(cls, FaithfulnessMetric) and not isabstract(cls)
     }
     assert METRICS.keys() == made.keys()

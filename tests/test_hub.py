@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertx.pretrained import load_with_gaps
+from bertx.models.pretrained import load_with_gaps
 from tests.hub import MARKER, pretraining, repositories, serving
 from tests.runs import CSV_ONLY, FAST, UNEXPLAINED, logged
 

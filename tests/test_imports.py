@@ -17,7 +17,7 @@ WATCHED = (
 ).split()
 STEPS = {
     "bertx": "import bertx; assert 'explain' in dir(bertx)",
-    "report": "import bertx.report",
+    "report": "import bertx.rendering",
     "usage": """from bertx.cli import main
 for args in ([], ["--help"], ["--version"], ["fitt"]):
     try: main(args)

@@ -10,7 +10,7 @@ import torch
 import bertx.attribution
 from bertx.attribution import GradientXInput
 from bertx.callbacks import FaithfulnessMonitor
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Trace
 from tests.callbacks.test_heads import Headed
 from tests.callbacks.toy import ForeignModule, loader

@@ -33,7 +33,7 @@ def run(data_folder, tmp_path_factory):
             "--faithfulness.max_examples=24",
             "--faithfulness.metrics={"
             "deletion_auc: {class_path: DeletionCurve, init_args: {points: 5}}, "
-            "tau: LeaveOneOutTau, odds: bertx.faithfulness.LogOdds}",
+            "tau: LeaveOneOutTau, odds: bertx.metrics.LogOdds}",
             "--faithfulness.ceiling_examples=0",
             "--heatmaps.max_examples=2",
         ]

@@ -12,17 +12,18 @@ from torch import nn
 
 import bertx
 import bertx.attribution
-from bertx import faithfulness, scope
+from bertx import metrics
 from bertx.attribution import AttnLRP, Attribution
-from bertx.inputs import Inputs
-from bertx.judging import Text
+from bertx.evaluation import Text
+from bertx.metrics import PrecisionAtK
+from bertx.metrics.randomisation import randomisation
+from bertx.models import scope
+from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
-from bertx.plausibility import PrecisionAtK
-from bertx.rules import CP_LRP
-from bertx.stability.randomisation import randomisation
 from bertx.trace import Needs, Trace
-from tests.test_trace import assert_same, condition, mixed_modes
+from bertx.trace.rules import CP_LRP
 from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
+from tests.trace.test_trace import assert_same, condition, mixed_modes
 
 TEXTS = ["the film was not very good", "a superb movie , unbelievable acting !"]
 NAMES = [name for name in bertx.attribution.__all__ if name != Attribution.__name__]
@@ -36,8 +37,9 @@ FEW = {
 }
 METRICS = {
     name: kind()
-    for name, kind in vars(faithfulness).items()
-    if isinstance(kind, type) and issubclass(kind, faithfulness.FaithfulnessMetric)
+    for name, kind in vars(metrics).items()
+    if isinstance(kind, type) and issubclass(kind, metrics.FaithfulnessMetric)
+    if not issubclass(kind, metrics.PlausibilityMetric)
     if name not in ("CurveMetric", "FaithfulnessMetric", "FullyPerturbed", "AccuracyDrop")
 }
 
@@ -108,7 +110,7 @@ def test_judges_and_engines_do_too(guarded):
     kept = torch.ones(2, 1, int(inputs.unit_counts.max()), dtype=torch.bool)
     Perturber(guarded, "zero", mask_token_id=4, pad_token_id=0)(inputs, kept)
     trace = Trace(guarded, inputs, None, Needs.GRADIENT)
-    faithfulness.max_sensitivity(trace, few["gi"](trace), few["gi"], 1)
+    metrics.max_sensitivity(trace, few["gi"](trace), few["gi"], 1)
     randomisation(guarded, [inputs], few)
 
 

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.anatomy import readout
 from bertx.attribution.base import Attribution
 from bertx.attribution.layers import reading
 from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
-from bertx.precision import wide
+from bertx.models.anatomy import readout
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import wide
 
 
 class AttentionMethod(Attribution):

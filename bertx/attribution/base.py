@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.anatomy import UnsupportedArchitecture, check_differentiable, embedding_block
 from bertx.errors import InputError
-from bertx.precision import wide
-from bertx.scope import alone, explicit_attention
+from bertx.models.anatomy import UnsupportedArchitecture, check_differentiable, embedding_block
+from bertx.models.scope import alone
 from bertx.trace import EXPLICIT, GRAPH, SWITCHED, Needs, Trace
+from bertx.trace.recording import explicit_attention
+from bertx.trace.rules import wide
 
 
 class Attribution(ABC):

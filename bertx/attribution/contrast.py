@@ -6,8 +6,8 @@ from transformers import PreTrainedModel
 
 from bertx.attribution.base import Attribution
 from bertx.attribution.relevance import AttnLRP
-from bertx.classifier import class_number
 from bertx.errors import InputError
+from bertx.models.classifier import class_number
 from bertx.trace import Needs, Trace
 
 

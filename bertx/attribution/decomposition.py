@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from bertx.activations import Elementwise
-from bertx.anatomy import Anatomy, UnsupportedArchitecture, anatomy
 from bertx.attribution.base import Attribution
 from bertx.attribution.layers import (
     Affine,
@@ -26,9 +24,10 @@ from bertx.attribution.layers import (
 )
 from bertx.attribution.parts import check_parts
 from bertx.errors import InputError
-from bertx.precision import wide
-from bertx.rules import Secant
+from bertx.models.activations import Elementwise
+from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import Secant, wide
 
 Bias = Literal["dot", "norm", "none"]
 """How a bias is shared among the tokens: by |⟨vector, bias⟩|, by the vector's length, or not."""

@@ -8,17 +8,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.activations import ActivationMode, Elementwise, watching
-from bertx.anatomy import check_activations_seen, check_differentiable
 from bertx.attribution.base import Attribution
-from bertx.classifier import logits_of
-from bertx.inputs import Inputs
-from bertx.precision import wide
-from bertx.rerun import (
+from bertx.errors import check_positive
+from bertx.models.activations import ActivationMode, Elementwise, watching
+from bertx.models.anatomy import check_activations_seen, check_differentiable
+from bertx.models.classifier import logits_of
+from bertx.models.inputs import Inputs
+from bertx.perturb.embeddings import (
     Baseline,
     batches,
     check_baseline,
-    check_positive,
     check_token,
     replaced,
     rerunning,
@@ -26,6 +25,7 @@ from bertx.rerun import (
     word_path,
 )
 from bertx.trace import Trace
+from bertx.trace.rules import wide
 
 
 class DeepLift(Attribution):

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
-from bertx.precision import wide
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import wide
 
 
 class GradientSensitivity(Attribution):

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 
-from bertx.activations import Elementwise
-from bertx.anatomy import Anatomy, GatedLayer, Layer
 from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
-from bertx.precision import wide
+from bertx.models.activations import Elementwise
+from bertx.models.anatomy import Anatomy, GatedLayer, Layer
 from bertx.trace import Trace
+from bertx.trace.rules import wide
 
 AnyLayer = Layer | GatedLayer
 

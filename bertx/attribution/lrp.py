@@ -4,13 +4,12 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from bertx.anatomy import Layer, UnsupportedArchitecture
 from bertx.attribution.base import Attribution
 from bertx.attribution.parts import check_parts
 from bertx.attribution.readout import head_reads, own_code
-from bertx.precision import wide
-from bertx.rules import one_hot, split_weights
+from bertx.models.anatomy import Layer, UnsupportedArchitecture
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import one_hot, split_weights, wide
 
 _MODELS = ("bert", "camembert", "data2vec-text", "ernie", "roberta", "xlm-roberta")
 
@@ -18,8 +17,9 @@ _MODELS = ("bert", "camembert", "data2vec-text", "ernie", "roberta", "xlm-robert
 class LRP(Attribution):
     """The paper's layer-wise relevance propagation, as its authors' public code computes it.
 
-    Starts with R = p_c at the explained class. Linear maps use `bertx.rules.split_weights`; tanh
-    and GELU pass R on unchanged; the pooler gives all to [CLS]. Residual + LayerNorm: R is the
+    Starts with R = p_c at the explained class. Linear maps use
+    `bertx.trace.rules.split_weights`; tanh and GELU pass R on unchanged; the pooler gives all to
+    [CLS]. Residual + LayerNorm: R is the
     cotangent of two vector-Jacobian products, one for the output of the block's last linear map
     (which then follows the rules) and one for the block's input in the live graph, along the skip
     *and* the transformed path; both arrive at the block's input and are added. Attention: the

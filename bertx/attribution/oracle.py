@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from bertx.attribution.base import Attribution
-from bertx.errors import InputError
-from bertx.inputs import spread_by_unit
+from bertx.errors import InputError, check_positive
+from bertx.models.inputs import spread_by_unit
 from bertx.perturb import Operator
-from bertx.rerun import check_operator, check_positive, perturber_of
-from bertx.search import Search
+from bertx.perturb.engine import check_operator, perturber_of
+from bertx.perturb.search import Search
 from bertx.trace import Trace
 
 _MOST = 16

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.anatomy import Anatomy, UnsupportedArchitecture, anatomy
 from bertx.attribution.layers import Group, Plain, after_attention, attend, groups, through_head
 from bertx.attribution.readout import head_reads, own_code
 from bertx.errors import InputError
-from bertx.inputs import short_texts
-from bertx.scope import isolated_rng
+from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy
+from bertx.models.inputs import short_texts
+from bertx.models.scope import isolated_rng
 from bertx.trace import Needs, Trace
 
 TOLERANCE = 1e-2
@@ -20,7 +20,7 @@ HALF = 0.25
 
 
 def check_parts(model: PreTrainedModel, method: str) -> None:
-    """Refuse models whose forward is not that of their `bertx.anatomy.anatomy`.
+    """Refuse models whose forward is not that of their `bertx.models.anatomy.anatomy`.
 
     Those of transformers' own classes are known. Any other is run once on two short texts, and its
     logits compared with those of its embeddings, layers and head, put together as transformers do.

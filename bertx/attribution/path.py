@@ -7,14 +7,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.anatomy import check_differentiable
 from bertx.attribution.base import Attribution
-from bertx.errors import InputError
-from bertx.precision import wide
-from bertx.rerun import (
+from bertx.errors import InputError, check_positive
+from bertx.models.anatomy import check_differentiable
+from bertx.perturb.embeddings import (
     Baseline,
     check_baseline,
-    check_positive,
     check_token,
     logits_from,
     rerunning,
@@ -23,6 +21,7 @@ from bertx.rerun import (
     word_path,
 )
 from bertx.trace import Trace
+from bertx.trace.rules import wide
 
 
 class PathIntegral(NamedTuple):

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from bertx.attribution.base import Attribution
-from bertx.inputs import spread_by_unit
+from bertx.errors import check_positive
+from bertx.models.inputs import spread_by_unit
 from bertx.perturb import Operator
-from bertx.precision import wide
-from bertx.rerun import check_operator, check_positive, perturber_of
+from bertx.perturb.engine import check_operator, perturber_of
 from bertx.trace import Trace
+from bertx.trace.rules import wide
 
 
 class UnitAttribution(Attribution):

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.anatomy import (
+from bertx.models.anatomy import (
     UnsupportedArchitecture,
     check_differentiable,
     embedding_block,
     readout,
 )
-from bertx.classifier import logits_of
-from bertx.inputs import Inputs, short_texts
-from bertx.scope import evaluating, exclusive, frozen, gradients, isolated_rng, leaf
+from bertx.models.classifier import logits_of
+from bertx.models.inputs import Inputs, short_texts
+from bertx.models.scope import evaluating, exclusive, frozen, gradients, isolated_rng, leaf
 
 Code = tuple[ReferenceType[Any], ...]
 """The forwards of a model that are not transformers' or torch's."""
@@ -44,7 +44,7 @@ def head_reads(
 ) -> Literal["first", "mean"]:
     """What the head of a model reads of the last layer: its first token, or the mean of a text's.
 
-    `bertx.anatomy.readout` says it from the class and the config. A model with a forward of
+    `bertx.models.anatomy.readout` says it from the class and the config. A model with a forward of
     somebody else's is asked instead: one forward of two short texts, and where the gradient of
     the logits arrives at the last layer. That is done once, until its code changes. A head may
     look for special tokens, which short texts may lack: the longest of real texts is tried too.

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.activations import activation_modules
-from bertx.anatomy import ENCODERS, UnsupportedArchitecture, check_activations_seen
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
-from bertx.precision import wide
-from bertx.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon, LinearRule, Rules
+from bertx.models.activations import activation_modules
+from bertx.models.anatomy import ENCODERS, UnsupportedArchitecture, check_activations_seen
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon, LinearRule, Rules, wide
 
 
 class ModifiedGradient(Attribution):
@@ -21,7 +20,8 @@ class ModifiedGradient(Attribution):
 
     In logits; signed. ∂̃ follows ``rules``: each number is the share of the true gradient that an
     operation passes on, the rest goes through a linear map with the same output (see
-    `bertx.rules.Rules`). All ones is `GradientXInput`. Cost: the shared forward, one backward.
+    `bertx.trace.rules.Rules`). All ones is `GradientXInput`. Cost: the shared forward and one
+    backward.
 
     Args:
         rules: What the backward does.
@@ -104,7 +104,7 @@ class TextbookLRP(ModifiedGradient):
     backward of about twice (ε) or four times (αβ) the products of the gradient's.
 
     Args:
-        linear: Rule for linear maps: `bertx.rules.Epsilon` or `bertx.rules.AlphaBeta`.
+        linear: Rule for linear maps: `bertx.trace.rules.Epsilon` or `bertx.trace.rules.AlphaBeta`.
         parts: Other rules for some of them, by a pattern of the module's name such as
             ``*.intermediate.dense``; the first that fits is taken.
         rules: What LayerNorm, activations and attention do; those of CP-LRP by default.

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.anatomy import check_differentiable, embedding_block
 from bertx.attribution.base import Attribution
-from bertx.errors import InputError
-from bertx.precision import wide
-from bertx.rerun import check_positive, rerunning, summed_gradient, text_seed
+from bertx.errors import InputError, check_positive
+from bertx.models.anatomy import check_differentiable, embedding_block
+from bertx.models.inputs import text_seed
+from bertx.perturb.embeddings import rerunning, summed_gradient
 from bertx.trace import Trace
+from bertx.trace.rules import wide
 
 
 class SmoothGrad(Attribution):

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from bertx.attribution.perturbation import UnitAttribution
-from bertx.errors import InputError
+from bertx.errors import InputError, check_positive
+from bertx.models.inputs import text_seed
 from bertx.perturb import Operator
-from bertx.rerun import check_operator, check_positive, perturber_of, text_seed
+from bertx.perturb.engine import check_operator, perturber_of
 from bertx.trace import Trace
 
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import PreTrainedModel
 
-from bertx.anatomy import anatomy
 from bertx.attribution.base import Attribution
 from bertx.attribution.layers import (
     Affine,
@@ -25,6 +24,7 @@ from bertx.attribution.layers import (
 )
 from bertx.attribution.parts import check_parts
 from bertx.errors import InputError
+from bertx.models.anatomy import anatomy
 from bertx.trace import Needs, Trace
 
 

@@ -5,12 +5,12 @@ from bertx.callbacks.attributions import AttributionWriter
 from bertx.callbacks.drift import DriftMonitor
 from bertx.callbacks.export import HuggingFaceExport
 from bertx.callbacks.faithfulness import FaithfulnessMonitor
-from bertx.callbacks.folder import run_folder
 from bertx.callbacks.heatmaps import HeatmapLogger
 from bertx.callbacks.lines import ProgressLines
 from bertx.callbacks.predictions import PredictionWriter
 from bertx.callbacks.report import ReportWriter
 from bertx.callbacks.resumption import Resumption
+from bertx.callbacks.run import run_folder
 from bertx.callbacks.shortcut import ShortcutAlarm
 
 __all__ = [

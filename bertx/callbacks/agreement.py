@@ -9,20 +9,18 @@ from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.clock import here
-from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe, log
-from bertx.classifier import Choice
+from bertx.callbacks.run import here, run_folder
 from bertx.errors import InputError
-from bertx.faithfulness import Estimate
-from bertx.heads import Logits
-from bertx.inputs import Unit, merge_by_unit, noun
-from bertx.report import append_scores, figure_svg
-from bertx.report.disk import write_whole
+from bertx.metrics import Agreement, Estimate, spearman
+from bertx.models.classifier import Choice
+from bertx.models.heads import Logits
+from bertx.models.inputs import Unit, merge_by_unit, noun
+from bertx.rendering import append_scores, figure_svg
+from bertx.rendering.files import write_whole
+from bertx.rendering.matrix import matrix_figure
 from bertx.report.figures import log_figure
 from bertx.report.loggers import to_each
-from bertx.report.matrix import matrix_figure
-from bertx.stability import Agreement, spearman
 
 _NOTE = (
     "Spearman's correlation of {unit} scores, mean over {count} texts; of absolute values unless "
@@ -83,7 +81,7 @@ class AgreementMonitor(Probe):
             ``student``, or a function from the module to it.
         logits: For an encoder with a head of your own: the name of a method of the module, or a
             function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.heads.EncoderForSequenceClassification`.
+            see `bertx.models.heads.EncoderForSequenceClassification`.
 
     Attributes:
         results: The last results, one for each two methods.

@@ -12,25 +12,24 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
+from bertx.attribution.choices import ALL, GOLD, PREDICTED, Methods
 from bertx.callbacks.batches import read_batch
-from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
-from bertx.callbacks.ranks import gather
 from bertx.callbacks.readings import readings, unread
 from bertx.callbacks.records import Records
+from bertx.callbacks.run import check_within, gather, run_folder
 from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.callbacks.targets import check_target, targets
-from bertx.choices import ALL, GOLD, PREDICTED, Methods
-from bertx.classifier import Choice
 from bertx.errors import InputError
-from bertx.explaining import Explanation
-from bertx.explaining.parts import Part, parts_of
-from bertx.explaining.provenance import describe
-from bertx.explaining.reading import Reader, Reading, check_unit
-from bertx.explaining.scoring import Scoring
-from bertx.heads import Logits
-from bertx.inputs import Merge, Unit
+from bertx.explanation import Explanation
+from bertx.explanation.parts import Part, parts_of
+from bertx.explanation.provenance import describe
+from bertx.explanation.reading import Reader, Reading, check_unit
+from bertx.explanation.scoring import Scoring
+from bertx.models.classifier import Choice
+from bertx.models.heads import Logits
+from bertx.models.inputs import Merge, Unit
 
 
 class AttributionWriter(Callback):
@@ -75,7 +74,7 @@ class AttributionWriter(Callback):
             ``student``, or a function from the module to it.
         logits: For an encoder with a head of your own: the name of a method of the module, or a
             function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.heads.EncoderForSequenceClassification`.
+            see `bertx.models.heads.EncoderForSequenceClassification`.
 
     Raises:
         InputError: Before the first batch, if the module holds no classifier, a method is not

@@ -9,8 +9,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN, Unit
-from bertx.words import number_words, special_ids
+from bertx.models.inputs import UNKNOWN, Unit
+from bertx.models.words import number_words, special_ids
 
 _WORD_STARTS = ("Ġ", "▁")
 

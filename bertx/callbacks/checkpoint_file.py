@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from bertx.errors import InputError
-from bertx.failures import first_line
-from bertx.report.disk import drafted
-
-SUFFIX = ".ckpt"
+from bertx.errors import InputError, first_line
+from bertx.models.checkpoint import ENDING
+from bertx.rendering.files import drafted
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -83,7 +81,7 @@ def damaged(path: str | Path, error: Exception) -> InputError:
 
 def checkpoints_beside(path: Path) -> list[Path]:
     """The other checkpoints in the folder of one, the newest first."""
-    others = [other for other in path.parent.glob(f"*{SUFFIX}") if other.name != path.name]
+    others = [other for other in path.parent.glob(f"*{ENDING}") if other.name != path.name]
     whole = [other for other in others if not other.name.startswith(".")]
     return sorted(whole, key=lambda other: other.stat().st_mtime, reverse=True)
 

@@ -15,18 +15,15 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.clock import here
-from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe
-from bertx.callbacks.ranks import gather
+from bertx.callbacks.run import gather, here, run_folder
 from bertx.callbacks.shards import checksum
-from bertx.classifier import Choice
 from bertx.errors import InputError
-from bertx.faithfulness import Estimate
-from bertx.heads import Logits
-from bertx.inputs import Unit, merge_by_unit
-from bertx.report import append_scores
-from bertx.stability import Drift, stabilised
+from bertx.metrics import Drift, Estimate, stabilised
+from bertx.models.classifier import Choice
+from bertx.models.heads import Logits
+from bertx.models.inputs import Unit, merge_by_unit
+from bertx.rendering import append_scores
 
 Key = tuple[int, int, int]
 """What is explained: number and checksum of a text, and the class."""
@@ -44,7 +41,7 @@ class DriftResult:
 
     Attributes:
         method: Its name.
-        drift: Mean of `bertx.stability.drift` over texts, in [0, 1].
+        drift: Mean of `bertx.metrics.drift` over texts, in [0, 1].
         drift_se: Its standard error.
         spearman: Mean rank correlation of the scores then and now, in [-1, 1].
         spearman_se: Its standard error.
@@ -75,7 +72,7 @@ class DriftMonitor(Probe):
 
     At the end of every validation of a training run, for each method: ``val/drift/<method>``, the
     share of a text's attribution that has moved to other words, or to the other sign, since the
-    explained validation before (`bertx.stability.drift`, in [0, 1]), with its standard error
+    explained validation before (`bertx.metrics.drift`, in [0, 1]), with its standard error
     ``..._se``; ``val/drift_rank/<method>``, Spearman's correlation of the scores then and now;
     ``val/drift_settled/<method>``, the epoch from which on the drift is low. The same goes to
     ``<run>/bertx/val/drift.csv``. At the first validation there is nothing to compare with: its
@@ -102,7 +99,7 @@ class DriftMonitor(Probe):
             ``student``, or a function from the module to it.
         logits: For an encoder with a head of your own: the name of a method of the module, or a
             function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.heads.EncoderForSequenceClassification`.
+            see `bertx.models.heads.EncoderForSequenceClassification`.
 
     Attributes:
         results: The last results, one for each method.

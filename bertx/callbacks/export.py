@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.callbacks.checkpoint_file import read_checkpoint
-from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.merging import check_loadable, has_adapters, merged
 from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.outcome import Listener
-from bertx.classifier import Choice, bare, one_classifier, path_of
-from bertx.report.disk import drafted_folder
+from bertx.callbacks.run import check_within, run_folder
+from bertx.models.classifier import Choice, bare, one_classifier, path_of
+from bertx.rendering.files import drafted_folder
 
 
 class HuggingFaceExport(Listener):

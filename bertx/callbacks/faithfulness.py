@@ -10,22 +10,19 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.clock import here
-from bertx.callbacks.folder import run_folder
 from bertx.callbacks.probe import Explained, Probe, log
-from bertx.callbacks.ranks import gather
-from bertx.classifier import Choice, class_names
-from bertx.faithfulness import FaithfulnessMetric, Panel
-from bertx.heads import Logits
-from bertx.inputs import Unit, noun
-from bertx.judging import Estimates, Judge, check_asked, default_metrics, drawn_by_number
-from bertx.judging.tally import EMPTY, searched_name
+from bertx.callbacks.run import gather, here, run_folder
+from bertx.evaluation import Estimates, Judge, check_asked, default_metrics, drawn_by_number
+from bertx.evaluation.tally import EMPTY, searched_name
+from bertx.leaderboard.examples import ExampleValue, examples_path, write_examples
+from bertx.metrics import FaithfulnessMetric, Panel
+from bertx.models.classifier import Choice, class_names
+from bertx.models.heads import Logits
+from bertx.models.inputs import Unit, noun
 from bertx.perturb import Operator, Perturber
-from bertx.report import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
-from bertx.report.examples import ExampleValue, examples_path, write_examples
+from bertx.rendering import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.loggers import log_curves, to_each
-from bertx.rerun import plain_seconds
-from bertx.trace import Trace
+from bertx.trace import Trace, plain_seconds
 
 
 class FaithfulnessMonitor(Probe):
@@ -69,7 +66,7 @@ class FaithfulnessMonitor(Probe):
             ``student``, or a function from the module to it.
         logits: For an encoder with a head of your own: the name of a method of the module, or a
             function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.heads.EncoderForSequenceClassification`.
+            see `bertx.models.heads.EncoderForSequenceClassification`.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support

@@ -12,19 +12,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
-from bertx.callbacks.clock import here
-from bertx.callbacks.folder import run_folder
-from bertx.callbacks.privacy import texts_are_logged
 from bertx.callbacks.probe import Explained, Probe
-from bertx.callbacks.ranks import gather
-from bertx.classifier import Choice, class_names
-from bertx.faithfulness import spearman
-from bertx.heads import Logits
-from bertx.inputs import Unit, merge_by_unit
-from bertx.report import Heatmap, HeatmapRow, write_heatmaps
-from bertx.report.heatmap_file import ExplainedText, HeatmapFile, write_heatmap_file
+from bertx.callbacks.run import gather, here, run_folder, texts_are_logged
+from bertx.metrics import agreement, spearman
+from bertx.models.classifier import Choice, class_names
+from bertx.models.heads import Logits
+from bertx.models.inputs import Unit, merge_by_unit
+from bertx.rendering import Heatmap, HeatmapRow, write_heatmaps
+from bertx.rendering.heatmap_file import ExplainedText, HeatmapFile, write_heatmap_file
 from bertx.report.loggers import log_heatmaps, to_each
-from bertx.stability import agreement
 from bertx.trace import Trace
 
 MOST_CLASSES = 8
@@ -56,7 +52,7 @@ class HeatmapLogger(Probe):
             ``student``, or a function from the module to it.
         logits: For an encoder with a head of your own: the name of a method of the module, or a
             function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.heads.EncoderForSequenceClassification`.
+            see `bertx.models.heads.EncoderForSequenceClassification`.
         log_text: Whether texts may go to the loggers. If false, for all callbacks of the trainer,
             they get the number of each text and of its words in place of these, with classes,
             lengths and scores; the page and the files of the run are as ever.

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from bertx.classifier import bare, one_classifier
-from bertx.errors import InputError
-from bertx.failures import first_line
+from bertx.errors import InputError, first_line
+from bertx.models.classifier import bare, one_classifier
 
 _NAMED = 3
 """How many weights an error names."""

@@ -17,11 +17,11 @@ from bertx.attribution import (
     LayerwiseAttentionTracing,
     Random,
 )
-from bertx.choices import check_each, supported
-from bertx.classifier import Choice, path_of
+from bertx.attribution.choices import check_each, supported
 from bertx.errors import InputError
-from bertx.heads import Logits, classifier_for
-from bertx.pretrained import load_tokenizer
+from bertx.models.classifier import Choice, path_of
+from bertx.models.heads import Logits, classifier_for
+from bertx.models.pretrained import load_tokenizer
 
 
 def check_alone(callback: Callback, name: str | None, trainer: Trainer) -> None:
@@ -75,7 +75,7 @@ def classifier_of(
         callback: The callback.
         pl_module: The module.
         choice: Which of the module's classifiers is meant.
-        logits: What the logits of a head of one's own are; see `bertx.heads`.
+        logits: What the logits of a head of one's own are; see `bertx.models.heads`.
         known: What was found before, which is kept if it is still meant.
 
     Raises:

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from bertx.classifier import Choice, classifier_in
-from bertx.heads import Logits
+from bertx.models.classifier import Choice, classifier_in
+from bertx.models.heads import Logits
 
 log = logging.getLogger("bertx")
 

@@ -11,12 +11,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from transformers import PreTrainedModel
 
-from bertx.callbacks.folder import check_within, run_folder
 from bertx.callbacks.methods import blamed
+from bertx.callbacks.run import check_within, run_folder
 from bertx.callbacks.spill import Sorter, sorted_on_zero
-from bertx.classifier import Choice, class_names, classifier_in
 from bertx.errors import InputError
-from bertx.report.disk import drafted
+from bertx.models.classifier import Choice, class_names, classifier_in
+from bertx.rendering.files import drafted
 
 
 @dataclass(frozen=True, order=True)

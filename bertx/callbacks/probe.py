@@ -17,7 +17,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
 from bertx.callbacks.display import beside_bar
-from bertx.callbacks.folder import check_name
 from bertx.callbacks.methods import (
     check_alone,
     check_methods,
@@ -26,16 +25,16 @@ from bertx.callbacks.methods import (
     tokenizer_of,
 )
 from bertx.callbacks.outcome import Listener
-from bertx.callbacks.ranks import gather
+from bertx.callbacks.run import check_name, gather
 from bertx.callbacks.sample import Example, Sample, rows_dealt
 from bertx.callbacks.targets import check_target, targets
-from bertx.classifier import Choice
 from bertx.errors import InputError
-from bertx.heads import Logits
-from bertx.inputs import Inputs, Unit
-from bertx.packing import budget_for
+from bertx.models.classifier import Choice
+from bertx.models.heads import Logits
+from bertx.models.inputs import Inputs, Unit
+from bertx.models.scope import isolated_rng
+from bertx.perturb.packing import budget_for
 from bertx.progress import progress
-from bertx.scope import isolated_rng
 from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")

@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.callbacks.batches import collate
 from bertx.callbacks.sample import Example
-from bertx.explaining.reading import Reading
-from bertx.inputs import Inputs, Unit
-from bertx.words import disjoint, number_pieces, number_words, special_ids
+from bertx.explanation.reading import Reading
+from bertx.models.inputs import Inputs, Unit
+from bertx.models.words import disjoint, number_pieces, number_words, special_ids
 
 
 def readings(

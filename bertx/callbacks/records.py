@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 
 from bertx.attribution import Attribution
 from bertx.callbacks.shards import KEY, writable
-from bertx.classifier import class_names
 from bertx.errors import InputError
-from bertx.explaining import Explanation
-from bertx.explaining.reading import Reading
+from bertx.explanation import Explanation
+from bertx.explanation.reading import Reading
+from bertx.models.classifier import class_names
 
 _TEXT = ("index", "text", "input_ids", "words", "starts", "ends", "left_out")
 
@@ -26,7 +26,7 @@ class Records:
         model: The explained model.
         methods: The methods by name.
         every_class: Whether each method has a list of scores for each class.
-        made: How the rows are made (see `bertx.explaining.provenance.describe`).
+        made: How the rows are made (see `bertx.explanation.provenance.describe`).
 
     Attributes:
         schema: The columns.

@@ -8,10 +8,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from bertx.callbacks.clock import here
-from bertx.callbacks.folder import check_within, run_folder
+from bertx.callbacks.run import check_within, here, run_folder
 from bertx.errors import InputError
-from bertx.leaderboards import leaderboards
+from bertx.leaderboard.board import leaderboards
 from bertx.report.account import first_line
 from bertx.report.history import RATE, Logged, history_path, is_history, write_history
 
@@ -114,7 +113,7 @@ class ReportWriter(Callback):
         return folder
 
     def _report(self, folder: Path) -> Path:
-        from bertx.report.disk import write_whole
+        from bertx.rendering.files import write_whole
         from bertx.report.report import read_report, report_page
 
         report = read_report([folder], leaderboards, self.relevant)

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from bertx.callbacks.checkpoint_file import WholeCheckpoints
-from bertx.callbacks.ranks import gather
+from bertx.callbacks.run import gather
 
 KEY = "bertx_resumption"
 """Where a checkpoint holds what this callback adds to it."""

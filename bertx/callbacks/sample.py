@@ -10,7 +10,7 @@ from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler
 
-from bertx.packing import Budget, chunks
+from bertx.perturb.packing import Budget, chunks
 
 _ROWS = ("input_ids", "special_tokens_mask", "word_ids", "offsets", "token_type_ids", "rationale")
 

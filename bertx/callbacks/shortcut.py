@@ -10,20 +10,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
-from bertx.callbacks.clock import here
-from bertx.callbacks.folder import run_folder
-from bertx.callbacks.privacy import texts_are_logged
+from bertx.attribution.choices import GOLD, PREDICTED, supported
 from bertx.callbacks.probe import Explained, Probe, log
 from bertx.callbacks.readings import unit_spans
+from bertx.callbacks.run import here, run_folder, texts_are_logged
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence
-from bertx.choices import GOLD, PREDICTED, supported
-from bertx.classifier import Choice, class_names
 from bertx.errors import InputError
-from bertx.heads import Logits
-from bertx.inputs import Unit
-from bertx.report import append_scores
-from bertx.report.disk import Cell
-from bertx.words import disjoint, normal
+from bertx.models.classifier import Choice, class_names
+from bertx.models.heads import Logits
+from bertx.models.inputs import Unit
+from bertx.models.words import disjoint, normal
+from bertx.rendering import append_scores
+from bertx.rendering.files import Cell
 
 _LISTED = 10
 """How many words of each class the table names."""
@@ -68,7 +66,7 @@ class ShortcutAlarm(Probe):
             ``student``, or a function from the module to it.
         logits: For an encoder with a head of your own: the name of a method of the module, or a
             function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.heads.EncoderForSequenceClassification`.
+            see `bertx.models.heads.EncoderForSequenceClassification`.
         log_text: Whether warnings may name words and quote texts: what is printed goes to some
             loggers. False holds for all callbacks of the trainer; the table has the words.
 

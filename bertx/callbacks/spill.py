@@ -12,7 +12,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from torch import distributed
 
-from bertx.callbacks.ranks import gather
+from bertx.callbacks.run import gather
 
 AT_ONCE = 10_000
 """Rows that are sorted in memory and written together."""

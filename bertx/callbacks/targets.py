@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bertx.attribution.choices import GOLD, PREDICTED
 from bertx.callbacks.sample import Example
-from bertx.choices import GOLD, PREDICTED
-from bertx.classifier import class_names, class_number
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN
+from bertx.models.classifier import class_names, class_number
+from bertx.models.inputs import UNKNOWN
 
 
 def targets(target: str | int, examples: list[Example], model: PreTrainedModel) -> Tensor | None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bertx.callbacks.ranks import gather
-from bertx.inputs import merge_by_unit
+from bertx.callbacks.run import gather
+from bertx.models.inputs import merge_by_unit
 
 
 @dataclass(frozen=True)

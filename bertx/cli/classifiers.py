@@ -8,9 +8,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from bertx.cli.remote import brought
-from bertx.errors import InputError
-from bertx.failures import first_line
-from bertx.pretrained import load_tokenizer, load_with_gaps
+from bertx.errors import InputError, first_line
+from bertx.models.pretrained import load_tokenizer, load_with_gaps
 
 
 def load_trained(
@@ -20,7 +19,7 @@ def load_trained(
 
     Args:
         name: A checkpoint of a run (``.ckpt``), ``last`` or ``best`` for that of the newest run
-            under this folder, or a model name (`bertx.pretrained.locate`).
+            under this folder, or a model name (`bertx.models.pretrained.locate`).
         device: ``auto`` for a GPU where there is one, or a device of torch.
         called: What messages call it; None for the option that names it.
 

@@ -28,9 +28,7 @@ from bertx.callbacks import (
     ReportWriter,
     Resumption,
 )
-from bertx.callbacks.folder import check_logger, check_within
-from bertx.callbacks.privacy import texts_are_logged
-from bertx.checkpoint import is_checkpoint, read_checkpoint
+from bertx.callbacks.run import check_logger, check_within, texts_are_logged
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
@@ -39,11 +37,11 @@ from bertx.cli.noise import bars_of_libraries, without_anonymous, without_noise
 from bertx.cli.remote import brought
 from bertx.cli.saving import SaveConfig
 from bertx.data import TextDataModule
-from bertx.errors import InputError
-from bertx.failures import out_of_space
-from bertx.model import TextClassifier
+from bertx.errors import InputError, out_of_space
+from bertx.models.checkpoint import is_checkpoint, read_checkpoint
 from bertx.report.metrics_file import ContinuedCSVLogger
 from bertx.report.resilient import ResilientWandbLogger
+from bertx.training import TextClassifier
 
 log = logging.getLogger("bertx")
 

@@ -19,9 +19,9 @@ from bertx.cli.subcommand import Parser, ending
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bertx.explaining import Explainer, Explanation
-    from bertx.inputs import Unit
-    from bertx.report.sheet import HeatmapSheet
+    from bertx.explanation import Explainer, Explanation
+    from bertx.models.inputs import Unit
+    from bertx.rendering.sheet import HeatmapSheet
 
 
 def explain_command(args: list[str]) -> None:
@@ -85,7 +85,7 @@ def _explainer(options: Namespace) -> "Explainer":
     from bertx import attribution
     from bertx.cli.classifiers import load_trained
     from bertx.cli.noise import bars_of_libraries
-    from bertx.explaining import Explainer
+    from bertx.explanation import Explainer
 
     choice = Choice("--methods", attribution.Attribution, attribution)
     methods = None if options.methods is None else choice.made(options.methods)
@@ -99,7 +99,7 @@ def _explainer(options: Namespace) -> "Explainer":
 
 def _explained(explainer: "Explainer", texts: Iterator[list[Any]]) -> Iterator["Explanation"]:
     from bertx.cli.texts import Unreadable
-    from bertx.explaining import Explanation
+    from bertx.explanation import Explanation
 
     first = 0
     for portion in texts:
@@ -122,7 +122,7 @@ def _printer(explainer: "Explainer") -> Any:
     from rich.console import Console
     from rich.text import Text
 
-    from bertx.report.terminal import coloured, for_terminal, terminal_legend
+    from bertx.rendering.terminal import coloured, for_terminal, terminal_legend
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
@@ -140,7 +140,7 @@ def _print(console: "Console", explanation: "Explanation") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from bertx.report.terminal import TerminalHeatmap, for_terminal
+    from bertx.rendering.terminal import TerminalHeatmap, for_terminal
 
     console.print()
     heading = f"{explanation.index}  {for_terminal(explanation.verdict)}"
@@ -158,7 +158,7 @@ def _print(console: "Console", explanation: "Explanation") -> None:
 
 
 def _page(options: Namespace, explainer: "Explainer", stack: ExitStack) -> "HeatmapSheet | None":
-    from bertx.report.sheet import HeatmapSheet
+    from bertx.rendering.sheet import HeatmapSheet
 
     if options.html is None:
         return None
@@ -179,7 +179,7 @@ def _tell(page: "HeatmapSheet") -> None:
 def _add(page: "HeatmapSheet", explanation: "Explanation", unit: "Unit") -> None:
     notes = [explanation.error] if explanation.error else []
     if explanation.left_out:
-        from bertx.inputs import noun
+        from bertx.models.inputs import noun
 
         notes.append(f"The model did not see the last {explanation.left_out} {noun(unit)}s.")
     heatmaps = _heatmaps(explanation)

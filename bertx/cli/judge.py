@@ -15,8 +15,8 @@ from bertx.errors import InputError
 
 if TYPE_CHECKING:
     from bertx.attribution import Attribution
-    from bertx.faithfulness import FaithfulnessMetric
-    from bertx.judging import Verdicts
+    from bertx.evaluation import Verdicts
+    from bertx.metrics import FaithfulnessMetric
 
 STAGE = "judge"
 """The stage under which a folder of results can be read by ``bertx leaderboard``."""
@@ -83,10 +83,9 @@ def _add_choices(parser: Parser) -> None:
         "LayerwiseAttentionTracing", help="Methods: class names of bertx.attribution or import "
         "paths of your own, parted by commas; or with names and settings, in YAML or a .yaml file, "
         f"such as '{EXAMPLE}'. Random is added.")  # fmt: skip
-    add("--metrics", type=str, help="Metrics: class names of bertx.faithfulness and "
-        "bertx.plausibility or import paths, parted by commas; or with names and settings, as "
-        "--methods. Default: deletion and insertion AUC, comprehensiveness, "
-        "sufficiency.")  # fmt: skip
+    add("--metrics", type=str, help="Metrics: class names of bertx.metrics or import "
+        "paths, parted by commas; or with names and settings, as --methods. "
+        "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
 
 
 def _add_output(parser: Parser) -> None:
@@ -99,7 +98,7 @@ def _add_output(parser: Parser) -> None:
 
 def _run(options: Namespace) -> None:
     from bertx.cli.leaderboard import check_output, show
-    from bertx.leaderboards import leaderboards, operator_tables
+    from bertx.leaderboard.board import leaderboards, operator_tables
 
     check_output(options)
     if options.out is not None:
@@ -118,11 +117,11 @@ def _run(options: Namespace) -> None:
 def _judged(options: Namespace) -> "Verdicts":
     from transformers.utils.logging import set_verbosity_error
 
-    from bertx.classifier import require_classifier
     from bertx.cli.classifiers import load_trained
     from bertx.cli.noise import bars_of_libraries
     from bertx.cli.texts import judged_texts
-    from bertx.judging import judge
+    from bertx.evaluation import judge
+    from bertx.models.classifier import require_classifier
     from bertx.progress import progress
 
     methods, metrics = _methods(options.methods), _metrics(options.metrics)
@@ -161,13 +160,13 @@ def _methods(names: str) -> "dict[str, Attribution]":
 
 def _metrics(names: str | None) -> "dict[str, FaithfulnessMetric] | None":
     """The metrics; those of `default_metrics` are called as they are there."""
-    from bertx import faithfulness, plausibility
-    from bertx.judging import default_metrics
+    from bertx import metrics
+    from bertx.evaluation import default_metrics
 
     if names is None:
         return None
-    base = faithfulness.FaithfulnessMetric
-    found = Choice("--metrics", base, faithfulness, plausibility).made(names)
+    base = metrics.FaithfulnessMetric
+    found = Choice("--metrics", base, metrics).made(names)
     if is_mapping(names):
         return found
     usual = {type(metric): name for name, metric in default_metrics().items()}
@@ -187,8 +186,8 @@ def _tell_left_out(verdicts: "Verdicts") -> None:
 
 def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
     """The values, tables and curves, in the places where a run has them."""
-    from bertx.report import append_scores, write_curves
-    from bertx.report.examples import examples_path, write_examples
+    from bertx.leaderboard.examples import examples_path, write_examples
+    from bertx.rendering import append_scores, write_curves
 
     place = folder / "bertx" / STAGE
     try:

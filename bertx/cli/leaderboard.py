@@ -14,7 +14,7 @@ from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
-    from bertx.report.leaderboard import Leaderboard, OperatorTable
+    from bertx.leaderboard.results import Leaderboard, OperatorTable
 
 LAST = "last"
 
@@ -52,8 +52,8 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.leaderboards import leaderboards, operator_tables
-    from bertx.report.examples import read_examples
+    from bertx.leaderboard.board import leaderboards, operator_tables
+    from bertx.leaderboard.examples import read_examples
 
     metrics = [] if options.metrics is None else parted(options.metrics, "--metrics")
     check_output(options)
@@ -70,7 +70,7 @@ def _run(options: Namespace) -> None:
 
 def _files(options: Namespace) -> dict[str, Path]:
     """The file of each run."""
-    from bertx.report.examples import find_examples
+    from bertx.leaderboard.examples import find_examples
 
     epoch = None if options.epoch == LAST else options.epoch
     if epoch is not None and not epoch.isdecimal():
@@ -135,12 +135,12 @@ def show(
         InputError: If the page cannot be written.
     """
     if options.markdown:
-        from bertx.report.leaderboard_markdown import leaderboard_markdown
+        from bertx.leaderboard.markdown import leaderboard_markdown
 
         print(leaderboard_markdown(boards, tables), end="")
     elif options.html is not None:
-        from bertx.report.disk import write_whole
-        from bertx.report.leaderboard_page import leaderboard_page
+        from bertx.leaderboard.page import leaderboard_page
+        from bertx.rendering.files import write_whole
 
         try:
             write_whole(Path(options.html), leaderboard_page(boards, tables, title))
@@ -150,6 +150,6 @@ def show(
     else:
         from rich.console import Console
 
-        from bertx.report.leaderboard_terminal import leaderboard_text
+        from bertx.leaderboard.terminal import leaderboard_text
 
         Console(highlight=False).print(leaderboard_text(boards, tables))

@@ -44,7 +44,7 @@ def best_mode(monitor: str, metrics: Mapping[str, Any] | None) -> Mode:
 
 def _higher_is_better(metrics: Mapping[str, Any] | None) -> dict[str, bool | None]:
     if metrics is None:
-        from bertx.judging import default_metrics
+        from bertx.evaluation import default_metrics
 
         return {name: metric.higher_is_better for name, metric in default_metrics().items()}
     return {name: _class_of(metric).higher_is_better for name, metric in metrics.items()}

@@ -17,7 +17,7 @@ def check_writable(option: str, place: Path, folder: bool = False) -> None:
     Raises:
         InputError: If it is the other of both, or cannot be made or written.
     """
-    from bertx.report.disk import is_stream
+    from bertx.rendering.files import is_stream
 
     kind, other = ("folder", "file") if folder else ("file", "folder")
     within = place if folder else place.resolve().parent  # links are followed when it is written

@@ -27,7 +27,7 @@ def brought(option: str, path: str) -> str:
         return path
     from fsspec.core import url_to_fs
 
-    from bertx.failures import one_line, why
+    from bertx.errors import one_line, why
 
     folder = TemporaryDirectory(prefix="bertx-")
     atexit.register(folder.cleanup)

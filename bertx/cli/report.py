@@ -43,8 +43,8 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.leaderboards import leaderboards
-    from bertx.report.disk import write_whole
+    from bertx.leaderboard.board import leaderboards
+    from bertx.rendering.files import write_whole
     from bertx.report.report import check_places, read_report, report_page
 
     check_relevant(options)

@@ -10,15 +10,15 @@ from jsonargparse import Namespace
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.choices import check_each, supported
-from bertx.classifier import class_names, require_classifier
+from bertx.attribution.choices import check_each, supported
 from bertx.cli.classifiers import load_trained
 from bertx.cli.named import parted
 from bertx.cli.runs import Run, find_runs
 from bertx.cli.texts import class_order, own_options
 from bertx.data import Shortcut, TextDataModule
 from bertx.errors import InputError
-from bertx.judging import Text
+from bertx.evaluation import Text
+from bertx.models.classifier import class_names, require_classifier
 from bertx.progress import progress
 from bertx.studies import Settings, Source, Subject, read_subject
 

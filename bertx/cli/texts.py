@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bertx.data import TextDataModule, TextDataset
-    from bertx.judging import Text
+    from bertx.evaluation import Text
 
 log = logging.getLogger("bertx")
 
@@ -161,8 +161,8 @@ def judged_texts(
     Raises:
         InputError: If no data is named, it cannot be used, or has not as many classes.
     """
-    from bertx.classifier import class_names
-    from bertx.judging import Text
+    from bertx.evaluation import Text
+    from bertx.models.classifier import class_names
 
     names, order = class_names(model), list[int]()
     with own_options():
@@ -190,9 +190,9 @@ def own_options() -> Iterator[None]:
 def _data(
     options: Namespace, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
 ) -> "TextDataModule":
-    from bertx.classifier import class_names
     from bertx.data import TextDataModule
-    from bertx.explaining.reading import longest_text
+    from bertx.explanation.reading import longest_text
+    from bertx.models.classifier import class_names
 
     if options.dataset is None and options.path is None:
         raise InputError("expected texts to judge on: give --dataset or --path")
@@ -232,7 +232,7 @@ def class_order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
 
 def _chosen(options: Namespace, data: "TextDataModule") -> "TextDataset":
     """The usable texts of the split; without labels too, unless these are what is explained."""
-    from bertx.choices import GOLD
+    from bertx.attribution.choices import GOLD
     from bertx.data.dataset import sample_rows
 
     usable = data.usable(options.split)

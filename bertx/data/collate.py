@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bertx.data.cutting import broken_word, drop_tokens, settle_first
 from bertx.data.table import Spans
 from bertx.errors import InputError
-from bertx.words import number_words
+from bertx.models.words import number_words
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -24,7 +24,7 @@ class Collator:
     ``token_type_ids``, each (B, T) and long; ``special_tokens_mask`` (B, T), True for padding and
     special tokens, also where the text itself spells one, but not for unknown words; ``word_ids``
     (B, T), the number of each token's word in its text, -1 for none (see
-    `bertx.words.number_words`); ``offsets`` (B, T, 2), the
+    `bertx.models.words.number_words`); ``offsets`` (B, T, 2), the
     characters of each token in its text; ``labels`` (B,); ``index`` (B,); ``text``, B strings;
     if any of the examples has a rationale, ``rationale`` (B, T), True for tokens that overlap
     theirs; and, if any of them lacks its text, ``error``, B strings or None, what is wrong. A text

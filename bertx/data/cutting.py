@@ -7,7 +7,7 @@ import torch
 from tokenizers import Encoding
 from torch import Tensor
 
-from bertx.words import Span, number_words
+from bertx.models.words import Span, number_words
 
 Token = tuple[Span, int | None, bool]
 """The characters of a token, the tokenizer's number of its word, and whether it is no special one.

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from bertx.data.collate import special_tokens
 from bertx.data.table import Spans
-from bertx.inputs import UNKNOWN
+from bertx.models.inputs import UNKNOWN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

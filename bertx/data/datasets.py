@@ -9,8 +9,7 @@ from bertx.data.eraser import EraserFolder
 from bertx.data.folder import SPLITS
 from bertx.data.hub import load_splits, split_names
 from bertx.data.table import Column, Table
-from bertx.errors import InputError
-from bertx.failures import one_line, why
+from bertx.errors import InputError, one_line, why
 
 if TYPE_CHECKING:
     from datasets import Dataset

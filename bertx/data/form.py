@@ -10,7 +10,7 @@ from bertx.data.labels import class_numbers
 from bertx.data.rationales import annotate
 from bertx.data.shortcut import Planter
 from bertx.data.table import Table
-from bertx.inputs import UNKNOWN
+from bertx.models.inputs import UNKNOWN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,7 +9,7 @@ from unicodedata import category, normalize
 
 from bertx.data.table import Table, listed, shortened
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN
+from bertx.models.inputs import UNKNOWN
 
 MANY = 20
 """From so many classes on it is refused that most rows have one of their own."""

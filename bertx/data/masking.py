@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from bertx.data.collate import Collator
 from bertx.data.dataset import TextDataset
 from bertx.errors import InputError
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 
 
 class EpochTexts(Dataset[dict[str, Any]]):

@@ -172,7 +172,7 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """The tokenizer, loaded when first asked for."""
-        from bertx.pretrained import load_tokenizer
+        from bertx.models.pretrained import load_tokenizer
 
         return load_tokenizer(self.tokenizer_name)
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from math import floor, isfinite, isnan, log10
 from typing import Any
 
-from bertx.report.curves import PALETTE
-from bertx.report.examples import Role
-from bertx.report.heatmap import printable
-from bertx.report.standings import short
+from bertx.leaderboard.standings import short
+from bertx.rendering.curves import PALETTE, Role
+from bertx.rendering.heatmap import printable
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 40

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
-from bertx.report.canvas import figure_png
+from bertx.rendering.canvas import figure_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

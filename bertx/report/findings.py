@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import isnan
 
+from bertx.leaderboard.results import Leaderboard, League, PairVerdict, Standing
+from bertx.leaderboard.standings import form_of, short, verdicts_of
 from bertx.report.chart import percent
 from bertx.report.history import Logged, values_of
-from bertx.report.leaderboard import Leaderboard, League, PairVerdict, Standing
 from bertx.report.run import Row, Run, Stage, curves_of
-from bertx.report.standings import form_of, short, verdicts_of
 from bertx.report.study import Finding
 
 Stages = Sequence[tuple[Run, Stage]]

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 
 from bertx.errors import InputError
-from bertx.report.disk import write_whole
+from bertx.rendering.files import write_whole
 
 RATE = "learning_rate"
 """The key of the learning rate."""

@@ -17,11 +17,13 @@ from weakref import WeakSet
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from bertx.metrics.curve_metrics import Kind
+from bertx.models.inputs import Unit
+from bertx.rendering.canvas import figure_png
+from bertx.rendering.curves import Curve, curves_figure
+from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html, printable
+from bertx.rendering.heatmap_page import HeatmapRow, heatmap_page, methods_of
 from bertx.report.account import first_line
-from bertx.report.canvas import figure_png
-from bertx.report.curves import Curve, Kind, Unit, curves_figure
-from bertx.report.heatmap import Heatmap, heatmap_html, legend_html, printable
-from bertx.report.page import HeatmapRow, heatmap_page, methods_of
 
 if TYPE_CHECKING:
     from wandb import Html, Image, Table
@@ -159,7 +161,7 @@ def _log_heatmaps_to_wandb(
 def _log_heatmaps_to_tensorboard(
     logger: TensorBoardLogger, key: str, rows: Sequence[HeatmapRow], step: int
 ) -> None:
-    from bertx.report.picture import heatmap_figure
+    from bertx.rendering.heatmap_figure import heatmap_figure
 
     if rows:
         logger.experiment.add_figure(key, heatmap_figure(rows[:MOST_DRAWN]), step)

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bertx.errors import InputError
+from bertx.leaderboard.examples import ExampleValue
+from bertx.leaderboard.page import board_contents
+from bertx.leaderboard.results import Leaderboard
+from bertx.leaderboard.standings import legend
+from bertx.rendering.colours import scale
+from bertx.rendering.heatmap import ends, printable
+from bertx.rendering.templates import template
 from bertx.report import findings, sections
-from bertx.report.colours import scale
-from bertx.report.examples import ExampleValue
-from bertx.report.heatmap import ends, printable
-from bertx.report.leaderboard import Leaderboard
-from bertx.report.leaderboard_page import board_contents
 from bertx.report.report_heatmaps import palette, sheets_of
 from bertx.report.run import Problem, Run, Stage, is_run, problem_of, read_run
-from bertx.report.standings import legend
 from bertx.report.study import Finding, Study, is_study, read_study
 from bertx.report.study_contents import finding_contents, study_contents
-from bertx.report.templates import template
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -33,7 +33,7 @@ _NAMED = 2
 
 
 class Rank(Protocol):
-    """`bertx.leaderboards.leaderboards`, or what takes its place."""
+    """`bertx.leaderboard.board.leaderboards`, or what takes its place."""
 
     def __call__(
         self,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from bertx.report.colours import ink_on, shade
-from bertx.report.heatmap import Heatmap, clipped, printable, visible
-from bertx.report.heatmap_file import ExplainedText, HeatmapFile
+from bertx.rendering.colours import ink_on, shade
+from bertx.rendering.heatmap import Heatmap, clipped, printable, visible
+from bertx.rendering.heatmap_file import ExplainedText, HeatmapFile
 from bertx.report.run import Run
 
 BUDGET = 3_800_000

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import Any
 
+from bertx.leaderboard.standings import short
+from bertx.rendering.colours import ink_on, shade
+from bertx.rendering.curves import Curve, Role
+from bertx.rendering.heatmap import printable
 from bertx.report.chart import Chart, Line, chart_contents, looks, percent
-from bertx.report.colours import ink_on, shade
-from bertx.report.curves import Curve
-from bertx.report.examples import Role
-from bertx.report.heatmap import printable
 from bertx.report.history import RATE, Logged, values_of
 from bertx.report.run import Run, Stage, curves_of
-from bertx.report.standings import short
+from bertx.statistics.spread import Z95
 
 _SMOOTHED = 150
 """Points of a training curve; of more, neighbours are averaged."""
@@ -71,7 +71,7 @@ def drift(run: Run, stage: Stage) -> dict[str, Any] | None:
         rows = [r for r in stage.drift if r["method"] == method and not isnan(r["drift"])]
         points = [(float(row["step"]), row["drift"]) for row in rows]
         ends = [
-            (max(0.0, row["drift"] - 1.96 * row["drift_se"]), row["drift"] + 1.96 * row["drift_se"])
+            (max(0.0, row["drift"] - Z95 * row["drift_se"]), row["drift"] + Z95 * row["drift_se"])
             for row in rows
         ]
         if points:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bertx.report.heatmap import printable
-from bertx.report.standings import short
+from bertx.leaderboard.standings import short
+from bertx.rendering.heatmap import printable
 from bertx.report.study import VERDICTS, Cell, Figure, Finding, Study, Table
 
 _LONG = 24

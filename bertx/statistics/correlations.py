@@ -13,9 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from bertx.errors import InputError
-from bertx.statistics.spread import Array
-
-_Z95 = 1.959963984540054
+from bertx.statistics.spread import Z95, Array
 
 
 class Interval(NamedTuple):
@@ -125,7 +123,7 @@ def fisher_interval(value: float, draws: ArrayLike) -> Interval:
     with np.errstate(invalid="ignore"):
         centre = np.arctanh(np.clip(value, -_ALMOST, _ALMOST))
         spread = _deviation(np.arctanh(np.clip(draws, -_ALMOST, _ALMOST)))
-    low, high = np.tanh([centre - _Z95 * spread, centre + _Z95 * spread])
+    low, high = np.tanh([centre - Z95 * spread, centre + Z95 * spread])
     return Interval(float(value), min(float(low), value), max(float(high), value))
 
 
@@ -140,7 +138,7 @@ def normal_interval(
         lowest: Least possible value.
         highest: Largest possible value.
     """
-    reach = _Z95 * _deviation(draws)
+    reach = Z95 * _deviation(draws)
     return Interval(
         float(value), float(max(value - reach, lowest)), float(min(value + reach, highest))
     )

@@ -10,6 +10,9 @@ from bertx.errors import InputError
 
 Array = NDArray[np.float64]
 
+Z95 = 1.959963984540054
+"""How many standard errors an interval of 95 % reaches to either side."""
+
 
 class Summary(NamedTuple):
     """The mean of one method.

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bertx import __version__
-from bertx.explaining import provenance
+from bertx.explanation import provenance
 from bertx.progress import progress
-from bertx.report import figure_png, figure_svg
-from bertx.report.disk import drafted, write_whole
+from bertx.rendering import figure_png, figure_svg
+from bertx.rendering.files import drafted, write_whole
 from bertx.studies.findings import Findings, Picture
 from bertx.studies.settings import Preset, Settings
 from bertx.studies.store import SUMMARY, VALUES, Store, write_json, write_table

@@ -12,18 +12,18 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.explaining.reading import Reading
-from bertx.faithfulness import Panel, deletion_masks, fractions
-from bertx.faithfulness.accuracy import deletions
-from bertx.inputs import Inputs, merge_by_unit
-from bertx.judging import Recorded, Recorder, Text, engines
-from bertx.judging.judge import MOST_UNITS, usable
-from bertx.needs import Needs
-from bertx.packing import Budget
+from bertx.evaluation import Recorded, Recorder, Text, engines
+from bertx.evaluation.judge import MOST_UNITS, usable
+from bertx.explanation.reading import Reading
+from bertx.metrics import Panel, deletion_masks, fractions
+from bertx.metrics.accuracy import deletions
+from bertx.models.inputs import Inputs, merge_by_unit
+from bertx.models.scope import isolated_rng
 from bertx.perturb import Operator, Perturber
+from bertx.perturb.packing import Budget
 from bertx.progress import progress
-from bertx.report.examples import Role
-from bertx.scope import isolated_rng
+from bertx.rendering.curves import Role
+from bertx.trace.needs import Needs
 
 COUNT, SHARE = "count", "share"
 """How what is deleted is measured: by the number of units, or by their share of the text."""

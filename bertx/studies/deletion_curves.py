@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bertx.report.examples import Role
+from bertx.rendering.curves import Role
 from bertx.statistics.bootstrap import bootstrap_means
 from bertx.statistics.correlations import Interval
 from bertx.studies.deleting import COUNT, Points, Ranker

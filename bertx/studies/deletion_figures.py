@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from math import nan
 
-from bertx.inputs import noun
-from bertx.report.panels import LinePanel, PanelLine, Scale, panels_figure
+from bertx.models.inputs import noun
+from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
 from bertx.statistics import MINIMUM
 from bertx.studies.deleting import COUNT, SHARE, Points
 from bertx.studies.deletion_curves import GROUPS, Curve, Group, ends

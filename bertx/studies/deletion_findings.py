@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from bertx.inputs import noun
+from bertx.models.inputs import noun
 from bertx.statistics.correlations import Interval
 from bertx.statistics.spread import whole
 from bertx.studies.claims import Trial, joined, listed, together, trial

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from bertx.errors import InputError
-from bertx.words import normal
+from bertx.models.words import normal
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Lexicon:
     Attributes:
         name: The name of its file.
         valences: Negative for words that say something bad, positive for something good, by the
-            word as `bertx.words.normal` spells it.
+            word as `bertx.models.words.normal` spells it.
         size: How many words it has,
         checksum: and what tells it from others.
     """

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from bertx.stability import kendall as kendall_of_texts
+from bertx.metrics import kendall as kendall_of_texts
 from bertx.statistics.correlations import kendall, overlap, pearson, spearman
 from bertx.statistics.words import WordSums
 from bertx.studies.scores import Floats, UnitScores

@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from bertx.choices import ALL, GOLD
-from bertx.errors import InputError
-from bertx.packing import budget_for
-from bertx.rerun import check_positive
+from bertx.attribution.choices import ALL, GOLD
+from bertx.errors import InputError, check_positive
+from bertx.perturb.packing import budget_for
 from bertx.studies import Study
 from bertx.studies.findings import Findings
 from bertx.studies.randomization_figures import randomization_pictures

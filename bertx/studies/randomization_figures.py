@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bertx.report.panels import LinePanel, PanelLine, Scale, panels_figure
+from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
 from bertx.studies.findings import Picture
 from bertx.studies.randomization_findings import CALLED
 from bertx.studies.randomizing import CASCADING, INDEPENDENT, SHUFFLED

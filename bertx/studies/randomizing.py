@@ -11,13 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.explaining.reading import Reading
-from bertx.judging import Recorder, Text
-from bertx.needs import Needs
-from bertx.packing import Budget
-from bertx.progress import progress
-from bertx.scope import isolated_rng
-from bertx.stability import (
+from bertx.evaluation import Recorder, Text
+from bertx.explanation.reading import Reading
+from bertx.metrics import (
     Explained,
     Scheme,
     Step,
@@ -30,6 +26,10 @@ from bertx.stability import (
     randomised,
     redrawn,
 )
+from bertx.models.scope import isolated_rng
+from bertx.perturb.packing import Budget
+from bertx.progress import progress
+from bertx.trace.needs import Needs
 
 CASCADING, INDEPENDENT, SHUFFLED = "cascading", "independent", "shuffled labels"
 SCHEMES: Mapping[str, Scheme] = {CASCADING: cascading, INDEPENDENT: independent}

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bertx.choices import ALL, GOLD, PREDICTED
+from bertx.attribution.choices import ALL, GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.statistics.correlations import Interval, auc, normal_interval
+from bertx.statistics.spread import Z95
 from bertx.statistics.words import WordSums, in_common, sign_agreement
 from bertx.studies.lexicon import Lexicon
 from bertx.studies.scores import Floats, UnitScores
@@ -170,7 +171,7 @@ def _ranked(
         signed=signed,
         words=tuple(words),
         means=means,
-        reach=1.96 * np.nanstd(draws, axis=0, ddof=1),
+        reach=Z95 * np.nanstd(draws, axis=0, ddof=1),
         occurrences=kept[0].occurrences,
         texts=kept[0].texts,
         agreement=_agreement(words, means, draws, signed, label, subjects[0].classes, options),

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bertx import __version__
-from bertx.choices import ALL, GOLD
+from bertx.attribution.choices import ALL, GOLD
 from bertx.errors import InputError
-from bertx.explaining import Explanation
-from bertx.explaining.parts import parts_of
-from bertx.explaining.scoring import Scoring
+from bertx.explanation import Explanation
+from bertx.explanation.parts import parts_of
+from bertx.explanation.scoring import Scoring
 from bertx.studies.settings import LAST, Settings
 from bertx.studies.store import Parts, Store, portions, write_json
 from bertx.studies.subjects import Subject, reading_for

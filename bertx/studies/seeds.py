@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bertx.choices import ALL
+from bertx.attribution.choices import ALL
 from bertx.errors import InputError
 from bertx.statistics.correlations import (
     Interval,

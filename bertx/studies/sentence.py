@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from bertx.choices import GOLD
-from bertx.report.heatmap import Heatmap
-from bertx.report.page import HeatmapRow
-from bertx.report.picture import heatmap_figure
+from bertx.attribution.choices import GOLD
+from bertx.rendering.heatmap import Heatmap
+from bertx.rendering.heatmap_figure import heatmap_figure
+from bertx.rendering.heatmap_page import HeatmapRow
 from bertx.studies.findings import Picture
 from bertx.studies.scores import UnitScores
 from bertx.studies.settings import LAST, Settings

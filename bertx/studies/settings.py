@@ -12,10 +12,10 @@ from bertx.attribution import (
     GradientXInput,
     LayerwiseAttentionTracing,
 )
-from bertx.choices import ALL, GOLD, PREDICTED
+from bertx.attribution.choices import ALL, GOLD, PREDICTED
 from bertx.errors import InputError
-from bertx.explaining import provenance
-from bertx.inputs import Unit
+from bertx.explanation import provenance
+from bertx.models.inputs import Unit
 from bertx.perturb import Operator
 
 Preset = Literal["default", "authors"]

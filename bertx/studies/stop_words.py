@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from bertx.models.words import normal
 from bertx.studies.lexicon import read_text
-from bertx.words import normal
 
 ENGLISH = tuple(
     """a about above after again all also am an and any are as at be because been before being below

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from bertx.errors import InputError
 from bertx.progress import Within, displayed, progress
-from bertx.report.disk import drafted, write_whole
+from bertx.rendering.files import drafted, write_whole
 
 STUDY, SUMMARY, VALUES = "study.json", "summary.json", "values.parquet"
 

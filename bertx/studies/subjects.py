@@ -12,14 +12,14 @@ from typing import Any, Literal
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.choices import GOLD, PREDICTED
-from bertx.classifier import class_names, require_classifier
+from bertx.attribution.choices import GOLD, PREDICTED
 from bertx.errors import InputError
-from bertx.explaining.provenance import fingerprint, rules
-from bertx.explaining.reading import Reader, Reading
-from bertx.judging import Text
+from bertx.evaluation import Text
+from bertx.explanation.provenance import fingerprint, rules
+from bertx.explanation.reading import Reader, Reading
+from bertx.models.classifier import class_names, require_classifier
+from bertx.models.words import normal
 from bertx.studies.settings import LAST, Settings
-from bertx.words import normal
 
 log = logging.getLogger("bertx")
 

@@ -7,12 +7,12 @@ from math import ceil, inf, isfinite
 import numpy as np
 
 from bertx.statistics.correlations import Interval
-from bertx.statistics.spread import Array
+from bertx.statistics.spread import Z95, Array
 from bertx.studies import paper
 from bertx.studies.findings import Answer
 from bertx.studies.settings import Settings
 
-_LIKELY = (1.959963984540054 + 0.8416212335729143) / 1.959963984540054
+_LIKELY = (Z95 + 0.8416212335729143) / Z95
 """A difference that is shown with a probability of 80 %, by the reach of its 95 % interval."""
 
 _FEWEST = 4  # models from which their spread can be known
@@ -58,7 +58,7 @@ def seeds_needed(differences: Array, draws: Array, models: int) -> float | None:
     pairs = np.asarray(list(combinations(range(models), 2)))
     left = [differences[(pairs != model).all(1)].mean() for model in range(models)]
     over_models = (models - 1) * float(np.square(left - np.mean(left)).sum())  # times their number
-    z = _LIKELY * 1.959963984540054
+    z = _LIKELY * Z95
     room = (float(differences.mean()) / z) ** 2 - float(np.var(draws, ddof=1))
     return max(2, ceil(over_models / room)) if room > 0 else inf
 

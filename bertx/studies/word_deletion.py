@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from bertx.attribution import Attribution, Random
-from bertx.choices import ALL, GOLD
-from bertx.errors import InputError
-from bertx.judging.checks import check_method_names
-from bertx.judging.judge import drawn_by_number, with_control
-from bertx.judging.tally import CEILING
-from bertx.packing import budget_for
+from bertx.attribution.choices import ALL, GOLD
+from bertx.errors import InputError, check_positive
+from bertx.evaluation.checks import check_method_names
+from bertx.evaluation.judge import drawn_by_number, with_control
+from bertx.evaluation.tally import CEILING
+from bertx.perturb.packing import budget_for
 from bertx.progress import progress
-from bertx.rerun import check_positive
 from bertx.studies import Study
 from bertx.studies.deleting import Deleter, Points, Ranker
 from bertx.studies.deletion_curves import Curve, curves, gathered

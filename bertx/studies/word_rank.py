@@ -7,9 +7,9 @@ from unicodedata import category
 import numpy as np
 import pyarrow as pa
 
-from bertx.choices import ALL
+from bertx.attribution.choices import ALL
 from bertx.errors import InputError
-from bertx.report.word_bars import WordBars, word_bars_figure
+from bertx.rendering.word_bars import WordBars, word_bars_figure
 from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
 from bertx.studies.claims import joined

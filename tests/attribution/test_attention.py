@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution.attention import (
     AttentionRollout,
     GenericAttention,
@@ -11,7 +10,8 @@ from bertx.attribution.attention import (
     LayerwiseAttentionTracing,
 )
 from bertx.errors import InputError
-from bertx.inputs import Inputs
+from bertx.models.anatomy import UnsupportedArchitecture
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.oracles import attention as oracle
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model

@@ -7,9 +7,9 @@ from bertx.attribution import GradientSensitivity, GradientXInput, Random
 from bertx.attribution.oracle import BeamOracle
 from bertx.attribution.perturbation import Occlusion
 from bertx.errors import InputError
-from bertx.inputs import Inputs, merge_by_unit, spread_by_unit
+from bertx.models.inputs import Inputs, merge_by_unit, spread_by_unit
 from bertx.perturb import Perturber
-from bertx.search import Search
+from bertx.perturb.search import Search
 from bertx.trace import Needs, Trace
 from tests.attribution.test_perturbation import calls_of
 from tests.attribution.test_surrogate import game, trace_of

@@ -5,7 +5,7 @@ import torch
 from captum.attr import InputXGradient, LayerGradientXActivation, Saliency
 
 from bertx.attribution import GradientSensitivity, GradientXInput
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 

@@ -26,8 +26,8 @@ from bertx.attribution import (
 )
 from bertx.attribution.path import gauss_legendre
 from bertx.errors import InputError
-from bertx.explaining.provenance import settings
-from bertx.inputs import Inputs
+from bertx.explanation.provenance import settings
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import bertx.attribution.decomposition as decomposition
-from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import CPLRP
 from bertx.attribution.decomposition import DecompX
 from bertx.errors import InputError
-from bertx.inputs import Inputs
+from bertx.models.anatomy import UnsupportedArchitecture
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.attribution.test_attention import READERS, TEXTS, close, ids_of, model_of
 from tests.oracles import decomposition as oracle

@@ -11,7 +11,7 @@ from transformers.activations import NewGELUActivation, QuickGELUActivation
 
 from bertx.attribution.deeplift import DeepLift
 from bertx.errors import InputError
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, VOCABULARY, tiny_batch, tiny_model
 
@@ -167,7 +167,7 @@ def test_it_is_not_the_gradient_and_leaves_nothing(kind, tokenizer):
 @pytest.mark.parametrize("kind", ["roberta", "mpnet", "distilbert", "deberta-v2"])
 def test_a_function_in_the_head_is_rescaled_as_a_module_is(kind, tokenizer, monkeypatch):
     """Without the functions the scores are others: the head has one that is no module."""
-    from bertx import activations
+    from bertx.models import activations
 
     model = tiny_model(kind)
     trace = trace_of(model, tokenizer)

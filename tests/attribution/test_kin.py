@@ -11,9 +11,9 @@ from transformers import (
 
 import bertx.attribution
 from bertx.attribution import Attribution, ModifiedGradient
-from bertx.inputs import Inputs
-from bertx.rules import ATTN_LRP
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import ATTN_LRP
 from tests.tiny import tiny_batch, tiny_model
 
 KIN = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bertx.attribution import CPLRP, AttentionRollout, DecompX, LayerwiseAttentionTracing
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, VOCABULARY, tiny_model
 

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from bertx.attribution import Occlusion, TextbookLRP
-from bertx.rules import AlphaBeta, Epsilon
 from bertx.trace import Trace
+from bertx.trace.rules import AlphaBeta, Epsilon
 from tests.attribution.test_relevance import assert_close, one_text
 from tests.tiny import tiny_model
 

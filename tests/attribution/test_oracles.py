@@ -9,7 +9,7 @@ from bertx.attribution import (
     GradientXInput,
     LayerwiseAttentionTracing,
 )
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.oracles import encoder
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model

@@ -13,7 +13,7 @@ from bertx.attribution import (
     Occlusion,
     SmoothGrad,
 )
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import VOCABULARY, tiny_batch
 

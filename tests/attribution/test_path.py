@@ -7,7 +7,7 @@ import torch
 
 from bertx.attribution.path import IntegratedGradients
 from bertx.errors import InputError
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.oracles.path import integrated_gradients
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model

@@ -5,7 +5,7 @@ import torch
 
 from bertx.attribution.perturbation import Occlusion
 from bertx.errors import InputError
-from bertx.inputs import Inputs, merge_by_unit
+from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.trace import Needs, Trace
 from tests.oracles.perturbation import perturbed, units_of
 from tests.tiny import tiny_batch

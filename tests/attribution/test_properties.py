@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import bertx.attribution as attribution
-from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import (
     LRP,
     AttnLRP,
@@ -17,9 +16,10 @@ from bertx.attribution import (
     ModifiedGradient,
     Random,
 )
-from bertx.inputs import Inputs
-from bertx.rules import ATTN_LRP
+from bertx.models.anatomy import UnsupportedArchitecture
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import ATTN_LRP
 from tests.tiny import ARCHITECTURES, shared_model, tiny_batch, tiny_model
 
 METHODS = [

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import (
     LRP,
     AttentionRollout,
@@ -21,7 +20,8 @@ from bertx.attribution import (
     ValueZeroing,
 )
 from bertx.attribution.readout import head_reads, short_texts
-from bertx.inputs import Inputs
+from bertx.models.anatomy import UnsupportedArchitecture
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 

@@ -9,9 +9,9 @@ from transformers import AutoModelForSequenceClassification
 from transformers.models.modernbert import modeling_modernbert
 
 from bertx.attribution import CPLRP, AttnLRP, TextbookLRP
-from bertx.inputs import Inputs
-from bertx.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon
+from bertx.models.inputs import Inputs
 from bertx.trace import Trace
+from bertx.trace.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon
 from tests.oracles.architectures import handed_down, logits, pushed_up
 from tests.oracles.relevance import Node, Steps, alpha_beta, epsilon
 from tests.tiny import ARCHITECTURES, VOCABULARY, tiny_batch, tiny_model, tiny_tokenizer

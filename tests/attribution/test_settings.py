@@ -13,7 +13,7 @@ from bertx.attribution import (
     TextbookLRP,
 )
 from bertx.errors import InputError
-from bertx.rules import Epsilon, Rules
+from bertx.trace.rules import Epsilon, Rules
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from bertx.attribution import GradientSensitivity, GradientXInput
 from bertx.attribution.smooth import SmoothGrad
 from bertx.errors import InputError
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 

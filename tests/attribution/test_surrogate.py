@@ -7,7 +7,7 @@ import torch
 
 from bertx.attribution.surrogate import KernelShap, Lime
 from bertx.errors import InputError
-from bertx.inputs import Inputs, merge_by_unit
+from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.trace import Needs, Trace
 from tests.attribution.test_perturbation import calls_of
 from tests.oracles.path import shapley

@@ -5,7 +5,7 @@ import torch
 
 from bertx.attribution.zeroing import ValueZeroing
 from bertx.errors import InputError
-from bertx.inputs import Inputs
+from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.attribution.test_attention import READERS, TEXTS, close, ids_of, model_of
 from tests.oracles import attention as oracle

@@ -7,7 +7,7 @@ import torch
 
 from bertx.attribution import GradientSensitivity
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
-from bertx.faithfulness import DeletionCurve
+from bertx.metrics import DeletionCurve
 from tests.callbacks import watching
 from tests.callbacks.toy import DATA, ForeignModule, loader, trainer
 

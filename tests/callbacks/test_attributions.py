@@ -25,8 +25,8 @@ from bertx.callbacks.shards import read_shards, shards
 from bertx.cli import main
 from bertx.data import Collator
 from bertx.errors import InputError
-from bertx.explaining.provenance import fingerprint, settings
-from bertx.inputs import Inputs, merge_by_unit
+from bertx.explanation.provenance import fingerprint, settings
+from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.trace import Trace
 from tests.callbacks.attributing import (
     COUNT,

@@ -7,7 +7,7 @@ import torch
 
 from bertx.callbacks.checkpoint_file import WholeCheckpoints, read_checkpoint
 from bertx.errors import InputError
-from bertx.report.disk import drafted_folder
+from bertx.rendering.files import drafted_folder
 
 WEIGHTS = {"state_dict": {"weight": torch.arange(99.0)}}
 

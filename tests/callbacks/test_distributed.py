@@ -5,8 +5,8 @@ import csv
 import pytest
 
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
-from bertx.judging import default_metrics
-from bertx.report.examples import read_examples
+from bertx.evaluation import default_metrics
+from bertx.leaderboard.examples import read_examples
 from tests.callbacks import watching
 from tests.callbacks.distributed import ODD, explained
 from tests.callbacks.toy import ForeignModule, loader, trainer

@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 from bertx.attribution import GradientSensitivity, GradientXInput, Random
 from bertx.callbacks import HeatmapLogger, ShortcutAlarm, heatmaps, probe
 from bertx.callbacks.batches import read_batch
-from bertx.inputs import Inputs, merge_by_unit
-from bertx.report.heatmap_file import read_heatmap_file
+from bertx.models.inputs import Inputs, merge_by_unit
+from bertx.rendering.heatmap_file import read_heatmap_file
 from bertx.trace import Needs, Trace
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 

@@ -9,19 +9,19 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import LRP, Attribution, GradientSensitivity, GradientXInput, Random
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
 from bertx.callbacks.batches import read_batch
 from bertx.errors import InputError
-from bertx.faithfulness import DeletionCurve, InsertionCurve, area, curves, fractions
-from bertx.inputs import Inputs
+from bertx.leaderboard.examples import read_examples
+from bertx.metrics import DeletionCurve, InsertionCurve, area, curves, fractions
+from bertx.models.anatomy import UnsupportedArchitecture
+from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
-from bertx.report.examples import read_examples
 from bertx.trace import Needs, Trace
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
-from tests.test_trace import assert_same, condition
 from tests.tiny import tiny_tokenizer
+from tests.trace.test_trace import assert_same, condition
 
 METHODS = ("attnlrp", "gs", "gi", "lat", "lrp", "random")
 

@@ -22,7 +22,7 @@ from bertx.callbacks import (
 )
 from bertx.cli import main
 from bertx.errors import InputError
-from bertx.faithfulness import Comprehensiveness
+from bertx.metrics import Comprehensiveness
 from tests.callbacks.toy import ForeignModule, loader, trainer
 from tests.runs import arguments, save_data, save_model
 

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from bertx.callbacks.batches import collate, read_batch, spell
 from bertx.callbacks.sample import Sample, rows_dealt
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN
-from bertx.packing import Budget
+from bertx.models.inputs import UNKNOWN
+from bertx.perturb.packing import Budget
 from tests import tokenizer_kinds
 from tests.tiny import tiny_batch
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from bertx.anatomy import UnsupportedArchitecture
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity, GradientXInput
 from bertx.callbacks.shortcut import ShortcutAlarm
 from bertx.callbacks.wordshares import Ledger, evidence
 from bertx.cli import main
 from bertx.errors import InputError
-from bertx.words import normal
+from bertx.models.anatomy import UnsupportedArchitecture
+from bertx.models.words import normal
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 from tests.callbacks.watching import Reader, numbered, table
 from tests.runs import CSV_ONLY, FAST, UNEXPLAINED, last_value

@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from bertx.attribution import GradientSensitivity, GradientXInput, Random
 from bertx.callbacks import FaithfulnessMonitor
 from bertx.errors import InputError
-from bertx.faithfulness import (
+from bertx.leaderboard.examples import read_examples
+from bertx.metrics import (
     AccuracyDrop,
     DeletionCurve,
     FaithfulnessMetric,
@@ -20,10 +21,9 @@ from bertx.faithfulness import (
     LogOdds,
     MaxSensitivity,
     NormalizedComprehensiveness,
+    RationaleAUPRC,
     SoftSufficiency,
 )
-from bertx.plausibility import RationaleAUPRC
-from bertx.report.examples import read_examples
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
 
 METHODS = {"gi": GradientXInput(), "gs": GradientSensitivity(), "random": Random()}

@@ -13,11 +13,11 @@ from bertx.callbacks.agreement import AgreementMonitor
 from bertx.callbacks.drift import DriftMonitor
 from bertx.callbacks.shortcut import ShortcutAlarm
 from bertx.errors import InputError
-from bertx.packing import Budget
+from bertx.perturb.packing import Budget
 from bertx.trace import Trace
 from tests.callbacks.toy import ForeignModule, loader, trainer
 from tests.callbacks.watching import monitors, table
-from tests.test_trace import assert_same, condition
+from tests.trace.test_trace import assert_same, condition
 
 TABLES = ("drift", "shortcuts", "agreement")
 

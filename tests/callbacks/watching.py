@@ -11,7 +11,7 @@ from bertx.attribution import GradientSensitivity, GradientXInput, Random
 from bertx.callbacks.agreement import AgreementMonitor
 from bertx.callbacks.drift import DriftMonitor
 from bertx.callbacks.shortcut import ShortcutAlarm
-from bertx.inputs import Inputs, merge_by_unit
+from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.trace import Needs, Trace
 from tests.callbacks.toy import DATA, ForeignModule, trainer
 from tests.tiny import tiny_batch, tiny_tokenizer

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from bertx.callbacks import HuggingFaceExport
 from bertx.cli import main
 from bertx.cli.checkpoints import LastCheckpoint, find_checkpoint
-from bertx.model import TextClassifier
+from bertx.training import TextClassifier
 from tests.runs import arguments, logged
 
 RUNS = Path("lightning_logs")

@@ -13,7 +13,7 @@ import torch
 
 from bertx.cli import main
 from bertx.cli.texts import PORTION
-from tests.report.parsing import Page
+from tests.rendering.parsing import Page
 from tests.runs import save_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -51,7 +51,7 @@ def test_colours_on_a_terminal(explain, monkeypatch):
 
 def test_json_is_all_that_standard_output_has(explain, model):
     import bertx
-    from bertx.pretrained import load_classifier, load_tokenizer
+    from bertx.models.pretrained import load_classifier, load_tokenizer
 
     captured = explain("--text", TEXTS[0], "--text", "x\ud83d", "--text", "the " * 99, "--json")
     found = rows(captured)

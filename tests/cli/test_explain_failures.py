@@ -14,7 +14,7 @@ from bertx.cli.classifiers import load_trained
 from bertx.cli.texts import PORTION
 from bertx.errors import InputError
 from tests.cli.test_explain import piped, rows
-from tests.report.parsing import Page
+from tests.rendering.parsing import Page
 
 GOOD = {"csv": "good film,1", "tsv": "good film\t1", "jsonl": '{"text": "good film"}'}
 HEADER = {"csv": ["text,label"], "tsv": ["text\tlabel"], "jsonl": []}
@@ -121,7 +121,7 @@ def test_a_name_of_two_methods_is_refused(model, fails):
     error = fails(["explain", "--model", model, "--text", "a", "--methods", "Random, Random"])
     assert "Random occurs twice" in error
     error = fails(["judge", "--model", model, "--dataset", "demo", "--metrics",
-                   "DeletionCurve,bertx.faithfulness.DeletionCurve"])  # fmt: skip
+                   "DeletionCurve,bertx.metrics.DeletionCurve"])  # fmt: skip
     assert "--metrics" in error and "DeletionCurve occurs twice" in error
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bertx.cli import main
-from bertx.report.examples import read_examples
+from bertx.leaderboard.examples import read_examples
 from tests.runs import LABELS
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -89,7 +89,7 @@ def test_a_page_and_markdown(judge, tmp_path):
 
 def test_metrics_by_name(judge):
     shown = judge(
-        "--methods", "GradientXInput", "--metrics", "LeaveOneOutTau,bertx.faithfulness.LogOdds"
+        "--methods", "GradientXInput", "--metrics", "LeaveOneOutTau,bertx.metrics.LogOdds"
     ).out
     assert "leave_one_out_tau, mask" in shown and "log_odds, mask" in shown
     assert "deletion_auc" not in shown

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bertx.cli import main
-from bertx.leaderboards import leaderboards
-from bertx.report.examples import ExampleValue, examples_path, write_examples
+from bertx.leaderboard.board import leaderboards
+from bertx.leaderboard.examples import ExampleValue, examples_path, write_examples
 from bertx.statistics import compare, summarise
-from tests.report.parsing import Page
+from tests.rendering.parsing import Page
 
 LEVELS = {"good": 0.2, "fair": 0.4, "even": 0.4, "plain": 0.45, "random": 0.5}
 METRICS = {"deletion_auc": False, "insertion_auc": True, "empty": None}

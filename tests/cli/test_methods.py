@@ -11,8 +11,8 @@ import pytest
 import bertx
 from bertx.attribution import GradientSensitivity, IntegratedGradients, TextbookLRP
 from bertx.cli import main
-from bertx.pretrained import load_classifier, load_tokenizer
-from bertx.rules import AlphaBeta
+from bertx.models.pretrained import load_classifier, load_tokenizer
+from bertx.trace.rules import AlphaBeta
 from tests.cli.test_explain import rows
 from tests.cli.test_judge import FAST, judge, named  # noqa: F401
 
@@ -146,7 +146,7 @@ STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
         ),
         (
             "{m: {class_path: ModifiedGradient, init_args: {rules: 1}}}",
-            ["--methods m: rules of ModifiedGradient: expected bertx.rules.Rules, but got 1"],
+            ["--methods m: rules of ModifiedGradient: expected bertx.trace.rules.Rules, but got 1"],
         ),
         ("{a: LRP, a: AttnLRP}", ["--methods: ", "a occurs twice (line 1, character 10)"]),
         (STEPS % "2, steps: 3", ["steps occurs twice"]),

@@ -4,7 +4,7 @@ import pytest
 
 from bertx.cli.monitored import best_mode
 from bertx.errors import InputError
-from bertx.faithfulness import LogOdds
+from bertx.metrics import LogOdds
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 
 from bertx.cli.remote import brought
 from bertx.errors import InputError
+from tests.models.test_checkpoint import saved
 from tests.runs import arguments
-from tests.test_checkpoint import saved
 
 MARKER = "CODE_RAN"
 

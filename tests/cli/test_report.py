@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bertx.cli import main
-from bertx.report.colours import shade
-from bertx.report.heatmap_file import read_heatmap_file
-from tests.report.browser import driven
-from tests.report.examples import HOSTILE
-from tests.report.parsing import Page
+from bertx.rendering.colours import shade
+from bertx.rendering.heatmap_file import read_heatmap_file
+from tests.rendering.browser import driven
+from tests.rendering.examples import HOSTILE
+from tests.rendering.parsing import Page
 from tests.report.studies import save_study
 from tests.runs import arguments, save_data
 
@@ -156,17 +156,17 @@ def test_what_is_broken_is_named_and_the_rest_is_shown(run, report, tmp_path):
 
 
 def test_runs_that_cannot_be_compared_stand_alone(run, report, tmp_path, monkeypatch):
-    from bertx import leaderboards
     from bertx.errors import InputError
+    from bertx.leaderboard import board
 
-    ranked = leaderboards.leaderboards
+    ranked = board.leaderboards
 
     def refusing(runs, *others):
         if len(runs) > 1:
             raise InputError("they are of other texts")
         return ranked(runs, *others)
 
-    monkeypatch.setattr(leaderboards, "leaderboards", refusing)
+    monkeypatch.setattr(board, "leaderboards", refusing)
     other = shutil.copytree(run, tmp_path / "other")
     text = report(run, other)
     assert "not compared with each other, each stands alone: they are of other texts" in text

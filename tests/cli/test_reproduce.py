@@ -26,8 +26,8 @@ from bertx.cli.reproducing.running import run_command
 from bertx.cli.reproducing.steps import Place, StudyStep, steps_of
 from bertx.cli.study import study_options
 from bertx.errors import InputError
-from bertx.model import TextClassifier
 from bertx.studies import Parts
+from bertx.training import TextClassifier
 from tests.cli.killing import Killed, curves, differences
 
 OUT = Path("out")

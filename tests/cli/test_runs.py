@@ -11,7 +11,7 @@ from transformers import AutoModel, pipeline
 
 import bertx.attribution
 from bertx.cli import main
-from bertx.model import TextClassifier
+from bertx.training import TextClassifier
 from tests.runs import CSV_ONLY, FAST, LABELS, arguments, last_value, logged, save_model
 
 RUN = Path("lightning_logs/version_0")
@@ -244,7 +244,8 @@ def test_errors_say_what_to_do(more, words, model, data, fails):
 
 @pytest.mark.parametrize(("subcommand", "split"), [("test", "test"), ("validate", "validation")])
 def test_texts_without_labels_are_refused_first(subcommand, split, model, fails, monkeypatch):
-    monkeypatch.setattr("bertx.model.load_with_gaps", lambda *_: pytest.fail("loaded"))
+    load = "bertx.training.text_classifier.load_with_gaps"
+    monkeypatch.setattr(load, lambda *_: pytest.fail("loaded"))
     Path("data").mkdir()
     Path(f"data/{split}.csv").write_text("text,label\ngood,\ndull,\n")
     error = fails(arguments(subcommand, model, "data", f"--data.labels={LABELS}"))

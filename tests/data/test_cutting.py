@@ -13,8 +13,8 @@ from transformers import BertTokenizer
 
 from bertx.data import Collator, TextDataset
 from bertx.data.cutting import broken_word
-from bertx.inputs import Inputs
-from bertx.words import number_words, special_ids
+from bertx.models.inputs import Inputs
+from bertx.models.words import number_words, special_ids
 from tests.tokenizer_kinds import KINDS
 
 SIDES = ("right", "left")

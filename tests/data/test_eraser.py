@@ -13,7 +13,7 @@ import pytest
 from bertx.cli import main
 from bertx.data import TextDataModule
 from bertx.errors import InputError
-from bertx.model import TextClassifier
+from bertx.training import TextClassifier
 from tests.data.conftest import MINILM
 from tests.runs import arguments, last_value, save_model
 

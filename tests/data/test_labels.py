@@ -6,7 +6,7 @@ from bertx.data.checks import checked_labels
 from bertx.data.labels import class_numbers, label_names, spelt_alike
 from bertx.data.table import Table
 from bertx.errors import InputError
-from bertx.inputs import UNKNOWN
+from bertx.models.inputs import UNKNOWN
 
 
 def table(values):

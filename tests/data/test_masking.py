@@ -13,7 +13,7 @@ from bertx.cli import main
 from bertx.data import Collator, Masking, TextDataModule, TextDataset
 from bertx.data.masking import EpochTexts
 from bertx.errors import InputError
-from bertx.model import TextClassifier
+from bertx.training import TextClassifier
 from tests.data.conftest import MINILM
 from tests.runs import arguments, save_data, save_model
 

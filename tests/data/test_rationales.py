@@ -13,7 +13,7 @@ from bertx.cli import main
 from bertx.data import TextDataModule
 from bertx.data.rationales import merge
 from bertx.errors import InputError
-from bertx.model import TextClassifier
+from bertx.training import TextClassifier
 from tests.data.conftest import MINILM
 from tests.runs import arguments, save_model
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from bertx.report import curves_svg
-from tests.report.examples import HOSTILE, curves
+from bertx.rendering import curves_svg
+from tests.rendering.examples import HOSTILE, curves
 
 SUMMARY = {
     "study": "word-deletion",

@@ -3,9 +3,9 @@
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from bertx.report.canvas import figure_png
+from bertx.rendering.canvas import figure_png
+from bertx.rendering.matrix import matrix_figure
 from bertx.report.figures import log_figure
-from bertx.report.matrix import matrix_figure
 from tests.report.test_loggers import finished
 
 FIGURE = matrix_figure(["a", "b"], [[1, 0.5], [0.5, 1]], "Agreement")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bertx.leaderboard.results import League
 from bertx.report.findings import (
     board_findings,
     cost_findings,
@@ -12,9 +13,8 @@ from bertx.report.findings import (
     training_findings,
 )
 from bertx.report.history import Logged, read_history
-from bertx.report.leaderboard import League
 from bertx.report.run import Run, Stage
-from tests.report.boards import BOARD, NONE, RANDOM, SIGNED, board, pair
+from tests.leaderboard.boards import BOARD, NONE, RANDOM, SIGNED, board, pair
 
 
 def texts(found):

@@ -6,12 +6,12 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from bertx.report.canvas import figure_png
-from bertx.report.curves import curves_figure
-from bertx.report.heatmap import heatmap_html, legend_html
+from bertx.rendering.canvas import figure_png
+from bertx.rendering.curves import curves_figure
+from bertx.rendering.heatmap import heatmap_html, legend_html
+from bertx.rendering.heatmap_page import heatmap_page
 from bertx.report.loggers import log_curves, log_heatmaps, to_each
-from bertx.report.page import heatmap_page
-from tests.report import examples
+from tests.rendering import examples
 from tests.wandb_reader import read_run
 
 BOTH = {"deletion": examples.curves(), "insertion": examples.curves()[:2]}

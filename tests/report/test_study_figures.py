@@ -5,10 +5,10 @@ from itertools import pairwise
 import pytest
 
 from bertx.errors import InputError
-from bertx.report import figure_svg
-from bertx.report.dots import Dot, DotPanel, dots_figure
-from bertx.report.pair_grid import pair_grid_figure
-from bertx.report.word_bars import WordBars, word_bars_figure
+from bertx.rendering import figure_svg
+from bertx.rendering.dots import Dot, DotPanel, dots_figure
+from bertx.rendering.pair_grid import pair_grid_figure
+from bertx.rendering.word_bars import WordBars, word_bars_figure
 
 NAN = float("nan")
 

@@ -4,7 +4,7 @@ import random
 
 import torch
 
-from bertx.judging import Text
+from bertx.evaluation import Text
 from bertx.studies import Settings, Source, read_subject
 from tests.tiny import tiny_model, tiny_tokenizer
 

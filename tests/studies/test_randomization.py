@@ -11,8 +11,8 @@ from scipy import stats
 
 from bertx.attribution import GradientSensitivity, GradientXInput, Random
 from bertx.errors import InputError
-from bertx.inputs import Inputs
-from bertx.stability import parts, redrawn
+from bertx.metrics import parts, redrawn
+from bertx.models.inputs import Inputs
 from bertx.statistics.correlations import Interval
 from bertx.studies import Settings, conduct, randomization, store
 from bertx.studies.randomization import STUDY, RandomizationOptions, ShuffledRuns

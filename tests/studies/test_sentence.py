@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 import bertx
 from bertx.attribution import GradientXInput, LayerwiseAttentionTracing
-from bertx.report.colours import shade
+from bertx.rendering.colours import shade
 from bertx.studies import Parts, Settings, explained
 from bertx.studies.sentence import sentence_picture
 from tests.studies.subjects import subject

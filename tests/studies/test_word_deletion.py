@@ -17,8 +17,8 @@ from bertx.attribution import (
     Random,
 )
 from bertx.errors import InputError
-from bertx.inputs import Inputs
-from bertx.judging import Text
+from bertx.evaluation import Text
+from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
 from bertx.studies import Settings, Source, conduct, read_subject, store, word_deletion
 from bertx.studies.store import read_table

@@ -15,7 +15,7 @@ from bertx.attribution import (
     LayerwiseAttentionTracing,
 )
 from bertx.errors import InputError
-from bertx.judging import Text
+from bertx.evaluation import Text
 from bertx.studies import Parts, Settings, Store, authors, explained, paper
 from bertx.studies.lexicon import read_lexicon
 from bertx.studies.ranked_words import WordRankOptions

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from bertx.cli.reproducing.steps import Step
 from bertx.errors import InputError
 from bertx.progress import duration, interactive
-from bertx.report.disk import write_whole
+from bertx.rendering.files import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -1,0 +1,262 @@
+"""Judging the explanations of many texts, panel by panel, by any set of metrics."""
+
+import logging
+import random
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import nan
+from typing import NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from bertx.attribution import Attribution, Random
+from bertx.errors import InputError
+from bertx.evaluation.checks import check_method_names
+from bertx.evaluation.tally import CEILING, EMPTY, Estimates, Metrics, Tally
+from bertx.leaderboard.examples import ExampleValue
+from bertx.metrics import (
+    Case,
+    Comprehensiveness,
+    DeletionCurve,
+    FaithfulnessMetric,
+    FullyPerturbed,
+    InsertionCurve,
+    Limit,
+    Panel,
+    Sufficiency,
+    judge,
+)
+from bertx.models.inputs import Inputs, spread_by_unit
+from bertx.rendering.curves import Role
+from bertx.trace import Needs, Trace
+
+log = logging.getLogger("bertx")
+
+MOST_UNITS = 40
+"""Units of the longest text that is searched for the best order: U units take U² forwards."""
+
+Example = tuple[int, int]
+"""Its number and the checksum of its tokens; see `ExampleValue`."""
+
+
+class Judged(NamedTuple):
+    """Who made a ranking; see `ExampleValue`."""
+
+    method: str
+    signed: bool
+    role: Role
+    made_with: str
+
+
+class Judge:
+    """Judges M methods by all metrics, each text by the same class, units, bins and operator.
+
+    Args:
+        methods: The methods by name. The first `Random` is the control, the floor of every figure.
+        metrics: The metrics by name; they are copied.
+        classes: Names of the C classes.
+        device: Where the sums live, which is where they are exchanged between ranks.
+        searched: Whether an example, by its number, is searched for the best order: the ceiling.
+        local: Whether the sums are of this process alone, whatever others do.
+
+    Attributes:
+        values: What each metric says of each explanation of each text.
+        control: Name of the control, None if there is none.
+        left_out: Number of texts that were left out with a warning.
+
+    Raises:
+        InputError: If a method has a name that is taken.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Attribution],
+        metrics: Metrics,
+        classes: list[str],
+        device: torch.device,
+        searched: Callable[[int], bool],
+        local: bool = False,
+    ) -> None:
+        check_method_names(methods)
+        self.control = next((n for n, m in methods.items() if isinstance(m, Random)), None)
+        self.values: list[ExampleValue] = []
+        self.left_out = 0
+        self._methods, self._metrics, self._searched = methods, metrics, searched
+        self._asked = {**metrics, EMPTY: FullyPerturbed(classes)}
+        self._limits = {n: m for n, m in metrics.items() if m.limit is not None}
+        self._tally = Tally(list(methods), self.control, metrics, classes, device, local)
+
+    def add(self, panel: Panel, scores: Mapping[str, Tensor], examples: Sequence[int]) -> None:
+        """Judge the explanations of the B texts of a panel; all questions are asked at once.
+
+        Texts without units, and those with a score or a probability that is not finite, are left
+        out, the latter with a warning.
+
+        Args:
+            panel: The texts.
+            scores: Token scores (B, T) of each method.
+            examples: Their numbers.
+        """
+        sound = usable(panel.trace, scores, examples)
+        self.left_out += int((~sound & (panel.inputs.unit_counts > 0)).sum())
+        if not sound.any():
+            return
+        cases = [
+            Case(panel, own.masked_fill(~sound[:, None], 0), self._methods[name])
+            for name, own in scores.items()
+        ]
+        values = {
+            name: own.masked_fill(~sound[:, None], nan)
+            for name, own in judge(cases, self._asked).items()
+        }
+        self._tally.add(values, values.pop(EMPTY)[0])
+        known = list(zip(examples, _checksums(panel.inputs), strict=True))
+        self._keep(panel, values, known)
+        self._search(panel, known, sound, values)
+
+    def add_cost(self, seconds: Mapping[str | None, float]) -> None:
+        """Add the time of each method and, under None, of the plain forward."""
+        self._tally.add_cost(seconds)
+
+    def compute(self) -> Estimates:
+        """Means, gains, ceilings and costs over all ranks, a collective call unless local."""
+        return self._tally.compute()
+
+    def _keep(self, panel: Panel, values: Mapping[str, Tensor], known: Sequence[Example]) -> None:
+        targets = panel.target.tolist()
+        for metric, own in values.items():
+            for (name, method), part in zip(self._methods.items(), own, strict=True):
+                role: Role = "floor" if name == self.control else "method"
+                who = Judged(name, method.signed, role, _made_with(method))
+                rows = zip(known, targets, part[:, -1].tolist(), strict=True)
+                self.values += self._rows(metric, who, panel, rows)
+
+    def _search(
+        self,
+        panel: Panel,
+        known: Sequence[Example],
+        sound: Tensor,
+        methods: Mapping[str, Tensor],
+    ) -> None:
+        """Add what the best orders reach, and the methods on the same texts."""
+        wanted = torch.tensor([self._searched(example) for example, _ in known])
+        part = sound & (panel.inputs.unit_counts <= MOST_UNITS) & wanted.to(sound.device)
+        if not self._limits or not part.any():
+            return
+        needs = Needs.of(*self._limits.values())
+        own = panel if bool(part.all()) else panel.rows(part, needs)
+        chosen = [which for which, mine in zip(known, part, strict=True) if mine]
+        who = Judged(CEILING, True, "ceiling", "")
+        for metric, values in reach(own, self._limits).items():
+            self._tally.add_ceiling(metric, values, methods[metric][:, part])
+            rows = zip(chosen, own.target.tolist(), values[:, -1].tolist(), strict=True)
+            self.values += self._rows(metric, who, panel, rows)
+
+    def _rows(
+        self, metric: str, who: Judged, panel: Panel, found: Iterable[tuple[Example, int, float]]
+    ) -> Iterator[ExampleValue]:
+        used = self._metrics[metric].uses_operator
+        for (example, text), target, value in found:
+            yield ExampleValue(
+                example=example,
+                target=target,
+                method=who.method,
+                signed=who.signed,
+                role=who.role,
+                made_with=who.made_with,
+                operator=panel.perturber.operator if used else "",
+                metric=metric,
+                higher_is_better=self._metrics[metric].higher_is_better,
+                value=value,
+                text=text,
+            )
+
+
+def usable(trace: Trace, scores: Mapping[str, Tensor], examples: Sequence[int]) -> Tensor:
+    """Which texts have units, and probabilities and scores that are finite.
+
+    It warns of those whose probabilities or scores are not.
+
+    Args:
+        trace: The forward of B texts.
+        scores: Token scores (B, T) of each method.
+        examples: The numbers of the texts.
+
+    Returns:
+        (B,).
+    """
+    sound = trace.inputs.unit_counts > 0
+    found = {"probabilities": trace.probabilities}
+    found |= {f"{name}: scores": own for name, own in scores.items()}
+    for what, own in found.items():
+        finite = own.isfinite().all(1)
+        for row in (~finite & sound).nonzero()[:, 0].tolist():
+            log.warning(
+                f"{what} of example {examples[row]} are not finite; it is left out of all metrics"
+            )
+        sound = sound & finite
+    return sound
+
+
+def _checksums(inputs: Inputs) -> list[int]:
+    """A number for each text that tells other tokens apart, however they are padded."""
+    rows = zip(inputs.input_ids.cpu().long(), inputs.attention_mask.cpu().bool(), strict=True)
+    return [zlib.crc32(ids[mask].numpy().tobytes()) for ids, mask in rows]
+
+
+def _made_with(method: Attribution) -> str:
+    """What a method itself puts in place of words: an operator, or the baseline of a path."""
+    return str(getattr(method, "operator", "") or getattr(method, "baseline", ""))
+
+
+def reach(panel: Panel, metrics: Metrics) -> dict[str, Tensor]:
+    """What the best orders that a search finds reach in metrics that have a limit, (B, J) each."""
+    reached: dict[str, Tensor] = {}
+    for limit in get_args(Limit):
+        if own := {name: m for name, m in metrics.items() if m.limit == limit}:
+            case = Case(panel, spread_by_unit(panel.ceiling(limit), panel.inputs.units))
+            reached |= {name: values[0] for name, values in judge([case], own).items()}
+    return reached
+
+
+def drawn_by_number(wanted: int | None, of: int) -> Callable[[int], bool]:
+    """Tells by its number whether an example is one of about ``wanted``; all if that is None.
+
+    The same examples are drawn every time, on every rank and in any order.
+
+    Args:
+        wanted: How many.
+        of: The number of all.
+    """
+    share = 1.0 if wanted is None else wanted / max(of, 1)
+    return lambda number: random.Random(number).random() < share
+
+
+def default_metrics() -> dict[str, FaithfulnessMetric]:
+    """What is asked where nothing else is said: both curves, and ERASER's two."""
+    return {
+        "deletion_auc": DeletionCurve(),
+        "insertion_auc": InsertionCurve(),
+        "comprehensiveness": Comprehensiveness(),
+        "sufficiency": Sufficiency(),
+    }
+
+
+def with_control(methods: Mapping[str, Attribution]) -> dict[str, Attribution]:
+    """The methods and, if there is no `Random` among them, one under the name ``random``.
+
+    Args:
+        methods: The methods by name.
+
+    Raises:
+        InputError: If another method has that name.
+    """
+    if any(isinstance(method, Random) for method in methods.values()):
+        return dict(methods)
+    if "random" in methods:
+        raise InputError(
+            f"method 'random': the random control that is added has that name, but it is that of "
+            f"{methods['random']!r}. Give the method another one, or add a Random() yourself."
+        )
+    return {**methods, "random": Random()}

@@ -1,0 +1,194 @@
+"""Parts of texts, as many as fit into the model at once, and what becomes of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import get_args
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from bertx.explanation.explanation import Explanation
+from bertx.explanation.reading import Reading
+from bertx.explanation.windows import join
+from bertx.models.inputs import Inputs, Merge, merge_by_unit
+
+
+@dataclass
+class Part:
+    """A window of a text; it is the whole text if that fits into the model.
+
+    Attributes:
+        reading: The text.
+        start, stop: The window within its t own tokens.
+        target: The class to explain, None if it is the predicted one and not known yet.
+        logits: (C,), once they are known.
+        scores: For each method (1, stop - start), or (C, stop - start) for all classes.
+        error: Why there are none.
+    """
+
+    reading: Reading
+    start: int
+    stop: int
+    target: int | None = None
+    logits: Tensor | None = None
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of tokens, special ones included."""
+        return self.reading.specials + self.stop - self.start
+
+    @property
+    def ranked(self) -> bool:
+        """Whether there is anything to score."""
+        return any(unit >= 0 for unit in self.reading.units[self.start : self.stop])
+
+    def take_logits(self, logits: Tensor, dtype: torch.dtype) -> None:
+        """Keep the logits (C,); an overflow is an error."""
+        self.logits = logits.cpu()
+        if not logits.isfinite().all():
+            shown = ", ".join(f"{value:.3g}" for value in logits.tolist())
+            self.error = (
+                f"the model's logits ({shown}) are not finite in {dtype}. Use a wider type, or "
+                "check the weights."
+            )
+
+    def take_scores(self, method: str, scores: Tensor) -> None:
+        """Keep the scores of the window's own tokens out of those of a batch (C, T)."""
+        head = len(self.reading.before)
+        self.scores[method] = scores[:, head : head + self.stop - self.start].clone()
+
+    def units(self) -> list[int]:
+        """The unit of each token, special ones included, 0..U-1 within this window, -1 for none."""
+        own = self.reading.units[self.start : self.stop]
+        first = min((unit for unit in own if unit >= 0), default=0)
+        here = [max(unit - first, -1) for unit in own]
+        return [*[-1] * len(self.reading.before), *here, *[-1] * len(self.reading.after)]
+
+    def ids(self) -> list[int]:
+        """The token ids, special ones included."""
+        own = self.reading.ids[self.start : self.stop]
+        return [*self.reading.before, *own, *self.reading.after]
+
+
+def parts_of(reading: Reading, places: Sequence[tuple[int, int]] | None = None) -> list[Part]:
+    """The parts of a text: one for each of its windows, or all in one."""
+    return [Part(reading, *place) for place in places or [(0, len(reading.ids))]]
+
+
+def collate(
+    parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase, device: torch.device
+) -> Inputs:
+    """A batch of parts, padded on the right to the longest."""
+    width = max(part.length for part in parts)
+
+    def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+        return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], device=device)
+
+    pad = int(tokenizer.pad_token_id)
+    segments = [part.reading.segments_of(part.start, part.stop) for part in parts]
+    segmented = "token_type_ids" in tokenizer.model_input_names
+    return Inputs(
+        input_ids=padded([part.ids() for part in parts], pad),
+        attention_mask=padded([[1] * part.length for part in parts], 0),
+        units=padded([part.units() for part in parts], -1),
+        token_type_ids=padded(segments, 0) if segmented else None,
+        mask_token_id=tokenizer.mask_token_id,
+        pad_token_id=pad,
+    )
+
+
+def probabilities(parts: Sequence[Part]) -> tuple[float, ...]:
+    """The mean of the softmax over a text's parts (C,); empty if one is not known."""
+    known = [part.logits.softmax(-1) for part in parts if part.logits is not None]
+    return tuple(torch.stack(known).mean(0).tolist()) if len(known) == len(parts) else ()
+
+
+def predicted_of(parts: Sequence[Part]) -> int | None:
+    """The predicted class of a text, None if it is not known yet."""
+    if any(part.error or part.logits is None for part in parts):
+        return None
+    if len(parts) == 1 and parts[0].logits is not None:
+        return int(parts[0].logits.argmax())  # in a softmax, different logits may become equal
+    known = probabilities(parts)
+    return known.index(max(known))
+
+
+def assemble(
+    parts: Sequence[Part],
+    targets: Sequence[int | None],
+    classes: tuple[str, ...],
+    signed: Mapping[str, bool],
+    merge: Merge,
+) -> list[Explanation]:
+    """Put the parts of a text together: an explanation for each target.
+
+    Args:
+        parts: The parts, from the left.
+        targets: The explained classes, None for the predicted one: of the rows of the scores.
+        classes: The names of the C classes.
+        signed: For each method whether its scores have a sign.
+        merge: How the scores of an unsigned method's tokens become one.
+    """
+    reading = parts[0].reading
+    known = Explanation(
+        reading.index, reading.text, classes=classes, left_out=reading.left_out,
+        error=next((part.error for part in parts if part.error), None),
+    )  # fmt: skip
+    if known.error is not None:
+        return [known] * len(targets)
+    predicted = predicted_of(parts)
+    known = replace(
+        known, words=tuple(reading.text[start:stop] for start, stop in reading.spans),
+        spans=reading.spans, probabilities=probabilities(parts), predicted=predicted,
+        signed=dict(signed),
+    )  # fmt: skip
+    return [
+        _scored(known, predicted if target is None else target, scores)
+        for target, scores in zip(targets, _scores(parts, len(targets), signed, merge), strict=True)
+    ]
+
+
+def _scored(known: Explanation, target: int | None, scores: dict[str, list[float]]) -> Explanation:
+    lost = [name for name, own in scores.items() if not all(map(isfinite, own))]
+    return replace(
+        known,
+        target=target,
+        scores={name: tuple(own) for name, own in scores.items()},
+        error=f"{', '.join(lost)}: not all scores are finite. Use a wider type." if lost else None,
+    )
+
+
+def _scores(
+    parts: Sequence[Part], count: int, signed: Mapping[str, bool], merge: Merge
+) -> list[dict[str, list[float]]]:
+    """The scores of all units by each method, for each of the rows of the parts' scores."""
+    reading = parts[0].reading
+    if not reading.spans:
+        return [{name: [] for name in signed} for _ in range(count)]
+    units = torch.tensor(reading.units)
+    found: dict[str, list[list[float]]] = {}
+    for how in get_args(Merge):
+        if names := [name for name, signs in signed.items() if ("sum" if signs else merge) == how]:
+            tokens = _tokens(parts, names)
+            flat = tokens.flatten(0, 1)
+            merged = merge_by_unit(flat, units.expand(len(flat), -1), how)
+            found |= zip(names, merged.unflatten(0, tokens.shape[:2]).tolist(), strict=True)
+    return [{name: found[name][place] for name in signed} for place in range(count)]
+
+
+def _tokens(parts: Sequence[Part], methods: Sequence[str]) -> Tensor:
+    """The scores of a text's own tokens (M, C, t)."""
+    if len(parts) == 1:
+        return torch.stack([parts[0].scores[method].double() for method in methods])
+    rows = next(len(part.scores[methods[0]]) for part in parts if part.ranked)
+    own = [
+        torch.stack([part.scores[method].double() for method in methods])
+        if part.ranked
+        else torch.zeros(len(methods), rows, part.stop - part.start, dtype=torch.float64)
+        for part in parts
+    ]
+    return join(own, [(part.start, part.stop) for part in parts], parts[0].reading.units)

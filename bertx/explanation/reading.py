@@ -1,0 +1,218 @@
+"""Reading texts: their tokens, their words, and the windows in which a model sees them."""
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from tokenizers import Encoding
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertx.errors import InputError
+from bertx.explanation.windows import windows
+from bertx.models.inputs import Unit
+from bertx.models.pretrained import longest_input
+from bertx.models.words import Span, disjoint, number_pieces, number_words, special_ids
+
+_UNLIMITED = 10**9
+"""Tokenizers without a limit name 10³⁰ as their longest input."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as a model reads it: ``[CLS]`` or its like, t tokens of its own, ``[SEP]``.
+
+    Attributes:
+        index: The number of the text.
+        text: The text.
+        before, after: Ids of the special tokens that the tokenizer puts around the text.
+        ids: Ids of the text's own tokens (t,).
+        segments: Token type ids of all tokens, special ones included.
+        units: The number of each token's unit, -1 for special tokens spelt in the text (t,).
+        spans: The characters of each unit (U,).
+        left_out: Number of units that are not here because the model has no place for them; None
+            if it cannot be known.
+        target: The class to explain, where it is another one than that of all texts.
+    """
+
+    index: int
+    text: str
+    before: tuple[int, ...]
+    ids: tuple[int, ...]
+    after: tuple[int, ...]
+    segments: tuple[int, ...]
+    units: tuple[int, ...]
+    spans: tuple[Span, ...]
+    left_out: int | None = 0
+    target: int | None = None
+
+    @property
+    def specials(self) -> int:
+        """How many special tokens are put around the text."""
+        return len(self.before) + len(self.after)
+
+    def segments_of(self, start: int, stop: int) -> list[int]:
+        """Token type ids of the window of tokens start..stop, with its special tokens."""
+        head = len(self.before)
+        own = self.segments[head + start : head + stop]
+        return [*self.segments[:head], *own, *self.segments[head + len(self.ids) :]]
+
+
+class Reader:
+    """Reads texts with a fast tokenizer, for a model with so many positions.
+
+    Args:
+        tokenizer: The tokenizer.
+        model: The classifier.
+        unit: What a unit is.
+        window: Most tokens of a window, special ones included; None to cut long texts off.
+        cut: Between which units long texts are cut off; None for words where units are tokens, so
+            that none is halved, and for the units themselves elsewhere.
+
+    Raises:
+        InputError: If the tokenizer knows no offsets, cannot pad, or belongs to another model, or
+            if the model has no place for the window.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        unit: Unit,
+        window: int | None,
+        cut: Unit | None = None,
+    ) -> None:
+        embeddings: Any = model.get_input_embeddings()
+        self._vocabulary = int(embeddings.num_embeddings)
+        _check_tokenizer(tokenizer, self._vocabulary)
+        check_unit(unit)
+        self.tokenizer = tokenizer
+        self.longest = longest_text(model, tokenizer)
+        self.window = window
+        self._unit = unit
+        self._whole: Unit = cut or ("word" if unit == "token" else unit)
+        self._special = frozenset(special_ids(tokenizer))
+        self._check_window(tokenizer.num_special_tokens_to_add())
+
+    def read(self, index: int, text: Any) -> Reading:
+        """The tokens of a text, cut to the model's longest input unless there are windows.
+
+        Raises:
+            InputError: If it is no text that the model can read.
+        """
+        text = _checked(text)
+        found = self.tokenizer([text], verbose=False, truncation=False, padding=False)
+        encoding: Encoding = found.encodings[0]
+        outside = [i for i in encoding.ids if i >= self._vocabulary]
+        if outside:
+            raise InputError(
+                f"token id {outside[0]} is none of the model's {self._vocabulary}: its tokenizer "
+                "has tokens that the model was never given. Use the model's own tokenizer."
+            )
+        if not encoding.ids:
+            raise InputError("the tokenizer makes no token of it, so there is nothing to classify")
+        return self._cut(index, text, encoding)
+
+    def windows(self, reading: Reading) -> list[tuple[int, int]]:
+        """The windows of a text's own tokens: one if it fits, else overlapping by half."""
+        most = self.window or self.longest
+        room = len(reading.ids) if most is None else most - reading.specials
+        return list(windows(reading.units, room))
+
+    def _cut(self, index: int, text: str, encoding: Encoding) -> Reading:
+        own = [i for i, sequence in enumerate(encoding.sequence_ids) if sequence is not None]
+        start, stop = (own[0], own[-1] + 1) if own else (len(encoding.ids), len(encoding.ids))
+        before, after = encoding.ids[:start], encoding.ids[stop:]
+        end, left_out = stop, 0
+        if self.window is None and self.longest is not None and len(encoding.ids) > self.longest:
+            words, _ = self._units(text, encoding, start, stop, self._whole)
+            units, _ = self._units(text, encoding, start, stop, self._unit)
+            kept = next(windows(words, self.longest - len(before) - len(after)))[1]
+            end, left_out = start + kept, max(units) - max(units[:kept])
+        units, spans = self._units(text, encoding, start, end, self._unit)
+        return Reading(
+            index=index,
+            text=text,
+            before=tuple(before),
+            ids=tuple(encoding.ids[start:end]),
+            after=tuple(after),
+            segments=(*encoding.type_ids[:end], *encoding.type_ids[stop:]),
+            units=tuple(units),
+            spans=tuple(spans),
+            left_out=left_out,
+        )
+
+    def _units(
+        self, text: str, encoding: Encoding, start: int, stop: int, unit: Unit
+    ) -> tuple[list[int], list[Span]]:
+        ranked = [i not in self._special for i in encoding.ids[start:stop]]
+        offsets = encoding.offsets[start:stop]
+        if unit == "whitespace":
+            return number_pieces(text, offsets, ranked)
+        if unit == "word":
+            return number_words(text, offsets, encoding.word_ids[start:stop], ranked)
+        count = iter(range(len(ranked)))
+        units = [next(count) if ranks else -1 for ranks in ranked]
+        own = [span for span, ranks in zip(offsets, ranked, strict=True) if ranks]
+        return units, disjoint(text, own)
+
+    def _check_window(self, specials: int) -> None:
+        if self.window is not None and type(self.window) is not int:
+            raise InputError(f"window {self.window!r}: expected a number of tokens")
+        for name, limit in (("window", self.window), ("the model's longest input", self.longest)):
+            if limit is not None and limit <= specials:
+                raise InputError(
+                    f"{name} of {limit} tokens: expected more than the {specials} special tokens "
+                    "of each text"
+                )
+        if self.window is not None and self.longest is not None and self.window > self.longest:
+            raise InputError(
+                f"window of {self.window} tokens: the model takes {self.longest} at most"
+            )
+
+
+def check_unit(unit: str) -> None:
+    """Raise `InputError` for a unit that does not exist."""
+    if unit not in get_args(Unit):
+        raise InputError(f"unit {unit!r}: expected 'word', 'whitespace' or 'token'")
+
+
+def longest_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Most tokens of a text, special ones included; None if nothing is said.
+
+    It is what the model has positions for, or was made for, and what its tokenizer allows.
+    """
+    made_for = longest_input(model) or getattr(model.config, "max_position_embeddings", None)
+    limits = [limit for limit in (made_for, tokenizer.model_max_length) if limit]
+    return min((int(limit) for limit in limits if limit < _UNLIMITED), default=None)
+
+
+def _checked(text: Any) -> str:
+    if isinstance(text, (tuple, list)) and len(text) == 2:
+        raise InputError("expected one text, but got a pair. Pairs of texts are not supported.")
+    if not isinstance(text, str):
+        raise InputError(f"expected text, but got {type(text).__name__}")
+    half = next((c for c in text if "\ud800" <= c <= "\udfff"), None)
+    if half is not None:
+        raise InputError(
+            f"expected text, but character {text.index(half)} is {half!a}, half of a "
+            "surrogate pair, which no tokenizer takes. Decode the text anew."
+        )
+    return str(text)
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
+    name = type(tokenizer).__name__
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"tokenizer {name}: expected a fast tokenizer (a tokenizer.json), which knows the "
+            "characters of each token; this one does not."
+        )
+    if tokenizer.pad_token_id is None:
+        raise InputError(
+            f"tokenizer {name}: expected a padding token to make batches with, but it has none. "
+            "Set tokenizer.pad_token."
+        )
+    if tokenizer.vocab_size > vocabulary:
+        raise InputError(
+            f"tokenizer {name} has {tokenizer.vocab_size} tokens, but the model knows "
+            f"{vocabulary}. Use the tokenizer that the model was trained with."
+        )

@@ -1,0 +1,243 @@
+"""Leaderboards from the values that one or more runs wrote, example by example."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from math import isnan, nan
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertx.errors import InputError
+from bertx.leaderboard.examples import ExampleValue
+from bertx.leaderboard.results import (
+    Leaderboard,
+    League,
+    OperatorTable,
+    PairVerdict,
+    Standing,
+)
+from bertx.rendering.curves import Role
+from bertx.statistics import Comparison, compare, summarise
+
+log = logging.getLogger("bertx")
+
+Runs = Mapping[str, Sequence[ExampleValue]]
+"""The values of each run by its name: trainings from several seeds, judged on the same examples."""
+
+Judged = tuple[str, str]
+"""A metric and its operator."""
+
+Values = dict[Judged, dict[str, dict[int, float]]]
+"""The values of one run, by metric and operator, method, and example."""
+
+Arrays = dict[str, NDArray[np.float64]]
+"""Values of each method (S, N), for S runs and the N examples that all have."""
+
+T = TypeVar("T")
+K = TypeVar("K", str, Judged)
+
+
+class Contender(NamedTuple):
+    """What is to be known of a method; see `ExampleValue`."""
+
+    signed: bool
+    role: Role
+    made_with: str
+
+
+def leaderboards(
+    runs: Runs, metrics: Sequence[str] = (), relevant: float = 0.01, note: str = ""
+) -> list[Leaderboard]:
+    """Rank all methods, by each metric and operator.
+
+    Counted are the examples that all runs have. One that was explained for several classes counts
+    once, with the mean of its values. What some runs lack is left out with a warning.
+
+    Args:
+        runs: The values of each run.
+        metrics: The metrics; none for all that have a better direction.
+        relevant: The smallest difference that matters; see `bertx.statistics.compare`.
+        note: Where the values come from.
+
+    Raises:
+        InputError: If a metric is unknown or has no direction, or if runs contradict each other
+            (on a text, a metric or a method) or have no example in common.
+    """
+    _check_texts(runs)
+    directions = _agreed(runs, lambda row: row.metric, lambda row: row.higher_is_better)
+    contenders = _agreed(
+        runs, lambda row: row.method, lambda row: Contender(row.signed, row.role, row.made_with)
+    )
+    wanted = _wanted(metrics, directions)
+    values = {run: _by_example(rows) for run, rows in runs.items()}
+    boards = []
+    for metric, operator in _shared(values):
+        if metric not in wanted:
+            continue
+        arrays = _arrays({run: own[metric, operator] for run, own in values.items()})
+        higher = bool(directions[metric])
+        signed, unsigned = (
+            _league(arrays, contenders, sign, operator, higher, relevant) for sign in (True, False)
+        )
+        if signed or unsigned:
+            about = (metric, operator, higher, signed, unsigned, len(runs), relevant, note)
+            boards.append(Leaderboard(*about))
+    return sorted(boards, key=lambda board: wanted.index(board.metric))
+
+
+def operator_tables(boards: Sequence[Leaderboard]) -> list[OperatorTable]:
+    """A table for each metric that was measured by several operators."""
+    by_metric: dict[str, list[Leaderboard]] = defaultdict(list)
+    for board in boards:
+        by_metric[board.metric].append(board)
+    return [OperatorTable(own) for own in by_metric.values() if len(own) > 1]
+
+
+def _wanted(metrics: Sequence[str], directions: Mapping[str, bool | None]) -> list[str]:
+    ranked = [metric for metric, higher in directions.items() if higher is not None]
+    for metric in metrics:
+        if metric not in ranked:
+            known = "has no better direction" if metric in directions else "is not there"
+            raise InputError(
+                f"metric {metric}: expected a metric that ranks methods, but it {known}. There "
+                f"are {', '.join(ranked) or 'none'}."
+            )
+    return list(dict.fromkeys(metrics)) or ranked
+
+
+def _check_texts(runs: Runs) -> None:
+    """Refuse runs in which examples of one number are not the same text."""
+    found: dict[int, tuple[int, str]] = {}
+    for run, rows in runs.items():
+        for row in rows:
+            if not row.text:
+                continue
+            known, other = found.setdefault(row.example, (row.text, run))
+            if known != row.text and other != run:
+                raise InputError(
+                    f"{other} and {run}: example {row.example} is not the same text in both, so "
+                    "their examples cannot be paired. Compare runs of the same data, with the "
+                    "same max_examples (bertx judge: --limit), data seed, max_length and tokenizer."
+                )
+
+
+def _agreed(
+    runs: Runs, name: Callable[[ExampleValue], str], fact: Callable[[ExampleValue], T]
+) -> dict[str, T]:
+    """What all rows of all runs say of a name."""
+    found: dict[str, tuple[T, str]] = {}
+    for run, rows in runs.items():
+        for row in rows:
+            known, other = found.setdefault(name(row), (fact(row), run))
+            if known != fact(row):
+                raise InputError(
+                    f"{run} says of {name(row)!r} {fact(row)}, but {other} says {known}. Compare "
+                    "runs of the same settings."
+                )
+    return {key: known for key, (known, _) in found.items()}
+
+
+def _by_example(rows: Sequence[ExampleValue]) -> Values:
+    found: dict[Judged, dict[str, dict[int, list[float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for row in rows:
+        found[row.metric, row.operator][row.method][row.example].append(row.value)
+    return {
+        judged: {
+            method: {example: _mean(own) for example, own in by_example.items()}
+            for method, by_example in by_method.items()
+        }
+        for judged, by_method in found.items()
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not isnan(value)]
+    return sum(known) / len(known) if known else nan
+
+
+def _shared(runs: Mapping[str, Mapping[K, object]]) -> list[K]:
+    """What all runs have, in the order of the first."""
+    every = list(dict.fromkeys(chain.from_iterable(runs.values())))
+    for key in every:
+        if lacking := [run for run, own in runs.items() if key not in own]:
+            said = key if isinstance(key, str) else ", ".join(filter(None, key))
+            log.warning(f"{said} is left out, because {lacking[0]} has no values of it")
+    return [key for key in every if all(key in own for own in runs.values())]
+
+
+def _arrays(runs: Mapping[str, Mapping[str, Mapping[int, float]]]) -> Arrays:
+    """The values of methods that all runs have on the examples that all runs have."""
+    seen = [set(chain.from_iterable(own.values())) for own in runs.values()]
+    examples = sorted(set.intersection(*seen))
+    if not examples:
+        raise InputError(
+            f"{', '.join(runs)} have no example in common. Compare runs whose monitors have the "
+            "same data and max_examples."
+        )
+    return {
+        method: np.array([[own[method].get(e, nan) for e in examples] for own in runs.values()])
+        for method in _shared(runs)
+    }
+
+
+def _league(
+    arrays: Arrays,
+    contenders: Mapping[str, Contender],
+    signed: bool,
+    operator: str,
+    higher: bool,
+    relevant: float,
+) -> League | None:
+    """Methods of one kind with all floors and ceilings; None if there are no methods."""
+    facts = {method: contenders[method] for method in arrays}
+    own = [m for m, fact in facts.items() if fact.role != "method" or fact.signed is signed]
+    if all(facts[method].role != "method" for method in own):
+        return None
+
+    def standings(methods: Sequence[str], arrays: Arrays) -> list[Standing]:
+        return [
+            Standing(
+                method,
+                *summarise(arrays[method]),
+                role=facts[method].role,
+                same_operator=bool(operator) and facts[method].made_with == operator,
+            )
+            for method in methods
+        ]
+
+    rivals = {method: arrays[method] for method in own if facts[method].role != "ceiling"}
+    verdicts = [_verdict(c) for c in compare(rivals, higher, relevant)]
+    searched = _searched(arrays, [m for m in own if facts[m].role == "ceiling"], list(rivals))
+    if not searched:
+        return League(standings(own, arrays), verdicts)
+    return League(standings(list(rivals), arrays), verdicts, standings(own, searched))
+
+
+def _searched(arrays: Arrays, ceilings: Sequence[str], rivals: Sequence[str]) -> Arrays:
+    """The values on those examples alone that were searched; empty if these are all."""
+    if not ceilings:
+        return {}
+    left_out = np.logical_and.reduce([np.isnan(arrays[name]) for name in ceilings])
+    known = np.logical_or.reduce([~np.isnan(arrays[name]) for name in rivals])
+    if not (left_out & known).any():
+        return {}
+    return {name: np.where(left_out, nan, arrays[name]) for name in (*ceilings, *rivals)}
+
+
+def _verdict(found: Comparison) -> PairVerdict:
+    return PairVerdict(
+        better=found.better,
+        worse=found.worse,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p=found.adjusted,
+        count=found.count,
+        needed=found.needed,
+        verdict=found.verdict,
+    )

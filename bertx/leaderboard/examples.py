@@ -1,0 +1,196 @@
+"""The values of single examples as a Parquet file: what a leaderboard is computed from."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from bertx.errors import InputError
+from bertx.rendering.curves import Role
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NAMED = re.compile(r"epoch=(\d+)-step=(\d+)\.parquet")
+_OPTIONAL = ("higher_is_better", "value")
+_DEFAULTS = {"made_with": "", "text": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleValue:
+    """What one metric says of one explanation of one example.
+
+    Attributes:
+        example: Number of the example in its data set.
+        target: The explained class.
+        method: The method, floor or ceiling, by its name in the run.
+        signed: Whether its scores have a sign.
+        role: What the name stands for.
+        operator: What a deletion does to a word; empty for a metric that deletes nothing.
+        metric: The metric, by its name in the run.
+        higher_is_better: Whether a larger value speaks for the explanation; None if neither does.
+        value: The value; NaN if the example has none.
+        made_with: The operator by which the explanation itself was made; empty if by none. Judged
+            by the same operator, a method has an advantage.
+        text: A checksum of the tokens of the example, by which runs can tell whether their examples
+            are the same; 0 if unknown.
+    """
+
+    example: int
+    target: int
+    method: str
+    signed: bool
+    role: Role
+    operator: str
+    metric: str
+    higher_is_better: bool | None
+    value: float
+    made_with: str = ""
+    text: int = 0
+
+
+def examples_path(folder: Path, epoch: int, step: int) -> Path:
+    """The file of one validation in the folder of a stage, ``<run>/bertx/<stage>``."""
+    return folder / "examples" / f"epoch={epoch}-step={step}.parquet"
+
+
+def find_examples(folder: Path, epoch: int | None = None) -> Path:
+    """The newest file in the folder of a stage.
+
+    Args:
+        folder: ``<run>/bertx/<stage>``.
+        epoch: The epoch; None for the last one.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = {}
+    for path in folder.glob("examples/epoch=*-step=*.parquet"):
+        if named := _NAMED.fullmatch(path.name):
+            found[int(named[1]), int(named[2])] = path
+    wanted = [when for when in found if epoch in (None, when[0])]
+    if not wanted:
+        epochs = ", ".join(map(str, sorted({when[0] for when in found})))
+        raise InputError(
+            f"{folder / 'examples'}: expected epoch={'*' if epoch is None else epoch}-step=*"
+            f".parquet, but {f'the epochs are {epochs}' if found else 'there is no such file'}. "
+            "FaithfulnessMonitor writes one whenever it explains."
+        )
+    return found[max(wanted)]
+
+
+def write_examples(path: Path, rows: Sequence[ExampleValue]) -> Path:
+    """Write a table with one row for each value, whole or not at all.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+        rows: The values. NaN becomes null.
+
+    Returns:
+        ``path``.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {
+        field.name: pa.array([getattr(row, field.name) for row in rows], kind, from_pandas=True)
+        for field, kind in zip(fields(ExampleValue), _schema().types, strict=True)
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        parquet.write_table(pa.Table.from_pydict(columns, _schema()), draft, compression="zstd")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def read_examples(path: Path) -> list[ExampleValue]:
+    """Read what `write_examples` wrote.
+
+    Args:
+        path: The file. ``made_with`` and ``text`` may be missing; columns that are not of
+            `ExampleValue` are left out.
+
+    Returns:
+        The rows in their order.
+
+    Raises:
+        InputError: If the file cannot be read, lacks a column, has a cell that does not belong
+            there, or says something twice.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: expected the values of examples as FaithfulnessMonitor writes them, but it "
+            f"cannot be read ({error}). Give a folder whose run has finished an epoch."
+        ) from error
+    columns = {field.name: _column(path, table, field) for field in _schema()}
+    columns["value"] = columns["value"].fill_null(nan)
+    rows = [ExampleValue(**cells) for cells in pa.Table.from_pydict(columns).to_pylist()]
+    _check(path, rows)
+    return rows
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    kinds = {
+        "example": pa.int64(), "target": pa.int32(), "method": pa.string(), "signed": pa.bool_(),
+        "role": pa.string(), "operator": pa.string(), "metric": pa.string(),
+        "higher_is_better": pa.bool_(), "value": pa.float64(), "made_with": pa.string(),
+        "text": pa.int64(),
+    }  # fmt: skip
+    return pa.schema([pa.field(n, kind, n in _OPTIONAL) for n, kind in kinds.items()])
+
+
+def _column(path: Path, table: "pa.Table", field: "pa.Field") -> "pa.ChunkedArray":
+    import pyarrow as pa
+
+    if field.name in _DEFAULTS and field.name not in table.column_names:
+        column = pa.array([_DEFAULTS[field.name]] * len(table), field.type)
+        return pa.chunked_array([column])
+    if field.name not in table.column_names:
+        raise InputError(
+            f"{path}: expected the columns {', '.join(_schema().names)}, but {field.name!r} is not "
+            f"among {', '.join(map(repr, table.column_names)) or 'none'}."
+        )
+    column = table.column(field.name)
+    try:
+        found = column.cast(field.type)
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{path}, column {field.name!r}: expected {field.type}, got {column.type} ({error})."
+        ) from error
+    if found.null_count and not field.nullable:
+        raise InputError(
+            f"{path}, column {field.name!r}: expected a value in every row, but "
+            f"{found.null_count} of {len(found)} are empty."
+        )
+    return found
+
+
+def _check(path: Path, rows: Sequence[ExampleValue]) -> None:
+    """Refuse unknown roles and repeated rows."""
+    for row in rows:
+        if row.role not in get_args(Role):
+            raise InputError(
+                f"{path}, column 'role': expected {', '.join(get_args(Role))}, got {row.role!r}."
+            )
+    keys = Counter((r.example, r.target, r.method, r.operator, r.metric) for r in rows)
+    for (example, target, method, operator, metric), count in keys.items():
+        if count > 1:
+            raise InputError(
+                f"{path}: example {example}, target {target}, method {method!r}, operator "
+                f"{operator!r}, metric {metric!r} is there {count} times, expected once."
+            )

@@ -1,0 +1,143 @@
+"""Leaderboards as one HTML page that needs nothing else."""
+
+from collections.abc import Iterator, Sequence
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from bertx.leaderboard.results import Leaderboard, League, OperatorTable
+from bertx.leaderboard.standings import (
+    Line,
+    cells_of,
+    form_of,
+    legend,
+    lines_of,
+    sentences,
+    short,
+    verdicts_of,
+)
+from bertx.rendering.heatmap import printable
+from bertx.rendering.templates import template
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+
+def leaderboard_page(
+    boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = (), title: str = "Leaderboard"
+) -> str:
+    """Make a page of leaderboards and tables of operators, and what their marks mean.
+
+    Args:
+        boards: The leaderboards.
+        tables: The tables of operators, shown after them.
+        title: The heading.
+
+    Returns:
+        A whole HTML document without scripts, links or outside assets, light or dark as the
+        reader prefers. Everything that comes from data is escaped.
+    """
+    return template("leaderboard.html.jinja").render(
+        title=printable(title),
+        legend=legend(boards, tables),
+        boards=list(map(board_contents, boards)),
+        tables=list(map(_operators, tables)),
+    )
+
+
+def _heading(name: str, board: Leaderboard) -> dict[str, Any]:
+    return {
+        "heading": printable(name),
+        "direction": board.direction,
+        "subtitle": printable(board.subtitle),
+    }
+
+
+def board_contents(board: Leaderboard) -> dict[str, Any]:
+    """What a template draws of a leaderboard: everything as text, and places in percent."""
+    from markupsafe import Markup
+
+    leagues = [
+        {
+            "name": name,
+            "lines": list(_lines(list(lines_of(board, league)))),
+            "sentences": [Markup(said) for said in sentences(board, league, _isolated)],
+            "pairs": list(_pairs(board, league)),
+        }
+        for name, league in board.leagues.items()
+    ]
+    return {**_heading(board.heading, board), "leagues": leagues}
+
+
+def _operators(table: OperatorTable) -> dict[str, Any]:
+    leagues = [
+        {
+            "name": name,
+            "rows": [
+                {
+                    "method": printable(standing.method),
+                    "role": standing.role.replace("method", ""),
+                    "cells": cells,
+                }
+                for standing, cells in cells_of(table, name)
+            ],
+        }
+        for name in table.leagues
+    ]
+    operators = list(map(printable, table.operators))
+    return {
+        **_heading(table.heading, table.boards[0]),
+        "operators": operators,
+        "leagues": leagues,
+    }
+
+
+def _lines(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
+    """Rows with the place of their interval, in percent of the span of all."""
+    known = [line.standing for line in lines if not isnan(line.standing.mean)]
+    widths = {s.method: 0.0 if isnan(s.width) else s.width for s in known}
+    low = min((s.mean - widths[s.method] for s in known), default=0.0)
+    span = max((s.mean + widths[s.method] for s in known), default=1.0) - low or 1.0
+    for line in lines:
+        standing = line.standing
+        width = widths.get(standing.method)
+        row = {
+            "rank": line.rank,
+            "method": printable(standing.method),
+            "mark": line.mark,
+            "limit": standing.role != "method",
+            "mean": line.mean,
+            "width": line.width,
+            "count": f"{standing.count:,}",
+            "letters": line.letters,
+            "point": None,
+        }
+        if width is not None:
+            row["point"] = f"{100 * (standing.mean - low) / span:.2f}"
+            row["low"] = f"{100 * (standing.mean - width - low) / span:.2f}"
+            row["length"] = f"{200 * width / span:.2f}"
+        yield row
+
+
+def _pairs(board: Leaderboard, league: League) -> Iterator[dict[str, str]]:
+    form = form_of(board.ranked(league))
+
+    def number(value: float) -> str:
+        return "–" if isnan(value) else short(value, form)
+
+    for verdict in verdicts_of(board, league):
+        yield {
+            "better": printable(verdict.better),
+            "worse": printable(verdict.worse),
+            "difference": number(verdict.difference),
+            "interval": f"{number(verdict.low)} to {number(verdict.high)}",
+            "p": "< .001" if verdict.p < 0.001 else short(verdict.p, ".3f"),
+            "count": f"{verdict.count:,}",
+            "need": verdict.need,
+            "verdict": verdict.verdict,
+        }
+
+
+def _isolated(name: str) -> "Markup":
+    from markupsafe import Markup
+
+    return Markup("<bdi>{}</bdi>").format(printable(name))

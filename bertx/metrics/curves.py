@@ -1,0 +1,202 @@
+"""Deletion and insertion curves: the class's probability while ranked units go or come.
+
+The units of a text (words, by default) are ranked by their scores. The deletion curve starts at the
+whole text and perturbs the highest ranked units first; the insertion curve starts at the fully
+perturbed text and restores them first. Both have one point for each of K fractions of the text's
+units, the same for all methods, and follow one class that the caller fixes. Nothing is smoothed:
+a curve that goes up and down stays as it is.
+
+References:
+    RISE: Randomized Input Sampling for Explanation of Black-box Models (Petsiuk et al., 2018),
+    https://arxiv.org/abs/1806.07421, for images. On Explaining Your Explanations of BERT
+    (Wu & Ong, 2021), https://arxiv.org/abs/2101.00196, deletes words. ERASER (DeYoung et al.,
+    2020), https://arxiv.org/abs/1911.03429, measures the same at a few fractions.
+"""
+
+import torch
+from torch import Tensor
+
+from bertx.errors import InputError
+from bertx.models.inputs import Inputs, merge_by_unit
+from bertx.perturb import Perturber
+
+
+def fractions(points: int = 11) -> Tensor:
+    """The fractions of a text's units at which a curve is measured.
+
+    Args:
+        points: K, the number of points, 0 and 1 included.
+
+    Returns:
+        Evenly spaced numbers from 0 to 1 (K,), float64.
+
+    Raises:
+        InputError: If there are fewer than two.
+
+    Examples:
+        >>> fractions(5).tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    if points < 2:
+        raise InputError(f"points must be at least 2 (nothing and everything), got {points}")
+    return torch.arange(points, dtype=torch.float64) / (points - 1)
+
+
+def removal_counts(unit_counts: Tensor, fractions: Tensor) -> Tensor:
+    """How many units are perturbed at each point.
+
+    Args:
+        unit_counts: n, number of units of each text (B,).
+        fractions: f (K,), in [0, 1].
+
+    Returns:
+        round(f n), a half to the even number, but at least 1 for f > 0 and at most n (B, K).
+
+    Examples:
+        >>> removal_counts(torch.tensor([2, 10]), torch.tensor([0.0, 0.1, 0.5, 1.0]))
+        tensor([[ 0,  1,  1,  2],
+                [ 0,  1,  5, 10]])
+    """
+    # On the CPU, because not every device has float64.
+    exact, sizes = fractions.cpu().double(), unit_counts.cpu().double()[:, None]
+    counts = torch.maximum((exact * sizes).round(), (exact > 0).double()).minimum(sizes)
+    return counts.long().to(unit_counts.device)
+
+
+def ranks(scores: Tensor, unit_counts: Tensor) -> Tensor:
+    """The place of each unit when the highest score comes first.
+
+    Args:
+        scores: Unit scores (B, U); finite, which is the caller's to see to.
+        unit_counts: Number of units of each text (B,); what lies beyond comes last.
+
+    Returns:
+        Places 0..U-1 (B, U). Of equal scores the unit further left comes first.
+
+    Examples:
+        >>> ranks(torch.tensor([[1.0, 3.0, 1.0, 9.0]]), torch.tensor([3]))
+        tensor([[1, 0, 2, 3]])
+    """
+    places = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape)
+    own = places < unit_counts[:, None]
+    order = scores.masked_fill(~own, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+def deletion_masks(scores: Tensor, unit_counts: Tensor, fractions: Tensor) -> Tensor:
+    """Which units stay at each point of the deletion curve.
+
+    Args:
+        scores: Unit scores (B, U), finite.
+        unit_counts: Number of units of each text (B,).
+        fractions: Fractions that are deleted (K,).
+
+    Returns:
+        False for the highest ranked `removal_counts` units (B, K, U).
+    """
+    return ~insertion_masks(scores, unit_counts, fractions)
+
+
+def insertion_masks(scores: Tensor, unit_counts: Tensor, fractions: Tensor) -> Tensor:
+    """Which units are there at each point of the insertion curve.
+
+    Args:
+        scores: Unit scores (B, U), finite.
+        unit_counts: Number of units of each text (B,).
+        fractions: Fractions that are inserted (K,).
+
+    Returns:
+        True for the highest ranked `removal_counts` units (B, K, U).
+    """
+    places, counts = ranks(scores, unit_counts), removal_counts(unit_counts, fractions)
+    return places[:, None] < counts[..., None]
+
+
+def area(curves: Tensor, fractions: Tensor) -> Tensor:
+    """Area under curves by the trapezoidal rule, on [0, 1].
+
+    Args:
+        curves: Values (..., K).
+        fractions: Where they were measured (K,).
+
+    Returns:
+        Areas (...), in the range of the values.
+
+    Examples:
+        >>> area(torch.tensor([1.0, 0.0, 0.0]), fractions(3))
+        tensor(0.2500)
+    """
+    return torch.trapezoid(curves, fractions.to(dtype=curves.dtype).to(curves.device))
+
+
+def curves(
+    perturber: Perturber, inputs: Inputs, scores: Tensor, target: Tensor, fractions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Both curves of M methods from one call of the engine.
+
+    Args:
+        perturber: The engine, which holds the model and the operator.
+        inputs: B texts.
+        scores: Token scores of each method (M, B, T), finite; a unit's score is their sum.
+        target: The class of each text (B,), the same at every point.
+        fractions: Fractions that are deleted or inserted (K,).
+
+    Returns:
+        Deletion curves, lower is better, and insertion curves, higher is better: probabilities of
+        the class in [0, 1] (M, B, K) each.
+    """
+    units, counts = inputs.units, inputs.unit_counts
+    inserted = torch.stack(
+        [insertion_masks(merge_by_unit(s, units), counts, fractions) for s in scores], 1
+    )
+    kept = torch.stack([~inserted, inserted], 1)  # (B, 2, M, K, U)
+    values = probabilities(perturber, inputs, kept.flatten(1, 3), target)
+    deletion, insertion = values.unflatten(1, kept.shape[1:4]).permute(1, 2, 0, 3)
+    return deletion, insertion
+
+
+def deletion_curve(
+    perturber: Perturber, inputs: Inputs, scores: Tensor, target: Tensor, fractions: Tensor
+) -> Tensor:
+    """The deletion curve of one method: lower is better.
+
+    Args:
+        perturber: The engine.
+        inputs: B texts.
+        scores: Token scores (B, T), finite.
+        target: The class of each text (B,).
+        fractions: Fractions that are deleted (K,).
+
+    Returns:
+        Probabilities of the class in [0, 1] (B, K).
+    """
+    scores = merge_by_unit(scores, inputs.units)
+    kept = deletion_masks(scores, inputs.unit_counts, fractions)
+    return probabilities(perturber, inputs, kept, target)
+
+
+def insertion_curve(
+    perturber: Perturber, inputs: Inputs, scores: Tensor, target: Tensor, fractions: Tensor
+) -> Tensor:
+    """The insertion curve of one method: higher is better.
+
+    Args:
+        perturber: The engine.
+        inputs: B texts.
+        scores: Token scores (B, T), finite.
+        target: The class of each text (B,).
+        fractions: Fractions that are inserted (K,).
+
+    Returns:
+        Probabilities of the class in [0, 1] (B, K).
+    """
+    scores = merge_by_unit(scores, inputs.units)
+    kept = insertion_masks(scores, inputs.unit_counts, fractions)
+    return probabilities(perturber, inputs, kept, target)
+
+
+def probabilities(perturber: Perturber, inputs: Inputs, kept: Tensor, target: Tensor) -> Tensor:
+    """Probability of one class of each text (B,) in the versions ``kept`` (B, N, U): (B, N)."""
+    answers = perturber(inputs, kept)  # (B, N, C)
+    with torch.inference_mode(False):
+        return answers[torch.arange(len(target)), :, target]

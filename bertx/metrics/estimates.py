@@ -1,0 +1,129 @@
+"""Means with standard errors from additive sums: exact for any batches and across processes.
+
+Sums of a value and of its square over examples are all the state there is, so that results are
+exact for batches of any sizes and across processes, and cost a few numbers of memory.
+"""
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from bertx.statistics.spread import Z95
+
+# Apple's devices have no float64.
+PRECISION = torch.float32 if torch.backends.mps.is_available() else torch.float64
+
+
+class Estimate(NamedTuple):
+    """Means over examples of the J values that a metric has for each of them.
+
+    Where J is 1, torchmetrics makes scalars of all three.
+
+    Attributes:
+        mean: Mean of each value (J,); NaN if no example has it.
+        se: Its standard error (J,), the examples' standard deviation (n - 1) / sqrt(n); NaN for
+            fewer than two examples.
+        counts: Number of examples that have each value (J,).
+    """
+
+    mean: Tensor
+    se: Tensor
+    counts: Tensor
+
+    @property
+    def value(self) -> Tensor:
+        """Mean of the last value, which is the metric's number."""
+        return self.mean.flatten()[-1]
+
+    @property
+    def value_se(self) -> Tensor:
+        """Its standard error."""
+        return self.se.flatten()[-1]
+
+    @property
+    def value_count(self) -> int:
+        """The number of examples that have it."""
+        return int(self.counts.flatten()[-1])
+
+
+class MeanMetric(Metric):
+    """Mean and standard error over examples of J values; NaN marks an example without one.
+
+    The one state (3, J), the sums of the values' powers 0, 1 and 2, bears a name of its own in
+    every subclass: `MetricCollection` would else take metrics with equal sums for one.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    state: ClassVar[str]
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        zeros = torch.zeros(3, width, dtype=PRECISION)
+        self.add_state(self.state, zeros, dist_reduce_fx="sum")
+
+    def add(self, values: Tensor) -> None:
+        """Add the values (B, J) of B examples."""
+        values = values.detach().to(PRECISION)
+        known = ~values.isnan()
+        powers = torch.stack([known.to(PRECISION), values, values.square()])
+        # Out of place: a state that was reset in inference mode must not be changed outside it.
+        total = powers.masked_fill(~known, 0).sum(1).to(getattr(self, self.state).device)
+        setattr(self, self.state, getattr(self, self.state) + total)
+
+    def estimate(self) -> Estimate:
+        """The means of all examples so far."""
+        counts, total, squares = getattr(self, self.state)
+        mean = total / counts
+        variance = (squares - total * mean).clamp(min=0) / (counts - 1)
+        return Estimate(mean, (variance / counts).sqrt(), counts)
+
+
+class Difference(NamedTuple):
+    """The mean of a paired difference.
+
+    Attributes:
+        mean: Mean of a - b over examples.
+        se: Its standard error; NaN for fewer than two examples.
+        count: Number of examples.
+    """
+
+    mean: Tensor
+    se: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 lies outside the 95 % interval; False where there is none."""
+        return bool(self.mean.abs() > Z95 * self.se)
+
+
+class PairedDifference(MeanMetric):
+    """Mean difference of two values of the same examples, such as the areas of two methods.
+
+    Pairing takes out what makes one example easier than another, so that far fewer examples tell
+    two methods apart than their own intervals suggest. Where one of both is NaN there is no pair.
+
+    Examples:
+        >>> metric = PairedDifference()
+        >>> metric.update(torch.tensor([0.9, 0.5, 0.7]), torch.tensor([0.6, 0.3, 0.4]))
+        >>> metric.compute().excludes_zero
+        True
+    """
+
+    higher_is_better = None
+    state = "difference_sums"
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def update(self, a: Tensor, b: Tensor) -> None:
+        """Add a - b for the values (B,) of B examples."""
+        self.add((a.to(PRECISION) - b.to(PRECISION))[:, None])
+
+    def compute(self) -> Difference:
+        """The mean of all differences so far; NaN if there were none."""
+        mean, se, counts = self.estimate()
+        return Difference(mean[0], se[0], counts[0])

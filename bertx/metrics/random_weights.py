@@ -1,0 +1,106 @@
+"""Random weights in place of trained ones, part by part, and the trained ones back.
+
+A whole set of weights is drawn as the model's own class draws them before training; then any parts
+of the model can stand on them for a while. The trained weights are put aside, never written to.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bertx.models.anatomy import Part, UnsupportedArchitecture
+from bertx.models.anatomy import parts as parts_of
+from bertx.models.scope import alone, exclusive, isolated_rng
+
+_NAME = "Model randomisation"
+
+Weights = Mapping[nn.Parameter, Tensor]
+"""Other values for each parameter of a model, by the parameter."""
+
+
+@alone()
+def parts(model: PreTrainedModel) -> tuple[Part, ...]:
+    """See `bertx.models.anatomy.parts`."""
+    return parts_of(model, _NAME)
+
+
+@alone()
+def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
+    """Weights for a whole model as it had them before any training: by its own ``_init_weights``.
+
+    The model is as before; the same seed gives the same weights on every device.
+
+    Args:
+        model: The model.
+        seed: Another seed is another draw.
+
+    Returns:
+        Values for all parameters, on the CPU, in the model's precision.
+
+    Raises:
+        UnsupportedArchitecture: If ``_init_weights`` leaves a parameter out.
+    """
+    with torch.inference_mode(False), torch.no_grad(), isolated_rng():
+        # What is not drawn stays NaN. Parameters that were loaded bear a mark that lets
+        # transformers' initialisation pass over them; these are new and have none.
+        drawn: dict[Tensor, Tensor] = {
+            own: nn.Parameter(torch.full_like(own, torch.nan, device="cpu"))
+            for own in model.parameters()
+        }
+        aside: dict[Tensor, Tensor] = {own: own.to("cpu", copy=True) for own in model.buffers()}
+        with _exchanged(model, drawn | aside):
+            torch.default_generator.manual_seed(seed)
+            _initialise(model, model)
+    left = [name for name, own in model.named_parameters() if drawn[own].isnan().any()]
+    if left:
+        known = f"models that initialise all their weights: this one leaves out {', '.join(left)}"
+        raise UnsupportedArchitecture(_NAME, model, known)
+    return {own: drawn[own].detach() for own in model.parameters()}
+
+
+@exclusive
+def randomised(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Iterator[None]:
+    """Let parts of a model stand on other weights; after the body, also if it raises, on their own.
+
+    Args:
+        model: The model.
+        parts: Some of its `bertx.models.anatomy.parts`.
+        weights: What `redrawn` gave for it.
+    """
+    with torch.inference_mode(False):
+        chosen: dict[Tensor, Tensor] = {
+            own: nn.Parameter(weights[own].to(own.device), own.requires_grad)
+            for part in parts
+            for own in part.parameters
+        }
+    with _exchanged(model, chosen):
+        yield
+
+
+@exclusive
+def _exchanged(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[None]:
+    """Put other tensors in the places of parameters and buffers, all places of a shared one."""
+    places: list[tuple[dict[str, Any], str, Tensor]] = [
+        (slots, name, own)
+        for module in model.modules()
+        for slots in (module._parameters, module._buffers)
+        for name, own in slots.items()
+        if own is not None and own in others
+    ]
+    try:
+        for slots, name, own in places:
+            slots[name] = others[own]
+        yield
+    finally:
+        for slots, name, own in places:
+            slots[name] = own
+
+
+def _initialise(module: nn.Module, owner: PreTrainedModel) -> None:
+    """Initialise a module as transformers does: from the inside out, each by the model it is of."""
+    for child in module.children():
+        _initialise(child, child if isinstance(child, PreTrainedModel) else owner)
+    owner._init_weights(module)

@@ -1,0 +1,174 @@
+"""Max-sensitivity: how much an explanation changes when the words move a little."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bertx.errors import InputError, check_positive
+from bertx.metrics.base import Case, FaithfulnessMetric
+from bertx.metrics.estimates import PRECISION
+from bertx.models.inputs import Inputs, text_seed
+from bertx.models.scope import alone, exclusive
+from bertx.perturb.embeddings import word_embedding
+from bertx.perturb.packing import budget_for, chunks
+from bertx.trace import Needs, Trace
+
+
+def max_sensitivity(
+    trace: Trace,
+    scores: Tensor,
+    method: Callable[[Trace], Tensor],
+    samples: int = 10,
+    radius: float = 0.02,
+    seed: int = 0,
+) -> Tensor:
+    """How far an explanation goes, at most, while the word embeddings move within a small ball.
+
+    See `MaxSensitivity`.
+
+    Args:
+        trace: B texts, their model and the explained classes.
+        scores: What the method says of the trace (B, T), finite.
+        method: Explains a trace, (B, T). It gets a trace with what its ``needs`` say, or, if it
+            has none, what this trace was made with.
+        samples: Moves that are tried.
+        radius: Largest move of an embedding's element, in root mean squares of all of them.
+        seed: Another seed is another draw.
+
+    Returns:
+        (B, 1), not negative; NaN for a text without units.
+    """
+    needs = getattr(method, "needs", trace.needs)
+    with alone(), torch.inference_mode(False), torch.no_grad():
+        ranked = trace.inputs.units >= 0
+        before = scores.to(PRECISION).masked_fill(~ranked, 0)
+        farthest = torch.zeros_like(before[:, 0])
+        reach = radius * _element_size(trace.model)
+        for draw in range(samples):
+            with moved_words(trace.model, trace.inputs, reach, seed, draw):
+                after = _explained(trace, method, needs)
+            way = (after.masked_fill(~ranked, 0) - before).norm(dim=1)
+            farthest = torch.maximum(farthest, way)
+        size = before.norm(dim=1)
+        ratio = farthest / size.where(size > 0, 1)
+        return ratio.masked_fill(~ranked.any(1), torch.nan)[:, None]
+
+
+class MaxSensitivity(FaithfulnessMetric):
+    """Largest change of the explanation, relative to it, while the word embeddings move a little.
+
+    max_s ‖Φ(x + d_s) - Φ(x)‖ / ‖Φ(x)‖, Φ the scores of the tokens that are units and ‖·‖ their
+    Euclidean norm; where Φ(x) is 0, the change itself, as in captum. The explanation is made
+    anew, for the same class, by the same method on a moved model: every element of the word
+    embedding of every token id is shifted by a number that is uniform in ± ``radius`` times the
+    root mean square of the embedding table. The shift depends on the seed, the draw and the id
+    alone, so that a word moves alike wherever it stands and whoever asks: gradients, integrated
+    gradients from [MASK], and methods that rewrite the text see one and the same model.
+
+    Not negative; lower is better, and 0 for what does not look at the model, such as random
+    scores: it says nothing without a metric of faithfulness beside it. Cost: ``samples`` times
+    that of the explanation.
+
+    Args:
+        samples: Moves that are tried; the maximum grows with them.
+        radius: Largest move of an embedding's element, in root mean squares of all of them.
+        seed: Another seed is another draw.
+
+    Raises:
+        InputError: For a setting that cannot be; when used, if a case has no method.
+
+    References:
+        On the (In)fidelity and Sensitivity of Explanations (Yeh et al., 2019),
+        https://arxiv.org/abs/1901.09392, SENS_MAX, by sampling.
+    """
+
+    higher_is_better = False
+    state = "max_sensitivity_sums"
+
+    def __init__(self, samples: int = 10, radius: float = 0.02, seed: int = 0) -> None:
+        check_positive(samples=samples)
+        if not radius > 0:
+            raise InputError(f"radius must be positive, got {radius}")
+        super().__init__(("max_sensitivity",))
+        self.samples = samples
+        self.radius = radius
+        self.seed = seed
+
+    def values(self, case: Case, answers: Tensor) -> Tensor:
+        """(B, 1)."""
+        if case.method is None:
+            raise InputError(
+                "MaxSensitivity explains the texts again: expected a case with a method, got "
+                "scores alone. Make it as Case(panel, scores, method), or leave the metric out."
+            )
+        settings = (self.samples, self.radius, self.seed)
+        return max_sensitivity(case.panel.trace, case.scores, case.method, *settings)
+
+
+@exclusive
+def moved_words(
+    model: PreTrainedModel, inputs: Inputs, reach: float, seed: int, draw: int
+) -> Iterator[None]:
+    """Shift the word embeddings of the texts' tokens, of [MASK] and of [PAD] wherever they stand.
+
+    Args:
+        model: The classifier; it is as before after the body.
+        inputs: The texts whose token ids move. Others stay where they are.
+        reach: Largest shift of an element.
+        seed: Another seed is another set of draws.
+        draw: Number of the draw.
+    """
+    table = word_embedding(model, MaxSensitivity.__name__)
+    ids = _known_ids(inputs)
+    shifts = reach * word_noise(ids, table.get_parameter("weight").shape[1], seed, draw)
+
+    def move(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        places = torch.searchsorted(ids, args[0].contiguous()).clamp(max=len(ids) - 1)
+        known = (ids[places] == args[0])[..., None]
+        return output + (known * shifts[places]).to(output.dtype)
+
+    handle = table.register_forward_hook(move)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def word_noise(ids: Tensor, size: int, seed: int, draw: int) -> Tensor:
+    """Uniform numbers in [-1, 1) for token ids (K,), each row a function of its id: (K, size)."""
+    generator = torch.Generator()
+    rows = []
+    for token in ids.cpu():
+        generator.manual_seed(text_seed(token[None], seed, draw))
+        rows.append(torch.rand(size, generator=generator, dtype=torch.float32))
+    return 2 * torch.stack(rows).to(ids.device) - 1
+
+
+def _element_size(model: PreTrainedModel) -> float:
+    """Root mean square of the elements of the word embeddings."""
+    weight = word_embedding(model, MaxSensitivity.__name__).get_parameter("weight").detach()
+    return float(torch.linalg.vector_norm(weight, dtype=PRECISION)) / weight.numel() ** 0.5
+
+
+def _explained(trace: Trace, method: Callable[[Trace], Tensor], needs: Needs) -> Tensor:
+    """Scores (B, T) of the texts, from batches without much padding."""
+    lengths = trace.inputs.attention_mask.sum(1).tolist()
+    scores = torch.zeros_like(trace.inputs.units, dtype=PRECISION)
+    budget = budget_for(trace.inputs.units.device, recorded=True)
+    for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
+        rows = sorted(rows)
+        inputs = trace.inputs.rows(torch.tensor(rows))
+        found = method(Trace(trace.model, inputs, trace.target[rows], needs))
+        scores[rows, : found.shape[1]] = found.to(PRECISION)
+    return scores
+
+
+def _known_ids(inputs: Inputs) -> Tensor:
+    """Token ids of the texts, of [MASK] and of [PAD], each once and sorted (K,)."""
+    written = [inputs.pad_token_id]
+    if inputs.mask_token_id is not None:
+        written.append(inputs.mask_token_id)
+    ids = inputs.input_ids[inputs.attention_mask.bool()]
+    return torch.cat([ids, ids.new_tensor(written)]).unique()

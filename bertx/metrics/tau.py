@@ -1,0 +1,73 @@
+"""Whether an explanation ranks units as leaving each of them out does."""
+
+import torch
+from torch import Tensor
+
+from bertx.metrics.aopc import drops
+from bertx.metrics.base import Case, FaithfulnessMetric, followed
+from bertx.metrics.curves import probabilities
+from bertx.metrics.ranking import kendall
+from bertx.models.inputs import Inputs, merge_by_unit
+from bertx.perturb import Perturber
+
+
+def leave_one_out_tau(
+    perturber: Perturber, inputs: Inputs, scores: Tensor, target: Tensor
+) -> Tensor:
+    """Kendall's tau-b between scores and what leaving each unit out takes from the probability.
+
+    Args:
+        perturber: The engine.
+        inputs: B texts.
+        scores: Token scores (B, T), finite; a unit's score is their sum.
+        target: The class of each text (B,).
+
+    Returns:
+        In [-1, 1] (B, 1), higher is better; NaN for a text of fewer than two units, and where all
+        scores or all falls of the probability are equal.
+    """
+    scores = merge_by_unit(scores, inputs.units)
+    p = probabilities(perturber, inputs, each_left_out(scores), target)
+    own = torch.arange(scores.shape[1], device=scores.device) < inputs.unit_counts[:, None]
+    return kendall(scores, drops(p), own)[:, None]
+
+
+class LeaveOneOutTau(FaithfulnessMetric):
+    """Kendall's tau-b between the scores and p_c(x) - p_c(x without the unit), over units.
+
+    In [-1, 1]; higher is better. A text of fewer than two units has no value, nor has one whose
+    scores, or whose falls of p_c, are all equal. The falls are signed: a method that only says how
+    much a unit matters cannot reach 1 where units speak against the class. `Occlusion` with the
+    panel's operator reaches 1 by construction, in the same precision, up to rounding. Update
+    with what `leave_one_out_tau` gives.
+
+    ferret has the same of tokens. Attention is not Explanation compares with how far the
+    probabilities of all classes move, which has no sign.
+
+    References:
+        ferret (Attanasio et al., 2023), https://arxiv.org/abs/2208.01575; Attention is not
+        Explanation (Jain & Wallace, 2019), https://arxiv.org/abs/1902.10186, Section 4.1.
+    """
+
+    higher_is_better = True
+    state = "leave_one_out_sums"
+
+    def __init__(self) -> None:
+        super().__init__(["tau"])
+
+    def kept(self, case: Case) -> Tensor:
+        """The whole text, and all but one unit for each unit (B, U + 1, U)."""
+        return each_left_out(case.units)
+
+    def values(self, case: Case, answers: Tensor) -> Tensor:
+        """Tau-b (B, 1)."""
+        own = case.panel.own(case.units.shape[1])
+        return kendall(case.units, drops(followed(case, answers)), own)[:, None]
+
+
+def each_left_out(scores: Tensor) -> Tensor:
+    """The whole text, and all but one of the units that have scores (B, U), each (B, U + 1, U)."""
+    texts, width = scores.shape
+    left_out = torch.eye(width, dtype=torch.bool, device=scores.device)
+    whole = torch.zeros_like(left_out[:1])
+    return ~torch.cat([whole, left_out]).expand(texts, -1, -1)

@@ -1,0 +1,1 @@
+"""What bertx knows of a classifier and its tokenizer, without changing either for good."""

@@ -1,0 +1,113 @@
+"""Seeing every elementwise activation that a model computes, as a module or as a function."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from bertx.models.scope import exclusive
+
+Elementwise = Callable[[Tensor], Tensor]
+
+_FUNCTIONS = {
+    functional.elu, functional.gelu, functional.mish, functional.relu, functional.silu,
+    functional.softplus, functional.tanh, torch.relu, torch.sigmoid, torch.tanh, Tensor.relu,
+    Tensor.sigmoid, Tensor.tanh,
+}  # fmt: skip
+
+_FUNCTION_NAMES = ("gelu", "relu", "silu", "swish", "tanh")
+"""Names of transformers for what is one of these functions."""
+
+
+class ActivationMode(TorchFunctionMode):
+    """Answers for every activation inside of `watching`; nothing outside of it or of its thread.
+
+    An activation module is one activation, whatever functions it is made of: those of its inside
+    go by unseen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inside = 0
+
+    @abstractmethod
+    def activated(self, function: Elementwise, x: Tensor, y: Tensor) -> Tensor:
+        """What an activation gives.
+
+        Args:
+            function: The activation.
+            x: Its input.
+            y: Its output, ``function(x)``.
+        """
+
+    def called(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What any other function gives."""
+        return function(*args, **kwargs)
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Called for every function of torch."""
+        kwargs = kwargs or {}
+        if self._inside:
+            return func(*args, **kwargs)
+        if func in _FUNCTIONS:
+            y = func(*args, **kwargs)
+            return self.activated(lambda x: func(x, *args[1:], **kwargs), args[0], y)
+        return self.called(func, args, kwargs)
+
+    def enter(self, _module: nn.Module, _args: Any) -> None:
+        """An activation module begins."""
+        self._inside += 1
+
+    def leave(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """An activation module has ended."""
+        self._inside -= 1
+        return self.activated(module.forward, args[0], output)
+
+
+@exclusive
+def watching(model: nn.Module, mode: ActivationMode) -> Iterator[None]:
+    """Let ``mode`` see what ``model`` computes; gone after the body."""
+    handles = []
+    for module in activation_modules(model):
+        handles.append(module.register_forward_pre_hook(mode.enter))
+        handles.append(module.register_forward_hook(mode.leave))
+    try:
+        with mode:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def activation_modules(model: nn.Module) -> list[nn.Module]:
+    """The modules of a model that compute an elementwise function."""
+    return [module for module in model.modules() if _is_activation(module)]
+
+
+def unseen_activations(model: nn.Module) -> list[str]:
+    """Settings of a model whose activation would go by unseen.
+
+    DeBERTa makes these modules anew in every forward, where no hook reaches them; what they are
+    made of is seen only if it is one of torch's own functions.
+    """
+    config = getattr(model, "config", None)
+    named = {name: getattr(config, name, None) for name in ("pooler_hidden_act", "conv_act")}
+    return [name for name, value in named.items() if value not in (None, *_FUNCTION_NAMES)]
+
+
+def _is_activation(module: nn.Module) -> bool:
+    home = type(module).__module__
+    return home == "transformers.activations" or (
+        home == "torch.nn.modules.activation"
+        and not isinstance(module, (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax))
+    )

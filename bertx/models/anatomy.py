@@ -1,0 +1,363 @@
+"""Where BERT-like architectures keep their parts, read off the modules themselves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
+
+from bertx.errors import InputError
+from bertx.models.activations import Elementwise, unseen_activations
+
+_FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+"""Modules that compute activations, and products of them, inside of one function of torch."""
+
+
+class UnsupportedArchitecture(InputError):
+    """A method was asked to explain a model that it is not defined for."""
+
+    def __init__(self, method: str, model: nn.Module, supported: str) -> None:
+        kind = getattr(getattr(model, "config", None), "model_type", "unknown")
+        super().__init__(
+            f"{method} does not support {type(model).__name__} (model type {kind!r}); it supports "
+            f"{supported}. Remove it from the methods, or use another model."
+        )
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One encoder layer: attention and feed-forward block, each closed by residual + LayerNorm.
+
+    Attributes:
+        call: Which call of its modules this layer is; not 0 only where layers share modules.
+    """
+
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    mix: nn.Linear
+    mix_norm: nn.LayerNorm
+    up: nn.Linear
+    activation: Elementwise
+    down: nn.Linear
+    down_norm: nn.LayerNorm
+    call: int = 0
+
+
+@dataclass(frozen=True)
+class GatedLayer:
+    """One layer of ModernBERT: LayerNorm before each block, x + block(norm(x)), a gate inside.
+
+    Attributes:
+        attend_norm: LayerNorm before attention; None in the first layer.
+        fused: Map to queries, keys and values, a third of its outputs each.
+        up: Map to the activated and the gating inputs, half of its outputs each.
+    """
+
+    attend_norm: nn.LayerNorm | None
+    fused: nn.Linear
+    mix: nn.Linear
+    up_norm: nn.LayerNorm
+    up: nn.Linear
+    activation: Elementwise
+    down: nn.Linear
+
+
+@dataclass(frozen=True)
+class HeadStep:
+    """A linear map of the head, then its activation, then its LayerNorm, as far as it has them."""
+
+    linear: nn.Linear
+    activation: Elementwise | None = None
+    norm: nn.LayerNorm | None = None
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A classifier: an embedding block, L layers, and a head on one vector of the last layer.
+
+    Attributes:
+        layers: The encoder layers, from the embeddings upwards.
+        head: From what the head reads to the logits, upwards.
+        projection: Map from the embedding block to the width of the layers, where there is one.
+        last_norm: LayerNorm after the last layer, where there is one.
+    """
+
+    layers: tuple[Layer | GatedLayer, ...]
+    head: tuple[HeadStep, ...]
+    projection: nn.Linear | None = None
+    last_norm: nn.LayerNorm | None = None
+
+    def modules(self) -> list[nn.Module]:
+        """All linear maps and LayerNorms; those that layers share stand once for each."""
+        steps = [self, *self.layers, *self.head]
+        parts = [part for step in steps for part in vars(step).values()]
+        return [part for part in parts if isinstance(part, (nn.Linear, nn.LayerNorm))]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Weights of a model that belong together.
+
+    Attributes:
+        name: ``classifier``, ``layer 1`` for the one above the embeddings (``layers 1, 2`` where
+            layers share their weights), or ``embeddings``.
+        parameters: The weights.
+        layers: The numbers of the layers, from 1; none for the other two.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    layers: tuple[int, ...] = ()
+
+
+def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
+    """The module whose output is the first hidden state (B, T, D).
+
+    Raises:
+        UnsupportedArchitecture: If the model has no such block.
+    """
+    block = getattr(model.base_model, "embeddings", None)
+    if not isinstance(block, nn.Module):
+        raise UnsupportedArchitecture(method, model, "models with an embedding block")
+    return block
+
+
+def check_differentiable(model: PreTrainedModel, method: str) -> None:
+    """Refuse models that a gradient does not pass, or passes in part.
+
+    Raises:
+        UnsupportedArchitecture: If a layer is one of torch's quantised ones, or a weight was made
+            in inference mode.
+    """
+    whole = not any(".quantized." in type(part).__module__ for part in model.modules())
+    if not whole or any(parameter.is_inference() for parameter in model.parameters()):
+        known = "models with gradients: no quantised layers, no weights made in inference mode"
+        raise UnsupportedArchitecture(method, model, known)
+
+
+def check_activations_seen(model: PreTrainedModel, method: str) -> None:
+    """Refuse models of which an operation would escape `bertx.models.activations.watching`.
+
+    Raises:
+        UnsupportedArchitecture: If the model makes an activation anew in every forward, or has a
+            module that computes activations and products in one.
+    """
+    if hidden := unseen_activations(model):
+        known = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
+        raise UnsupportedArchitecture(method, model, known)
+    fused = {type(part).__name__ for part in model.modules() if isinstance(part, _FUSED)}
+    if fused:
+        known = f"models without {' and '.join(sorted(fused))} of torch, whose inside is not seen"
+        raise UnsupportedArchitecture(method, model, known)
+
+
+def readout(model: PreTrainedModel, method: str) -> Literal["first", "mean"]:
+    """What the head reads of the last layer: its first token, or the mean of all tokens.
+
+    Raises:
+        UnsupportedArchitecture: If the model type is none of `ENCODERS`, or no text classifier.
+    """
+    named = (parent.__name__ for parent in type(model).__mro__)
+    if model.config.model_type not in ENCODERS or not any(
+        name.endswith("ForSequenceClassification") for name in named
+    ):
+        known = f"sequence classifiers of the types {', '.join(ENCODERS)}"
+        raise UnsupportedArchitecture(method, model, known)
+    return "mean" if getattr(model.config, "classifier_pooling", "cls") == "mean" else "first"
+
+
+def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
+    """Name the parts of a classifier.
+
+    Args:
+        model: A Hugging Face sequence classifier.
+        method: The method that asks, for the error.
+
+    Raises:
+        UnsupportedArchitecture: If the model type is none of `ENCODERS`, if it is a decoder, or
+            if a part is not what it is in transformers (wrapped, quantised or replaced).
+    """
+    readout(model, method)
+    for setting in ("is_decoder", "add_cross_attention", "chunk_size_feed_forward"):
+        if getattr(model.config, setting, False):
+            raise UnsupportedArchitecture(method, model, f"encoders without {setting}")
+    if getattr(model.config, "conv_kernel_size", 0) > 0:
+        raise UnsupportedArchitecture(method, model, "DeBERTa with conv_kernel_size 0")
+    known = (
+        "models whose linear maps and LayerNorms are those of transformers, not wrapped, those of "
+        "the head included"
+    )
+    try:
+        found = ENCODERS[model.config.model_type](model)
+    except AttributeError as error:
+        raise UnsupportedArchitecture(method, model, known) from error
+    if not all(map(_is_plain, _named_parts(found))):
+        raise UnsupportedArchitecture(method, model, known)
+    return found
+
+
+def parts(model: PreTrainedModel, method: str = "Model randomisation") -> tuple[Part, ...]:
+    """All weights of a classifier, from the top down: the head, each layer, the embeddings.
+
+    The head is everything above the last layer. The embeddings are everything that the layers read,
+    with a map to their width and tables of relative positions.
+
+    Args:
+        model: A Hugging Face sequence classifier.
+        method: What asks, for the error.
+
+    Raises:
+        UnsupportedArchitecture: If the model has no `anatomy`.
+    """
+    found = anatomy(model, method)
+    blocks: dict[nn.Module, list[int]] = {}
+    for number, layer in enumerate(found.layers, 1):
+        blocks.setdefault(_block(model, layer), []).append(number)
+    steps = [part for step in found.head for part in vars(step).values()]
+    above = [part for part in (*steps, found.last_norm) if isinstance(part, nn.Module)]
+    below = set(model.base_model.parameters())
+    head = [own for part in above for own in part.parameters()]
+    head += [own for own in model.parameters() if own not in below]
+    layers = [
+        Part(f"layer{'s' * (len(own) > 1)} {', '.join(map(str, own))}", tuple(block.parameters()),
+             tuple(own))
+        for block, own in blocks.items()
+    ]  # fmt: skip
+    known = {*head, *(own for part in layers for own in part.parameters)}
+    rest = tuple(own for own in model.parameters() if own not in known)
+    top = Part("classifier", tuple(dict.fromkeys(head)))
+    return (top, *reversed(layers), Part("embeddings", rest))
+
+
+def _block(model: nn.Module, layer: Layer | GatedLayer) -> nn.Module:
+    """The innermost module that holds all of a layer."""
+    maps = {part for part in vars(layer).values() if isinstance(part, (nn.Linear, nn.LayerNorm))}
+    return [module for module in model.modules() if maps <= set(module.modules())][-1]
+
+
+def _named_parts(found: Anatomy) -> list[object]:
+    steps = [found, *found.layers, *found.head]
+    parts = [part for step in steps for part in vars(step).items()]
+    other = ("activation", "call", "layers", "head")
+    return [part for name, part in parts if name not in other and part is not None]
+
+
+def _is_plain(part: object) -> bool:
+    plain = (nn.Linear.forward, nn.LayerNorm.forward)
+    if not isinstance(part, (nn.Linear, nn.LayerNorm)) or type(part).forward not in plain:
+        return False
+    return isinstance(part.weight, Tensor) and part.weight.is_floating_point()
+
+
+_LAYER = "query key value mix mix_norm up activation down down_norm".split()
+_BERT = (
+    "attention.self.query attention.self.key attention.self.value attention.output.dense "
+    "attention.output.LayerNorm intermediate.dense intermediate.intermediate_act_fn output.dense "
+    "output.LayerNorm"
+)
+_DEBERTA = (
+    _BERT.replace("query", "query_proj").replace("key", "key_proj").replace("value", "value_proj")
+)
+_MPNET = (
+    "attention.attn.q attention.attn.k attention.attn.v attention.attn.o attention.LayerNorm "
+    "intermediate.dense intermediate.intermediate_act_fn output.dense output.LayerNorm"
+)
+_DISTILBERT = (
+    "attention.q_lin attention.k_lin attention.v_lin attention.out_lin sa_layer_norm ffn.lin1 "
+    "ffn.activation ffn.lin2 output_layer_norm"
+)
+_ALBERT = (
+    "attention.query attention.key attention.value attention.dense attention.LayerNorm ffn "
+    "activation ffn_output full_layer_layer_norm"
+)
+
+
+def _layer(block: Any, paths: str, call: int = 0) -> Layer:
+    parts = {
+        name: attrgetter(path)(block) for name, path in zip(_LAYER, paths.split(), strict=True)
+    }
+    return Layer(**parts, call=call)
+
+
+def _layers(blocks: Any, paths: str) -> tuple[Layer, ...]:
+    return tuple(_layer(block, paths) for block in blocks)
+
+
+def _bert(model: Any) -> Anatomy:
+    base = model.base_model
+    head = (HeadStep(base.pooler.dense, base.pooler.activation), HeadStep(model.classifier))
+    return Anatomy(_layers(base.encoder.layer, _BERT), head)
+
+
+def _roberta(model: Any, paths: str = _BERT) -> Anatomy:
+    head = (HeadStep(model.classifier.dense, torch.tanh), HeadStep(model.classifier.out_proj))
+    return Anatomy(_layers(model.base_model.encoder.layer, paths), head)
+
+
+def _mpnet(model: Any) -> Anatomy:
+    return _roberta(model, _MPNET)
+
+
+def _electra(model: Any) -> Anatomy:
+    base, top = model.base_model, model.classifier
+    head = (HeadStep(top.dense, top.activation), HeadStep(top.out_proj))
+    projection = getattr(base, "embeddings_project", None)  # only if the widths differ
+    return Anatomy(_layers(base.encoder.layer, _BERT), head, projection)
+
+
+def _deberta(model: Any) -> Anatomy:
+    activation = ACT2FN[model.config.pooler_hidden_act]
+    head = (HeadStep(model.pooler.dense, activation), HeadStep(model.classifier))
+    return Anatomy(_layers(model.base_model.encoder.layer, _DEBERTA), head)
+
+
+def _distilbert(model: Any) -> Anatomy:
+    head = (HeadStep(model.pre_classifier, torch.relu), HeadStep(model.classifier))
+    return Anatomy(_layers(model.base_model.transformer.layer, _DISTILBERT), head)
+
+
+def _albert(model: Any) -> Anatomy:
+    base, config = model.base_model, model.config
+    depth, groups = config.num_hidden_layers, config.num_hidden_groups
+    chosen = [int(i / (depth / groups)) for i in range(depth)]  # as the model rounds it
+    layers = [
+        _layer(block, _ALBERT, chosen[:i].count(group))
+        for i, group in enumerate(chosen)
+        for block in base.encoder.albert_layer_groups[group].albert_layers
+    ]
+    head = (HeadStep(base.pooler, base.pooler_activation), HeadStep(model.classifier))
+    return Anatomy(tuple(layers), head, base.encoder.embedding_hidden_mapping_in)
+
+
+def _modernbert_layer(block: Any) -> GatedLayer:
+    before = block.attn_norm
+    return GatedLayer(
+        attend_norm=None if isinstance(before, nn.Identity) else before,
+        fused=block.attn.Wqkv,
+        mix=block.attn.Wo,
+        up_norm=block.mlp_norm,
+        up=block.mlp.Wi,
+        activation=block.mlp.act,
+        down=block.mlp.Wo,
+    )
+
+
+def _modernbert(model: Any) -> Anatomy:
+    base, top = model.base_model, model.head
+    head = (HeadStep(top.dense, top.act, top.norm), HeadStep(model.classifier))
+    layers = tuple(map(_modernbert_layer, base.layers))
+    return Anatomy(layers, head, last_norm=base.final_norm)
+
+
+ENCODERS: dict[str, Callable[[Any], Anatomy]] = {
+    **{"bert": _bert, "roberta": _roberta, "xlm-roberta": _roberta, "electra": _electra},
+    **{"camembert": _roberta, "data2vec-text": _roberta, "ernie": _bert},
+    **{"distilbert": _distilbert, "albert": _albert, "mpnet": _mpnet},
+    **{"deberta-v2": _deberta, "modernbert": _modernbert},
+}
+"""How to name the parts of each model type that `anatomy` knows."""

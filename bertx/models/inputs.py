@@ -1,0 +1,230 @@
+"""What every computation of bertx takes: token ids, their mask, and the units that they form."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertx.errors import InputError
+from bertx.models.classifier import takes
+from bertx.models.words import number_pieces
+
+Unit = Literal["word", "whitespace", "token"]
+"""What is ranked, deleted and inserted: words as the tokenizer parts them (with BERT, ``doesn't``
+is three), words as white space parts them, or single tokens."""
+
+Merge = Literal["sum", "max"]
+"""How the scores of a unit's tokens become one: added up, or the largest of them."""
+
+UNKNOWN = -100
+"""The label of an example that has none."""
+
+LENGTHS = (8, 5)
+"""Tokens of the texts that a head is tried on; the shorter one is padded."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Token ids of B texts, padded to T tokens.
+
+    Attributes:
+        input_ids: Token ids (B, T).
+        attention_mask: 1 for tokens, 0 for padding (B, T).
+        units: Number of the unit (word or token) that each token belongs to, 0..U-1 from the left
+            and without gaps; -1 for what is never ranked: special tokens and padding (B, T).
+        token_type_ids: Segment ids (B, T), or None where the model has none.
+        mask_token_id: Id of [MASK], None if there is none or it is not known.
+        pad_token_id: Id of [PAD].
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    units: Tensor
+    token_type_ids: Tensor | None = None
+    mask_token_id: int | None = None
+    pad_token_id: int = 0
+
+    @classmethod
+    def from_batch(
+        cls,
+        batch: Mapping[str, Any],
+        unit: Unit = "word",
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> "Inputs":
+        """Read the fields of a collated batch.
+
+        Args:
+            batch: ``input_ids``, ``attention_mask``, ``special_tokens_mask`` and, for words,
+                ``word_ids`` (-1 for none), each (B, T); for words as white space parts them
+                ``text``, B strings, and ``offsets`` (B, T, 2) into them; ``token_type_ids`` if the
+                model takes it.
+            unit: What a unit is.
+            tokenizer: The tokenizer that made the ids; methods that write [MASK] or [PAD] need it.
+        """
+        mask = batch["attention_mask"]
+        ranked = mask.bool() & ~batch["special_tokens_mask"].bool()
+        if unit == "whitespace":
+            words = _pieces(batch, ranked).to(mask)
+        else:
+            words = batch["word_ids"] if unit == "word" else torch.arange(mask.shape[1]).to(mask)
+        units = number_units(words.expand(mask.shape), ranked)
+        known = cls(batch["input_ids"], mask, units, batch.get("token_type_ids"))
+        if tokenizer is None:
+            return known
+        pad = tokenizer.pad_token_id
+        return replace(
+            known, mask_token_id=tokenizer.mask_token_id, pad_token_id=0 if pad is None else pad
+        )
+
+    def arguments(self, model: nn.Module) -> dict[str, Tensor]:
+        """The keyword arguments for the forward of a Hugging Face ``model``."""
+        named = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+        if self.token_type_ids is not None and takes(model, "token_type_ids"):
+            named["token_type_ids"] = self.token_type_ids
+        return named
+
+    def rows(self, rows: Tensor | slice) -> "Inputs":
+        """The texts at ``rows``, cut to the longest of them.
+
+        Raises:
+            InputError: If they are not padded on the right.
+        """
+        mask = self.attention_mask[rows]
+        width = int(mask.sum(1).max())
+        if mask[:, width:].any():
+            raise InputError(
+                "expected texts that are padded on the right, but token 0 of one is padding: set "
+                "tokenizer.padding_side = 'right'"
+            )
+        segments = self.token_type_ids
+        return replace(
+            self,
+            input_ids=self.input_ids[rows, :width],
+            attention_mask=self.attention_mask[rows, :width],
+            units=self.units[rows, :width],
+            token_type_ids=None if segments is None else segments[rows, :width],
+        )
+
+    @property
+    def unit_counts(self) -> Tensor:
+        """Number of units of each text (B,)."""
+        return self.units.amax(1) + 1
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+def short_texts(model: PreTrainedModel) -> Inputs:
+    """Texts of random tokens of the model's vocabulary, always the same ones.
+
+    They start with [CLS] and end with [SEP] where the config knows the ids of these.
+    """
+    pad = getattr(model.config, "pad_token_id", None) or 0
+    draw = torch.Generator().manual_seed(0)
+    shape = len(LENGTHS), max(LENGTHS)
+    ids = torch.randint(model.config.vocab_size - 1, shape, generator=draw)
+    mask = torch.arange(shape[1]) < torch.tensor(LENGTHS)[:, None]
+    ids = torch.where(mask, ids + (ids >= pad), pad)
+    start, end = _special(model, "cls", "bos"), _special(model, "sep", "eos")
+    if start is not None:
+        ids[:, 0] = start
+    if end is not None:
+        ids[torch.arange(shape[0]), torch.tensor(LENGTHS) - 1] = end
+    units = torch.where(mask, torch.arange(shape[1]), -1).to(model.device)
+    return Inputs(ids.to(model.device), mask.long().to(model.device), units, pad_token_id=pad)
+
+
+def _special(model: PreTrainedModel, *names: str) -> int | None:
+    known = [getattr(model.config, f"{name}_token_id", None) for name in names]
+    fitting = (i for i in known if isinstance(i, int) and 0 <= i < model.config.vocab_size)
+    return next(fitting, None)
+
+
+def noun(unit: Unit) -> str:
+    """What a unit is called in a sentence."""
+    return "token" if unit == "token" else "word"
+
+
+def _pieces(batch: Mapping[str, Any], ranked: Tensor) -> Tensor:
+    """The number of each token's word as white space parts them (B, T)."""
+    if "text" not in batch or "offsets" not in batch:
+        raise InputError(
+            "unit 'whitespace': expected a batch with text and offsets, which show where white "
+            "space is. Add them, or use unit 'word'."
+        )
+    rows = zip(batch["text"], batch["offsets"].tolist(), ranked.tolist(), strict=True)
+    return torch.tensor([number_pieces(*row)[0] for row in rows])
+
+
+def number_units(words: Tensor, ranked: Tensor) -> Tensor:
+    """Number the runs of equal word ids from the left.
+
+    Args:
+        words: Word id of every token (B, T); a change between neighbours starts a unit.
+        ranked: True where a token may be ranked (B, T).
+
+    Returns:
+        Unit numbers 0..U-1 without gaps, -1 where ``ranked`` is False (B, T).
+
+    Examples:
+        >>> words = torch.tensor([[-1, 0, 0, 1, -1]])
+        >>> number_units(words, words >= 0)
+        tensor([[-1,  0,  0,  1, -1]])
+    """
+    before = torch.nn.functional.pad(words[:, :-1], (1, 0), value=-2)
+    was_ranked = torch.nn.functional.pad(ranked[:, :-1], (1, 0), value=False)
+    starts = ranked & ((words != before) | ~was_ranked)
+    return torch.where(ranked, starts.cumsum(1) - 1, -1)
+
+
+def merge_by_unit(scores: Tensor, units: Tensor, how: Merge = "sum") -> Tensor:
+    """Make one score of those of the tokens of each unit.
+
+    Args:
+        scores: Token scores (B, T).
+        units: Unit numbers (B, T), -1 for none.
+        how: ``sum``, or ``max`` (which has a meaning for unsigned scores only).
+
+    Returns:
+        Unit scores (B, U), U the largest number of units in the batch (at least 1); 0 beyond a
+        text's own units.
+
+    Examples:
+        >>> merge_by_unit(torch.tensor([[9.0, 1.0, 2.0, 5.0]]), torch.tensor([[-1, 0, 0, 1]]))
+        tensor([[3., 5.]])
+    """
+    width = max(int(units.max()) + 1, 1)
+    merged = scores.new_zeros(len(scores), width + 1)
+    places = units.masked_fill(units < 0, width)
+    if how == "sum":
+        return merged.scatter_add(1, places, scores)[:, :width]
+    return merged.scatter_reduce(1, places, scores, "amax", include_self=False)[:, :width]
+
+
+def spread_by_unit(scores: Tensor, units: Tensor) -> Tensor:
+    """Give each token an even share of its unit's score, so that `merge_by_unit` undoes it.
+
+    Args:
+        scores: Unit scores (B, U).
+        units: Unit numbers (B, T), -1 for none.
+
+    Returns:
+        Token scores (B, T); 0 for tokens of no unit.
+
+    Examples:
+        >>> spread_by_unit(torch.tensor([[3.0, 5.0]]), torch.tensor([[-1, 0, 0, 1]]))
+        tensor([[0.0000, 1.5000, 1.5000, 5.0000]])
+    """
+    sizes = merge_by_unit(torch.ones_like(units, dtype=scores.dtype), units)
+    shares = scores[:, : sizes.shape[1]] / sizes.clamp(min=1)
+    return shares.gather(1, units.clamp(min=0)).masked_fill(units < 0, 0)
+
+
+def text_seed(ids: Tensor, *numbers: int) -> int:
+    """A seed that is a function of a text's token ids (t,) and some numbers alone."""
+    text = ",".join(map(str, [*numbers, *ids.tolist()]))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,185 @@
+"""The scores behind a page of heatmaps, kept beside it: every class, to be drawn again later."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+from bertx.errors import InputError
+from bertx.rendering.files import write_whole
+from bertx.rendering.heatmap import Heatmap
+from bertx.rendering.heatmap_page import HeatmapRow
+
+VERSION = 1
+"""The form of the file."""
+
+Scores = Sequence[float]
+
+
+@dataclass(frozen=True)
+class ExplainedText:
+    """A text and how each method explains each class.
+
+    Attributes:
+        index: Its number in the data set.
+        text: The original text.
+        gold: Number of its label; None if unknown.
+        explained: Number of the class that was explained.
+        probabilities: What the model says of it, class by class (C).
+        words: Pieces of the text, one per unit (U).
+        gaps: The text between them (U + 1).
+        marked: Which words a human rationale names (U); None without one.
+        scores: For each method and class the scores of the words (C, U); None for a class that was
+            not explained.
+        disagreement: 1 - the mean rank correlation of each two methods, in [0, 2]; NaN if none.
+    """
+
+    index: int
+    text: str
+    gold: int | None
+    explained: int
+    probabilities: Scores
+    words: Sequence[str]
+    gaps: Sequence[str]
+    marked: Sequence[bool] | None
+    scores: Mapping[str, Sequence[Scores | None]]
+    disagreement: float = nan
+
+    @property
+    def predicted(self) -> int:
+        """Number of the class that the model chose."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the prediction is right; None where the label is unknown."""
+        return None if self.gold is None else self.gold == self.predicted
+
+    def heatmap(self, method: str, number: int, signed: bool) -> Heatmap | None:
+        """The words coloured by what a method says of a class; None if it was not asked."""
+        scores = self.scores[method][number]
+        if scores is None:
+            return None
+        return Heatmap(self.words, scores, signed, self.gaps, self.marked)
+
+
+@dataclass(frozen=True)
+class HeatmapFile:
+    """The texts of one validation.
+
+    Attributes:
+        epoch: The epoch in which they were explained.
+        step: The optimiser step.
+        unit: What has a score: ``word``, ``whitespace`` or ``token``.
+        classes: Names of the classes.
+        signed: For each method whether its scores have a sign.
+        texts: The texts.
+    """
+
+    epoch: int
+    step: int
+    unit: str
+    classes: Sequence[str]
+    signed: Mapping[str, bool]
+    texts: Sequence[ExplainedText]
+
+    def rows(self) -> list[HeatmapRow]:
+        """The texts with the heatmaps of their explained class."""
+        return [self._row(text) for text in self.texts]
+
+    def _row(self, text: ExplainedText) -> HeatmapRow:
+        drawn = {
+            name: text.heatmap(name, text.explained, sign) for name, sign in self.signed.items()
+        }
+        return HeatmapRow(
+            epoch=self.epoch,
+            step=self.step,
+            text=text.text,
+            gold="" if text.gold is None else self.classes[text.gold],
+            predicted=self.classes[text.predicted],
+            probability=text.probabilities[text.predicted],
+            heatmaps={name: heatmap for name, heatmap in drawn.items() if heatmap is not None},
+        )
+
+
+def write_heatmap_file(path: Path, found: HeatmapFile) -> Path:
+    """Write all of it as JSON, whole or not at all; numbers that are not finite become null."""
+    return write_whole(path, json.dumps({"version": VERSION, **_plain(asdict(found))}))
+
+
+def read_heatmap_file(path: Path) -> HeatmapFile:
+    """Read what `write_heatmap_file` wrote.
+
+    Raises:
+        InputError: If the file cannot be read, is of another version or is damaged.
+    """
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        version = known.pop("version")
+        if version != VERSION:
+            raise InputError(
+                f"{path}: expected version {VERSION}, but it is of version {version!r}. Read it "
+                "with the bertx that wrote it, or explain again."
+            )
+        texts = [_text(own) for own in known.pop("texts")]
+        found = HeatmapFile(**known, texts=texts)
+        _check(found)
+        return found
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        if isinstance(error, InputError) and str(error).startswith(f"{path}: "):
+            raise
+        raise InputError(
+            f"{path}: expected the scores as HeatmapLogger writes them, but it cannot be read "
+            f"({type(error).__name__}: {error}). Explain again."
+        ) from error
+
+
+def _text(own: dict[str, Any]) -> ExplainedText:
+    """A text, with NaN where there is null; damaged parts raise."""
+    scores = {
+        method: [None if row is None else [_number(s) for s in row] for row in rows]
+        for method, rows in own["scores"].items()
+    }
+    gold = None if own["gold"] is None else int(own["gold"])
+    own = {
+        **own,
+        "index": int(own["index"]),
+        "gold": gold,
+        "explained": int(own["explained"]),
+        "scores": scores,
+        "disagreement": _number(own["disagreement"]),
+    }
+    return ExplainedText(**{field.name: own[field.name] for field in fields(ExplainedText)})
+
+
+def _check(found: HeatmapFile) -> None:
+    """Raise where parts of a file are of another kind, or not of one size."""
+    if not isinstance(found.signed, dict) or not isinstance(found.classes, list):
+        raise ValueError("its methods or classes are missing")
+    for text in found.texts:
+        if text.scores.keys() != found.signed.keys():
+            raise ValueError(f"text {text.index}: its methods are not those of the file")
+        for rows in [text.probabilities, *text.scores.values()]:
+            if len(rows) != len(found.classes):
+                raise ValueError(f"text {text.index}: {len(rows)} of {len(found.classes)} classes")
+        for number in range(len(found.classes)):
+            for method in found.signed:
+                text.heatmap(method, number, True)
+    found.rows()
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numbers in five digits, and null for those that are not finite."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _plain(own) for key, own in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(own) for own in value]
+    return value

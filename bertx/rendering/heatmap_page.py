@@ -1,0 +1,98 @@
+"""Examples with their heatmaps as one HTML page that needs nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html, printable
+from bertx.rendering.templates import template
+
+
+@dataclass(frozen=True)
+class HeatmapRow:
+    """One example and how each method explains it.
+
+    Attributes:
+        epoch: The epoch in which it was explained.
+        step: The optimiser step.
+        text: The original text.
+        gold: Name of its label, empty if unknown.
+        predicted: Name of the class that the model chose.
+        probability: The model's probability of that class.
+        heatmaps: A heatmap for each method. A method without one is shown as a dash.
+    """
+
+    epoch: int
+    step: int
+    text: str
+    gold: str
+    predicted: str
+    probability: float
+    heatmaps: Mapping[str, Heatmap]
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the prediction is right; None where the label is unknown."""
+        return self.gold == self.predicted if self.gold else None
+
+    def without_text(self, instead: str) -> "HeatmapRow":
+        """The same row without a word of its text: the words are numbers.
+
+        Args:
+            instead: What stands in the text's place.
+        """
+        heatmaps = {name: heatmap.without_text() for name, heatmap in self.heatmaps.items()}
+        return replace(self, text=instead, heatmaps=heatmaps)
+
+
+def methods_of(rows: Sequence[HeatmapRow]) -> list[str]:
+    """The names of all methods of all rows, in the order of their first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.heatmaps))
+
+
+def heatmap_page(rows: Sequence[HeatmapRow], title: str) -> str:
+    """Make a page of examples: text, label, prediction and the methods' heatmaps, line by line.
+
+    Args:
+        rows: The examples.
+        title: The heading.
+
+    Returns:
+        A whole HTML document without scripts, links or outside assets, light or dark as the
+        reader prefers. Everything that comes from data is escaped.
+    """
+    return template("page.html.jinja").render(**_contents(rows, title))
+
+
+def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    heatmaps = [heatmap for row in rows for heatmap in row.heatmaps.values()]
+    verdicts = [row.right for row in rows if row.right is not None]
+    return {
+        "title": printable(title),
+        "when": sorted({(row.epoch, row.step) for row in rows}),
+        "known": len(verdicts),
+        "right": sum(verdicts),
+        "legends": [
+            Markup(legend_html(signed))
+            for signed in sorted({heatmap.signed for heatmap in heatmaps}, reverse=True)
+        ],
+        "marked": any(any(heatmap.marks) for heatmap in heatmaps),
+        "examples": [_example(row, methods_of(rows)) for row in rows],
+    }
+
+
+def _example(row: HeatmapRow, methods: Sequence[str]) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    drawn = {name: Markup(heatmap_html(heatmap)) for name, heatmap in row.heatmaps.items()}
+    return {
+        "text": printable(row.text),
+        "gold": printable(row.gold),
+        "predicted": printable(row.predicted),
+        "probability": row.probability,
+        "right": row.right,
+        "when": (row.epoch, row.step),
+        "heatmaps": [(printable(name), drawn.get(name)) for name in methods],
+    }

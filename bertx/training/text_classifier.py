@@ -1,0 +1,355 @@
+"""The module: a Hugging Face sequence classifier, trained by Lightning."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from transformers import PreTrainedTokenizerBase
+
+from bertx.errors import InputError
+from bertx.models.checkpoint import FILES, files_of
+from bertx.models.classifier import logits_of, takes
+from bertx.models.inputs import UNKNOWN
+from bertx.models.pretrained import Dtype, load_with_gaps, longest_input
+from bertx.training.class_weights import ClassWeights, check_class_weights, weights_of
+from bertx.training.freezing import Freezing, Frozen
+
+FIELDS = ("input_ids", "attention_mask", "token_type_ids")
+"""What the forward of an encoder may take from a batch."""
+
+_SHOWN = 80
+
+Stage = Literal["train", "val", "test", "predict"]
+
+
+class TextClassifier(LightningModule):
+    """Fine-tunes a pretrained encoder with AdamW, linear warm-up and linear decay.
+
+    Logs ``train/loss``, which is what is minimised, at every step and, at the end of an epoch,
+    ``val/loss``, ``val/accuracy`` and ``val/macro_f1``; ``test/...`` likewise. Rows whose label is
+    -100 or whose ``index`` is -1 (a distributed sampler's repetitions) count in none of them.
+    ``val/loss`` is the mean cross-entropy over the examples, without class weights or smoothing,
+    so that runs with others can be compared by it.
+
+    Args:
+        name: The pretrained model: a hub id, a folder, package:MODULE/FOLDER, or the path of
+            another run's checkpoint (.ckpt).
+        labels: Names of the C classes, in the order of their numbers.
+        learning_rate: Highest learning rate, reached at the end of the warm-up.
+        weight_decay: Decay of the weights; biases and norms have none.
+        warmup: Share of all training steps in which the learning rate rises from 0.
+        dtype: Precision of the weights.
+        class_weights: What each class counts in the training loss: ``balanced``, by which all
+            classes of the training split count the same, or a weight for each, in the order of
+            ``labels`` or by name. Default: each text counts the same.
+        label_smoothing: Share of the target that is spread evenly over all classes, in training.
+        freeze: What is not trained: ``embeddings``, a number of layers from below (with the
+            embeddings), or ``encoder``, all but the head, to which BERT's pooler belongs. Dropout
+            goes on in frozen layers.
+        unfreeze_at_epoch: The epoch, counted from 0, from which on all is trained, at the current
+            rate of the schedule. Default: never.
+        unfreeze_at_step: The same, by the number of the optimizer's step.
+
+    Attributes:
+        model: The classifier.
+        drawn: Names of its weights that the pretrained model has not, and that only training or a
+            checkpoint can give.
+
+    Raises:
+        InputError: If a number is out of range or the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        labels: list[str],
+        learning_rate: float = 2e-5,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        dtype: Dtype = "float32",
+        class_weights: ClassWeights | None = None,
+        label_smoothing: float = 0.0,
+        freeze: Frozen | None = None,
+        unfreeze_at_epoch: int | None = None,
+        unfreeze_at_step: int | None = None,
+    ) -> None:
+        super().__init__()
+        _check_settings(learning_rate, weight_decay, warmup, label_smoothing)
+        check_class_weights(class_weights, labels)
+        self.save_hyperparameters(logger=False)
+        self.labels = list(labels)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+        self.model, self.drawn = load_with_gaps(name, labels, dtype)
+        self._files: dict[str, bytes] = {}
+        self._longest = longest_input(self.model)
+        self._taken = [field for field in FIELDS if takes(self.model, field)]
+        self.metrics = EpochMetrics(len(labels))
+        self.freezing = Freezing(self.model, freeze, unfreeze_at_epoch, unfreeze_at_step)
+        self._weights: Tensor | None = None
+        self._scheduled = learning_rate
+
+    def setup(self, stage: str) -> None:
+        """Count the classes of the training split, if they are to be balanced."""
+        if stage == "fit":
+            counts = self._counts() if self.class_weights == "balanced" else None
+            self._weights = weights_of(self.class_weights, self.labels, counts)
+            self.freezing.prepare(self.trainer.world_size)
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (B, C) of a collated batch."""
+        width = batch["input_ids"].shape[1]
+        if self._longest is not None and width > self._longest:
+            raise InputError(
+                f"a text of {width} tokens, but {self.hparams['name']!r} has {self._longest} "
+                f"positions. Set --data.max_length={self._longest} or less."
+            )
+        taken = {field: batch[field] for field in self._taken if field in batch}
+        return logits_of(self.model, taken)
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """The mean loss of a batch, and its logits (B, C)."""
+        self._check_labels("train", batch)
+        logits = self._finite_logits("train", batch)
+        weights = None if self._weights is None else self._weights.to(logits.device)
+        loss = cross_entropy(
+            logits.float(),
+            batch["labels"],
+            weights,
+            ignore_index=UNKNOWN,
+            label_smoothing=self.label_smoothing,
+        )
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(logits))
+        return {"loss": loss, "logits": logits.detach()}
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """The mean loss of a batch, and its logits (B, C)."""
+        return self._evaluate("val", batch)
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """The mean loss of a batch, and its logits (B, C)."""
+        return self._evaluate("test", batch)
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """``index`` (B,) and ``probabilities`` (B, C); NaN for a text whose logits overflowed."""
+        logits = self(batch)
+        finite = logits.isfinite().all(-1, keepdim=True)
+        logits = logits.masked_fill(~finite, torch.nan)  # no text is lost for another one
+        return {"index": batch["index"], "probabilities": logits.float().softmax(-1)}
+
+    def on_train_epoch_start(self) -> None:
+        """Go by the rate that is set now: a learning rate finder sets it after the schedule."""
+        schedule, rate = self.lr_schedulers(), self.learning_rate
+        if rate == self._scheduled or not isinstance(schedule, LambdaLR):
+            return
+        self._scheduled, schedule.base_lrs = rate, [rate] * len(schedule.base_lrs)
+        for group, share in zip(schedule.optimizer.param_groups, schedule.lr_lambdas, strict=True):
+            group.update(initial_lr=rate, lr=rate * share(schedule.last_epoch))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Release what is frozen when it is due, also after a resumption."""
+        self.freezing.go_to(self.current_epoch, self.global_step)
+
+    def on_after_backward(self) -> None:
+        """Drop gradients of what is frozen."""
+        self.freezing.drop_gradients()
+
+    def on_validation_epoch_start(self) -> None:
+        """Count from zero."""
+        self.metrics.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Count from zero."""
+        self.metrics.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the epoch came to."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log what the epoch came to."""
+        self._report("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW; the learning rate rises and falls linearly, step by step."""
+        from transformers import get_linear_schedule_with_warmup
+
+        self._scheduled = self.learning_rate
+        optimizer = torch.optim.AdamW(self._groups(), lr=self.learning_rate)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise InputError(
+                "the learning rate falls to 0 at the last step, but training has no end. "
+                "Set --trainer.max_epochs or --trainer.max_steps."
+            )
+        schedule = get_linear_schedule_with_warmup(
+            optimizer, math.ceil(self.warmup * steps), int(steps)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what model and tokenizer are built from: a checkpoint needs nothing beside it."""
+        if not self._files:
+            tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
+            known = isinstance(tokenizer, PreTrainedTokenizerBase)
+            self._files = files_of(self.model, tokenizer if known else None)
+        checkpoint[FILES] = self._files
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another model; let this run's settings win over the saved ones.
+
+        Raises:
+            InputError: If the classes or the weights are not those of this model.
+        """
+        self._check_checkpoint(checkpoint)
+        rates = [self.learning_rate] * 2
+        decays = [self.weight_decay, 0.0]
+        for state in checkpoint.get("optimizer_states", []):
+            for group, rate, decay in zip(state["param_groups"], rates, decays, strict=True):
+                group["lr"] *= rate / group["initial_lr"]
+                group.update(initial_lr=rate, weight_decay=decay)
+        for state in checkpoint.get("lr_schedulers", []):
+            state["base_lrs"] = rates
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Matrices, which decay, and biases and norms, which are vectors and do not."""
+        frozen = {*self.freezing.weights}  # held from the beginning, to be released
+        trained = [p for p in self.model.parameters() if p.requires_grad or p in frozen]
+        return [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+
+    def _counts(self) -> list[int]:
+        """The number of training texts of each class."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if not hasattr(data, "class_counts"):
+            raise InputError(
+                "--model.class_weights balanced: expected a TextDataModule, whose training texts "
+                "are counted, but the trainer has none. Give a weight for each class."
+            )
+        return list(data.class_counts())
+
+    def _evaluate(self, stage: Stage, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        self._check_labels(stage, batch)
+        logits = self._finite_logits(stage, batch)
+        labels = batch["labels"]
+        counted = labels != UNKNOWN
+        if "index" in batch:
+            counted = counted & (batch["index"] >= 0)
+        losses = cross_entropy(logits.float(), labels, ignore_index=UNKNOWN, reduction="none")
+        if counted.any():
+            self.metrics.add(losses[counted], logits[counted], labels[counted])
+        return {"loss": losses.sum() / (labels != UNKNOWN).sum().clamp(min=1), "logits": logits}
+
+    def _report(self, stage: Stage) -> None:
+        for key, value in self.metrics.compute().items():
+            # Summed over the processes already: their mean is one of equal numbers.
+            self.log(f"{stage}/{key}", value, prog_bar=True, sync_dist=True)
+
+    def _check_labels(self, stage: Stage, batch: Mapping[str, Any]) -> None:
+        labels, classes = batch["labels"], len(self.labels)
+        wrong = ((labels < 0) | (labels >= classes)) & (labels != UNKNOWN)
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise InputError(
+                f"{stage}, step {self.global_step}: expected labels 0..{classes - 1} "
+                f"({', '.join(self.labels)}), but {_shown(batch, row)} has label "
+                f"{int(labels[row])}. Check the label column and --data.labels."
+            )
+
+    def _finite_logits(self, stage: Stage, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (B, C); finite logits have a finite loss."""
+        logits = self(batch)
+        finite = logits.isfinite().all(-1)
+        if not finite.all():
+            row = int((~finite).nonzero()[0])
+            raise InputError(
+                f"{stage}, step {self.global_step}: expected finite logits, but "
+                f"{_shown(batch, row)} has {logits[row].tolist()}. Lower --model.learning_rate, "
+                f"check the weights of {self.hparams['name']!r}, or use "
+                "--trainer.precision=32-true."
+            )
+        return logits
+
+    def _check_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        saved = checkpoint.get("hyper_parameters", {})
+        if list(saved.get("labels", self.labels)) != self.labels:
+            raise InputError(
+                f"the checkpoint has the classes {saved['labels']}, this run {self.labels}. Give "
+                "the data set of the checkpoint, or its classes by --data.labels."
+            )
+        theirs = {key: value.shape for key, value in checkpoint["state_dict"].items()}
+        ours = {key: value.shape for key, value in self.state_dict().items()}
+        if theirs != ours:
+            key = sorted({k for k, _ in theirs.items() ^ ours.items()})[0]
+            raise InputError(
+                f"the checkpoint's weights are those of {saved.get('name', 'another model')!r}, "
+                f"not of {self.hparams['name']!r}: they differ in {key}. Set --model.name."
+            )
+
+
+class EpochMetrics(nn.Module):
+    """What is measured in an epoch, exact over several processes.
+
+    Args:
+        classes: Number of classes C.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.macro_f1 = MulticlassF1Score(classes, average="macro", validate_args=False)
+
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add B examples: losses (B,), logits (B, C), labels (B,)."""
+        self.loss.update(losses)
+        self.accuracy.update(logits, labels)
+        self.macro_f1.update(logits, labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values by the name under which they are logged; a collective call."""
+        metrics = {"loss": self.loss, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
+        return {name: metric.compute() for name, metric in metrics.items()}
+
+    def reset(self) -> None:
+        """Begin anew."""
+        # A state that is made in inference mode (trainer.validate) cannot be updated in fit.
+        with torch.inference_mode(False):
+            for metric in (self.loss, self.accuracy, self.macro_f1):
+                metric.reset()
+
+
+def _check_settings(
+    learning_rate: float, weight_decay: float, warmup: float, label_smoothing: float
+) -> None:
+    for name, value, valid, expected in (
+        ("learning_rate", learning_rate, 0 < learning_rate < math.inf, "a number above 0"),
+        ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more"),
+        ("warmup", warmup, 0 <= warmup <= 1, "a share from 0 to 1"),
+        ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "0 or more, and below 1"),
+    ):
+        if not valid:
+            raise InputError(f"--model.{name}: expected {expected}, but got {value}.")
+
+
+def _shown(batch: Mapping[str, Any], row: int) -> str:
+    """Which example it is, with the beginning of its text."""
+    index = f"example {int(batch['index'][row])}" if "index" in batch else f"row {row}"
+    text = batch["text"][row] if "text" in batch else ""
+    return f"{index} ({text[:_SHOWN]!r}{'...' if len(text) > _SHOWN else ''})" if text else index

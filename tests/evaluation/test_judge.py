@@ -1,0 +1,374 @@
+"""The judge against single questions, one text and one method at a time."""
+
+import logging
+from math import isnan
+
+import pytest
+import torch
+from torchmetrics import metric as torchmetric
+
+from bertx.attribution import Attribution, GradientXInput, Occlusion, Random
+from bertx.errors import InputError
+from bertx.evaluation import Judge, Tally, check_asked, reach
+from bertx.metrics import (
+    AccuracyDrop,
+    Comprehensiveness,
+    DeletionCurve,
+    FaithfulnessMetric,
+    Infidelity,
+    InsertionCurve,
+    NormalizedComprehensiveness,
+    Panel,
+    PrecisionAtK,
+    Sufficiency,
+    deletion_curve,
+    fractions,
+    insertion_curve,
+    with_area,
+)
+from bertx.models.inputs import Inputs
+from bertx.perturb import Perturber
+from bertx.perturb.search import Search
+from bertx.trace import Trace
+from bertx.trace.needs import Needs
+from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
+
+TEXTS = ["the film was great", "unbelievable", "a good book but never really great , was it !"]
+METHODS = {"gi": GradientXInput(), "occ": Occlusion(), "random": Random()}
+CLASSES = ["a", "b", "c"]
+NUMBERS = [7, 3, 12]
+
+
+class Counting(Perturber):
+    calls = 0
+
+    def __call__(self, inputs, kept):
+        self.calls += 1
+        return super().__call__(inputs, kept)
+
+
+def metrics(points=6):
+    return {
+        "deletion_auc": DeletionCurve(points),
+        "insertion_auc": InsertionCurve(points),
+        "comprehensiveness": Comprehensiveness(),
+        "sufficiency": Sufficiency(),
+    }
+
+
+def panel(texts=TEXTS, operator="mask", **known):
+    model = tiny_model()
+    inputs = Inputs.from_batch(tiny_batch(tiny_tokenizer(), texts), "word", tiny_tokenizer())
+    engine = Counting(model, operator, mask_token_id=4, pad_token_id=0)
+    return Panel(engine, Trace(model, inputs, None, Needs.GRADIENT), **known)
+
+
+def judged(own, methods=METHODS, asked=None, searched=lambda _: False, numbers=NUMBERS):
+    judge = Judge(
+        methods, metrics() if asked is None else asked, CLASSES, torch.device("cpu"), searched
+    )
+    judge.add(own, {name: m(own.trace) for name, m in methods.items()}, numbers)
+    return judge
+
+
+@pytest.mark.parametrize("operator", ["mask", "remove"])
+def test_values_are_those_of_single_questions(operator):
+    own = panel(operator=operator)
+    judge = judged(own)
+    grid = fractions(6)
+    found = {(v.metric, v.method, v.example): v for v in judge.values}
+    assert len(found) == 4 * 3 * 3
+    for name, method in METHODS.items():
+        scores = method(own.trace)
+        for kind, curve in (("deletion", deletion_curve), ("insertion", insertion_curve)):
+            values = with_area(curve(own.perturber, own.inputs, scores, own.target, grid), grid)
+            for row, number in enumerate(NUMBERS):
+                value = found[f"{kind}_auc", name, number]
+                assert value.value == pytest.approx(float(values[row, -1]), abs=1e-12)
+                assert value.target == int(own.target[row]) and value.operator == operator
+                assert value.signed is (name != "random")
+                assert value.role == ("floor" if name == "random" else "method")
+
+
+def test_means_gains_and_the_empty_text():
+    own = panel()
+    judge = judged(own)
+    estimates = judge.compute()
+    values = {(v.metric, v.method, v.example): v.value for v in judge.values}
+    for metric, sign in (("deletion_auc", -1), ("insertion_auc", 1), ("sufficiency", -1)):
+        mean = sum(values[metric, "gi", n] for n in NUMBERS) / 3
+        assert float(estimates.means[metric]["gi"].value) == pytest.approx(mean, abs=1e-12)
+        gains = [sign * (values[metric, "gi", n] - values[metric, "random", n]) for n in NUMBERS]
+        gain = estimates.gains[metric]["gi"]
+        assert float(gain.mean) == pytest.approx(sum(gains) / 3, abs=1e-12)
+        assert "random" not in estimates.gains[metric]
+    nothing = torch.zeros(3, 1, int(own.inputs.unit_counts.max()), dtype=torch.bool)
+    p = own.perturber(own.inputs, nothing)[:, 0]
+    for c, name in enumerate(CLASSES):
+        mine = own.target == c
+        score = estimates.empty[name]
+        expected = float(p[mine, c].mean())
+        assert score.mean == pytest.approx(expected, abs=1e-12) or isnan(expected)
+        assert (f"fully_perturbed/{name}" in estimates.scalars()) == bool(mine.any())
+
+
+def test_all_questions_of_a_panel_are_one_call():
+    own = panel()
+    methods = {"gi": GradientXInput(), "random": Random()}
+    judge = Judge(methods, metrics(), CLASSES, torch.device("cpu"), lambda _: False)
+    scores = {name: method(own.trace) for name, method in methods.items()}
+    judge.add(own, scores, NUMBERS)
+    assert own.perturber.calls == 1
+
+
+def test_the_ceiling_is_no_worse_than_any_order():
+    texts = ["the film was great", "a dull awful book", "plot of the movie"]
+    own = panel(texts)
+    asked = {"deletion_auc": DeletionCurve(5), "insertion_auc": InsertionCurve(5)}
+    judge = judged(own, asked=asked, searched=lambda _: True)
+    best = {(v.metric, v.example): v.value for v in judge.values if v.role == "ceiling"}
+    assert len(best) == 2 * 3
+    for seed in range(20):
+        scores = torch.rand(own.inputs.units.shape, generator=torch.Generator().manual_seed(seed))
+        curve = deletion_curve(own.perturber, own.inputs, scores, own.target, fractions(5))
+        areas = with_area(curve, fractions(5))[:, -1]
+        for row, number in enumerate(NUMBERS):
+            assert best["deletion_auc", number] <= float(areas[row]) + 1e-12
+        curve = insertion_curve(own.perturber, own.inputs, scores, own.target, fractions(5))
+        areas = with_area(curve, fractions(5))[:, -1]
+        for row, number in enumerate(NUMBERS):
+            assert best["insertion_auc", number] >= float(areas[row]) - 1e-12
+    found = reach(own, asked)
+    for metric, values in found.items():
+        for row, number in enumerate(NUMBERS):
+            assert float(values[row, -1]) == pytest.approx(best[metric, number], abs=1e-12)
+
+
+def test_only_chosen_texts_are_searched():
+    judge = judged(panel(), searched=lambda number: number == 12)
+    assert {v.example for v in judge.values if v.role == "ceiling"} == {12}
+    found = judge.compute()
+    limits = [("gi", "method"), ("occ", "method"), ("random", "floor")]
+    assert [(c.name, c.role) for c in found.drawn("random")["deletion"]] == limits
+    beside = found.drawn_searched("random")["deletion"]
+    assert [(c.name, c.role) for c in beside] == [*limits, ("ceiling", "ceiling")]
+    own = {(v.metric, v.method): v.value for v in judge.values if v.example == 12}
+    scalars = found.scalars()
+    for metric in ("deletion_auc", "insertion_auc"):
+        for method in ("gi", "occ", "random", "ceiling"):
+            value = scalars[f"{metric}_searched/{method}"]
+            assert value == pytest.approx(own[metric, method])
+    assert {c.name: c.auc for c in beside} == pytest.approx(
+        {name: own["deletion_auc", name] for name in ("gi", "occ", "random", "ceiling")}
+    )
+
+
+def test_a_ceiling_of_all_texts_is_in_the_figures():
+    found = judged(panel(), searched=lambda _: True).compute()
+    assert found.drawn("random")["deletion"][-1].role == "ceiling"
+    assert not found.drawn_searched("random")
+    assert not any("searched" in key for key in found.scalars())
+
+
+class Broken(Attribution):
+    """No number for texts of one word, infinite for texts with a comma."""
+
+    def scores(self, trace):
+        ids = trace.inputs.input_ids
+        comma = (ids == tiny_tokenizer().convert_tokens_to_ids(",")).any(1, keepdim=True)
+        single = (trace.inputs.unit_counts == 1)[:, None]
+        scores = torch.rand(ids.shape).masked_fill(comma, torch.inf)
+        return scores.masked_fill(single, torch.nan)
+
+
+def test_scores_that_are_no_numbers_leave_the_text_out(caplog):
+    with caplog.at_level(logging.WARNING, "bertx"):
+        judge = judged(panel(), {"broken": Broken(), "random": Random()})
+    assert judge.compute().count == 1
+    known = {(v.method, v.example) for v in judge.values if not isnan(v.value)}
+    assert known == {("broken", 7), ("random", 7)}
+    for number in (3, 12):
+        assert f"broken: scores of example {number} are not finite" in caplog.text
+
+
+def test_a_text_without_units_is_left_out():
+    own = panel(["", "the film"])
+    judge = judged(own, numbers=[0, 1])
+    assert judge.compute().count == 1
+    assert all(isnan(v.value) for v in judge.values if v.example == 0)
+
+
+def test_texts_are_told_apart_however_they_are_padded():
+    judge = judged(panel(), searched=lambda _: True)
+    texts = {v.example: v.text for v in judge.values}
+    assert len(set(texts.values())) == 3 and all(texts.values())
+    assert {(v.example, v.text) for v in judge.values} == set(texts.items())
+    for text, number in zip(TEXTS, NUMBERS, strict=True):
+        alone = judged(panel([text], operator="remove"), numbers=[0])
+        assert {v.text for v in alone.values} == {texts[number]}
+    [other] = {v.text for v in judged(panel(["unbelievable film"]), numbers=[3]).values}
+    assert other != texts[3]
+
+
+def test_batches_do_not_matter():
+    whole = judged(panel(), searched=lambda _: True).compute().scalars()
+    judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: True)
+    for text, number in zip(TEXTS, NUMBERS, strict=True):
+        own = panel([text])
+        judge.add(own, {name: m(own.trace) for name, m in METHODS.items()}, [number])
+    apart = judge.compute().scalars()
+    assert whole.keys() == apart.keys()
+    for key, value in whole.items():
+        assert apart[key] == pytest.approx(value, abs=1e-10, nan_ok=True), key
+
+
+def test_without_a_control_there_are_no_gains():
+    estimates = judged(panel(), {"gi": GradientXInput()}).compute()
+    assert not any("gain" in key for key in estimates.scalars())
+    (result,) = estimates.results({"gi": True})
+    assert not result.gains and "deletion_gain" not in result.row()
+
+
+def test_what_is_no_metric_is_refused():
+    with pytest.raises(InputError, match="metric 'auc': expected an instance"):
+        check_asked([], {"auc": 3}, None)
+
+
+class Known(FaithfulnessMetric):
+    """What a panel knows of its texts: how many units are marked, and the label."""
+
+    higher_is_better = True
+    limit = "deletion"
+    state = "known_sums"
+
+    def __init__(self):
+        super().__init__(["marked", "label"])
+
+    def values(self, case, answers):
+        panel = case.panel
+        assert panel.rationale.shape == panel.inputs.units.shape
+        return torch.stack([panel.marked.sum(1), panel.labels], 1).double()
+
+
+@pytest.mark.parametrize("searched", [{7}, {7, 12}, {7, 3, 12}])
+def test_the_ceiling_is_asked_with_all_that_is_known(searched):
+    units = panel().inputs.units
+    marks, labels = (units == 0) | (units == 3), torch.tensor([2, 0, 1])
+    own = panel(labels=labels, rationale=marks)
+    asked = {"known": Known(), "drop": AccuracyDrop(words=2)}
+    judge = judged(own, asked=asked, searched=lambda number: number in searched)
+    found = judge.compute().ceilings
+    rows = [NUMBERS.index(number) for number in searched]
+    expected = [sum([2, 1, 2][r] for r in rows), int(labels[rows].sum())]
+    total = found["known"].mean * len(rows)
+    assert total.tolist() == pytest.approx(expected)
+    right, wrong = found["drop"].counts[[0, 3]].tolist()
+    assert right + wrong == len(rows)
+    reached = {(v.metric, v.example): v.value for v in judge.values if v.role == "ceiling"}
+    for row in rows:
+        assert reached["known", NUMBERS[row]] == labels[row]
+
+
+def test_what_was_searched_is_not_searched_again_for_the_ceiling(monkeypatch):
+    asked, orders = [], Search.orders
+
+    def counted(self, beam, exact, highest=False):
+        asked.append((beam, highest))
+        return orders(self, beam, exact, highest)
+
+    monkeypatch.setattr(Search, "orders", counted)
+    metrics = {"naopc": NormalizedComprehensiveness(beam=2, exact=0)}
+    judged(panel(), asked=metrics, searched=lambda number: number == 7)
+    assert sorted(asked) == [(1, False), (2, False), (2, True)]
+
+
+def test_probabilities_that_are_no_numbers_leave_the_text_out(caplog):
+    own = panel()
+    own.trace.logits = own.trace.logits.clone()
+    own.trace.logits[1] = torch.nan
+    with caplog.at_level(logging.WARNING, "bertx"):
+        judge = judged(own)
+    assert caplog.text.count("not finite") == 1
+    assert "probabilities of example 3 are not finite; it is left out" in caplog.text
+    assert judge.left_out == 1 and judge.compute().count == 2
+    assert all(isnan(v.value) == (v.example == 3) for v in judge.values)
+
+
+def test_values_that_use_no_operator_have_none():
+    own = panel(rationale=panel().inputs.units == 0)
+    asked = {"p1": PrecisionAtK(), "infidelity": Infidelity(samples=2), "d": DeletionCurve()}
+    judge = judged(own, asked=asked, searched=lambda _: True)
+    operators = {(v.metric, v.role): v.operator for v in judge.values}
+    assert {metric: operator for (metric, _), operator in operators.items()} == {
+        "p1": "", "infidelity": "", "d": "mask",
+    }  # fmt: skip
+    assert operators["d", "ceiling"] == "mask" and ("p1", "ceiling") not in operators
+
+
+def test_a_local_judge_waits_for_nobody(monkeypatch):
+    def gather(*_, **__):
+        raise TimeoutError
+
+    monkeypatch.setattr(torchmetric, "jit_distributed_available", lambda: True)
+    monkeypatch.setattr(torchmetric, "gather_all_tensors", gather)
+    own = panel()
+    scores = {name: method(own.trace) for name, method in METHODS.items()}
+    for local in (False, True):
+        judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: True, local)
+        judge.add(own, scores, NUMBERS)
+        judge.add_cost({None: 1.0, **dict.fromkeys(METHODS, 2.0)})
+        if local:
+            assert judge.compute().count == 3 and judge.compute().costs["gi"] == 2
+        else:
+            with pytest.raises(TimeoutError):
+                judge.compute()
+
+
+def test_costs_are_exact_in_any_precision():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        tally = Tally(["gi"], None, {}, CLASSES, torch.device("cpu"))
+        for _ in range(1000):
+            tally.add_cost({None: 0.01, "gi": 0.07})
+        assert tally.compute().costs["gi"] == pytest.approx(7, rel=1e-9)
+    finally:
+        torch.set_default_dtype(before)
+    assert Tally(["gi"], None, {}, CLASSES, torch.device("cpu")).compute().costs == {}
+
+
+def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):
+    asked = {"coarse": DeletionCurve(3), "fine": DeletionCurve(6), "up": InsertionCurve(3)}
+    with caplog.at_level(logging.WARNING, "bertx"):
+        check_asked([], asked, None)
+    assert caplog.messages == [
+        "metric 'fine': its curves are not drawn, because the figure of deletion shows those of "
+        "'coarse'"
+    ]
+    drawn = judged(panel(), asked=asked).compute().drawn("random")
+    assert [len(line.mean) for line in drawn["deletion"]] == [3, 3, 3]
+    assert list(drawn) == ["deletion", "insertion"]
+
+
+@pytest.mark.parametrize("name", ["fully_perturbed", "ceiling", "cost", "count"])
+def test_names_that_are_taken_are_refused(name):
+    with pytest.raises(InputError, match=f"metric '{name}': expected another name than ceiling"):
+        check_asked([], {name: DeletionCurve()}, None)
+    with pytest.raises(InputError, match="method 'ceiling': what a search"):
+        check_asked(["ceiling"], {}, None)
+    with pytest.raises(InputError, match="method 'ceiling': what a search"):
+        judged(panel(), {"ceiling": GradientXInput()})
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["d", "d_auc"], "metric 'd_auc': 'd_gain' is also what the gain of 'd'"),
+        (["d_auc", "d_gain"], "metric 'd_gain': 'd_gain' is also what the gain of 'd_auc'"),
+        (["d_gain", "d"], "metric 'd_gain': 'd_gain' is also what the gain of 'd'"),
+    ],
+)
+def test_no_two_numbers_share_a_key(names, message):
+    with pytest.raises(InputError, match=message):
+        check_asked([], {name: Sufficiency() for name in names}, None)
+    check_asked([], {name: Sufficiency() for name in ("d_auc", "e_auc", "e_gain_auc")}, 0)

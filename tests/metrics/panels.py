@@ -1,0 +1,53 @@
+"""Panels of short texts of a tiny model: one word, an unknown word, none, many."""
+
+import torch
+
+from bertx.metrics import Panel
+from bertx.models.inputs import Inputs
+from bertx.perturb import Perturber
+from bertx.trace import Needs, Trace
+from tests.oracles.deletion import MASK, PAD
+
+TEXTS = [
+    "unbelievable",
+    "the zebra film was not great",
+    "",
+    "a good book but never really great , was it !",
+]
+TARGET = torch.tensor([2, 0, 1, 1])
+OPERATORS = [("remove", 0), ("mask", 1), ("pad", 2), ("attention", 3), ("zero", 4)]
+"""Each with the seed of a model and of scores."""
+
+
+def engine(model, operator="mask", token_budget=None):
+    return Perturber(
+        model, operator, mask_token_id=MASK, pad_token_id=PAD, token_budget=token_budget
+    )
+
+
+def panel_of(model, batch, target=TARGET, operator="mask", unit="word", **known):
+    trace = Trace(model, Inputs.from_batch(batch, unit), target, Needs.NOTHING)
+    return Panel(engine(model, operator), trace, **known)
+
+
+def random_scores(inputs, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(inputs.units.shape, generator=generator, dtype=torch.float64)
+
+
+def arguments(panel, scores):
+    """What the metrics' functions take first."""
+    return panel.perturber, panel.inputs, scores, panel.target
+
+
+def undecided(model, batch, scale=1.0):
+    """The same BERT with a bias that lets its answers differ, and its logits scaled."""
+    inputs = Inputs.from_batch(batch)
+    bare = torch.zeros(len(inputs), 2, int(inputs.unit_counts.max()), dtype=torch.bool)
+    bare[:, 0] = True
+    with torch.no_grad():
+        logits = engine(model)(inputs, bare).log().mean((0, 1))  # of whole texts and of none
+        model.classifier.bias -= logits.to(model.dtype)
+        model.classifier.weight *= scale
+        model.classifier.bias *= scale
+    return model

@@ -1,0 +1,219 @@
+import math
+from itertools import permutations
+
+import pytest
+import torch
+
+from bertx.errors import InputError
+from bertx.metrics import Case, judge
+from bertx.metrics.normalized import (
+    NormalizedComprehensiveness,
+    NormalizedSufficiency,
+    normalized_comprehensiveness,
+    normalized_sufficiency,
+)
+from bertx.models.inputs import spread_by_unit
+from bertx.perturb import packing
+from tests.metrics.panels import (
+    OPERATORS,
+    TARGET,
+    TEXTS,
+    arguments,
+    engine,
+    panel_of,
+    random_scores,
+)
+from tests.oracles.deletion import asker, ranking
+from tests.tiny import tiny_batch, tiny_model
+
+METRICS = {"comp": NormalizedComprehensiveness, "suff": NormalizedSufficiency}
+FUNCTIONS = {"comp": normalized_comprehensiveness, "suff": normalized_sufficiency}
+SHORT = ["unbelievable", "the zebra film was", "", "not very good !", "great film"]
+SHORT_TARGET = torch.tensor([2, 0, 1, 1, 0])
+
+
+def aopc(ask, order, c):
+    """Mean over k = 1..n of how much p_c falls when the first k of an order are deleted."""
+    falls = [ask([])[c] - ask(order[: k + 1])[c] for k in range(len(order))]
+    return sum(falls) / len(falls) if falls else math.nan
+
+
+def loop(name, ask, ranked, c):
+    """The four values of one sentence, its limits by trying all orders."""
+    value = aopc(ask, ranked if name == "comp" else ranked[::-1], c)
+    every = [aopc(ask, order, c) for order in permutations(ranked)]
+    lower, upper = min(every), max(every)
+    normalized = (value - lower) / (upper - lower) if len(ranked) > 1 else math.nan
+    return [value, lower, upper, normalized]
+
+
+def scores_of(panel, orders):
+    """Token scores whose unit ranking is the given one of each text."""
+    units = torch.zeros(panel.own().shape)
+    for row, order in zip(units, orders, strict=True):
+        row[list(order)] = torch.arange(len(order), 0, -1.0)
+    return spread_by_unit(units, panel.inputs.units)
+
+
+@pytest.mark.parametrize("unit", ["word", "token"])
+@pytest.mark.parametrize("operator, seed", OPERATORS)
+def test_all_orders_tried_one_by_one_give_the_same(operator, seed, unit, tokenizer):
+    texts, model = ["unbelievable", *SHORT[1:]], tiny_model(seed=seed)
+    batch = tiny_batch(tokenizer, texts)
+    panel = panel_of(model, batch, SHORT_TARGET, operator, unit)
+    scores = random_scores(panel.inputs, seed)
+    judged = judge([Case(panel, scores)], {name: METRICS[name]() for name in METRICS})
+    for name, function in FUNCTIONS.items():
+        found = function(*arguments(panel, scores))
+        assert torch.allclose(judged[name][0], found, rtol=0, atol=1e-12, equal_nan=True)
+        for b in range(len(texts)):
+            ask, _ = asker(model, batch, b, operator, unit)
+            ranked = ranking(batch, b, scores[b], unit)
+            expected = loop(name, ask, ranked, int(SHORT_TARGET[b]))
+            assert found[b].tolist() == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("operator", ["mask", "remove"])
+def test_over_all_orders_from_0_to_1_and_sufficiency_is_the_reverse(operator, tokenizer):
+    batch = tiny_batch(tokenizer, ["the zebra film was", "never really great !"])
+    panel = panel_of(tiny_model(seed=1), batch, torch.tensor([0, 2]), operator)
+    orders = list(permutations(range(4)))
+    cases = [Case(panel, scores_of(panel, [order] * 2)) for order in orders]
+    found = judge(cases, {name: METRICS[name]() for name in METRICS})
+    for values in found.values():
+        assert torch.allclose(values[..., 3].amin(0), torch.zeros(2).double(), rtol=0, atol=1e-12)
+        assert torch.allclose(values[..., 3].amax(0), torch.ones(2).double(), rtol=0, atol=1e-12)
+    backwards = [orders.index(order[::-1]) for order in orders]
+    same = torch.allclose(found["suff"], found["comp"][backwards], rtol=0, atol=1e-12)
+    assert same and not torch.allclose(found["suff"], found["comp"], rtol=0, atol=1e-3)
+
+
+def test_the_order_of_the_search_is_the_best_there_is(bert, tokenizer):
+    panel = panel_of(bert, tiny_batch(tokenizer, TEXTS))
+    for name, metric, best in (("comp", METRICS["comp"], 1), ("suff", METRICS["suff"], 0)):
+        ceiling = panel.ceiling(metric.limit, beam=5)
+        case = Case(panel, spread_by_unit(ceiling, panel.inputs.units))
+        values = judge([case], {name: metric()})[name][0, :, 3]
+        assert values[[1, 3]].tolist() == pytest.approx([best, best], abs=1e-9)
+
+
+def test_equal_to_naopc_on_the_same_ids(bert, tokenizer):
+    """naopc: add up what the probability falls by, word by word, from the top or the bottom."""
+    batch = tiny_batch(tokenizer, [TEXTS[3]])
+    panel = panel_of(bert, batch, TARGET[:1])
+    scores = random_scores(panel.inputs)
+    word_ranking = torch.argsort(scores[0, 1:-1], descending=True) + 1
+
+    def forward(ids):
+        with torch.no_grad():
+            return bert(ids).logits.softmax(1)[0, TARGET[0]].item()
+
+    for function, words in (
+        (normalized_comprehensiveness, word_ranking),
+        (normalized_sufficiency, word_ranking.flip(0)),
+    ):
+        total, ids = 0, batch["input_ids"].clone()
+        full = forward(ids)
+        for word in words:
+            ids[:, word] = 4
+            total += full - forward(ids)
+        found = function(*arguments(panel, scores))
+        assert float(found[0, 0]) == pytest.approx(total / len(word_ranking), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed, highest, normalized", [(3, True, 0), (6, False, 1)])
+def test_limits_come_from_the_beam_and_may_be_missed(seed, highest, normalized, tokenizer):
+    """A greedy search misses a limit here, and an order beyond it is told as such."""
+    batch, model = tiny_batch(tokenizer, ["never really great , was"]), tiny_model(seed=seed)
+    panel = panel_of(model, batch, TARGET[:1])
+    ask, units = asker(model, batch, 0)
+    every = [aopc(ask, order, 2) for order in permutations(range(units))]
+    at_limit = panel.orders(1, 8, highest=highest)[0].order
+    case = Case(panel, scores_of(panel, [at_limit]))
+    greedy, exact, wide = (
+        judge([case], {"n": NormalizedComprehensiveness(beam, size)})["n"][0, 0].tolist()
+        for beam, size in ((1, 0), (1, 8), (99, 0))
+    )
+    assert exact == pytest.approx(wide, abs=1e-10)
+    assert exact[1:] == pytest.approx([min(every), max(every), normalized], abs=1e-10)
+    lower, upper = (aopc(ask, panel.orders(1, 0, h)[0].order, 2) for h in (True, False))
+    expected = [exact[0], lower, upper, (exact[0] - lower) / (upper - lower)]
+    assert greedy == pytest.approx(expected, abs=1e-10)
+    assert greedy[3] < -0.01 if highest else greedy[3] > 1.01
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_equal_limits_have_no_normalized_value(name, bert, tokenizer):
+    batch = tiny_batch(tokenizer, SHORT)
+    panel = panel_of(bert, batch, SHORT_TARGET)
+    found = FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)))
+    assert found[0, :3].isfinite().all() and found[0, 1] == found[0, 2] and found[0, 3].isnan()
+    assert found[2].isnan().all()  # no word
+    assert found[[1, 3, 4]].isfinite().all()
+    bert.classifier.weight.data.zero_()
+    indifferent = FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)))
+    assert indifferent[:, 3].isnan().all()
+    assert indifferent[[0, 1, 3, 4], :3].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_float32_of_one_word_is_not_noise_over_noise(name, tokenizer):
+    model = tiny_model(dtype=torch.float32)
+    model.classifier.weight.data *= 1e-7
+    batch = tiny_batch(tokenizer, TEXTS)
+    panel = panel_of(model, batch)
+    found = FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)))
+    assert found[:, 3].isnan().all()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_class_is_the_callers(name, bert, tokenizer):
+    batch, total = tiny_batch(tokenizer, TEXTS), 0
+    inputs = panel_of(bert, batch).inputs
+    for c in range(3):
+        target = torch.full((len(TEXTS),), c)
+        total += FUNCTIONS[name](engine(bert), inputs, random_scores(inputs), target)[:, 0]
+    assert total[[0, 1, 3]].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_padding_and_chunks_do_not_matter(name, bert, tokenizer):
+    panel = panel_of(bert, tiny_batch(tokenizer, SHORT), SHORT_TARGET)
+    scores, run = random_scores(panel.inputs), engine(bert, token_budget=1)
+    together = FUNCTIONS[name](*arguments(panel, scores), 2, 3)
+    for b in range(len(SHORT)):
+        rows = panel.inputs.rows(slice(b, b + 1))
+        own = scores[b : b + 1, : rows.units.shape[1]]
+        alone = FUNCTIONS[name](run, rows, own, SHORT_TARGET[b : b + 1], 2, 3)
+        assert torch.allclose(alone[0], together[b], rtol=0, atol=1e-10, equal_nan=True)
+
+
+def test_both_metrics_and_all_methods_share_one_search(bert, tokenizer, monkeypatch):
+    monkeypatch.setattr(packing, "CPU", packing.Budget(10**6, 10**6))
+    panel = panel_of(bert, tiny_batch(tokenizer, TEXTS))
+    cases = [Case(panel, random_scores(panel.inputs, seed)) for seed in range(3)]
+    judge(cases, {"comp": NormalizedComprehensiveness()})
+    before = panel.perturber.work.batches
+    judge(cases, {"suff": NormalizedSufficiency()})
+    lone = panel.perturber.work.batches - before
+    fresh = panel_of(bert, tiny_batch(tokenizer, TEXTS))
+    judge([Case(fresh, case.scores) for case in cases], {"suff": NormalizedSufficiency()})
+    assert lone == 1 < fresh.perturber.work.batches
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_what_cannot_work_is_refused(name, bert, tokenizer):
+    panel = panel_of(bert, tiny_batch(tokenizer, TEXTS))
+    for settings in ({"beam": 0}, {"exact": 17}, {"exact": -1}):
+        with pytest.raises(InputError, match=next(iter(settings))):
+            METRICS[name](**settings)
+        with pytest.raises(InputError, match=next(iter(settings))):
+            FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)), **settings)
+
+
+def test_columns_and_directions():
+    for metric in METRICS.values():
+        assert metric().columns == ("aopc", "lower", "upper", "normalized")
+    assert NormalizedComprehensiveness.higher_is_better
+    assert not NormalizedSufficiency.higher_is_better
+    assert NormalizedComprehensiveness.state != NormalizedSufficiency.state

@@ -1,0 +1,7 @@
+from pathlib import Path
+
+import bertx.rendering
+
+
+def test_the_template_lies_beside_the_code():
+    assert (Path(bertx.rendering.__file__).parent / "templates" / "page.html.jinja").is_file()

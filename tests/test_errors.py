@@ -1,0 +1,89 @@
+"""Why something could not be loaded: the cause that says something, and what to do."""
+
+import errno
+import os
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub import constants
+
+from bertx.errors import causes, first_line, is_hub_id, one_line, out_of_space, why
+
+
+def raised(*errors):
+    """An error with its causes, the innermost last."""
+    for outer, inner in pairwise(errors):
+        outer.__cause__ = inner
+    return errors[0]
+
+
+ConnectError = type("ConnectError", (Exception,), {})
+Answered = type("HfHubHTTPError", (Exception,), {"response": SimpleNamespace(status_code=503)})
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/file")
+
+
+@pytest.mark.parametrize(
+    "error, parts",
+    [
+        (raised(ValueError("An error occurred"), FULL), ["disk is full (/disk/file)", "HF_HOME"]),
+        (RuntimeError("io: No space left on device (os error 28)"), ["disk is full.", "TMPDIR"]),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), ["/root/x: Perm", "HF_H"]),
+        (
+            raised(OSError("We couldn't connect"), ConnectError("Connection refused")),
+            [f"no answer from {constants.ENDPOINT} (Connection refused)", "HF_HUB_OFFLINE=1"],
+        ),
+        (
+            Answered(),
+            ["it answers with status 503", "Check the network"],
+        ),
+    ],
+)
+def test_a_cause_is_named_with_the_way_out(error, parts):
+    told = why(error, "owner/name")
+    assert "\n" not in told
+    for part in parts:
+        assert part in told
+
+
+def test_the_variable_that_is_set_is_named(monkeypatch):
+    error = ConnectionError("Couldn't reach 'a/b' on the Hub (OfflineModeIsEnabled)")
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    told = why(error, "a/b", "dataset")
+    assert told.startswith("HF_DATASETS_OFFLINE is set") and constants.HF_HUB_CACHE in told
+    assert told.endswith("hf download a/b --repo-type dataset")
+
+
+def test_what_is_not_known_is_left_to_its_own_words():
+    error = raised(ValueError("Outer.\nmore"), KeyError("inner"))
+    assert why(error, "owner/name") is None
+    assert one_line(error) == "Outer ('inner')"
+    assert one_line(raised(ValueError("says inner"), ValueError("inner"))) == "says inner"
+    assert first_line(EOFError()) == "EOFError"
+    assert out_of_space(error) is None
+
+
+def test_causes_are_those_of_a_traceback():
+    try:
+        try:
+            raise KeyError("hidden")
+        except KeyError:
+            raise ValueError("shown") from None
+    except ValueError as error:
+        assert list(causes(error)) == [error]
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [("bert", True), ("a-b/c.d", True), ("/a/b", False), ("a/b/c", False), ("../a", False)],
+)
+def test_hub_ids(name, expected):
+    assert is_hub_id(name) is expected
+
+
+def test_a_folder_is_no_hub_id(tmp_path, monkeypatch):
+    (tmp_path / "a/b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert not is_hub_id("a/b") and is_hub_id("a/c")
