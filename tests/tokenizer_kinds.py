@@ -68,3 +68,54 @@ KINDS = {
     "SentencePiece": sentence_piece,
     "SentencePiece, one word": lambda: sentence_piece(pre_tokenized=False),
 }
+
+
+def one_for_all():
+    """As in GPT-2: one token has every role."""
+    made = byte_level()
+    for role in ("bos", "eos", "unk", "pad", "mask"):
+        setattr(made, f"{role}_token", "</s>")
+    return made
+
+
+def unknown_ends():
+    """What stands for an unknown word also ends a text."""
+    made = tiny_tokenizer()
+    made.unk_token = "[SEP]"
+    return made
+
+
+def more_special():
+    made = tiny_tokenizer()
+    made.add_special_tokens({"extra_special_tokens": ["[USER]"]})
+    return made
+
+
+def whole_words():
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *sorted({*CORPUS[0].split()})])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _wrap(raw)
+
+
+def characters():
+    vocabulary = {char: i for i, char in enumerate([*SPECIAL, *sorted({*"".join(CORPUS)})])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return _wrap(raw)
+
+
+def cut_on_the_left():
+    made = sentence_piece()
+    made.truncation_side = "left"
+    return made
+
+
+EVERY_KIND = KINDS | {
+    "one token for all roles": one_for_all,
+    "unknown words end a text": unknown_ends,
+    "more special tokens": more_special,
+    "whole words": whole_words,
+    "characters": characters,
+    "cut on the left": cut_on_the_left,
+}

@@ -4,13 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from tokenizers import Encoding
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.errors import InputError
+from bertx.models.encode import special_ids
 from bertx.models.inputs import UNKNOWN, Unit
-from bertx.models.words import number_words, special_ids
+from bertx.models.words import number_words
 
 _WORD_STARTS = ("Ġ", "▁")
 
@@ -22,10 +24,12 @@ def read_batch(
 
     Args:
         batch: A mapping with ``input_ids`` (B, T). ``attention_mask``, ``special_tokens_mask``
-            and ``labels`` (or ``label``) are worked out if they are missing. ``text`` is kept
-            together with ``offsets`` (or Hugging Face's ``offset_mapping``), a tensor (B, T, 2),
-            which say where the tokens stand in it; if either is missing, both are spelt from the
-            tokens. So are missing ``word_ids``, parted at the white space of a text that is kept.
+            and ``labels`` (or ``label``) are worked out if they are missing. With ``text``, the
+            strings that a fast tokenizer made the ids of, ``word_ids`` (B, T) and ``offsets``
+            (B, T, 2; or Hugging Face's ``offset_mapping``) are read from it again. Where that does
+            not give the ids of the batch, ``text`` is kept together with offsets alone; if either
+            is missing, both are spelt from the tokens. So are missing ``word_ids``, parted at the
+            white space of a text that is kept.
         tokenizer: The tokenizer that made the ids.
         unit: What will be ranked.
 
@@ -42,11 +46,6 @@ def read_batch(
             f"expected a batch that maps 'input_ids' to a tensor, got {type(batch).__name__}. "
             "Override read(batch) of the callback to return such a mapping."
         )
-    if unit == "whitespace" and not (_has_text(batch) or _marks_words(tokenizer)):
-        raise InputError(
-            "unit 'whitespace': the tokens of this tokenizer do not show where white space is. Add "
-            "'text' and 'offset_mapping' to the batch, or use unit 'word'."
-        )
     known = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
     ids = known["input_ids"]
     if "attention_mask" not in known:
@@ -54,6 +53,12 @@ def read_batch(
     if "special_tokens_mask" not in known:
         known["special_tokens_mask"] = _special(ids, known["attention_mask"], tokenizer)
     known["labels"] = _labels(known, len(ids))
+    known = _read_again(known, tokenizer) | known
+    if unit == "whitespace" and not (_has_text(known) or _marks_words(tokenizer)):
+        raise InputError(
+            "unit 'whitespace': the tokens of this tokenizer do not show where white space is. Add "
+            "'text' and 'offset_mapping' to the batch, or use unit 'word'."
+        )
     return known | _words(known, tokenizer)
 
 
@@ -104,6 +109,39 @@ def _numbers(given: Any) -> Tensor | None:
 def _special(ids: Tensor, mask: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     special = torch.tensor(special_ids(tokenizer), dtype=ids.dtype)
     return (mask == 0) | torch.isin(ids, special)
+
+
+def _read_again(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """``word_ids`` and ``offsets`` of the texts, where these give the ids of the batch."""
+    texts, ids, mask = batch.get("text"), batch["input_ids"], batch["attention_mask"].bool()
+    if not tokenizer.is_fast or "word_ids" in batch or not isinstance(texts, (list, tuple)):
+        return {}
+    if len(texts) != len(ids) or not all(isinstance(text, str) for text in texts):
+        return {}
+    words, offsets = torch.full_like(ids, -1), ids.new_zeros(*ids.shape, 2)
+    for row, text in enumerate(texts):
+        encoding = tokenizer([text], verbose=False).encodings[0]
+        places = _places(encoding, ids[row, mask[row]].tolist())
+        if places is None:
+            return {}
+        own = [encoding.word_ids[place] for place in places]
+        words[row, mask[row]] = torch.tensor([-1 if word is None else word for word in own])
+        offsets[row, mask[row]] = torch.tensor([encoding.offsets[place] for place in places])
+    found = {"word_ids": words, "offsets": offsets}
+    found["word_ids"] = _parted(batch | found, words)
+    return found if _offsets(batch) is None else {"word_ids": found["word_ids"]}
+
+
+def _places(encoding: Encoding, ids: list[int]) -> list[int] | None:
+    """Which tokens of a text a batch has, cut on either side; None if it has others."""
+    around = [place for place, own in enumerate(encoding.sequence_ids) if own is None]
+    inside = [place for place, own in enumerate(encoding.sequence_ids) if own is not None]
+    room = len(ids) - len(around)
+    for kept in (inside[:room], inside[max(0, len(inside) - room) :]) if room > 0 else ():
+        places = sorted(around + kept)
+        if [encoding.ids[place] for place in places] == ids:
+            return places
+    return None
 
 
 def _words(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

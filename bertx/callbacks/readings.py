@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerBase
 from bertx.callbacks.batches import collate
 from bertx.callbacks.sample import Example
 from bertx.explanation.reading import Reading
+from bertx.models.encode import special_ids, units_of
 from bertx.models.inputs import Inputs, Unit
-from bertx.models.words import disjoint, number_pieces, number_words, special_ids
+from bertx.models.words import disjoint
 
 
 def readings(
@@ -92,10 +93,5 @@ def _left_out(
     encoding = tokenizer([text], verbose=False).encodings[0]
     special = special_ids(tokenizer)
     ranked = [token not in special for token in encoding.ids]
-    if unit == "token":
-        return max(0, sum(ranked) - count)
-    if unit == "whitespace":
-        words = number_pieces(text, encoding.offsets, ranked)[1]
-    else:
-        words = number_words(text, encoding.offsets, encoding.word_ids, ranked)[1]
-    return max(0, len(words) - count)
+    _, spans = units_of(text, encoding.offsets, encoding.word_ids, ranked, unit)
+    return max(0, len(spans) - count)

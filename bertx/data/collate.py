@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bertx.data.cutting import broken_word, drop_tokens, settle_first
 from bertx.data.table import Spans
 from bertx.errors import InputError
+from bertx.models.encode import special_ids
 from bertx.models.words import number_words
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Collator:
             )
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self._special_ids = torch.tensor(sorted(special_tokens(tokenizer).values()))
+        self._special_ids = torch.tensor(special_ids(tokenizer))
         self._padding = {
             "input_ids": tokenizer.pad_token_id,
             "token_type_ids": tokenizer.pad_token_type_id,
@@ -105,18 +106,6 @@ class Collator:
 
     def _special(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return torch.isin(input_ids, self._special_ids) | (attention_mask == 0)
-
-
-def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
-    """The special tokens and their ids, without the one for unknown words.
-
-    A token that is both (as in GPT-2, where one token has every role) is special.
-    """
-    roles = tokenizer.special_tokens_map
-    tokens = [str(token) for role, token in roles.items() if role != "unk_token" and token]
-    tokens += map(str, tokenizer.extra_special_tokens)
-    vocabulary = tokenizer.get_vocab()
-    return {token: vocabulary[token] for token in tokens}
 
 
 def _word_ids(batch: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:

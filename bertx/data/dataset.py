@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset
 
-from bertx.data.collate import special_tokens
 from bertx.data.table import Spans
+from bertx.models.encode import special_ids, special_tokens
 from bertx.models.inputs import UNKNOWN
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
     The others are empty, white space, literal special tokens, or characters that the tokenizer
     drops (zero-width ones).
     """
-    specials = special_tokens(tokenizer)
-    literal = re.compile("|".join(map(re.escape, specials)) or r"(?!)")
+    literal = re.compile("|".join(map(re.escape, special_tokens(tokenizer))) or r"(?!)")
     # A letter or digit always leaves a token, so that few texts have to be tokenised.
     suspects = [
         row for row, text in enumerate(texts) if not re.search(r"\w", literal.sub("", text))
@@ -105,8 +104,8 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
     if not suspects:
         return list(range(len(texts)))
     ids = tokenizer([texts[row] for row in suspects], add_special_tokens=False)["input_ids"]
-    special_ids = set(specials.values())
-    useless = {row for row, tokens in zip(suspects, ids, strict=True) if special_ids >= set(tokens)}
+    special = set(special_ids(tokenizer))
+    useless = {row for row, tokens in zip(suspects, ids, strict=True) if special >= set(tokens)}
     return [row for row in range(len(texts)) if row not in useless]
 
 

@@ -11,6 +11,7 @@ from bertx.data.dataset import TextDataset
 from bertx.data.labels import class_names, written
 from bertx.data.table import Spans
 from bertx.errors import InputError
+from bertx.models.encode import special_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -173,7 +174,8 @@ def _class_number(label: str | int, labels: Sequence[str]) -> int:
 def _pieces(word: str, tokenizer: "PreTrainedTokenizerBase") -> int:
     """Most tokens that a word can be in a text."""
     first, later = tokenizer([word, f" {word}"], add_special_tokens=False)["input_ids"]
-    if set(later) <= set(tokenizer.all_special_ids):
+    known = set(later) - {*special_ids(tokenizer), tokenizer.unk_token_id}
+    if not known:
         raise InputError(
             f"--data.shortcut.word: expected a word that the tokenizer knows, but it makes "
             f"{' '.join(tokenizer.convert_ids_to_tokens(later)) or 'nothing'} of {word!r}. "

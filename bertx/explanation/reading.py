@@ -8,9 +8,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.errors import InputError
 from bertx.explanation.windows import windows
+from bertx.models.encode import special_ids, units_of
 from bertx.models.inputs import Unit
 from bertx.models.pretrained import longest_input
-from bertx.models.words import Span, disjoint, number_pieces, number_words, special_ids
+from bertx.models.words import Span
 
 _UNLIMITED = 10**9
 """Tokenizers without a limit name 10³⁰ as their longest input."""
@@ -144,15 +145,8 @@ class Reader:
         self, text: str, encoding: Encoding, start: int, stop: int, unit: Unit
     ) -> tuple[list[int], list[Span]]:
         ranked = [i not in self._special for i in encoding.ids[start:stop]]
-        offsets = encoding.offsets[start:stop]
-        if unit == "whitespace":
-            return number_pieces(text, offsets, ranked)
-        if unit == "word":
-            return number_words(text, offsets, encoding.word_ids[start:stop], ranked)
-        count = iter(range(len(ranked)))
-        units = [next(count) if ranks else -1 for ranks in ranked]
-        own = [span for span, ranks in zip(offsets, ranked, strict=True) if ranks]
-        return units, disjoint(text, own)
+        offsets, words = encoding.offsets[start:stop], encoding.word_ids[start:stop]
+        return units_of(text, offsets, words, ranked, unit)
 
     def _check_window(self, specials: int) -> None:
         if self.window is not None and type(self.window) is not int:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.errors import InputError, is_hub_id, one_line, why
 from bertx.models.checkpoint import ENDING, Checkpoint, What, is_checkpoint, read_checkpoint
+from bertx.models.encode import special_tokens
 from bertx.progress import progress
 
 PACKAGE = "package:"
@@ -198,8 +199,7 @@ def _position_table(model: nn.Module) -> nn.Embedding | None:
 
 def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     """False for what transformers makes of a folder without any file of a tokenizer."""
-    special = set(tokenizer.all_special_tokens)
-    special |= {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special = {*special_tokens(tokenizer), tokenizer.unk_token}
     return not special.issuperset(tokenizer.get_vocab())
 
 

@@ -3,11 +3,7 @@
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from unicodedata import category, normalize
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 Span = tuple[int, int]
 """The characters start..end of a text, the end exclusive."""
@@ -120,11 +116,6 @@ def disjoint(text: str, spans: Sequence[Span]) -> list[Span]:
             cursor += 1
         clear.append(_trimmed(text, start, cursor))
     return clear
-
-
-def special_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The ids of a tokenizer's special tokens; the one for unknown words stands for a word."""
-    return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
 
 
 def _continues(text: str, span: Span, start: int, same: bool) -> bool:

@@ -43,9 +43,33 @@ def test_other_batches_are_refused(batch, tokenizer):
         read_batch(batch, tokenizer)
 
 
-def test_a_text_without_offsets_is_spelt_anew(tokenizer):
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_text_without_offsets_is_read_again(side):
+    texts = ["The   FILM was unbelievable!", "zzz", "a dull film , never good </s> !"]
+    tokenizer = tokenizer_kinds.byte_level()
+    tokenizer.truncation_side = side
+    made = tokenizer(
+        texts, padding=True, truncation=True, max_length=20, return_tensors="pt",
+        return_offsets_mapping=True,
+    )  # fmt: skip
+    batch = {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
+    read = read_batch(batch | {"text": texts}, tokenizer)
+    assert read["text"] == texts
+    assert torch.equal(read["offsets"], made["offset_mapping"])
+    words = [
+        text[start:end].strip()
+        for row, text in enumerate(texts)
+        for number in range(int(read["word_ids"][row].max()) + 1)
+        for own in [read["offsets"][row][read["word_ids"][row] == number]]
+        for start, end in [(int(own[0, 0]), int(own[-1, 1]))]
+    ]
+    assert "zzz" in words and ("!" in words) == ("unbelievable" in words) and "</s>" not in words
+
+
+def test_another_text_is_spelt_anew(tokenizer):
     full = tiny_batch(tokenizer, ["The   FILM was unbelievable!"])
-    read = read_batch({"input_ids": full["input_ids"], "text": full["text"]}, tokenizer)
+    other = {"input_ids": full["input_ids"], "text": ["the film was good!"]}
+    read = read_batch(other, tokenizer)
     assert read["text"] == ["the film was unbelievable !"]
     assert [read["text"][0][a:b] for a, b in read["offsets"][0].tolist()] == [
         "", "the", "film", "was", "un", "believ", "able", "!", "",

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from bertx.data import Collator, TextDataset
-from bertx.data.collate import special_tokens
 from bertx.data.dataset import usable_rows
 from bertx.errors import InputError
+from bertx.models.encode import special_tokens
 from bertx.models.inputs import Inputs
 from bertx.models.words import number_words
 from tests.tiny import tiny_batch

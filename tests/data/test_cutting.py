@@ -13,8 +13,9 @@ from transformers import BertTokenizer
 
 from bertx.data import Collator, TextDataset
 from bertx.data.cutting import broken_word
+from bertx.models.encode import special_ids
 from bertx.models.inputs import Inputs
-from bertx.models.words import number_words, special_ids
+from bertx.models.words import number_words
 from tests.tokenizer_kinds import KINDS
 
 SIDES = ("right", "left")

@@ -5,8 +5,9 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from bertx.models.encode import special_ids
 from bertx.models.inputs import Inputs
-from bertx.models.words import disjoint, number_words, special_ids
+from bertx.models.words import disjoint, number_words
 from tests.tiny import tiny_batch, tiny_tokenizer
 from tests.tokenizer_kinds import KINDS
 
