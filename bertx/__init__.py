@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from bertx.evaluation.verdicts import judge as judge  # the package has a module of that name
     from bertx.explanation import explain as explain
 
+__all__ = ["__version__", "explain", "judge"]
+
 __version__ = version("bertx")
 
 _LAZY = {"explain": "bertx.explanation", "judge": "bertx.evaluation"}

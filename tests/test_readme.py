@@ -1,10 +1,9 @@
-"""The README's Python runs, and what it names exists."""
+"""The Python of the README and of the pages behind it runs, and what they name exists."""
 
 import re
 from pathlib import Path
 
 import lightning
-import pytest
 import torch
 
 import bertx.attribution
@@ -17,8 +16,17 @@ from tests.callbacks.toy import ForeignModule, loader
 from tests.tiny import tiny_batch, tiny_model
 
 README = Path(__file__).parents[1] / "README.md"
-LINKS = re.findall(r"""(?:\]\(|src=")(?!http)([^)"]+)""", README.read_text())
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+LINKS = [
+    (page, link)
+    for page in PAGES
+    for link in re.findall(r"""(?:\]\(|src=")(?!http|#)([^")#]+)""", page.read_text())
+]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+]
 
 
 def test_the_foreign_project_runs_and_is_short(tmp_path, monkeypatch):
@@ -84,11 +92,16 @@ def test_a_head_of_ones_own_is_told(tokenizer):
 
 
 def test_every_method_is_in_the_table():
-    table = README.read_text()
+    table = (README.parent / "docs" / "methods.md").read_text().split("## What each method")[1]
     for name in set(bertx.attribution.__all__) - {"Attribution"}:
         assert f"| `{name}` |" in table
 
 
-@pytest.mark.parametrize("link", LINKS)
-def test_pictures_and_links_exist(link):
-    assert (README.parent / link).is_file()
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 120
+
+
+def test_pictures_and_links_exist():
+    assert not [
+        f"{page.name}: {link}" for page, link in LINKS if not (page.parent / link).is_file()
+    ]

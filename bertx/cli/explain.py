@@ -47,8 +47,8 @@ def _parser() -> Parser:
     add("--text", action="append", type=str, help="A text; may be given several times.")
     add("--file", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
     add("--column", type=str, help="Its column of texts. Default: sentence or text.")
-    add("--methods", type=str, help="Methods: class names of bertx.attribution or import paths of "
-        "your own, parted by commas; or with names and settings, in YAML or a .yaml file, such as "
+    add("--methods", type=str, help="Comma-separated class names of bertx.attribution or import "
+        "paths of your own; or names with settings, in YAML or a .yaml file, such as "
         f"'{EXAMPLE}'. Default: those that suit the model.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The explained class: predicted, its name "
         "or number, or all.")  # fmt: skip

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from bertx.cli.configured import EXAMPLE, is_mapping
 from bertx.cli.failing import PROG
-from bertx.cli.named import Choice, parted, snake_case
+from bertx.cli.named import Choice, snake_case, split_names
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
@@ -46,8 +46,8 @@ def _parser() -> Parser:
     add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
         "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
     _add_choices(parser)
-    add("--operators", type=str, default="mask", help="What deleting a word does, parted by "
-        "commas: mask, remove, pad, attention, zero.")  # fmt: skip
+    add("--operators", type=str, default="mask", help="What deleting a word does, "
+        "comma-separated: mask, remove, pad, attention, zero.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The explained class: predicted, gold, or "
         "its name or number.")  # fmt: skip
     add(
@@ -73,18 +73,18 @@ def _add_texts(parser: Parser) -> None:
     add("--limit", type=int, help="A random choice of so many texts. Default: all.")
     add("--text_column", type=str, help="Column of the texts. Default: sentence, text or tokens.")
     add("--label_column", type=str, help="Column of the labels. Default: label.")
-    add("--labels", type=str, help="Names of the data's classes in the order of their numbers, "
-        "parted by commas. Default: the data set's; with --path alone the model's.")  # fmt: skip
+    add("--labels", type=str, help="Comma-separated names of the data's classes, in the order "
+        "of their numbers. Default: the data set's; with --path alone the model's.")  # fmt: skip
 
 
 def _add_choices(parser: Parser) -> None:
     add = parser.add_argument
     add("--methods", type=str, default="AttnLRP,GradientXInput,GradientSensitivity,"
-        "LayerwiseAttentionTracing", help="Methods: class names of bertx.attribution or import "
-        "paths of your own, parted by commas; or with names and settings, in YAML or a .yaml file, "
+        "LayerwiseAttentionTracing", help="Comma-separated class names of bertx.attribution or "
+        "import paths of your own; or names with settings, in YAML or a .yaml file, "
         f"such as '{EXAMPLE}'. Random is added.")  # fmt: skip
-    add("--metrics", type=str, help="Metrics: class names of bertx.metrics or import "
-        "paths, parted by commas; or with names and settings, as --methods. "
+    add("--metrics", type=str, help="Comma-separated class names of bertx.metrics or import "
+        "paths; or names with settings, as --methods. "
         "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def _judged(options: Namespace) -> "Verdicts":
     from bertx.progress import progress
 
     methods, metrics = _methods(options.methods), _metrics(options.metrics)
-    operators: Any = parted(options.operators, "--operators")
+    operators: Any = split_names(options.operators, "--operators")
     bars_of_libraries()
     set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from bertx.cli.failing import PROG
-from bertx.cli.named import parted
+from bertx.cli.named import split_names
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
@@ -41,7 +41,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("runs", nargs="+", type=str, metavar="RUN", help="A run's folder.")
     add("--stage", default="val", type=str, help="val or test.")
-    add("--metrics", type=str, help="Metrics, parted by commas, by their names in the run. "
+    add("--metrics", type=str, help="Comma-separated metrics, by their names in the run. "
         "Default: all.")  # fmt: skip
     add("--epoch", default=LAST, type=str, help="last, or the number of an epoch.")
     add("--relevant", default=0.01, type=float, help="The smallest difference that matters, in the "
@@ -55,7 +55,7 @@ def _run(options: Namespace) -> None:
     from bertx.leaderboard.board import leaderboards, operator_tables
     from bertx.leaderboard.examples import read_examples
 
-    metrics = [] if options.metrics is None else parted(options.metrics, "--metrics")
+    metrics = [] if options.metrics is None else split_names(options.metrics, "--metrics")
     check_output(options)
     files = _files(options)
     runs = {run: read_examples(path) for run, path in files.items()}

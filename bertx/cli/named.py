@@ -1,4 +1,4 @@
-"""Classes that the command line names: parted by commas, or in YAML with their settings."""
+"""Classes that the command line names: comma-separated, or in YAML with their settings."""
 
 import re
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from bertx.errors import InputError
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def parted(names: str, option: str) -> list[str]:
-    """The names that an option lists, parted by commas.
+def split_names(names: str, option: str) -> list[str]:
+    """The names that an option lists, comma-separated.
 
     Args:
         names: The list.
@@ -25,7 +25,7 @@ def parted(names: str, option: str) -> list[str]:
     """
     found = [name.strip() for name in names.split(",") if name.strip()]
     if not found:
-        raise InputError(f"{option}: expected names, parted by commas, but got {names!r}.")
+        raise InputError(f"{option}: expected comma-separated names, but got {names!r}.")
     return found
 
 
@@ -46,7 +46,7 @@ class Choice:
         """One instance of each class, by the name of the class or the one that is given to it.
 
         Args:
-            given: Known names or import paths, parted by commas; or in YAML, or in a file that
+            given: Comma-separated names or import paths; or in YAML, or in a file that
                 ends so, ``{name: class}`` or ``{name: {class_path: class, init_args: {...}}}``.
 
         Raises:
@@ -57,7 +57,7 @@ class Choice:
             entries = read_mapping(given, self.option)
             return {name: self._configured(name, *entry) for name, entry in entries.items()}
         found: dict[str, Any] = {}
-        for name in parted(given, self.option):
+        for name in split_names(given, self.option):
             short = name.rpartition(".")[2]
             if short in found:
                 raise InputError(

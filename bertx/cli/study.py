@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from jsonargparse import Namespace
 
 from bertx.cli.failing import PROG, fail
-from bertx.cli.named import Choice, parted
+from bertx.cli.named import Choice, split_names
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.perturbing_options import (
     add_randomization,
@@ -215,6 +215,6 @@ def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
         choice = Choice("--methods", attribution.Attribution, attribution)
         given["methods"] = choice.made(options.methods)
     if getattr(options, "operators", None) is not None:
-        given["operators"] = tuple(parted(options.operators, "--operators"))
+        given["operators"] = tuple(split_names(options.operators, "--operators"))
     told = {name: value for name, value in given.items() if value is not None}
     return replace(study.presets[options.preset], **told)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution.choices import check_each, supported
 from bertx.cli.classifiers import load_trained
-from bertx.cli.named import parted
+from bertx.cli.named import split_names
 from bertx.cli.runs import Run, find_runs
 from bertx.cli.texts import class_order, own_options
 from bertx.data import Shortcut, TextDataModule
@@ -106,7 +106,7 @@ def _data_settings(run: Run, options: Namespace) -> dict[str, Any]:
         if getattr(options, name) is not None
     }
     if "labels" in given:
-        given["labels"] = parted(given["labels"], "--labels")
+        given["labels"] = split_names(given["labels"], "--labels")
     own = {name: run.data.get(name) for name in _OF_A_RUN if run.data.get(name) is not None}
     if "dataset" in given:  # other data: where the run's own were has no meaning for them
         own = {}

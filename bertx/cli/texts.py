@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.named import parted
+from bertx.cli.named import split_names
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _data(
         str(tokenizer.name_or_path),
         options.dataset,
         options.path,
-        labels if options.labels is None else parted(options.labels, "--labels"),
+        labels if options.labels is None else split_names(options.labels, "--labels"),
         options.text_column,
         options.label_column,
         longest_text(model, tokenizer) or sys.maxsize,

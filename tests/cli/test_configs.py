@@ -16,7 +16,7 @@ NAMES = shipped_configs()
 ROOT = Path(__file__).parents[2]
 PAGES = [path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]]
 BLOCKS = [b for page in PAGES for b in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
-CODE = re.findall(r"```python\n(.*?)```", PAGES[0], re.DOTALL)
+CODE = [c for page in PAGES for c in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
 
 
 def printed(capsys, *args):

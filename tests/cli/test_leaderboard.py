@@ -268,7 +268,7 @@ def test_runs_of_other_examples(fails):
         (["none"], ["none/bertx/val", "there are none"]),
         ([], ["runs", "leaderboard --help"]),
         (["run", "--metric", "x"], ["--metric"]),
-        (["run", "--metrics", ","], ["--metrics: expected names, parted by commas"]),
+        (["run", "--metrics", ","], ["--metrics: expected comma-separated names"]),
         (["no", "--html", "."], ["--html .: expected a file, but it is a folder"]),
         (["no", "--html", "file/x"], ["--html file/x cannot be written: Not a directory"]),
     ],
