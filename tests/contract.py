@@ -23,7 +23,10 @@ METHODS = (
     "DeepLift,Contrast,DecompX,Occlusion,KernelShap,Lime,LayerwiseAttentionTracing,AttentionRollout,"
     "GradSAM,GenericAttention,ValueZeroing,BeamOracle,Random"
 )
-TEXTS = "a superb film , not dull\nthe plot doesn't work at all\n"
+TEXTS = """text
+"a superb film , not dull"
+the plot doesn't work at all
+"""
 FIT = (
     "fit", "--config=demo.yaml", "--trainer.max_epochs=1", "--trainer.limit_train_batches=3",
     "--trainer.limit_val_batches=2", "--trainer.logger=lightning.pytorch.loggers.CSVLogger",
@@ -38,8 +41,11 @@ def printed(*args):
     """What a command writes to standard output."""
     from bertx.cli import main
 
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
-        main([*args])
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            main([*args])
+        except SystemExit as left:
+            assert not left.code, args
     return out.getvalue()
 
 
@@ -57,10 +63,10 @@ def model():
 def observed():
     """All that is kept, by name."""
     model()
-    Path("texts.txt").write_text(TEXTS)
+    Path("texts.csv").write_text(TEXTS)
     seen = {}
     lines = printed(
-        "explain", "--model=model", "--file=texts.txt", f"--methods={METHODS}", "--json"
+        "explain", "--model=model", "--file=texts.csv", f"--methods={METHODS}", "--json"
     )
     for row, line in enumerate(lines.splitlines()):
         seen[f"explain {row}"] = json.loads(line)

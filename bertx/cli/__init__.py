@@ -2,9 +2,9 @@
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from bertx import __version__
 from bertx.cli.failing import PROG
@@ -18,56 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["BertxCLI", "main"]
 
 
-def _explain(args: list[str]) -> None:
-    from bertx.cli.explain import explain_command
-
-    explain_command(args)
-
-
-def _judge(args: list[str]) -> None:
-    from bertx.cli.judge import judge_command
-
-    judge_command(args)
-
-
-def _leaderboard(args: list[str]) -> None:
-    from bertx.cli.leaderboard import leaderboard_command
-
-    leaderboard_command(args)
-
-
-def _report(args: list[str]) -> None:
-    from bertx.cli.report import report_command
-
-    report_command(args)
-
-
-def _study(args: list[str]) -> None:
-    from bertx.cli.study import study_command
-
-    study_command(args)
-
-
-class Command(NamedTuple):
-    """A subcommand that needs no trainer.
-
-    Attributes:
-        run: Runs it, given its arguments.
-        help: What it does, in one line.
-    """
-
-    run: Callable[[list[str]], None]
-    help: str
-
-
 COMMANDS = {
-    "explain": Command(_explain, "Show why a trained classifier decides as it does."),
-    "judge": Command(_judge, "Find out which of its explanations can be trusted."),
-    "leaderboard": Command(_leaderboard, "Compare the explanations of several runs."),
-    "report": Command(_report, "Show what runs and studies have found on one page."),
-    "study": Command(_study, "Run the paper's experiments on trained classifiers."),
+    "explain": "Show why a trained classifier decides as it does.",
+    "judge": "Find out which of its explanations can be trusted.",
+    "leaderboard": "Compare the explanations of several runs.",
+    "report": "Show what runs and studies have found on one page.",
+    "study": "Run the paper's experiments on trained classifiers.",
 }
-"""The subcommands that need no trainer, each imported when it is used."""
+"""The subcommands that need no trainer: what each does. It is imported when it is used."""
 
 TRAINING = {
     "fit": "Fine-tune a classifier and explain it while it trains.",
@@ -95,7 +53,7 @@ def _run(args: "ArgsType") -> None:
     if isinstance(given, list):
         _check_command(given)
         if given[0] in COMMANDS:
-            COMMANDS[given[0]].run(given[1:])
+            import_module(f"bertx.cli.{given[0]}").command(given[1:])
             return
     from bertx.cli.command import run
 
@@ -120,8 +78,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    known = {**TRAINING, **{name: command.help for name, command in COMMANDS.items()}}
-    for name, what in known.items():
+    for name, what in {**TRAINING, **COMMANDS}.items():
         commands.add_parser(name, help=what, add_help=False)
     return parser
 

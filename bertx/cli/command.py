@@ -29,6 +29,7 @@ from bertx.callbacks import (
     Resumption,
 )
 from bertx.callbacks.run import check_logger, check_within, texts_are_logged
+from bertx.cli import TRAINING
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
@@ -91,13 +92,21 @@ class BertxCLI(LightningCLI):
     ``_base.yaml`` is read first, then every ``--config`` in turn, then the rest of the command
     line. What a checkpoint was made with never replaces any of it: ``--ckpt_path`` gives weights
     and, for ``fit``, the state of the training.
+
+    Args:
+        asked: The subcommand, if it is known: a parser for each of the others takes longer than
+            anything else before the training.
     """
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
+    def __init__(self, *args: Any, asked: str | None = None, **settings: Any) -> None:
+        self._asked = asked
+        super().__init__(*args, **settings)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The subcommands, with the arguments of the trainer's methods that are no options."""
         known = LightningCLI.subcommands()
-        return {**known, "predict": known["predict"] | {"return_predictions"}}
+        known["predict"] = known["predict"] | {"return_predictions"}
+        return {name: known[name] for name in known if self._asked in (name, None)}
 
     def before_fit(self) -> None:
         """Say which weights are new, beside those of the head: these are expected to be."""
@@ -311,6 +320,8 @@ def run(args: ArgsType = None) -> None:
 
 def _start(args: ArgsType) -> None:
     bars_of_libraries()
+    given = sys.argv[1:] if args is None else args
+    asked = given[0] if isinstance(given, list) and given and given[0] in TRAINING else None
     with without_noise():
         BertxCLI(
             TextClassifier,
@@ -319,19 +330,20 @@ def _start(args: ArgsType) -> None:
             trainer_class=Trainer,
             seed_everything_default=SEED,
             parser_class=Parser,
-            parser_kwargs=_parser_settings(),
+            parser_kwargs=_parser_settings([asked] if asked else [*TRAINING]),
             auto_configure_optimizers=False,
             args=args,
+            asked=asked,
         )
 
 
-def _parser_settings() -> dict[str, Any]:
+def _parser_settings(subcommands: Sequence[str]) -> dict[str, Any]:
     # Not a pattern: the folder may have any name.
     base = glob.escape(str(shipped_folder().resolve() / f"{BASE}.yaml"))
     return {
         "prog": PROG,
         "version": __version__,
-        **{name: {"default_config_files": [base]} for name in LightningCLI.subcommands()},
+        **{name: {"default_config_files": [base]} for name in subcommands},
     }
 
 

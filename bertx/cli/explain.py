@@ -24,12 +24,8 @@ if TYPE_CHECKING:
     from bertx.rendering.sheet import HeatmapSheet
 
 
-def explain_command(args: list[str]) -> None:
-    """Run ``bertx explain``.
-
-    Args:
-        args: Arguments without the name of the program and of the subcommand.
-    """
+def command(args: list[str]) -> None:
+    """Run ``bertx explain`` with the arguments behind it."""
     options = _parser().parse_args(args)
     with ending():
         _run(options)

@@ -22,12 +22,8 @@ STAGE = "judge"
 """The stage under which a folder of results can be read by ``bertx leaderboard``."""
 
 
-def judge_command(args: list[str]) -> None:
-    """Run ``bertx judge``.
-
-    Args:
-        args: Arguments without the name of the program and of the subcommand.
-    """
+def command(args: list[str]) -> None:
+    """Run ``bertx judge`` with the arguments behind it."""
     options = _parser().parse_args(args)
     with ending():
         _run(options)

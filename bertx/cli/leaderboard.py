@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 LAST = "last"
 
 
-def leaderboard_command(args: list[str]) -> None:
-    """Run ``bertx leaderboard``.
-
-    Args:
-        args: Arguments without the name of the program and of the subcommand.
-    """
+def command(args: list[str]) -> None:
+    """Run ``bertx leaderboard`` with the arguments behind it."""
     options = _parser().parse_args(args)
     with ending():
         _run(options)

@@ -12,12 +12,8 @@ from bertx.cli.subcommand import Parser, ending
 PAGE = "report.html"
 
 
-def report_command(args: list[str]) -> None:
-    """Run ``bertx report``.
-
-    Args:
-        args: Arguments without the name of the program and of the subcommand.
-    """
+def command(args: list[str]) -> None:
+    """Run ``bertx report`` with the arguments behind it."""
     options = _parser().parse_args(args)
     with ending():
         _run(options)

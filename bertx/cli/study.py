@@ -93,17 +93,11 @@ REPRODUCE = "reproduce"
 """What runs all studies."""
 
 
-def study_command(args: list[str]) -> None:
-    """Run ``bertx study``.
-
-    Args:
-        args: Arguments without the name of the program and of the subcommand.
-    """
+def command(args: list[str]) -> None:
+    """Run ``bertx study`` with the arguments behind it."""
     name = args[0] if args else "--help"
     if name == REPRODUCE:
-        from bertx.cli.reproducing import reproduce_command
-
-        reproduce_command(args[1:])
+        import_module("bertx.cli.reproducing.command").command(args[1:])
         return
     options = study_options(args or [name])
     with ending():

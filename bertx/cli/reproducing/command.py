@@ -22,12 +22,8 @@ from bertx.progress import interactive
 _OUT = "lightning_logs/reproduce"
 
 
-def reproduce_command(args: list[str]) -> None:
-    """Run ``bertx study reproduce``.
-
-    Args:
-        args: Arguments behind ``reproduce``.
-    """
+def command(args: list[str]) -> None:
+    """Run ``bertx study reproduce`` with the arguments behind it."""
     options = _parser().parse_args(args)
     with ending():
         _run(options)
