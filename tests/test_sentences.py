@@ -24,7 +24,7 @@ def run(data_folder, tmp_path_factory):
             "--model.learning_rate=3e-4",
             f"--data.path={folder}",
             "--data.train_examples=1000",
-            "--model.freeze=embeddings",
+            "--model.freeze=3",
             "--trainer.max_epochs=1",
             "--trainer.accelerator=cpu",
             "--trainer.enable_progress_bar=false",

@@ -6,10 +6,12 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from bertx.attribution import (
+    LRP,
     AttnLRP,
     Attribution,
     GradientSensitivity,
     GradientXInput,
+    LayerwiseAttentionTracing,
 )
 from bertx.attribution import __all__ as known_methods
 from bertx.errors import InputError
@@ -23,20 +25,34 @@ Methods = Attribution | Sequence[Attribution] | Mapping[str, Attribution]
 DEFAULT_METHODS: tuple[type[Attribution], ...] = (AttnLRP, GradientXInput, GradientSensitivity)
 """What explains where nothing else is asked for, as far as the model supports it."""
 
+COMPARED_METHODS: tuple[type[Attribution], ...] = (
+    AttnLRP,
+    GradientSensitivity,
+    GradientXInput,
+    LayerwiseAttentionTracing,
+    LRP,
+)
+"""What is compared where nothing else is asked for: AttnLRP and the four methods of the paper."""
 
-def named(methods: Methods | None, model: PreTrainedModel) -> dict[str, Attribution]:
+
+def named(
+    methods: Methods | None,
+    model: PreTrainedModel,
+    usual: Sequence[type[Attribution]] = DEFAULT_METHODS,
+) -> dict[str, Attribution]:
     """The methods by name, checked against a model; without names, they have those of their class.
 
     Args:
-        methods: One, several, or several by name; None for `DEFAULT_METHODS`.
+        methods: One, several, or several by name; None for the usual ones.
         model: The classifier.
+        usual: The usual ones; those that the model supports are taken.
 
     Raises:
         InputError: If there is none, two have one name, or one is no `Attribution`.
         UnsupportedArchitecture: If a method is not defined for the model, or no default one is.
     """
     if methods is None:
-        known = {method.__name__: method() for method in DEFAULT_METHODS}
+        known = {method.__name__: method() for method in usual}
         chosen = supported(known, model)
         if not chosen:
             check_each(known, model)

@@ -8,16 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.attribution import (
-    LRP,
-    AttnLRP,
-    Attribution,
-    GradientSensitivity,
-    GradientXInput,
-    LayerwiseAttentionTracing,
-    Random,
-)
-from bertx.attribution.choices import check_each, supported
+from bertx.attribution import Attribution, Random
+from bertx.attribution.choices import COMPARED_METHODS, check_each, supported
 from bertx.errors import InputError
 from bertx.models.classifier import Choice, path_of
 from bertx.models.heads import Logits, classifier_for
@@ -135,11 +127,5 @@ def _of(datamodule: Any) -> Any:
 
 
 def _default() -> dict[str, Attribution]:
-    return {
-        "attnlrp": AttnLRP(),
-        "gs": GradientSensitivity(),
-        "gi": GradientXInput(),
-        "lat": LayerwiseAttentionTracing(),
-        "lrp": LRP(),
-        "random": Random(),
-    }
+    short = ("attnlrp", "gs", "gi", "lat", "lrp", "random")
+    return {key: cls() for key, cls in zip(short, (*COMPARED_METHODS, Random), strict=True)}

@@ -75,10 +75,10 @@ def _add_texts(parser: Parser) -> None:
 
 def _add_choices(parser: Parser) -> None:
     add = parser.add_argument
-    add("--methods", type=str, default="AttnLRP,GradientXInput,GradientSensitivity,"
-        "LayerwiseAttentionTracing", help="Comma-separated class names of bertx.attribution or "
+    add("--methods", type=str, help="Comma-separated class names of bertx.attribution or "
         "import paths of your own; or names with settings, in YAML or a .yaml file, "
-        f"such as '{EXAMPLE}'. Random is added.")  # fmt: skip
+        f"such as '{EXAMPLE}'. Random is added. Default: AttnLRP and the paper's "
+        "four.")  # fmt: skip
     add("--metrics", type=str, help="Comma-separated class names of bertx.metrics or import "
         "paths; or names with settings, as --methods. "
         "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
@@ -141,10 +141,12 @@ def _judged(options: Namespace) -> "Verdicts":
     )
 
 
-def _methods(names: str) -> "dict[str, Attribution]":
+def _methods(names: str | None) -> "dict[str, Attribution] | None":
     from bertx import attribution
     from bertx.attribution import Attribution, Random
 
+    if names is None:
+        return None
     methods: dict[str, Attribution] = Choice("--methods", Attribution, attribution).made(names)
     if all(isinstance(method, Random) for method in methods.values()):
         raise InputError(

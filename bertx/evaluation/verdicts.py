@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.attribution.choices import GOLD, PREDICTED, Methods, named, several
+from bertx.attribution.choices import COMPARED_METHODS, GOLD, PREDICTED, Methods, named, several
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_asked
 from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, with_control
@@ -119,7 +119,8 @@ def judge(
         tokenizer: Its fast tokenizer, or the name of a model that has the same.
         texts: One or several; as `Text` with a gold class or a rationale. Texts longer than the
             model takes are cut off between two words, with a warning.
-        methods: One, several, or several by name; None for those of `bertx.explain`.
+        methods: One, several, or several by name; None for AttnLRP and the four of the paper, as
+            far as the model supports them.
         metrics: The metrics by name; None for `default_metrics`.
         operators: What deleting a unit does; with several, methods that explain by deleting with
             one of them can be told from those that are good for all.
@@ -141,7 +142,7 @@ def judge(
     found = classifier_for(model, logits)
     check_positive(token_budget=token_budget)
     settings = Settings(
-        methods=with_control(named(methods, found)),
+        methods=with_control(named(methods, found, COMPARED_METHODS)),
         metrics=default_metrics() if metrics is None else metrics,
         operators=operators,
         target=target,

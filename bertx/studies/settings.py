@@ -6,13 +6,12 @@ from typing import Any, Literal, get_args
 
 from bertx.attribution import (
     LRP,
-    AttnLRP,
     Attribution,
     GradientSensitivity,
     GradientXInput,
     LayerwiseAttentionTracing,
 )
-from bertx.attribution.choices import ALL, GOLD, PREDICTED
+from bertx.attribution.choices import ALL, COMPARED_METHODS, GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.explanation import provenance
 from bertx.models.inputs import Unit
@@ -28,13 +27,7 @@ TARGETS = (PREDICTED, GOLD, LAST, ALL)
 
 
 def _usual() -> dict[str, Attribution]:
-    return {
-        "AttnLRP": AttnLRP(),
-        "GradientXInput": GradientXInput(),
-        "GradientSensitivity": GradientSensitivity(),
-        "LRP": LRP(),
-        "LayerwiseAttentionTracing": LayerwiseAttentionTracing(),
-    }
+    return {method.__name__: method() for method in COMPARED_METHODS}
 
 
 def paper_methods() -> dict[str, Attribution]:

@@ -12,7 +12,7 @@ from tests.callbacks import watching
 from tests.callbacks.toy import DATA, ForeignModule, loader, trainer
 
 ODD = DATA[:23]  # does not divide by two ranks: one row comes twice
-TWO = {"strategy": "ddp", "devices": 2}
+TWO = {"strategy": "ddp_fork", "devices": 2}  # without importing all again
 
 
 def monitored(folder):
