@@ -128,4 +128,5 @@ def _of(datamodule: Any) -> Any:
 
 def _default() -> dict[str, Attribution]:
     short = ("attnlrp", "gs", "gi", "lat", "lrp", "random")
-    return {key: cls() for key, cls in zip(short, (*COMPARED_METHODS, Random), strict=True)}
+    compared: tuple[type[Attribution], ...] = (*COMPARED_METHODS, Random)
+    return {name: method() for name, method in zip(short, compared, strict=True)}
