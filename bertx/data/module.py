@@ -21,6 +21,7 @@ from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.datasets import open_source
 from bertx.data.form import Form
 from bertx.data.labels import label_names
+from bertx.data.lengths import token_counts
 from bertx.data.loading import Batches, ResumableLoader, load_batches
 from bertx.data.masking import EpochTexts, Masking
 from bertx.data.reports import report_alike, report_overlong, report_shuffled
@@ -242,10 +243,11 @@ class TextDataModule(LightningDataModule):
         of an epoch.
         """
         data, size, workers = self.dataset_of("train"), self.batch_size, self.num_workers
+        lengths = token_counts(data.texts, self.tokenizer, self.max_length)
         if not self.masking:
-            order = LengthBucketSampler(data.lengths, size, True, self.seed)
+            order = LengthBucketSampler(lengths, size, True, self.seed)
             return load_batches(data, size, order, self.collator, workers, ResumableLoader)
-        order = EpochSampler(data.lengths, size, True, self.seed)
+        order = EpochSampler(lengths, size, True, self.seed)
         masking = Masking(self.collator, self.masking, self.seed)
         return load_batches(EpochTexts(data), size, order, masking, workers, ResumableLoader)
 
@@ -265,7 +267,8 @@ class TextDataModule(LightningDataModule):
 
     def _evaluated(self, split: str) -> Batches:
         data, size = self.dataset_of(split), self.eval_batch_size
-        order = LengthBucketSampler(data.lengths, size, False, self.seed)
+        lengths = token_counts(data.texts, self.tokenizer, self.max_length)
+        order = LengthBucketSampler(lengths, size, False, self.seed)
         return load_batches(data, size, order, self.collator, self.num_workers)
 
     def _add(self, split: str) -> None:

@@ -26,7 +26,7 @@ class LengthBucketSampler(DistributedSampler[int]):
     longest first, so that a batch too large for the memory shows at once.
 
     Args:
-        lengths: Length of every row, in any unit, N.
+        lengths: Length of every row, in tokens or about so, N.
         batch_size: Rows of a batch of one process.
         shuffle: True for training.
         seed: Seed of the order.
