@@ -3,8 +3,8 @@
     python benchmarks/training.py --data DIR/sst2/train.tsv --rows 960 --repeat 5
     python benchmarks/training.py --data DIR/imdb/train.tsv --rows 192 --max-length 256
 
-One epoch of the packaged encoder, batches of 32, the same rate, decay, warm-up and clipping, neither
-evaluation nor checkpoints. The works take turns; what counts is the time between the first batch
+One epoch of the packaged encoder, batches of 32, the same rate, decay, warm-up and clipping, no
+evaluation or checkpoints. The works take turns; what counts is the time between the first batch
 and the last step. The Trainer gets texts that are tokenised, bertx tokenises as it goes.
 """
 

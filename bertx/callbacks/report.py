@@ -9,9 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from bertx.callbacks.run import check_within, here, run_folder
-from bertx.errors import InputError
+from bertx.errors import InputError, first_line
 from bertx.leaderboard.board import leaderboards
-from bertx.report.account import first_line
 from bertx.report.history import RATE, Logged, history_path, is_history, write_history
 
 log = logging.getLogger("bertx")

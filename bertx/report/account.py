@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener, getproxies
 
+from bertx.errors import first_line
+
 if TYPE_CHECKING:
     from wandb import Settings
 
@@ -59,12 +61,6 @@ def obstacle(settings: "Settings", key: str | None = None) -> Obstacle | None:
         return answers.get(timeout=PATIENCE)
     except Empty:
         return Obstacle(f"{host} did not answer within {PATIENCE:g} s")
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one line."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
 
 
 def _key(settings: "Settings", host: str) -> str | None:

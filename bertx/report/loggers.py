@@ -17,13 +17,13 @@ from weakref import WeakSet
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from bertx.errors import first_line
 from bertx.metrics.curve_metrics import Kind
 from bertx.models.inputs import Unit
 from bertx.rendering.canvas import figure_png
 from bertx.rendering.curves import Curve, curves_figure
 from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html, printable
 from bertx.rendering.heatmap_page import HeatmapRow, heatmap_page, methods_of
-from bertx.report.account import first_line
 
 if TYPE_CHECKING:
     from wandb import Html, Image, Table

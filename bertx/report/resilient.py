@@ -14,7 +14,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
-from bertx.report.account import RELOGIN, Obstacle, first_line, obstacle
+from bertx.errors import first_line
+from bertx.report.account import RELOGIN, Obstacle, obstacle
 
 if TYPE_CHECKING:
     from wandb import Settings
