@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.probe import Explained, Probe, log
+from bertx.callbacks.base import Explained, Probe, log
 from bertx.callbacks.run import here, run_folder
 from bertx.errors import InputError
 from bertx.metrics import Agreement, Estimate, spearman

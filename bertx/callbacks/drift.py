@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.probe import Explained, Probe
+from bertx.callbacks.base import Explained, Probe
 from bertx.callbacks.run import gather, here, run_folder
 from bertx.callbacks.shards import checksum
 from bertx.errors import InputError

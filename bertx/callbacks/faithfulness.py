@@ -10,11 +10,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.probe import Explained, Probe, log
+from bertx.callbacks.base import Explained, Probe, log
 from bertx.callbacks.run import gather, here, run_folder
 from bertx.evaluation import Estimates, Judge, check_asked, default_metrics, drawn_by_number
 from bertx.evaluation.tally import EMPTY, searched_name
-from bertx.leaderboard.examples import ExampleValue, examples_path, write_examples
+from bertx.leaderboard.example_values import ExampleValue, examples_path, write_examples
 from bertx.metrics import FaithfulnessMetric, Panel
 from bertx.models.classifier import Choice, class_names
 from bertx.models.heads import Logits

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
-from bertx.callbacks.probe import Explained, Probe
+from bertx.callbacks.base import Explained, Probe
 from bertx.callbacks.run import gather, here, run_folder, texts_are_logged
 from bertx.metrics import agreement, spearman
 from bertx.models.classifier import Choice, class_names

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
 from bertx.attribution.choices import GOLD, PREDICTED, supported
-from bertx.callbacks.probe import Explained, Probe, log
+from bertx.callbacks.base import Explained, Probe, log
 from bertx.callbacks.readings import unit_spans
 from bertx.callbacks.run import here, run_folder, texts_are_logged
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence

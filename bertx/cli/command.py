@@ -33,7 +33,7 @@ from bertx.cli import TRAINING
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.failing import PROG, debugging, fail
-from bertx.cli.monitored import AUTO, best_mode
+from bertx.cli.monitor_mode import AUTO, best_mode
 from bertx.cli.noise import bars_of_libraries, without_anonymous, without_noise
 from bertx.cli.remote import brought
 from bertx.cli.saving import SaveConfig

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.configured import EXAMPLE
+from bertx.cli.class_lists import Choice
+from bertx.cli.class_settings import EXAMPLE
 from bertx.cli.failing import PROG
-from bertx.cli.named import Choice
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.subcommand import Parser, ending
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.configured import EXAMPLE, is_mapping
+from bertx.cli.class_lists import Choice, snake_case, split_names
+from bertx.cli.class_settings import EXAMPLE, is_mapping
 from bertx.cli.failing import PROG
-from bertx.cli.named import Choice, snake_case, split_names
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
@@ -184,7 +184,7 @@ def _tell_left_out(verdicts: "Verdicts") -> None:
 
 def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
     """The values, tables and curves, in the places where a run has them."""
-    from bertx.leaderboard.examples import examples_path, write_examples
+    from bertx.leaderboard.example_values import examples_path, write_examples
     from bertx.rendering import append_scores, write_curves
 
     place = folder / "bertx" / STAGE

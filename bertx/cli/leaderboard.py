@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
+from bertx.cli.class_lists import split_names
 from bertx.cli.failing import PROG
-from bertx.cli.named import split_names
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.subcommand import Parser, ending
 from bertx.errors import InputError
@@ -49,7 +49,7 @@ def _parser() -> Parser:
 
 def _run(options: Namespace) -> None:
     from bertx.leaderboard.board import leaderboards, operator_tables
-    from bertx.leaderboard.examples import read_examples
+    from bertx.leaderboard.example_values import read_examples
 
     metrics = [] if options.metrics is None else split_names(options.metrics, "--metrics")
     check_output(options)
@@ -66,7 +66,7 @@ def _run(options: Namespace) -> None:
 
 def _files(options: Namespace) -> dict[str, Path]:
     """The file of each run."""
-    from bertx.leaderboard.examples import find_examples
+    from bertx.leaderboard.example_values import find_examples
 
     epoch = None if options.epoch == LAST else options.epoch
     if epoch is not None and not epoch.isdecimal():

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from jsonargparse import Namespace
 
+from bertx.cli.class_lists import Choice, split_names
 from bertx.cli.failing import PROG, fail
-from bertx.cli.named import Choice, split_names
 from bertx.cli.outputs import check_writable, unwritable
 from bertx.cli.perturbing_options import (
     add_randomization,
@@ -157,7 +157,7 @@ def _run(name: str, options: Namespace) -> None:
             print(f"  The paper: {finding.paper} -> {finding.verdict}")
     print(f"{study.title}: {folder}", file=sys.stderr)
     if options.wandb:
-        from bertx.cli.logged import log_studies
+        from bertx.cli.study_upload import log_studies
 
         log_studies([folder])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.configured import EXAMPLE
+from bertx.cli.class_settings import EXAMPLE
 from bertx.cli.subcommand import Parser
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution.choices import check_each, supported
+from bertx.cli.class_lists import split_names
 from bertx.cli.classifiers import load_trained
-from bertx.cli.named import split_names
 from bertx.cli.runs import Run, find_runs
 from bertx.cli.texts import class_order, own_options
 from bertx.data import Shortcut, TextDataModule

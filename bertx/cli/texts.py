@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.named import split_names
+from bertx.cli.class_lists import split_names
 from bertx.errors import InputError
 
 if TYPE_CHECKING:

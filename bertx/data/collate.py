@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bertx.data.cutting import broken_word, drop_tokens, settle_first
+from bertx.data.broken_words import broken_word, drop_tokens, settle_first
 from bertx.data.table import Spans
 from bertx.errors import InputError
 from bertx.models.encode import special_ids

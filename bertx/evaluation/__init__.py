@@ -1,8 +1,8 @@
 """Which explanation to trust: all methods before the same judges, while training or after it."""
 
 from bertx.evaluation.checks import check_asked
+from bertx.evaluation.forwards import Recorded, Recorder, Text, engines
 from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, reach
-from bertx.evaluation.recording import Recorded, Recorder, Text, engines
 from bertx.evaluation.tally import Estimates, Tally
 from bertx.evaluation.verdicts import Verdicts, judge
 

@@ -14,7 +14,7 @@ from bertx.attribution import Attribution, Random
 from bertx.errors import InputError
 from bertx.evaluation.checks import check_method_names
 from bertx.evaluation.tally import CEILING, EMPTY, Estimates, Metrics, Tally
-from bertx.leaderboard.examples import ExampleValue
+from bertx.leaderboard.example_values import ExampleValue
 from bertx.metrics import (
     Case,
     Comprehensiveness,

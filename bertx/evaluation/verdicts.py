@@ -11,12 +11,12 @@ from bertx.attribution import Attribution
 from bertx.attribution.choices import COMPARED_METHODS, GOLD, PREDICTED, Methods, named, several
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_asked
+from bertx.evaluation.forwards import Recorder, Text, engines
 from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, with_control
-from bertx.evaluation.recording import Recorder, Text, engines
 from bertx.evaluation.tally import Estimates
 from bertx.explanation.reading import Reader, Reading
 from bertx.leaderboard.board import leaderboards, operator_tables
-from bertx.leaderboard.examples import ExampleValue
+from bertx.leaderboard.example_values import ExampleValue
 from bertx.leaderboard.markdown import leaderboard_markdown
 from bertx.leaderboard.results import Leaderboard
 from bertx.metrics import FaithfulnessMetric

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertx.errors import InputError
-from bertx.leaderboard.examples import ExampleValue
+from bertx.leaderboard.example_values import ExampleValue
 from bertx.leaderboard.results import (
     Leaderboard,
     League,

@@ -110,8 +110,7 @@ class Perturber:
         compiled: bool = False,
     ) -> None:
         check_chooses(model)
-        if operator not in get_args(Operator):
-            raise InputError(f"operator {operator!r}: expected {', '.join(get_args(Operator))}")
+        check_operator(operator)
         if token_budget is not None and token_budget < 1:
             raise InputError(f"token_budget must be at least 1, got {token_budget}")
         if compiled and operator == "zero":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bertx.errors import InputError
-from bertx.leaderboard.examples import ExampleValue
+from bertx.leaderboard.example_values import ExampleValue
 from bertx.leaderboard.page import board_contents
 from bertx.leaderboard.results import Leaderboard
 from bertx.leaderboard.standings import legend

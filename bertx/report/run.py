@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bertx.errors import InputError
-from bertx.leaderboard.examples import ExampleValue, find_examples, read_examples
+from bertx.leaderboard.example_values import ExampleValue, find_examples, read_examples
 from bertx.rendering.curves import Curve, Role
 from bertx.rendering.heatmap_file import HeatmapFile, read_heatmap_file
 from bertx.report.history import Logged, find_history, read_history

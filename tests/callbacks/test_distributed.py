@@ -6,7 +6,7 @@ import pytest
 
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
 from bertx.evaluation import default_metrics
-from bertx.leaderboard.examples import read_examples
+from bertx.leaderboard.example_values import read_examples
 from tests.callbacks import watching
 from tests.callbacks.distributed import ODD, explained
 from tests.callbacks.toy import ForeignModule, loader, trainer

@@ -13,7 +13,7 @@ from bertx.attribution import LRP, Attribution, GradientSensitivity, GradientXIn
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
 from bertx.callbacks.batches import read_batch
 from bertx.errors import InputError
-from bertx.leaderboard.examples import read_examples
+from bertx.leaderboard.example_values import read_examples
 from bertx.metrics import DeletionCurve, InsertionCurve, area, curves, fractions
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from bertx.attribution import GradientSensitivity, GradientXInput, Random
 from bertx.callbacks import FaithfulnessMonitor
 from bertx.errors import InputError
-from bertx.leaderboard.examples import read_examples
+from bertx.leaderboard.example_values import read_examples
 from bertx.metrics import (
     AccuracyDrop,
     DeletionCurve,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bertx.cli import main
-from bertx.leaderboard.examples import read_examples
+from bertx.leaderboard.example_values import read_examples
 from tests.runs import LABELS
 from tests.tiny import tiny_model, tiny_tokenizer
 

@@ -9,7 +9,7 @@ import pytest
 
 from bertx.cli import main
 from bertx.leaderboard.board import leaderboards
-from bertx.leaderboard.examples import ExampleValue, examples_path, write_examples
+from bertx.leaderboard.example_values import ExampleValue, examples_path, write_examples
 from bertx.statistics import compare, summarise
 from tests.rendering.parsing import Page
 

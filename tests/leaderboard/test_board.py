@@ -6,7 +6,7 @@ import pytest
 
 from bertx.errors import InputError
 from bertx.leaderboard.board import leaderboards
-from bertx.leaderboard.examples import ExampleValue
+from bertx.leaderboard.example_values import ExampleValue
 
 
 def rows(texts):

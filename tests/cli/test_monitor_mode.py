@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertx.cli.monitored import best_mode
+from bertx.cli.monitor_mode import best_mode
 from bertx.errors import InputError
 from bertx.metrics import LogOdds
 

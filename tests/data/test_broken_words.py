@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import BertTokenizer
 
 from bertx.data import Collator, TextDataset
-from bertx.data.cutting import broken_word
+from bertx.data.broken_words import broken_word
 from bertx.models.encode import special_ids
 from bertx.models.inputs import Inputs
 from bertx.models.words import number_words
@@ -164,7 +164,7 @@ def test_no_more_of_a_long_text_is_numbered_than_fits(of_kind, piece, most, side
         seen.extend(offsets)
         return number_words(text, offsets, *more)
 
-    monkeypatch.setattr("bertx.data.cutting.number_words", counted)
+    monkeypatch.setattr("bertx.data.broken_words.number_words", counted)
     of_kind.truncation_side = side
     for max_length in (62, 63, 64):
         seen.clear()

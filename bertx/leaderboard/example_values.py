@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -97,8 +97,10 @@ def write_examples(path: Path, rows: Sequence[ExampleValue]) -> Path:
     from pyarrow import parquet
 
     columns = {
-        field.name: pa.array([getattr(row, field.name) for row in rows], kind, from_pandas=True)
-        for field, kind in zip(fields(ExampleValue), _schema().types, strict=True)
+        column.name: pa.array(
+            [getattr(row, column.name) for row in rows], column.type, from_pandas=True
+        )
+        for column in _schema()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,4 +1,7 @@
-"""Cutting long texts between two words: no batch has a part of a word."""
+"""What a cut has left of a word is taken away too, so that no batch has a part of a word.
+
+The cut itself is the tokenizer's: see `bertx.data.collate.Collator`.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from unicodedata import category

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from bertx.errors import InputError
-from bertx.leaderboard.examples import (
+from bertx.leaderboard.example_values import (
     ExampleValue,
     examples_path,
     find_examples,

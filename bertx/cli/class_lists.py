@@ -7,7 +7,7 @@ from inspect import isabstract, signature
 from types import ModuleType
 from typing import Any
 
-from bertx.cli.configured import YAML, is_mapping, read_mapping, with_settings
+from bertx.cli.class_settings import YAML, is_mapping, read_mapping, with_settings
 from bertx.errors import InputError
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
