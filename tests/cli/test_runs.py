@@ -204,9 +204,13 @@ def test_a_second_run_under_wandb(model, data):
     assert len(list(Path("lightning_logs/wandb").glob("offline-run-*"))) == 2
 
 
-def test_bfloat16(run):
-    run("fit", "--trainer.max_epochs=1", "--trainer.precision=bf16-mixed")
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", None)])
+def test_adamw_is_fused_where_gradients_can_be_clipped(precision, fused, run):
+    run("fit", "--trainer.max_steps=2", f"--trainer.precision={precision}")
     assert 0 <= last_value(RUN, "val/accuracy") <= 1
+    assert "gradient_clip_val: 1" in (RUN / "config.yaml").read_text()
+    [state] = torch.load(RUN / "checkpoints/last.ckpt")["optimizer_states"]
+    assert {group["fused"] for group in state["param_groups"]} == {fused}
 
 
 def test_other_labels_than_the_checkpoint_has(run, model, data, fails):
