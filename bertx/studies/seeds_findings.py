@@ -74,7 +74,8 @@ class Predictions:
 def best_findings(compared: Sequence[Compared], settings: Settings) -> Iterator[Finding]:
     """Which method agrees most over seeds, signed and unsigned ones apart."""
     for signed, league in ((True, "signed"), (False, "unsigned")):
-        names = [name for name in settings.methods if settings.signed(name) == signed]
+        league_of = filter(settings.explains, settings.methods)
+        names = [name for name in league_of if settings.signed(name) == signed]
         for of, what in ((WORDS, "mean scores of words"), (TEXTS, "scores within single texts")):
             known = {
                 own.likeness.method: own.mean

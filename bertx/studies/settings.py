@@ -10,6 +10,7 @@ from bertx.attribution import (
     GradientSensitivity,
     GradientXInput,
     LayerwiseAttentionTracing,
+    Random,
 )
 from bertx.attribution.choices import ALL, COMPARED_METHODS, GOLD, PREDICTED
 from bertx.errors import InputError
@@ -107,6 +108,10 @@ class Settings:
     def signed(self, method: str) -> bool:
         """Whether the scores of a method keep a sign."""
         return self.signs and self.methods[method].signed
+
+    def explains(self, method: str) -> bool:
+        """Whether a method looks at the model; the random control is alike for all models."""
+        return not isinstance(self.methods[method], Random)
 
 
 def authors(texts: int) -> Settings:

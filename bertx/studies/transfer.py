@@ -101,7 +101,10 @@ def transfer(
     every = [_transferred(method, subjects, found, texts, settings) for method in settings.methods]
     return Findings(
         values=_values(subjects, every),
-        findings=[*_best_findings(subjects, every), _paper_finding(subjects, every)],
+        findings=[
+            *_best_findings(subjects, [own for own in every if settings.explains(own.method)]),
+            _paper_finding(subjects, every),
+        ],
         numbers={**accuracies(subjects, found), **_numbers(subjects, every)},
         tables=[
             runs_table(subjects, found),

@@ -83,8 +83,8 @@ def word_rank(
     return Findings(
         values=_values(ranked),
         findings=[
-            *_words_findings(shown),
-            *_lexicon_findings(shown),
+            *_words_findings([own for own in shown if settings.explains(own.method)]),
+            *_lexicon_findings(shown, settings),
             _paper_finding(shown, settings, len(subjects[0].texts)),
         ],
         numbers={**accuracies(subjects, found), **_numbers(ranked, options.top)},
@@ -138,7 +138,7 @@ def _words_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
         yield Finding(text, f"{evidence}; {len(own.words):,} words.")
 
 
-def _lexicon_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
+def _lexicon_findings(shown: Sequence[Ranked], settings: Settings) -> Iterator[Finding]:
     """Which method the lexicon agrees with most, signed and unsigned ones apart."""
     for signed, league in ((True, "signed"), (False, "unsigned")):
         known = [
@@ -146,9 +146,10 @@ def _lexicon_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
             for own in shown
             if own.agreement is not None and own.signed == signed
         ]
-        if not known:
+        ranked = [pair for pair in known if settings.explains(pair[1].method)]
+        if not ranked:
             continue
-        best = max(known, key=lambda pair: pair[0].auc.value)
+        best = max(ranked, key=lambda pair: pair[0].auc.value)
         what = f"Of the {league} methods, the words of the lexicon stand out most by"
         if not best[0].auc.low > 0.5:
             what = f"By no {league} method are words of the lexicon shown to stand out; nearest is"

@@ -13,6 +13,7 @@ from bertx.attribution import (
     GradientSensitivity,
     GradientXInput,
     LayerwiseAttentionTracing,
+    Random,
 )
 from bertx.errors import InputError
 from bertx.evaluation import Text
@@ -158,6 +159,22 @@ def test_transfer_of_common_words(three, store):
         for measure in ("Pearson", "Spearman"):
             ours = value(found, level="pair", method=method, measure=measure)
             np.testing.assert_allclose(ours, correlation(measure, a, b, 0), **CLOSE)
+
+
+def test_nothing_is_found_out_about_the_random_control(three, store, tmp_path):
+    """It agrees with itself whatever the models are; as a floor it stands in the evidence."""
+    lexicon = read_lexicon(Path(save_lexicon(tmp_path / "lexicon.txt")))
+    settings = replace(SETTINGS, methods={"gs": GradientSensitivity(), "floor": Random()})
+    studies = (
+        word_rank(three[:1], settings, store, WordRankOptions(lexicon, top=5)),
+        seeds(three[:2], settings, store, SeedsOptions()),
+        transfer(three[:2], settings, store, TransferOptions(minimum_common=3)),
+    )
+    for found in studies:
+        texts = [finding.text for finding in found.findings]
+        assert not [text for text in texts if "floor" in text]
+        assert [text for text in texts if "gs" in text]
+    assert "floor 0." in next(f.evidence for f in studies[0].findings if "lexicon" in f.text)
 
 
 def test_intervals_hold_the_value_and_follow_from_the_seed(three, tmp_path):
