@@ -26,6 +26,9 @@ from bertx.studies.paper import (
 from bertx.studies.settings import Settings
 
 RELEVANT = 0.02
+
+SEARCHED = 5
+"""Of fewer texts that were searched, a share of what the search reaches says nothing."""
 """The smallest difference in accuracy that matters."""
 
 _NOTE = (
@@ -275,8 +278,9 @@ class _Field:
             low, method, high = (
                 float(c.effect(words)[:, rows].mean()) for c in (self._control_of(best), own, best)
             )
-            if low > high:
-                told.append(f"{_where(best)} {(low - method) / (low - high):.0%}")
+            if low > high and rows.sum() >= SEARCHED:
+                share = (low - method) / (low - high)
+                told.append(f"{_where(best)} {share:.0%} ({rows.sum()} texts)")
         shown = "; ".join(told)
         return (
             f" Of what a search for the best order breaks beyond random: {shown}." if told else ""
