@@ -26,10 +26,10 @@ from bertx.studies.paper import (
 from bertx.studies.settings import Settings
 
 RELEVANT = 0.02
+"""The smallest difference in accuracy that matters."""
 
 SEARCHED = 5
 """Of fewer texts that were searched, a share of what the search reaches says nothing."""
-"""The smallest difference in accuracy that matters."""
 
 _NOTE = (
     ", with 95 % intervals over texts and, where there are several, runs. The ceiling is a search "
