@@ -111,7 +111,7 @@ class Settings:
 
     def explains(self, method: str) -> bool:
         """Whether a method looks at the model; the random control is alike for all models."""
-        return not isinstance(self.methods[method], Random)
+        return not isinstance(self.methods.get(method), Random)
 
 
 def authors(texts: int) -> Settings:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bertx.attribution import GradientSensitivity, GradientXInput, Random
+from bertx.attribution import Attribution, GradientSensitivity, GradientXInput, Random
 from bertx.errors import InputError
 from bertx.metrics import parts, redrawn
 from bertx.models.inputs import Inputs
@@ -141,8 +141,16 @@ def test_a_killed_study_ends_as_one_that_was_not(tmp_path, monkeypatch):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+class Blind(Attribution):
+    """The numbers of the tokens."""
+
+    def scores(self, trace):
+        return trace.inputs.input_ids.double()
+
+
 def test_a_method_that_does_not_look_at_the_model_stays(tmp_path):
-    settings = replace(SETTINGS, methods={"blind": Random()})
+    """Of the random control, which does not either, nothing is said."""
+    settings = replace(SETTINGS, methods={"blind": Blind(), "floor": Random()})
     one = subject(settings=settings, count=20)
     findings = conduct(STUDY, [one], settings, RandomizationOptions(draws=2), tmp_path)
     assert {round(own, 9) for own in findings.numbers.values()} == {1.0}
@@ -150,6 +158,7 @@ def test_a_method_that_does_not_look_at_the_model_stays(tmp_path):
     assert {own.text.partition(", ")[0] for own in findings.findings} == {
         "With random weights throughout", "With random embeddings",
     }  # fmt: skip
+    assert all("|scores| by blind are related" in own.text for own in findings.findings)
 
 
 def test_what_cannot_be_studied_is_refused(tmp_path):
