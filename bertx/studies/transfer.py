@@ -301,7 +301,7 @@ def _below(interval: Interval, other: Interval) -> str:
 STUDY = Study(
     name=NAME,
     title="Transfer of semantics",
-    # Of the predicted class, a word's sign is for one class in some texts and for another in others.
+    # Of the predicted class, a word's sign would mean one class here and another one there.
     presets={"default": Settings(target=LAST), "authors": authors(2001)},
     options=TransferOptions(),
     run=transfer,
