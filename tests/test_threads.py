@@ -103,9 +103,9 @@ def test_a_method_of_ones_own_does_too(guarded):
 def test_judges_and_engines_do_too(guarded):
     few = {"gi": made("GradientXInput"), "attention": made("LayerwiseAttentionTracing")}
     texts = [Text(TEXTS[0], 0, [(4, 8)])]
-    metrics = METRICS | {"precision": PrecisionAtK()}
-    found = bertx.judge(guarded, tiny_tokenizer(), texts, few, metrics, ("mask", "zero"))
-    assert {value.metric for value in found.values} == set(metrics)
+    asked = METRICS | {"precision": PrecisionAtK()}
+    found = bertx.judge(guarded, tiny_tokenizer(), texts, few, asked, ("mask", "zero"))
+    assert {value.metric for value in found.values} == set(asked)
     inputs = inputs_of()
     kept = torch.ones(2, 1, int(inputs.unit_counts.max()), dtype=torch.bool)
     Perturber(guarded, "zero", mask_token_id=4, pad_token_id=0)(inputs, kept)
@@ -169,8 +169,8 @@ def test_all_methods_at_once_on_models_that_share_an_encoder(hasty):
 
 def judged(model):
     few = {name: made(name) for name in ("AttnLRP", "GradSAM")}
-    metrics = {name: METRICS[name] for name in ("DeletionCurve", "Infidelity", "MaxSensitivity")}
-    found = bertx.judge(model, tiny_tokenizer(), TEXTS, few, metrics, ("mask", "zero"))
+    asked = {name: METRICS[name] for name in ("DeletionCurve", "Infidelity", "MaxSensitivity")}
+    found = bertx.judge(model, tiny_tokenizer(), TEXTS, few, asked, ("mask", "zero"))
     return torch.tensor([value.value for value in found.values])
 
 

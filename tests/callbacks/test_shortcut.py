@@ -302,9 +302,6 @@ def test_spellings_are_one_word():
     assert normal("café") == normal("cafe\u0301") != normal("cafe")
 
 
-FROZEN = ["--model.freeze=3"]  # two thirds of the weights, and half of the backward
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The packaged encoder on the demonstration, with a planted word and as it is."""
@@ -313,14 +310,18 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["bertx"])
         for name, settings in {
-            "planted": [f"--data.shortcut={plant}", "--data.train_examples=320"],
-            "sound": ["--data.train_examples=768"],
+            "planted": [
+                f"--data.shortcut={plant}",
+                "--data.train_examples=320",
+                "--model.freeze=3",
+            ],
+            "sound": ["--data.train_examples=768", "--model.freeze=embeddings"],
         }.items():
             (folder / name).mkdir()
             patch.chdir(folder / name)
             main(
                 [
-                    "fit", "--config=demo", *settings, "--data.eval_examples=100", *FROZEN,
+                    "fit", "--config=demo", *settings, "--data.eval_examples=100",
                     "--trainer.val_check_interval=1.0", *FAST, *CSV_ONLY, *UNEXPLAINED,
                     f"--trainer.callbacks+={{class_path: {alarm}}}",
                 ]

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from bertx.attribution import GradientSensitivity, Random
-from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, probe
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, base
 from bertx.callbacks.agreement import AgreementMonitor
 from bertx.callbacks.drift import DriftMonitor
 from bertx.callbacks.shortcut import ShortcutAlarm
@@ -114,8 +114,8 @@ def test_one_graph_is_held_at_a_time(tmp_path, monkeypatch, callback):
         held.append(weakref.ref(trace))
         return trace
 
-    monkeypatch.setattr(probe, "Trace", traced)
-    monkeypatch.setattr(probe, "budget_for", lambda *_, **__: Budget(60))
+    monkeypatch.setattr(base, "Trace", traced)
+    monkeypatch.setattr(base, "budget_for", lambda *_, **__: Budget(60))
     trainer(tmp_path, [callback]).fit(ForeignModule(), loader(), loader())
     assert len(held) > 3
 

@@ -59,7 +59,7 @@ def test_fit_then_validate_test_and_predict(run, capsys):
 )
 def test_the_best_checkpoint_is_the_best(monitor, mode, run):
     run(
-        "fit", "--trainer.max_epochs=3", "--model.learning_rate=1e-3",
+        "fit", "--trainer.max_epochs=3", "--model.learning_rate=3e-3",
         f"--checkpoint.monitor={monitor}", "--faithfulness.max_examples=4",
         "--faithfulness.methods={mine: GradientXInput, random: Random}",
     )  # fmt: skip
@@ -206,7 +206,7 @@ def test_a_second_run_under_wandb(model, data):
 
 @pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", None)])
 def test_adamw_is_fused_where_gradients_can_be_clipped(precision, fused, run):
-    run("fit", "--trainer.max_steps=2", f"--trainer.precision={precision}")
+    run("fit", "--trainer.max_epochs=1", f"--trainer.precision={precision}")
     assert 0 <= last_value(RUN, "val/accuracy") <= 1
     assert "gradient_clip_val: 1" in (RUN / "config.yaml").read_text()
     [state] = torch.load(RUN / "checkpoints/last.ckpt")["optimizer_states"]

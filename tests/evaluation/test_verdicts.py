@@ -8,6 +8,7 @@ from torchmetrics import metric as torchmetric
 
 import bertx
 from bertx.attribution import LRP, GradientXInput, IntegratedGradients, Occlusion, Random
+from bertx.attribution.choices import COMPARED_METHODS
 from bertx.errors import InputError
 from bertx.evaluation import Text, judge, verdicts
 from bertx.metrics import DeletionCurve, LeaveOneOutTau, MaxSensitivity, PrecisionAtK
@@ -238,7 +239,6 @@ def test_nothing_is_asked_of_other_processes(monkeypatch):
 def test_methods_and_texts_are_given_as_to_explain():
     tokenizer, model, text = tiny_tokenizer(), tiny_model(), "the film was great"
     for methods, names in (
-        (None, ["AttnLRP", "GradientXInput", "GradientSensitivity"]),
         (GradientXInput(), ["GradientXInput"]),
         ([Occlusion(), GradientXInput()], ["Occlusion", "GradientXInput"]),
         ({"gi": GradientXInput()}, ["gi"]),
@@ -247,6 +247,10 @@ def test_methods_and_texts_are_given_as_to_explain():
         assert list(found.signed) == [*names, "random"]
         assert list(bertx.explain(model, tokenizer, text, methods)[0].scores) == names
         assert {v.example for v in found.values} == {0}
+    compared = [method.__name__ for method in COMPARED_METHODS]
+    assert list(bertx.judge(model, tokenizer, text, ceiling_examples=0).signed) == [
+        *compared, "random",
+    ]  # fmt: skip
     for texts in (Text(text), (text for _ in range(1)), [text]):
         assert numbers(judged(texts)) == pytest.approx(numbers(judged(text)))
     assert judged([text, 5]).left_out.keys() == {1}

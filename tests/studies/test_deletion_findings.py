@@ -144,7 +144,7 @@ def test_what_a_search_breaks_on_the_same_texts_sets_the_scale():
     assert leader.text.startswith(f"Of the methods whose scores have no sign, {GS} breaks most")
     own, _, random, ceiling = given.right[0, :20, 0, :, 1:11][np.arange(20) % 3 > 0].mean((0, 2))
     share = (random - own) / (random - ceiling)
-    assert f"beyond random: sst5, pad {share:.0%}." in leader.evidence
+    assert f"beyond random: sst5, pad {share:.0%} (13 texts)." in leader.evidence
 
 
 def test_figures_have_a_line_for_each_ranker():

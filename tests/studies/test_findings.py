@@ -81,7 +81,7 @@ def test_word_rank(value, spread, verdict, text):
 def test_a_lexicon_that_stands_out_by_no_method(value, start):
     agreement = SimpleNamespace(auc=around(value), sign=None, words=4)
     own = SimpleNamespace(method=GS, label="good", signed=False, agreement=agreement, words="abc")
-    (found,) = word_rank._lexicon_findings([own])
+    (found,) = word_rank._lexicon_findings([own], Settings())
     assert found.text.startswith(start)
 
 
