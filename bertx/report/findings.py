@@ -35,7 +35,7 @@ def training_findings(runs: Sequence[Run]) -> Iterator[Finding]:
                 f"{texts} texts correctly.",
                 _lines(said),
             )
-    risen = {run.name: rise for run in runs if (rise := _rise(run))}
+    risen = {run.name: rise for run in runs if not run.shuffled and (rise := _rise(run))}
     if risen:
         yield Finding(
             f"{', '.join(risen)} {'overfits' if len(risen) == 1 else 'overfit'}: the validation "

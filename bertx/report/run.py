@@ -125,7 +125,13 @@ class Run:
     def data(self) -> str:
         """What it was trained on."""
         dataset, path = self.fact("data", "dataset"), self.fact("data", "path")
-        return str(dataset or Path(str(path or "")).name)
+        name = str(dataset or Path(str(path or "")).name)
+        return f"{name} with shuffled labels" if self.shuffled else name
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether it was trained on shuffled labels, which there is nothing to learn from."""
+        return self.fact("data", "shuffle_labels") is True
 
     @property
     def alarm(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bertx.cli import main
 from bertx.rendering.colours import shade
@@ -183,6 +184,16 @@ def test_runs_of_other_data_are_no_seeds(run, report, tmp_path):
                  "Word deletion, two"):  # fmt: skip
         assert part in text, part
     assert "seeds of training" not in text and "What is missing here" not in text
+
+
+def test_a_run_on_shuffled_labels_is_no_seed(run, report, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["shuffle_labels"] = True
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    text = report(run, other)
+    assert "data with shuffled labels: other classifies" in text
+    assert "seeds of training" not in text
 
 
 def test_an_unfinished_run_is_shown_as_far_as_it_is(run, report, tmp_path):
