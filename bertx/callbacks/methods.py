@@ -15,6 +15,16 @@ from bertx.models.classifier import Choice, path_of
 from bertx.models.heads import Logits, classifier_for
 from bertx.models.pretrained import load_tokenizer
 
+_SHORT = {
+    "AttnLRP": "attnlrp",
+    "GradientSensitivity": "gs",
+    "GradientXInput": "gi",
+    "LayerwiseAttentionTracing": "lat",
+    "LRP": "lrp",
+    "Random": "random",
+}
+"""What the methods that are compared by default are called in logs."""
+
 
 def check_alone(callback: Callback, name: str | None, trainer: Trainer) -> None:
     """Refuse a second callback whose numbers would be logged under the same keys.
@@ -127,6 +137,5 @@ def _of(datamodule: Any) -> Any:
 
 
 def _default() -> dict[str, Attribution]:
-    short = ("attnlrp", "gs", "gi", "lat", "lrp", "random")
     compared: tuple[type[Attribution], ...] = (*COMPARED_METHODS, Random)
-    return {name: method() for name, method in zip(short, compared, strict=True)}
+    return {_SHORT[method.__name__]: method() for method in compared}

@@ -37,11 +37,11 @@ MEANING = (
 
 def randomization_findings(found: Sequence[Survival], settings: Settings) -> list[Finding]:
     """What was found, by what is compared."""
-    asked = [own for own in found if settings.explains(own.method)]
+    compared = [one for one in found if settings.explains(one.method)]
     return [
         finding
         for measure in MEASURES
-        for finding in _of_measure([own for own in asked if own.measure == measure], settings)
+        for finding in _of_measure([one for one in compared if one.measure == measure], settings)
     ]
 
 
