@@ -23,6 +23,7 @@ from bertx.studies.ranked_words import WordRankOptions
 from bertx.studies.seeds import check as check_seeds
 from bertx.studies.seeds import seeds
 from bertx.studies.seeds_findings import SeedsOptions
+from bertx.studies.transfer import STUDY as TRANSFER
 from bertx.studies.transfer import TransferOptions, transfer
 from bertx.studies.transfer import check as check_transfer
 from bertx.studies.word_rank import check as check_rank
@@ -175,6 +176,10 @@ def test_nothing_is_found_out_about_the_random_control(three, store, tmp_path):
         assert not [text for text in texts if "floor" in text]
         assert [text for text in texts if "gs" in text]
     assert "floor 0." in next(f.evidence for f in studies[0].findings if "lexicon" in f.text)
+
+
+def test_transfer_explains_one_class_so_that_signs_mean_the_same():
+    assert TRANSFER.presets["default"].target == TRANSFER.presets["authors"].target == "last"
 
 
 def test_intervals_hold_the_value_and_follow_from_the_seed(three, tmp_path):
