@@ -122,6 +122,7 @@ class Probe(Listener, ABC):
         self._count = 0
         self._told: set[str] = set()
         self._readable = False
+        self._reported = False
 
     @abstractmethod
     def report(
@@ -209,6 +210,27 @@ class Probe(Listener, ABC):
         """Explain and report."""
         self._end(trainer, pl_module, "test")
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Announce what was reported last."""
+        self._announce(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Announce what a validation run of its own has reported."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._announce(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Announce what was reported."""
+        self._announce(trainer)
+
+    def announce(self) -> None:
+        """Print on rank zero what was reported last, when a run of the trainer ends."""
+
+    def _announce(self, trainer: Trainer) -> None:
+        reported, self._reported = self._reported, False
+        if reported and trainer.is_global_zero:
+            self.announce()
+
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_alone(self, self.name, trainer)
         model = self._model = self._find(pl_module)
@@ -261,7 +283,7 @@ class Probe(Listener, ABC):
             stack.enter_context(beside_bar(trainer))
             chunks = self._explain_all(stage, self._sample)
             self.report(trainer, pl_module, stage, chunks)
-        self._sample = None
+        self._sample, self._reported = None, True
 
     def _count_all(self, trainer: Trainer, stage: str, sample: Sample) -> None:
         """Count the examples of all ranks, and say once if many are missing; a collective call."""

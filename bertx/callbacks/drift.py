@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
@@ -163,10 +162,6 @@ class DriftMonitor(Probe):
         self._before = _unpack(gather(_pack(now)))
         self._epoch = trainer.current_epoch
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the table is, and what has settled."""
-        self._say()
-
     def state_dict(self) -> dict[str, Any]:
         """The last explanations, their epoch, and the drifts so far."""
         return {"scores": _pack(self._before), "epoch": self._epoch, "curves": self._curves}
@@ -210,8 +205,8 @@ class DriftMonitor(Probe):
             rows = [{"epoch": epoch, "step": step, **asdict(row)} for row in self.results]
             self._path = append_scores(folder / "drift.csv", rows)
 
-    @rank_zero_only
-    def _say(self) -> None:
+    def announce(self) -> None:
+        """Say where the table is, and what has settled."""
         if self._path is not None:
             epochs = [(r.method, r.settled) for r in self.results if r.settled is not None]
             settled = ", ".join(f"{name} since epoch {epoch}" for name, epoch in epochs)

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -133,19 +131,6 @@ class FaithfulnessMonitor(Probe):
         self.results = estimates.results({n: m.signed for n, m in self._methods.items()})
         self._write(trainer, stage, estimates, judge.control, gather(judge.values))
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the last table."""
-        self._print()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the table of a validation run of its own."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._print()
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the table."""
-        self._print()
-
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super()._prepare(trainer, pl_module)
         for metric in self.metrics.values():
@@ -182,8 +167,8 @@ class FaithfulnessMonitor(Probe):
         rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)
 
-    @rank_zero_only
-    def _print(self) -> None:
+    def announce(self) -> None:
+        """Print the last table."""
         if self.results:
             from rich.console import Console
 

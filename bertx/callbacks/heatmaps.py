@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
 from bertx.callbacks.base import Explained, Probe
+from bertx.callbacks.readings import unit_spans
 from bertx.callbacks.run import gather, here, run_folder, texts_are_logged
 from bertx.metrics import agreement, spearman
 from bertx.models.classifier import Choice, class_names
@@ -98,21 +97,8 @@ class HeatmapLogger(Probe):
         shown = rows if texts_are_logged(trainer) else self._without_texts(texts, rows)
         to_each(trainer.loggers, log_heatmaps, f"{stage}/heatmaps", shown, step)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def announce(self) -> None:
         """Say where the page is."""
-        self._say()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the page of a validation run of its own is."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._say()
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the page is."""
-        self._say()
-
-    @rank_zero_only
-    def _say(self) -> None:
         if self.page is not None:
             print(f"Heatmaps: {self.page}")
 
@@ -135,9 +121,11 @@ class HeatmapLogger(Probe):
     def _texts(self, chunk: Explained) -> Iterator[ExplainedText]:
         """The texts of a chunk with the scores of their words, class by class."""
         classes = chunk.probabilities.shape[1]
+        places = unit_spans(chunk.inputs.units.cpu(), chunk.batch["offsets"]).tolist()
+        counts = chunk.inputs.unit_counts.tolist()
         for i, example in enumerate(chunk.examples):
             units, target = chunk.inputs.units[i].cpu(), int(chunk.target[i])
-            spans = _spans(units, chunk.batch["offsets"][i])
+            spans = [(start, end) for start, end in places[i][: counts[i]]]
             cut = Heatmap.from_offsets(example.text, spans, [0.0] * len(spans), True)
             rationale = chunk.batch.get("rationale")
             scores = {name: own[i].cpu() for name, own in chunk.scores.items()}
@@ -178,15 +166,6 @@ def _by_class(scores: Tensor, target: int, classes: int) -> list[list[float] | N
     if len(scores) == classes:
         return [list(own) for own in scores.tolist()]
     return [scores[0].tolist() if number == target else None for number in range(classes)]
-
-
-def _spans(units: Tensor, offsets: Tensor) -> list[tuple[int, int]]:
-    """Character span of every unit."""
-    return [
-        (int(own[:, 0].min()), int(own[:, 1].max()))
-        for unit in range(int(units.max()) + 1)
-        for own in [offsets[units == unit]]
-    ]
 
 
 def _marked(units: Tensor, rationale: Tensor, count: int) -> list[bool]:

@@ -5,7 +5,6 @@ from math import isfinite
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -136,19 +135,6 @@ class ShortcutAlarm(Probe):
         self._warn_of_few(stage, few)
         self._write(trainer, stage, listed)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what was found last, and where the table is."""
-        self._say()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what a validation run of its own has found."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._say()
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what was found, and where the table is."""
-        self._say()
-
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.methods = {"shortcut": self.method or _default(self._find(pl_module))}
         super()._prepare(trainer, pl_module)
@@ -217,8 +203,8 @@ class ShortcutAlarm(Probe):
             ]  # fmt: skip
             self._path = append_scores(folder / "shortcuts.csv", rows)
 
-    @rank_zero_only
-    def _say(self) -> None:
+    def announce(self) -> None:
+        """Say what was found last, and where the table is."""
         if self._path is not None:
             for found in self.alarms:
                 print(f"A shortcut? {found.described(self._named)}")
