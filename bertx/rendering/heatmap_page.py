@@ -1,11 +1,14 @@
 """Examples with their heatmaps as one HTML page that needs nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html, printable
 from bertx.rendering.templates import template
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,6 @@ def heatmap_page(rows: Sequence[HeatmapRow], title: str) -> str:
 
 
 def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:
-    from markupsafe import Markup
-
     heatmaps = [heatmap for row in rows for heatmap in row.heatmaps.values()]
     verdicts = [row.right for row in rows if row.right is not None]
     return {
@@ -74,19 +75,13 @@ def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:
         "when": sorted({(row.epoch, row.step) for row in rows}),
         "known": len(verdicts),
         "right": sum(verdicts),
-        "legends": [
-            Markup(legend_html(signed))
-            for signed in sorted({heatmap.signed for heatmap in heatmaps}, reverse=True)
-        ],
+        "legends": legends(heatmap.signed for heatmap in heatmaps),
         "marked": any(any(heatmap.marks) for heatmap in heatmaps),
         "examples": [_example(row, methods_of(rows)) for row in rows],
     }
 
 
 def _example(row: HeatmapRow, methods: Sequence[str]) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    drawn = {name: Markup(heatmap_html(heatmap)) for name, heatmap in row.heatmaps.items()}
     return {
         "text": printable(row.text),
         "gold": printable(row.gold),
@@ -94,5 +89,22 @@ def _example(row: HeatmapRow, methods: Sequence[str]) -> dict[str, Any]:
         "probability": row.probability,
         "right": row.right,
         "when": (row.epoch, row.step),
-        "heatmaps": [(printable(name), drawn.get(name)) for name in methods],
+        "heatmaps": drawn_heatmaps({name: row.heatmaps.get(name) for name in methods}),
     }
+
+
+def legends(signs: Iterable[bool]) -> list["Markup"]:
+    """The colour scales of methods with and without a sign, as HTML, each once."""
+    from markupsafe import Markup
+
+    return [Markup(legend_html(signed)) for signed in sorted(set(signs), reverse=True)]
+
+
+def drawn_heatmaps(heatmaps: Mapping[str, Heatmap | None]) -> list[tuple[str, "Markup | None"]]:
+    """The name and the HTML of each heatmap; None where there is none."""
+    from markupsafe import Markup
+
+    return [
+        (printable(name), None if heatmap is None else Markup(heatmap_html(heatmap)))
+        for name, heatmap in heatmaps.items()
+    ]

@@ -33,8 +33,8 @@ def test_what_could_not_be_read_is_no_empty_text(tmp_path):
         sheet.add(0, "", "not explained", {}, "in.csv, line 3: expected 2 columns")
         sheet.add(1, "bad \udcff film", "not explained", {}, "expected UTF-8")
     text = " ".join(Page(path.read_text(encoding="utf-8")).text.split())
-    assert "0 not explainedin.csv, line 3: expected 2 columns" in text and "(empty)" not in text
-    assert "1 not explainedbad" in text and "filmexpected UTF-8" in text
+    assert "0 not explained in.csv, line 3: expected 2 columns" in text and "(empty)" not in text
+    assert "1 not explained bad" in text and "film expected UTF-8" in text
 
 
 @pytest.mark.parametrize(
