@@ -1,17 +1,15 @@
 """``bertx study`` through main: what it writes, resumes and refuses."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
-import torch
 from pyarrow import parquet
 
 from bertx.cli import main
-from bertx.studies import Picture, scores, store
+from bertx.studies import Picture, scores
 from tests.runs import arguments
+from tests.studies.killing import killed_after
 from tests.studies.runs import CLASSES, save_lexicon, save_run, save_texts
 from tests.wandb_reader import read_run
 
@@ -110,31 +108,17 @@ def test_what_is_written(name, study, place):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_study_that_was_killed_ends_as_one_that_was_not(name, place, study, tmp_path, undrawn):
-    """Killed as soon as the first part is there."""
+    """Killed while it writes what comes after the first part."""
     more = own_options(name, place)
     whole, _ = study(name, *RUNS[name], more=more, out="whole")
     runs = [str(place / run) for run in RUNS[name]]
-    if not (child := os.fork()):
-        try:
-            torch.set_num_threads(1)  # its threads are those of the parent
-            store.write_table = dying(store.write_table)
-            main(["study", name, *runs, *FAST, *more, "--out", "killed"])
-        finally:
-            os._exit(1)  # never a second pytest
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    call = ["study", name, *runs, *FAST, *more, "--out", "killed"]
+    killed_after(1, lambda: main(call))
     killed = tmp_path / "killed"
     parts = list(killed.rglob("part-*.parquet"))
     assert len(parts) == 1 and not (killed / "summary.json").exists()
     study(name, *RUNS[name], more=more, out="killed")
     assert all_bytes(killed) == all_bytes(whole)
-
-
-def dying(write):
-    def write_and_die(path, table):
-        write(path, table)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    return write_and_die
 
 
 def test_a_finished_study_is_not_explained_again(study, monkeypatch, undrawn):

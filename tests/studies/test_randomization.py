@@ -1,7 +1,5 @@
 """Randomization beside a loop over single sentences with scipy, and what is said of it."""
 
-import os
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +12,7 @@ from bertx.errors import InputError
 from bertx.metrics import parts, redrawn
 from bertx.models.inputs import Inputs
 from bertx.statistics.correlations import Interval
-from bertx.studies import Settings, conduct, randomization, store
+from bertx.studies import Settings, conduct, randomization
 from bertx.studies.randomization import STUDY, RandomizationOptions, ShuffledRuns
 from bertx.studies.randomization_figures import randomization_pictures
 from bertx.studies.randomization_findings import (
@@ -25,6 +23,7 @@ from bertx.studies.randomization_findings import (
 from bertx.studies.store import read_table
 from bertx.studies.survival import Survival
 from bertx.trace import Trace
+from tests.studies.killing import killed_after
 from tests.studies.subjects import subject
 from tests.tiny import tiny_batch
 
@@ -115,23 +114,11 @@ def test_nothing_is_explained_twice(tmp_path):
     assert sum(called) == len(one.texts) * (1 + 9)
 
 
-def test_a_killed_study_ends_as_one_that_was_not(tmp_path, monkeypatch):
+def test_a_killed_study_ends_as_one_that_was_not(tmp_path):
     runs = [subject("run", count=7)]
     options = RandomizationOptions(draws=1, shuffled=ShuffledRuns((subject("s", 5, count=7),)))
     conduct(STUDY, runs, SETTINGS, options, tmp_path / "whole")
-    write, written = store.write_table, []
-
-    def dying(path, table):
-        if len(written) == 4:
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(path, table)
-        written.append(path)
-
-    if not (child := os.fork()):
-        monkeypatch.setattr(store, "write_table", dying)
-        conduct(STUDY, runs, SETTINGS, options, tmp_path / "killed")
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    killed_after(4, lambda: conduct(STUDY, runs, SETTINGS, options, tmp_path / "killed"))
     there = sorted((tmp_path / "killed" / "parts").rglob("part-*.parquet"))
     assert len(there) == 4
     times = [path.stat().st_mtime_ns for path in there]

@@ -1,7 +1,5 @@
 """Word deletion beside loops over single sentences, and what it makes of a killed study."""
 
-import os
-import signal
 from dataclasses import replace
 from itertools import permutations
 from math import nan
@@ -20,11 +18,12 @@ from bertx.errors import InputError
 from bertx.evaluation import Text
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
-from bertx.studies import Settings, Source, conduct, read_subject, store, word_deletion
+from bertx.studies import Settings, Source, conduct, read_subject, word_deletion
 from bertx.studies.store import read_table
 from bertx.studies.word_deletion import STUDY, WordDeletionOptions
 from bertx.trace import Trace
 from tests.oracles.deletion import asker, ranking
+from tests.studies.killing import killed_after
 from tests.studies.subjects import subject, texts
 from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
 
@@ -179,24 +178,11 @@ def test_the_control_is_nested_or_drawn_anew(preset, nested, monkeypatch, tmp_pa
     assert len({tuple(row.flatten().tolist()) for row in control}) > 1
 
 
-def test_a_killed_study_ends_as_one_that_was_not(tmp_path, monkeypatch):
+def test_a_killed_study_ends_as_one_that_was_not(tmp_path):
     runs = [subject(f"run{n}", n, SETTINGS, count=12, texts_seed=n // 2) for n in range(3)]
     options = replace(OPTIONS, ceiling_texts=3)
     conduct(STUDY, runs, SETTINGS, options, tmp_path / "whole")
-    write, written = store.write_table, []
-
-    def dying(path, table):
-        if len(written) == 4:
-            path.with_name(f".{path.name}.{os.getpid()}").write_bytes(b"half")
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(path, table)
-        written.append(path)
-
-    if not (child := os.fork()):
-        monkeypatch.setattr(store, "write_table", dying)
-        conduct(STUDY, runs, SETTINGS, options, tmp_path / "killed")
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    killed_after(4, lambda: conduct(STUDY, runs, SETTINGS, options, tmp_path / "killed"))
     there = sorted((tmp_path / "killed" / "parts").rglob("part-*.parquet"))
     assert len(there) == 4 and not (tmp_path / "killed" / "values.parquet").exists()
     times = [path.stat().st_mtime_ns for path in there]
