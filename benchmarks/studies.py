@@ -49,7 +49,7 @@ class Bench:
 
     def __init__(self, options, name):
         arguments = [options.run, "--path", options.data, "--dataset", options.dataset]
-        arguments += ["--limit", str(options.texts), "--device", "cpu"]
+        arguments += ["--max_examples", str(options.texts), "--device", "cpu"]
         given = _parser(name).parse_args(arguments)
         study = STUDIES_OF[name].STUDY
         self.options = STUDIES[name].options(given, study.options)

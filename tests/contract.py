@@ -66,14 +66,14 @@ def observed():
     Path("texts.csv").write_text(TEXTS)
     seen = {}
     lines = printed(
-        "explain", "--model=model", "--file=texts.csv", f"--methods={METHODS}", "--json"
+        "explain", "--model=model", "--path=texts.csv", f"--methods={METHODS}", "--json"
     )
     for row, line in enumerate(lines.splitlines()):
         seen[f"explain {row}"] = json.loads(line)
     judged = (
         "--model=model",
         "--dataset=demo",
-        "--limit=12",
+        "--max_examples=12",
         "--operators=mask,remove",
         "--markdown",
     )

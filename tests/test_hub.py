@@ -33,7 +33,12 @@ def cases():
         data = [] if name == "validate" else ["--data.dataset=imdb"]
         yield name, [name, "--config=sst2.yaml", *QUICK, *data, f"--ckpt_path={LAST}"]
     yield "explain", ["explain", f"--model={LAST}", "--text=a great film", "--json"]
-    judged = ["--dataset=sst2", "--limit=2", "--methods=GradientXInput", "--ceiling_examples=0"]
+    judged = [
+        "--dataset=sst2",
+        "--max_examples=2",
+        "--methods=GradientXInput",
+        "--ceiling_examples=0",
+    ]
     yield "judge", ["judge", f"--model={LAST}", *judged, "--device=cpu"]
     for name in ("remote-code", "evil", "gated", "damaged", "nowhere"):
         yield name, ["explain", f"--model=tests/{name}"]

@@ -35,14 +35,14 @@ def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROG} explain",
         description="Show which words speak for and against a prediction. Texts come from --text, "
-        "--file or standard input, one a line.",
+        "--path or standard input, one a line.",
     )
     add = parser.add_argument
     add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
         "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
     add("--text", action="append", type=str, help="A text; may be given several times.")
-    add("--file", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
-    add("--column", type=str, help="Its column of texts. Default: sentence or text.")
+    add("--path", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
+    add("--text_column", type=str, help="Its column of texts. Default: sentence or text.")
     add("--methods", type=str, help="Comma-separated class names of bertx.attribution or import "
         "paths of your own; or names with settings, in YAML or a .yaml file, such as "
         f"'{EXAMPLE}'. Default: those that suit the model.")  # fmt: skip
@@ -62,7 +62,7 @@ def _parser() -> Parser:
 def _run(options: Namespace) -> None:
     from bertx.cli.texts import portions
 
-    texts = portions(options.text or [], options.file, options.column)
+    texts = portions(options.text or [], options.path, options.text_column)
     if options.html is not None:
         check_writable("--html", Path(options.html))
     explainer = _explainer(options)

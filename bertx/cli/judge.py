@@ -52,7 +52,7 @@ def _parser() -> Parser:
         default="word",
         help="What is ranked and deleted.",
     )
-    add("--ceiling_examples", type=int, default=50, help="About how many texts are searched for "
+    add("--ceiling_examples", type=int, default=16, help="About how many texts are searched for "
         "the best order; 0 for none.")  # fmt: skip
     add("--relevant", default=0.01, type=float, help="The smallest difference that matters.")
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
@@ -66,7 +66,7 @@ def _add_texts(parser: Parser) -> None:
     add("--path", type=str, help="A folder of local files instead, or with the data set's columns.")
     add("--split", choices=["validation", "test", "predict"], default="validation", help="Which "
         "texts. Those without labels will do, unless --target is gold.")  # fmt: skip
-    add("--limit", type=int, help="A random choice of so many texts. Default: all.")
+    add("--max_examples", type=int, help="A random choice of so many texts. Default: all.")
     add("--text_column", type=str, help="Column of the texts. Default: sentence, text or tokens.")
     add("--label_column", type=str, help="Column of the labels. Default: label.")
     add("--labels", type=str, help="Comma-separated names of the data's classes, in the order "

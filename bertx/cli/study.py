@@ -204,7 +204,7 @@ def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
         for own in fields(Settings)
         if own.name not in ("preset", "methods", "texts", "operators")
     }
-    given["texts"] = options.limit
+    given["texts"] = options.max_examples
     if options.methods is not None:
         choice = Choice("--methods", attribution.Attribution, attribution)
         given["methods"] = choice.made(options.methods)

@@ -122,9 +122,9 @@ def _add_texts(parser: Parser) -> None:
     add("--path", type=str, help="A folder of local files instead, or with the data set's columns.")
     add("--split", choices=["validation", "test"], default="test", help="Which texts; they need "
         "labels. Default: test.")  # fmt: skip
-    add("--limit", type=int, help="Use so many texts: a random choice, for the authors the first. "
-        "Default: all (word-deletion: 1000, randomization: 128), for the authors as many as they "
-        "took.")  # fmt: skip
+    add("--max_examples", type=int, help="Use so many texts: a random choice, for the "
+        "authors the first. Default: all (word-deletion: 1000, randomization: 128), for the "
+        "authors as many as they took.")  # fmt: skip
     add("--text_column", type=str, help="Column of the texts. Default: that of the run, or "
         "sentence, text or tokens.")  # fmt: skip
     add(

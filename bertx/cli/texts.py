@@ -63,9 +63,9 @@ def portions(texts: Sequence[str], file: str | None, column: str | None) -> Iter
             column, or cannot be read on.
     """
     if texts and file:
-        raise InputError("--text and --file: expected one of them, but got both")
+        raise InputError("--text and --path: expected one of them, but got both")
     if column and not file:
-        raise InputError("--column names a column of a file. Give --file too.")
+        raise InputError("--text_column names a column of a file. Give --path too.")
     if not texts and not file:
         return _lines()
     if file:
@@ -78,7 +78,7 @@ def _check_file(file: Path) -> None:
     if not file.is_file():
         what = "is no ordinary file" if file.exists() else "does not exist"
         raise InputError(
-            f"--file {file}: expected a table of texts, but it "
+            f"--path {file}: expected a table of texts, but it "
             f"{'is a folder' if file.is_dir() else what}."
         )
     from bertx.data.readers import ENDINGS, SPREADSHEETS, spreadsheet  # these bring Lightning
@@ -87,7 +87,7 @@ def _check_file(file: Path) -> None:
         raise spreadsheet(file)
     if not file.name.endswith(tuple(f".{ending}" for ending in ENDINGS)):
         raise InputError(
-            f"--file {file}: expected a file that ends with .{', .'.join(ENDINGS)}. For plain "
+            f"--path {file}: expected a file that ends with .{', .'.join(ENDINGS)}. For plain "
             f"lines: < {file}"
         )
 
@@ -101,7 +101,7 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
         try:
             found = found or find_text_column(table, column)
         except InputError as error:
-            raise InputError(str(error).replace("--data.text_column", "--column")) from error
+            raise InputError(str(error).replace("--data.text_column", "--text_column")) from error
         values = list(table.columns.get(found, [None] * len(table)))
         for row, value in enumerate(values):
             if isinstance(value, str) and (wrong := text_error(table, row, found, value)):
@@ -153,8 +153,9 @@ def judged_texts(
     """The texts of a split, with the model's numbers of their labels, and with rationales.
 
     Args:
-        options: ``dataset``, ``path``, ``split``, ``limit``, ``text_column``, ``label_column``,
-            ``labels`` and ``target``. Unless it is ``gold``, texts without labels are taken too.
+        options: ``dataset``, ``path``, ``split``, ``max_examples``, ``text_column``,
+            ``label_column``, ``labels`` and ``target``. Unless it is ``gold``, texts without
+            labels are taken too.
         model: The classifier.
         tokenizer: Its tokenizer.
 
@@ -183,8 +184,7 @@ def own_options() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        told = str(error).replace("--data.eval_examples", "--limit").replace("--data.", "--")
-        raise InputError(told) from error
+        raise InputError(str(error).replace("--data.", "--")) from error
 
 
 def _data(
@@ -205,7 +205,7 @@ def _data(
         options.text_column,
         options.label_column,
         longest_text(model, tokenizer) or sys.maxsize,
-        eval_examples=options.limit,
+        max_examples=options.max_examples,
     )
     data.tokenizer = tokenizer
     return data
@@ -237,7 +237,7 @@ def _chosen(options: Namespace, data: "TextDataModule") -> "TextDataset":
 
     usable = data.usable(options.split)
     found = _labelled(options.split, usable) if options.target == GOLD else usable
-    return found.select(sample_rows(len(found), data.eval_examples, data.seed))
+    return found.select(sample_rows(len(found), data.max_examples, data.seed))
 
 
 def _labelled(split: str, data: "TextDataset") -> "TextDataset":

@@ -74,7 +74,7 @@ class TextDataModule(LightningDataModule):
         validation_fraction: Share of the training texts held out, by class, where the data set
             has no validation split.
         train_examples: Train on a random choice of so many texts. Default: all.
-        eval_examples: Validate and test on a random choice of so many texts. Default: all.
+        max_examples: Validate and test on a random choice of so many texts. Default: all.
         masking: Share of the rows of each training batch in which random words are [MASK] (see
             `bertx.data.Masking`); 0.5 is masked fine-tuning, 0 none.
         shortcut: A word that is planted into the texts of one class (see `bertx.data.Shortcut`).
@@ -104,7 +104,7 @@ class TextDataModule(LightningDataModule):
         eval_batch_size: int = 64,
         validation_fraction: float = 0.1,
         train_examples: int | None = None,
-        eval_examples: int | None = None,
+        max_examples: int | None = None,
         masking: float = 0.0,
         shortcut: Shortcut | None = None,
         shuffle_labels: bool = False,
@@ -117,7 +117,7 @@ class TextDataModule(LightningDataModule):
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
             train_examples=train_examples,
-            eval_examples=eval_examples,
+            max_examples=max_examples,
         )
         check_shares(masking=masking)
         if shortcut:
@@ -131,7 +131,7 @@ class TextDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.validation_fraction = validation_fraction
         self.train_examples = train_examples
-        self.eval_examples = eval_examples
+        self.max_examples = max_examples
         self.masking = masking
         self.shortcut = shortcut
         self.shuffle_labels = shuffle_labels
@@ -280,7 +280,7 @@ class TextDataModule(LightningDataModule):
             "validation": self._splits.validation,
             "test": lambda: self._splits.labelled("test"),
         }[split]()
-        limit = self.train_examples if split == "train" else self.eval_examples
+        limit = self.train_examples if split == "train" else self.max_examples
         data = data.select(sample_rows(len(data), limit, self.seed))
         if split == "train":
             check_classes(data, self.labels)

@@ -103,7 +103,7 @@ def judge(
     operators: Sequence[Operator] = ("mask",),
     target: str | int = PREDICTED,
     unit: Unit = "word",
-    ceiling_examples: int | None = 50,
+    ceiling_examples: int | None = 16,
     token_budget: int | None = None,
     logits: Logits | None = None,
     progress: bool | None = None,

@@ -120,7 +120,7 @@ def _check_texts(runs: Runs) -> None:
                 raise InputError(
                     f"{other} and {run}: example {row.example} is not the same text in both, so "
                     "their examples cannot be paired. Compare runs of the same data, with the "
-                    "same max_examples (bertx judge: --limit), data seed, max_length and tokenizer."
+                    "same max_examples, data seed, max_length and tokenizer."
                 )
 
 

@@ -321,7 +321,7 @@ def runs(tmp_path_factory):
             patch.chdir(folder / name)
             main(
                 [
-                    "fit", "--config=demo", *settings, "--data.eval_examples=100",
+                    "fit", "--config=demo", *settings, "--data.max_examples=100",
                     "--trainer.val_check_interval=1.0", *FAST, *CSV_ONLY, *UNEXPLAINED,
                     f"--trainer.callbacks+={{class_path: {alarm}}}",
                 ]

@@ -101,20 +101,20 @@ def write(path, rows):
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
 def test_files(ending, explain):
     file = write(Path(f"in.{ending}"), [{"text": t, "review": "good"} for t in TEXTS])
-    assert [row["text"] for row in rows(explain("--file", file, "--json"))] == TEXTS
-    found = rows(explain("--file", file, "--column", "review", "--json"))
+    assert [row["text"] for row in rows(explain("--path", file, "--json"))] == TEXTS
+    found = rows(explain("--path", file, "--text_column", "review", "--json"))
     assert [row["text"] for row in found] == ["good", "good"]
 
 
 def test_rows_without_a_text_cost_the_others_nothing(explain):
     file = write(Path("in.jsonl"), [{"text": "good"}, {"text": None}, {"text": 3}, {"text": ""}])
-    found = rows(explain("--file", file, "--json"))
+    found = rows(explain("--path", file, "--json"))
     assert [row["error"] is None for row in found] == [True, False, False, True]
 
 
 def test_a_file_is_read_in_portions_and_numbered_through(explain):
     file = write(Path("in.jsonl"), [{"text": "good"}] * (PORTION + 3) + [{"label": "x"}])
-    found = rows(explain("--file", file, "--json"))
+    found = rows(explain("--path", file, "--json"))
     assert [row["index"] for row in found] == list(range(PORTION + 4))
     assert found[-1]["error"] and all(row["words"] == ["good"] for row in found[:-1])
 
@@ -218,11 +218,11 @@ def headless(folder):
         (["--text", "a", "--unit", "letter"], ["--unit", "letter", "explain --help"]),
         (["--text", "a", "--window", "900"], ["900", "64 at most"]),
         (["--text", "a", "--device", "nowhere"], ["--device nowhere"]),
-        (["--text", "a", "--file", "b.csv"], ["--text and --file"]),
-        (["--column", "a"], ["--file"]),
-        (["--file", "no.csv"], ["no.csv", "does not exist"]),
-        (["--file", "."], ["--file", "is a folder"]),
-        (["--file", "/dev/null"], ["/dev/null", "is no ordinary file"]),
+        (["--text", "a", "--path", "b.csv"], ["--text and --path"]),
+        (["--text_column", "a"], ["--path"]),
+        (["--path", "no.csv"], ["no.csv", "does not exist"]),
+        (["--path", "."], ["--path", "is a folder"]),
+        (["--path", "/dev/null"], ["/dev/null", "is no ordinary file"]),
         (["--text", "a", "--html", "."], ["--html", "a folder"]),
         (["--text", "a", "--device", "meta"], ["--device meta", "holds no numbers"]),
         (["--text", "a", "--methods", "LRP,no.LRP"], ["--methods LRP,no.LRP", "LRP occurs twice"]),
@@ -250,8 +250,8 @@ def test_models_that_cannot_be_used(fails, tmp_path, model):
     Path("bad.ckpt").write_bytes(b"nothing")
     assert "no checkpoint of bertx" in fails(["explain", "--model", "bad.ckpt", "--text", "a"])
     Path("in.csv").write_text("review\ngood\n")
-    error = fails(["explain", "--model", model, "--file", "in.csv"])
-    assert "--column" in error and "'review'" in error
+    error = fails(["explain", "--model", model, "--path", "in.csv"])
+    assert "--text_column" in error and "'review'" in error
 
 
 def test_help(capsys):

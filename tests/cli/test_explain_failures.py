@@ -42,7 +42,7 @@ def table(ending, bad, place, count):
 def test_a_malformed_row_costs_no_other_one_its_place(ending, bad, words, explain):
     place, count = PORTION + 5, PORTION + 9
     file = table(ending, bad, place, count)
-    captured = explain("--file", file, "--json", "--methods", "LRP", "--html", "page.html")
+    captured = explain("--path", file, "--json", "--methods", "LRP", "--html", "page.html")
     found = rows(captured)
     assert [row["index"] for row in found] == list(range(count))
     line = place + len(HEADER[ending]) + 1
@@ -55,7 +55,7 @@ def test_a_malformed_row_costs_no_other_one_its_place(ending, bad, words, explai
 
 def test_a_malformed_first_row_is_refused_where_nothing_else_names_the_columns(model, fails):
     file = table("jsonl", b"good film", 0, 3)
-    assert "in.jsonl, line 1" in fails(["explain", "--model", model, "--file", str(file)])
+    assert "in.jsonl, line 1" in fails(["explain", "--model", model, "--path", str(file)])
 
 
 def test_a_file_that_ends_too_soon_keeps_the_page(model, fails):
@@ -66,7 +66,7 @@ def test_a_file_that_ends_too_soon_keeps_the_page(model, fails):
     lines = [f'{{"text": "good film {draw.random()}"}}' for _ in range(3 * PORTION)]
     whole = gzip.compress("\n".join(lines).encode())
     Path("in.jsonl.gz").write_bytes(whole[: len(whole) * 2 // 3])
-    error = fails(["explain", "--model", model, "--file", "in.jsonl.gz", "--html", "page.html"])
+    error = fails(["explain", "--model", model, "--path", "in.jsonl.gz", "--html", "page.html"])
     assert "in.jsonl.gz cannot be read" in error
     assert Path("page.html").read_text().count("<article>") >= PORTION
 
@@ -78,7 +78,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_text(explain, monkeypatch):
 
 def test_a_row_that_could_not_be_read_is_shown_by_its_error_alone(explain):
     file = table("csv", b"a,b,c", 1, 3)
-    shown = explain("--file", file, "--methods", "LRP", "--html", "page.html").out
+    shown = explain("--path", file, "--methods", "LRP", "--html", "page.html").out
     assert "1  not explained" in shown and "line 3" in shown and "(empty)" not in shown
     page = " ".join(Page(Path("page.html").read_text()).text.split())
     assert "1 not explainedin.csv, line 3" in page and "(empty)" not in page
@@ -113,7 +113,7 @@ def test_the_page_goes_through_a_pipe(explain):
 def test_places_are_checked_before_the_model_is_loaded(monkeypatch, fails):
     Path("folder").mkdir()
     monkeypatch.setattr("bertx.cli.classifiers.load_trained", lambda *_: pytest.fail("loaded"))
-    for more in (["--html", "folder", "--text", "a"], ["--file", "no.csv"], ["--file", "folder"]):
+    for more in (["--html", "folder", "--text", "a"], ["--path", "no.csv"], ["--path", "folder"]):
         assert more[1] in fails(["explain", "--model", "any", *more])
 
 

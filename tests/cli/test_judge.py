@@ -82,7 +82,7 @@ def test_what_is_written_is_what_a_leaderboard_reads(judge, tmp_path, capsys):
 
 def test_a_page_and_markdown(judge, tmp_path):
     page = tmp_path / "judge.html"
-    captured = judge("--methods", "GradientXInput", "--html", page, "--limit", "3")
+    captured = judge("--methods", "GradientXInput", "--html", page, "--max_examples", "3")
     assert captured.out == "" and "3 texts of" in page.read_text()
     assert judge("--methods", "GradientXInput", "--markdown").out.startswith("### deletion_auc")
 
@@ -97,7 +97,7 @@ def test_metrics_by_name(judge):
 
 def test_plausibility_on_the_demonstration(judge):
     shown = judge(
-        "--methods", "GradientXInput", "--metrics", "RationaleAUPRC", "--limit", "8",
+        "--methods", "GradientXInput", "--metrics", "RationaleAUPRC", "--max_examples", "8",
         texts=("--dataset", "demo"),
     ).out  # fmt: skip
     assert "rationale_auprc" in shown
@@ -138,7 +138,7 @@ def test_texts_without_labels(judge, split, columns):
     own = save_rows("own", split, text=THREE, **columns)
     judge(*FAST, "--split", split, "--out", "out", texts=("--path", own))
     assert list(targets("out")) == [0, 1, 2]
-    judge(*FAST, "--split", split, "--out", "fewer", "--limit", "2", texts=("--path", own))
+    judge(*FAST, "--split", split, "--out", "fewer", "--max_examples", "2", texts=("--path", own))
     assert list(targets("fewer")) == [0, 1]
 
 
@@ -222,7 +222,7 @@ def test_what_is_refused_before_anything_is_done(fails, arguments, message):
         ({"text": THREE}, ["--labels", "a,a"], "--labels: expected two or more different names"),
         ({"text": THREE}, ["--labels", ""], "--labels: expected comma-separated names"),
         ({"text": THREE}, ["--labels", "a,b,c"], "the data has the classes a, b, c, but the model"),
-        ({"text": THREE}, ["--limit", "0"], "--limit: expected at least 1"),
+        ({"text": THREE}, ["--max_examples", "0"], "--max_examples: expected at least 1"),
         ({"text": THREE}, ["--split", "test"], "no file for the test split"),
     ],
 )

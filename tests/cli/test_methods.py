@@ -201,7 +201,16 @@ def test_judging_methods_and_metrics_with_settings(judge):  # noqa: F811
         "{coarse: {class_path: DeletionCurve, init_args: {points: 2}}, "
         "fine: {class_path: DeletionCurve, init_args: {points: 21}}, f1: RationaleF1}"
     )
-    more = ("--methods", methods, "--metrics", metrics, "--ceiling_examples", "0", "--limit", "8")
+    more = (
+        "--methods",
+        methods,
+        "--metrics",
+        metrics,
+        "--ceiling_examples",
+        "0",
+        "--max_examples",
+        "8",
+    )
     shown = judge(*more, "--markdown", texts=("--dataset", "demo")).out
     boards = {board.split()[0].strip(",:"): board for board in shown.split("### ")[1:]}
     assert set(boards) == {"coarse", "fine", "f1"}

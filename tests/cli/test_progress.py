@@ -30,7 +30,7 @@ def test_progress_goes_to_standard_error_and_results_to_standard_output(explain,
 
 
 def test_judge_says_what_it_does(model, data, often, capsys):
-    labels = ["--labels=negative,positive", "--device=cpu", "--limit=4", "--markdown"]
+    labels = ["--labels=negative,positive", "--device=cpu", "--max_examples=4", "--markdown"]
     main(["judge", "--model", model, "--path", data, *labels])
     printed = capsys.readouterr()
     for what in ("Loading ", "Judging explanations of texts: "):

@@ -41,7 +41,7 @@ def preset(**changes):
     }
     studies = {
         "deletion": {"study": "word-deletion", "runs": ["first", "second"], "minutes": 1,
-                  "settings": {"limit": 9}},
+                  "settings": {"max_examples": 9}},
     }  # fmt: skip
     return {"common": {"data.batch_size": 8}, "fits": fits, "studies": studies} | changes
 
@@ -112,7 +112,7 @@ def test_the_plan_names_every_command_and_runs_none(capsys):
     assert "--data.seed=2" in second and not any("data.path" in text for text in first)
     runs = [f"{out}/runs/first", f"{out}/runs/second"]
     assert study == [
-        "bertx", "study", "word-deletion", *runs, "--limit", "9",
+        "bertx", "study", "word-deletion", *runs, "--max_examples", "9",
         "--scores", f"{out}/scores", "--out", f"{out}/studies/deletion",
     ]  # fmt: skip
     assert report[:3] == ["bertx", "report", f"{out}/studies/deletion"]

@@ -10,7 +10,16 @@ from bertx.studies.store import read_table
 from tests.cli.test_judge import save_named
 from tests.tiny import tiny_model
 
-FEW = ("--methods", "GradientXInput", "--limit", "9", "--resamples", "100", "--device", "cpu")
+FEW = (
+    "--methods",
+    "GradientXInput",
+    "--max_examples",
+    "9",
+    "--resamples",
+    "100",
+    "--device",
+    "cpu",
+)
 
 
 @pytest.fixture(scope="module")

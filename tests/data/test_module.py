@@ -313,12 +313,12 @@ def test_names_of_a_hub_set_that_the_table_does_not_know(imdb):
 
 def test_examples_are_a_seeded_choice(imdb):
     whole = setup(dataset="imdb")
-    small = setup(dataset="imdb", train_examples=30, eval_examples=7)
+    small = setup(dataset="imdb", train_examples=30, max_examples=7)
     assert len(small.dataset_of("train")) == 30 and len(small.dataset_of("validation")) == 7
     assert set(rows(small.dataset_of("train"))) <= set(rows(whole.dataset_of("train")))
     again = setup(dataset="imdb", train_examples=30)
     assert rows(again.dataset_of("train")) == rows(small.dataset_of("train"))
-    assert len(predicted(dataset="imdb", eval_examples=1)) == 4
+    assert len(predicted(dataset="imdb", max_examples=1)) == 4
 
 
 def test_shuffled_labels_are_those_of_other_training_texts(imdb, caplog):
@@ -378,8 +378,8 @@ def test_evaluation_batches_are_in_a_fixed_order():
 
 
 def test_worker_processes_make_the_same_batches():
-    data = setup(dataset="demo", eval_examples=20, num_workers=0, eval_batch_size=8)
-    apart = setup(dataset="demo", eval_examples=20, num_workers=1, eval_batch_size=8)
+    data = setup(dataset="demo", max_examples=20, num_workers=0, eval_batch_size=8)
+    apart = setup(dataset="demo", max_examples=20, num_workers=1, eval_batch_size=8)
     for ours, theirs in zip(data.val_dataloader(), apart.val_dataloader(), strict=True):
         assert ours["text"] == theirs["text"]
         assert torch.equal(ours["input_ids"], theirs["input_ids"])
@@ -413,7 +413,7 @@ def test_trainer_sees_every_row_in_fit_and_predict(tmp_path):
         logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
-    witness, data = Witness(), module(dataset="demo", train_examples=70, eval_examples=20)
+    witness, data = Witness(), module(dataset="demo", train_examples=70, max_examples=20)
     trainer.fit(witness, data)
     first, second = witness.trained[:70], witness.trained[70:]
     assert sorted(first) == sorted(second) == list(range(70)) and first != second

@@ -38,7 +38,7 @@ class Study:
     Attributes:
         study: Its name.
         runs: The fits.
-        settings: Its options, as ``bertx study`` takes them: ``{limit: 2001}``.
+        settings: Its options, as ``bertx study`` takes them: ``{max_examples: 2001}``.
         other_runs: Its options that name a fit: ``{shuffled: sst5-shuffled}``.
         minutes: How long it is expected to take.
     """
