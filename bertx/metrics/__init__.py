@@ -1,14 +1,11 @@
 """How far an explanation can be trusted: faithful to the model, plausible to people, and stable."""
 
-from bertx.metrics.accuracy import AccuracyDrop, accuracy_drop
+from bertx.metrics.accuracy import AccuracyDrop
 from bertx.metrics.agreement import Agreement, Measure, TopKOverlap, agreement, top_k_overlap
 from bertx.metrics.aopc import (
     Comprehensiveness,
     LogOdds,
     Sufficiency,
-    comprehensiveness,
-    log_odds,
-    sufficiency,
 )
 from bertx.metrics.base import Case, FaithfulnessMetric, Limit, Panel, followed, judge
 from bertx.metrics.curve_metrics import (
@@ -36,8 +33,6 @@ from bertx.metrics.infidelity import Infidelity, infidelity
 from bertx.metrics.normalized import (
     NormalizedComprehensiveness,
     NormalizedSufficiency,
-    normalized_comprehensiveness,
-    normalized_sufficiency,
 )
 from bertx.metrics.plausibility import (
     PlausibilityMetric,
@@ -74,7 +69,7 @@ from bertx.metrics.soft import (
     soft_comprehensiveness,
     soft_sufficiency,
 )
-from bertx.metrics.tau import LeaveOneOutTau, leave_one_out_tau
+from bertx.metrics.tau import LeaveOneOutTau
 from bertx.models.anatomy import Part
 
 __all__ = [
@@ -118,12 +113,10 @@ __all__ = [
     "Sufficiency",
     "TopKOverlap",
     "Weights",
-    "accuracy_drop",
     "agreement",
     "area",
     "average_precision",
     "cascading",
-    "comprehensiveness",
     "correlations",
     "curves",
     "deletion_curve",
@@ -140,11 +133,7 @@ __all__ = [
     "insertion_masks",
     "judge",
     "kendall",
-    "leave_one_out_tau",
-    "log_odds",
     "max_sensitivity",
-    "normalized_comprehensiveness",
-    "normalized_sufficiency",
     "parts",
     "precision_at_k",
     "probabilities",
@@ -160,7 +149,6 @@ __all__ = [
     "soft_sufficiency",
     "spearman",
     "stabilised",
-    "sufficiency",
     "top_k_overlap",
     "trapezoid_precision",
     "with_area",

@@ -6,32 +6,6 @@ from torch import Tensor
 from bertx.errors import InputError, check_positive
 from bertx.metrics.base import Case, FaithfulnessMetric
 from bertx.metrics.curves import ranks
-from bertx.models.inputs import Inputs, merge_by_unit
-from bertx.perturb import Perturber
-
-
-def accuracy_drop(
-    perturber: Perturber, inputs: Inputs, scores: Tensor, labels: Tensor, words: int = 10
-) -> Tensor:
-    """Whether the model is right after each deletion.
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        labels: Gold classes (B,), negative where unknown.
-        words: Units that are deleted, one after the other.
-
-    Returns:
-        1 where the model's answer is the label and 0 where not, in the columns of `AccuracyDrop`
-        (B, J).
-
-    Raises:
-        InputError: If words is less than 1.
-    """
-    check_positive(words=words)
-    kept = deletions(merge_by_unit(scores, inputs.units), inputs.unit_counts, words)
-    return _accuracies(perturber(inputs, kept), labels)
 
 
 class AccuracyDrop(FaithfulnessMetric):
@@ -44,7 +18,7 @@ class AccuracyDrop(FaithfulnessMetric):
 
     A text without a label is in neither group. Of a text with fewer than k units all are deleted:
     it stays in its group, so that all points of a curve are of the same texts. The explained class
-    should be the predicted one, as it is by default. Update with what `accuracy_drop` gives.
+    should be the predicted one, as it is by default.
 
     Args:
         words: Largest k; units are words by default.

@@ -15,94 +15,10 @@ from torch import Tensor
 
 from bertx.errors import InputError
 from bertx.metrics.base import Case, FaithfulnessMetric, followed
-from bertx.metrics.curves import deletion_masks, insertion_masks, probabilities
-from bertx.models.inputs import Inputs, merge_by_unit
-from bertx.perturb import Perturber
+from bertx.metrics.curves import deletion_masks, insertion_masks
 
 RATIOS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """ERASER's bins."""
-
-
-def comprehensiveness(
-    perturber: Perturber,
-    inputs: Inputs,
-    scores: Tensor,
-    target: Tensor,
-    ratios: Sequence[float] = RATIOS,
-) -> Tensor:
-    """How much the probability falls without the rationale: p_c(x) - p_c(x without the top q).
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        target: The class of each text (B,), the same in every bin.
-        ratios: The bins.
-
-    Returns:
-        One value for each bin and their mean, in [-1, 1] (B, J); higher is better.
-
-    Raises:
-        InputError: If there is no bin, or one outside [0, 1].
-    """
-    scores = merge_by_unit(scores, inputs.units)
-    kept = without_top(scores, inputs.unit_counts, ratios)
-    return with_mean(drops(probabilities(perturber, inputs, kept, target)))
-
-
-def sufficiency(
-    perturber: Perturber,
-    inputs: Inputs,
-    scores: Tensor,
-    target: Tensor,
-    ratios: Sequence[float] = RATIOS,
-) -> Tensor:
-    """How much the probability falls with the rationale alone: p_c(x) - p_c(the top q only).
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        target: The class of each text (B,), the same in every bin.
-        ratios: The bins.
-
-    Returns:
-        One value for each bin and their mean, in [-1, 1] (B, J); lower is better.
-
-    Raises:
-        InputError: If there is no bin, or one outside [0, 1].
-    """
-    scores = merge_by_unit(scores, inputs.units)
-    kept = only_top(scores, inputs.unit_counts, ratios)
-    return with_mean(drops(probabilities(perturber, inputs, kept, target)))
-
-
-def log_odds(
-    perturber: Perturber,
-    inputs: Inputs,
-    scores: Tensor,
-    target: Tensor,
-    ratios: Sequence[float] = RATIOS,
-) -> Tensor:
-    """By what factor the probability falls without the rationale, as a logarithm.
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        target: The class of each text (B,), the same in every bin.
-        ratios: The bins.
-
-    Returns:
-        log p_c(x without the top q) - log p_c(x) for each bin and their mean, in nats (B, J);
-        lower is better. See `LogOdds` for p_c = 0.
-
-    Raises:
-        InputError: If there is no bin, or one outside [0, 1].
-    """
-    scores = merge_by_unit(scores, inputs.units)
-    kept = without_top(scores, inputs.unit_counts, ratios)
-    return with_mean(log_ratios(probabilities(perturber, inputs, kept, target)))
 
 
 class BinnedMetric(FaithfulnessMetric):
@@ -135,7 +51,7 @@ class Comprehensiveness(BinnedMetric):
     """How much the probability falls without the rationale, and the mean over bins, the AOPC.
 
     p_c(x) - p_c(x without the top q), in [-1, 1]; higher is better: the model needed what the
-    explanation names. Update with what `comprehensiveness` gives.
+    explanation names.
 
     The mean is over the bins that are asked for, as in ERASER's code. The formula of its paper
     divides by one more, for an empty bin whose value is 0; ratios that begin with 0 give that.
@@ -178,7 +94,7 @@ class Sufficiency(BinnedMetric):
     """How much the probability falls with the rationale alone, and the mean over bins, the AOPC.
 
     p_c(x) - p_c(the top q only), in [-1, 1]; lower is better: the model needs nothing but what the
-    explanation names. Update with what `sufficiency` gives. What `Comprehensiveness` says of
+    explanation names. What `Comprehensiveness` says of
     ERASER's and ferret's bins holds here too; but the empty bin of ERASER's formula is not 0 here,
     it keeps nothing.
 
@@ -211,8 +127,7 @@ class LogOdds(BinnedMetric):
 
     log p_c(x without the top q) - log p_c(x), in nats; lower is better. Unlike comprehensiveness
     it tells a fall to .01 from one to .0001, and a few texts can rule its mean. It is named after
-    DeepLIFT's score, but is a ratio of probabilities, not of odds. Update with what `log_odds`
-    gives.
+    DeepLIFT's score, but is a ratio of probabilities, not of odds.
 
     Below the smallest normal number of its type p_c counts as that number, so that an underflow to
     0 stays finite: log p_c is at least -87.3 in float32, and a value within [-87.3, 87.3].

@@ -177,8 +177,23 @@ class FaithfulnessMetric(MeanMetric, ABC):
             (B, J), float; NaN where a text has none.
         """
 
+    def measure(
+        self, panel: Panel, scores: Tensor, method: Callable[[Trace], Tensor] | None = None
+    ) -> Tensor:
+        """The values of one explanation of B texts; `judge` measures several in one call.
+
+        Args:
+            panel: The texts, with the engine.
+            scores: Token scores (B, T), finite; a unit's score is their sum.
+            method: What explains a trace, (B, T), for metrics that explain again.
+
+        Returns:
+            (B, J), float; NaN where a text has none. The state stays as it is.
+        """
+        return judge([Case(panel, scores, method)], {"": self})[""][0]
+
     def update(self, values: Tensor) -> None:
-        """Add the values (B, J) of B texts, as `values` or the metric's function gives them.
+        """Add the values (B, J) of B texts, as `measure` gives them.
 
         Raises:
             InputError: If there are not J of them.
@@ -186,8 +201,8 @@ class FaithfulnessMetric(MeanMetric, ABC):
         if values.ndim != 2 or values.shape[1] != len(self.columns):
             raise InputError(
                 f"{type(self).__name__}: expected values of shape (B, {len(self.columns)}) for "
-                f"{', '.join(self.columns)}, got {tuple(values.shape)}. Give update what the "
-                "metric's function or `values` returns, with the same settings."
+                f"{', '.join(self.columns)}, got {tuple(values.shape)}. Give update what "
+                "`measure` returns, with the same settings."
             )
         self.add(values)
 

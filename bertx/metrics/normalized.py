@@ -8,10 +8,8 @@ from torch import Tensor
 from bertx.errors import InputError, check_positive
 from bertx.metrics.accuracy import deletions
 from bertx.metrics.base import Case, FaithfulnessMetric, followed
-from bertx.metrics.curves import probabilities, ranks
-from bertx.models.inputs import Inputs, merge_by_unit
-from bertx.perturb import Perturber
-from bertx.perturb.search import Deletion, Search
+from bertx.metrics.curves import ranks
+from bertx.perturb.search import Deletion
 
 LARGEST = 16
 """Largest number of units that can be searched exactly: twice as many questions for each more."""
@@ -19,64 +17,6 @@ LARGEST = 16
 NOISE = 1e-6
 """Limits that are this close are equal: what float32 probabilities of one text differ by between
 batches of different shapes."""
-
-
-def normalized_comprehensiveness(
-    perturber: Perturber,
-    inputs: Inputs,
-    scores: Tensor,
-    target: Tensor,
-    beam: int = 5,
-    exact: int = 8,
-) -> Tensor:
-    """Comprehensiveness over all prefixes of the ranking, between its limits.
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        target: The class of each text (B,).
-        beam: Sets that the search for the limits keeps after each deletion.
-        exact: Largest number of units whose limits are exact.
-
-    Returns:
-        The columns of `NormalizedComprehensiveness` (B, 4).
-
-    Raises:
-        InputError: For a beam or exact that cannot be.
-    """
-    check_search(beam, exact)
-    kept = highest_first(merge_by_unit(scores, inputs.units), inputs.unit_counts)
-    return _normalized(perturber, inputs, kept, target, beam, exact)
-
-
-def normalized_sufficiency(
-    perturber: Perturber,
-    inputs: Inputs,
-    scores: Tensor,
-    target: Tensor,
-    beam: int = 5,
-    exact: int = 8,
-) -> Tensor:
-    """Sufficiency over all prefixes of the ranking, between its limits.
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        target: The class of each text (B,).
-        beam: Sets that the search for the limits keeps after each deletion.
-        exact: Largest number of units whose limits are exact.
-
-    Returns:
-        The columns of `NormalizedSufficiency` (B, 4).
-
-    Raises:
-        InputError: For a beam or exact that cannot be.
-    """
-    check_search(beam, exact)
-    kept = lowest_first(merge_by_unit(scores, inputs.units), inputs.unit_counts)
-    return _normalized(perturber, inputs, kept, target, beam, exact)
 
 
 class NormalizedAOPC(FaithfulnessMetric):
@@ -130,8 +70,7 @@ class NormalizedAOPC(FaithfulnessMetric):
 class NormalizedComprehensiveness(NormalizedAOPC):
     """Comprehensiveness between its limits: units are deleted from the highest ranked on.
 
-    1 is best, 0 is the worst order there is. See `NormalizedAOPC`; update with what
-    `normalized_comprehensiveness` gives.
+    1 is best, 0 is the worst order there is. See `NormalizedAOPC`.
 
     Args:
         beam: Sets that the search for the limits keeps after each deletion.
@@ -159,8 +98,7 @@ class NormalizedSufficiency(NormalizedAOPC):
     0 is best, 1 is the worst order there is. What is left after k deletions is the top n - k, so
     this is sufficiency over all prefixes, the empty one included. Deleting in the reverse of one
     ranking is deleting in another: over all orders the AOPC take the same values as those of
-    `NormalizedComprehensiveness`, and the limits are the same. See `NormalizedAOPC`; update with
-    what `normalized_sufficiency` gives.
+    `NormalizedComprehensiveness`, and the limits are the same. See `NormalizedAOPC`.
 
     Args:
         beam: Sets that the search for the limits keeps after each deletion.
@@ -225,12 +163,3 @@ def check_search(beam: int, exact: int) -> None:
     check_positive(beam=beam)
     if not 0 <= exact <= LARGEST:
         raise InputError(f"exact must be between 0 and {LARGEST}, got {exact}")
-
-
-def _normalized(
-    perturber: Perturber, inputs: Inputs, kept: Tensor, target: Tensor, beam: int, exact: int
-) -> Tensor:
-    search = Search(perturber, inputs, target)
-    lowest, highest = (search.orders(beam, exact, highest) for highest in (False, True))
-    p = probabilities(perturber, inputs, kept, target)
-    return with_limits(p, inputs.unit_counts, lowest, highest)

@@ -5,31 +5,7 @@ from torch import Tensor
 
 from bertx.metrics.aopc import drops
 from bertx.metrics.base import Case, FaithfulnessMetric, followed
-from bertx.metrics.curves import probabilities
 from bertx.metrics.ranking import kendall
-from bertx.models.inputs import Inputs, merge_by_unit
-from bertx.perturb import Perturber
-
-
-def leave_one_out_tau(
-    perturber: Perturber, inputs: Inputs, scores: Tensor, target: Tensor
-) -> Tensor:
-    """Kendall's tau-b between scores and what leaving each unit out takes from the probability.
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        target: The class of each text (B,).
-
-    Returns:
-        In [-1, 1] (B, 1), higher is better; NaN for a text of fewer than two units, and where all
-        scores or all falls of the probability are equal.
-    """
-    scores = merge_by_unit(scores, inputs.units)
-    p = probabilities(perturber, inputs, each_left_out(scores), target)
-    own = torch.arange(scores.shape[1], device=scores.device) < inputs.unit_counts[:, None]
-    return kendall(scores, drops(p), own)[:, None]
 
 
 class LeaveOneOutTau(FaithfulnessMetric):
@@ -38,8 +14,7 @@ class LeaveOneOutTau(FaithfulnessMetric):
     In [-1, 1]; higher is better. A text of fewer than two units has no value, nor has one whose
     scores, or whose falls of p_c, are all equal. The falls are signed: a method that only says how
     much a unit matters cannot reach 1 where units speak against the class. `Occlusion` with the
-    panel's operator reaches 1 by construction, in the same precision, up to rounding. Update
-    with what `leave_one_out_tau` gives.
+    panel's operator reaches 1 by construction, in the same precision, up to rounding.
 
     ferret has the same of tokens. Attention is not Explanation compares with how far the
     probabilities of all classes move, which has no sign.

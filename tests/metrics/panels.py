@@ -35,9 +35,9 @@ def random_scores(inputs, seed=0):
     return torch.randn(inputs.units.shape, generator=generator, dtype=torch.float64)
 
 
-def arguments(panel, scores):
-    """What the metrics' functions take first."""
-    return panel.perturber, panel.inputs, scores, panel.target
+def asked(run, inputs, target, labels=None):
+    """The panel of some inputs before another engine."""
+    return Panel(run, Trace(run.model, inputs, target, Needs.NOTHING), labels)
 
 
 def undecided(model, batch, scale=1.0):

@@ -5,10 +5,11 @@ import torch
 
 from bertx.errors import InputError
 from bertx.metrics import Case, judge
-from bertx.metrics.accuracy import AccuracyDrop, accuracy_drop
+from bertx.metrics.accuracy import AccuracyDrop
 from tests.metrics.panels import (
     OPERATORS,
     TEXTS,
+    asked,
     engine,
     panel_of,
     random_scores,
@@ -50,9 +51,7 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, batch
     labels[5] = -100
     panel = panel_of(model, batch, None, operator, unit, labels=labels)
     scores = random_scores(panel.inputs, seed)
-    found = accuracy_drop(panel.perturber, panel.inputs, scores, labels, words)
-    (judged,) = judge([Case(panel, scores)], {"drop": AccuracyDrop(words)})["drop"]
-    assert torch.equal(judged.nan_to_num(7), found.nan_to_num(7))
+    found = AccuracyDrop(words).measure(panel, scores)
     for b in range(len(MORE)):
         ask, _ = asker(model, batch, b, operator, unit)
         ranked = ranking(batch, b, scores[b], unit)
@@ -67,8 +66,8 @@ def test_the_papers_two_figures(batch):
     answer = panel_of(model, batch, None).target
     labels = torch.where(torch.arange(len(MORE)) % 2 == 0, answer, (answer + 1) % 3)
     panel = panel_of(model, batch, None, labels=labels)
-    values = accuracy_drop(panel.perturber, panel.inputs, random_scores(panel.inputs), labels, 3)
     metric = AccuracyDrop(3)
+    values = metric.measure(panel, random_scores(panel.inputs))
     for part in values.split((1, 4, 2)):
         metric.update(part)
     estimate = metric.compute()
@@ -100,9 +99,8 @@ def test_the_ranking_matters_and_goes_from_the_top(tokenizer):
 
 
 def test_short_texts_stay_in_their_group(bert, batch):
-    panel = panel_of(bert, batch, None)
-    labels = panel.target
-    found = accuracy_drop(panel.perturber, panel.inputs, random_scores(panel.inputs), labels)
+    panel = panel_of(bert, batch, None, labels=panel_of(bert, batch, None).target)
+    found = AccuracyDrop().measure(panel, random_scores(panel.inputs))
     assert found.shape == (len(MORE), 23)
     assert found[:, :11].isfinite().all() and found[:, 11:22].isnan().all()
     assert torch.equal(found[0, 1:11], found[0, 1].expand(10))  # one word: gone at k = 1
@@ -112,12 +110,14 @@ def test_short_texts_stay_in_their_group(bert, batch):
 def test_padding_and_chunks_do_not_matter(bert, batch):
     panel = panel_of(undecided(bert, batch), batch, None)
     labels, scores = (panel.target + 1) % 3, random_scores(panel.inputs)
-    together = accuracy_drop(panel.perturber, panel.inputs, scores, labels)
+    whole = asked(panel.perturber, panel.inputs, None, labels)
+    together = AccuracyDrop().measure(whole, scores)
     assert together[:, 11:22].nansum() > 0
     for b in range(len(MORE)):
         rows = panel.inputs.rows(slice(b, b + 1))
         own = scores[b : b + 1, : rows.units.shape[1]]
-        alone = accuracy_drop(engine(bert, token_budget=1), rows, own, labels[b : b + 1])
+        part = asked(engine(bert, token_budget=1), rows, None, labels[b : b + 1])
+        alone = AccuracyDrop().measure(part, own)
         assert torch.equal(alone[0].nan_to_num(7), together[b].nan_to_num(7))
 
 
@@ -130,8 +130,6 @@ def test_what_cannot_work_is_refused(bert, batch):
             InputError, match=f"words must be a whole number of at least 1, got {words}"
         ):
             AccuracyDrop(words)
-        with pytest.raises(InputError, match="words must be a whole number of at least 1"):
-            accuracy_drop(panel.perturber, panel.inputs, panel.trace.logits, panel.target, words)
 
 
 def test_columns_and_direction():

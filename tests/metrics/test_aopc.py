@@ -12,15 +12,12 @@ from bertx.metrics.aopc import (
     Comprehensiveness,
     LogOdds,
     Sufficiency,
-    comprehensiveness,
-    log_odds,
-    sufficiency,
 )
 from tests.metrics.panels import (
     OPERATORS,
     TARGET,
     TEXTS,
-    arguments,
+    asked,
     engine,
     panel_of,
     random_scores,
@@ -30,7 +27,6 @@ from tests.oracles.deletion import MASK, asker, ranking, rationale
 from tests.tiny import tiny_batch, tiny_model
 
 METRICS = {"comp": Comprehensiveness, "suff": Sufficiency, "log": LogOdds}
-FUNCTIONS = {"comp": comprehensiveness, "suff": sufficiency, "log": log_odds}
 
 
 @pytest.fixture
@@ -57,9 +53,9 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, kind,
     panel = panel_of(model, batch, operator=operator, unit=unit)
     scores = random_scores(panel.inputs, seed)
     judged = judge([Case(panel, scores)], {n: METRICS[n](ratios) for n in METRICS})
-    for name, function in FUNCTIONS.items():
-        found = function(*arguments(panel, scores), ratios)
-        assert torch.allclose(judged[name][0], found, rtol=0, atol=1e-12)
+    for name, (found,) in judged.items():
+        alone = METRICS[name](ratios).measure(panel, scores)
+        assert torch.allclose(alone, found, rtol=0, atol=1e-12)
         for b in range(len(TEXTS)):
             ask, _ = asker(model, batch, b, operator, unit)
             ranked = ranking(batch, b, scores[b], unit)
@@ -103,7 +99,7 @@ def test_equal_to_eraser_on_the_same_ids(bert, batch):
         )
     for name in ("comp", "suff"):
         metric = METRICS[name]()
-        metric.update(FUNCTIONS[name](*arguments(panel, scores)))
+        metric.update(metric.measure(panel, scores))
         estimate, (score, points) = metric.compute(), eraser(instances, RATIOS, name)
         assert float(estimate.value) == pytest.approx(score, abs=1e-12)
         assert estimate.mean[:-1].tolist() == pytest.approx(points.tolist(), abs=1e-12)
@@ -113,11 +109,11 @@ def test_the_empty_bin_of_erasers_formula_is_a_ratio_like_others(bert, batch):
     """1 / (|B| + 1) Σ_{k=0}^{|B|}: with the whole text, or nothing, as the bin k = 0."""
     panel = panel_of(bert, batch)
     five, with_empty = (
-        comprehensiveness(*arguments(panel, random_scores(panel.inputs)), ratios)
+        Comprehensiveness(ratios).measure(panel, random_scores(panel.inputs))
         for ratios in (RATIOS, (0, *RATIOS))
     )
     assert torch.allclose(with_empty[:, -1], five[:, -1] * 5 / 6, rtol=0, atol=1e-12)
-    nothing = sufficiency(*arguments(panel, random_scores(panel.inputs)), (0,))[:, 0]
+    nothing = Sufficiency((0,)).measure(panel, random_scores(panel.inputs))[:, 0]
     for b, value in enumerate(nothing.tolist()):
         ask, units = asker(bert, batch, b)
         c = int(TARGET[b])
@@ -148,19 +144,19 @@ def test_equal_to_ferret_where_no_bin_is_left_out(remove, tokenizer):
             sample[places] = MASK
             ids = np.delete(inner, places) if remove else sample
             found.append(forward(inner) - forward(ids))
-    for function, expected in ((comprehensiveness, compr), (sufficiency, suff)):
-        found = function(*arguments(panel, scores), thresholds.clip(max=1).tolist())
+    for metric, expected in ((Comprehensiveness, compr), (Sufficiency, suff)):
+        found = metric(thresholds.clip(max=1).tolist()).measure(panel, scores)
         assert found[0].tolist() == pytest.approx([*expected, mean(expected)], abs=1e-12)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS.values())
-def test_repeated_rationales_and_negative_scores_have_all_bins(function, tokenizer):
+@pytest.mark.parametrize("metric", METRICS.values())
+def test_repeated_rationales_and_negative_scores_have_all_bins(metric, tokenizer):
     """Mistakes 2 and 12: same K bins for every method, and the mean is over K."""
     batch, model = tiny_batch(tokenizer, ["never really great"]), tiny_model()
     panel = panel_of(model, batch, TARGET[:1])
     up = torch.tensor([[0.0, 1.0, 2.0, 3.0, 0.0]])
     for scores in (up, up - 9, -up, torch.zeros(1, 5)):
-        found = function(*arguments(panel, scores))
+        found = metric().measure(panel, scores)
         assert found.shape == (1, len(RATIOS) + 1)
         one, two = found[0, 0], found[0, 4]
         assert torch.equal(found[0, :4], one.expand(4)) and one != two  # 1, 1, 1, 1 and 2 words
@@ -174,32 +170,32 @@ def test_the_class_is_the_callers(name, bert, batch):
     scores = random_scores(panel.inputs)
     for c in range(3):
         target = torch.full((len(TEXTS),), c)
-        total += FUNCTIONS[name](panel.perturber, panel.inputs, scores, target)
+        total += METRICS[name]().measure(asked(panel.perturber, panel.inputs, target), scores)
     assert torch.allclose(total, torch.zeros_like(total), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", METRICS)
 def test_values_go_up_and_down(name, bert, batch):
     """Mistake 7: no running minimum or maximum."""
     panel = panel_of(bert, batch)
     tenths = [k / 10 for k in range(11)]
-    steps = FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)), tenths)[3, :-1].diff()
+    steps = METRICS[name](tenths).measure(panel, random_scores(panel.inputs))[3, :-1].diff()
     assert (steps > 0).any() and (steps < 0).any()
 
 
-@pytest.mark.parametrize("function", FUNCTIONS.values())
-def test_padding_is_no_unit_and_a_bin_never_empty(function, bert, tokenizer):
+@pytest.mark.parametrize("metric", METRICS.values())
+def test_padding_is_no_unit_and_a_bin_never_empty(metric, bert, tokenizer):
     """Mistake 8: a short text beside a long one has the values that it has alone."""
     texts = ["not great", *TEXTS]
     batch, alone = tiny_batch(tokenizer, texts), tiny_batch(tokenizer, texts[:1])
     panel = panel_of(bert, batch, torch.tensor([1, *TARGET]))
     scores = random_scores(panel.inputs)
     own = panel_of(bert, alone, torch.tensor([1]))
-    expected = function(*arguments(own, scores[:1, :4]))
-    found = function(*arguments(panel, scores))[:1]
+    expected = metric().measure(own, scores[:1, :4])
+    found = metric().measure(panel, scores)[:1]
     assert torch.allclose(found, expected, rtol=0, atol=1e-12)
     assert (expected != 0).all()
-    assert (function(*arguments(panel, scores))[3] == 0).all()  # the text without words
+    assert (metric().measure(panel, scores)[3] == 0).all()  # the text without words
 
 
 @pytest.mark.parametrize("operator", ["mask", "remove"])
@@ -207,11 +203,11 @@ def test_chunks_of_the_engine_do_not_matter(operator, bert, batch):
     """Mistake 9: whatever goes through one forward, sufficiency keeps and never deletes the top."""
     panel = panel_of(bert, batch, operator=operator)
     scores = random_scores(panel.inputs)
-    for function in FUNCTIONS.values():
-        expected = function(*arguments(panel, scores))
+    for metric in METRICS.values():
+        expected = metric().measure(panel, scores)
         for budget in (1, 30, 100):
             run = engine(bert, operator, budget)
-            found = function(run, panel.inputs, scores, TARGET)
+            found = metric().measure(asked(run, panel.inputs, TARGET), scores)
             assert torch.allclose(found, expected, rtol=0, atol=1e-12)
 
 
@@ -219,8 +215,8 @@ def test_sufficiency_of_a_ratio_is_comprehensiveness_of_the_rest(bert, tokenizer
     batch = tiny_batch(tokenizer, ["a good book but never really great , was it"])
     panel = panel_of(bert, batch, TARGET[:1])
     scores = random_scores(panel.inputs)
-    kept = sufficiency(*arguments(panel, scores), (0.2, 0.5, 0.9))
-    deleted = comprehensiveness(*arguments(panel, -scores), (0.8, 0.5, 0.1))
+    kept = Sufficiency((0.2, 0.5, 0.9)).measure(panel, scores)
+    deleted = Comprehensiveness((0.8, 0.5, 0.1)).measure(panel, -scores)
     assert panel.inputs.unit_counts.tolist() == [10]
     assert torch.allclose(kept, deleted, rtol=0, atol=1e-12)
 
@@ -243,7 +239,7 @@ def test_log_odds_stay_finite_where_a_probability_underflows(batch):
     assert round(floor, 1) == -87.3
     for c in range(3):
         target, scores = torch.full((len(TEXTS),), c), random_scores(panel.inputs)
-        found.append(log_odds(panel.perturber, panel.inputs, scores, target))
+        found.append(LogOdds().measure(asked(panel.perturber, panel.inputs, target), scores))
     values = torch.stack(found)
     assert values.dtype == torch.float32 and values.isfinite().all()
     for extreme in (values.min(), values.max()):
@@ -262,10 +258,7 @@ def test_columns_directions_and_settings():
 
 
 @pytest.mark.parametrize("ratios", [(), (10, 20), (-0.1,), (0.1, math.nan)])
-def test_what_is_no_fraction_is_refused(ratios, bert, batch):
-    panel = panel_of(bert, batch)
-    for name, metric in METRICS.items():
+def test_what_is_no_fraction_is_refused(ratios):
+    for metric in METRICS.values():
         with pytest.raises(InputError, match=r"between 0 and 1, got \["):
             metric(ratios)
-        with pytest.raises(InputError, match=r"between 0 and 1, got \["):
-            FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)), ratios)

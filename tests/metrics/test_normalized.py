@@ -9,8 +9,6 @@ from bertx.metrics import Case, judge
 from bertx.metrics.normalized import (
     NormalizedComprehensiveness,
     NormalizedSufficiency,
-    normalized_comprehensiveness,
-    normalized_sufficiency,
 )
 from bertx.models.inputs import spread_by_unit
 from bertx.perturb import packing
@@ -18,7 +16,7 @@ from tests.metrics.panels import (
     OPERATORS,
     TARGET,
     TEXTS,
-    arguments,
+    asked,
     engine,
     panel_of,
     random_scores,
@@ -27,7 +25,6 @@ from tests.oracles.deletion import asker, ranking
 from tests.tiny import tiny_batch, tiny_model
 
 METRICS = {"comp": NormalizedComprehensiveness, "suff": NormalizedSufficiency}
-FUNCTIONS = {"comp": normalized_comprehensiveness, "suff": normalized_sufficiency}
 SHORT = ["unbelievable", "the zebra film was", "", "not very good !", "great film"]
 SHORT_TARGET = torch.tensor([2, 0, 1, 1, 0])
 
@@ -63,9 +60,7 @@ def test_all_orders_tried_one_by_one_give_the_same(operator, seed, unit, tokeniz
     panel = panel_of(model, batch, SHORT_TARGET, operator, unit)
     scores = random_scores(panel.inputs, seed)
     judged = judge([Case(panel, scores)], {name: METRICS[name]() for name in METRICS})
-    for name, function in FUNCTIONS.items():
-        found = function(*arguments(panel, scores))
-        assert torch.allclose(judged[name][0], found, rtol=0, atol=1e-12, equal_nan=True)
+    for name, (found,) in judged.items():
         for b in range(len(texts)):
             ask, _ = asker(model, batch, b, operator, unit)
             ranked = ranking(batch, b, scores[b], unit)
@@ -108,16 +103,16 @@ def test_equal_to_naopc_on_the_same_ids(bert, tokenizer):
         with torch.no_grad():
             return bert(ids).logits.softmax(1)[0, TARGET[0]].item()
 
-    for function, words in (
-        (normalized_comprehensiveness, word_ranking),
-        (normalized_sufficiency, word_ranking.flip(0)),
+    for metric, words in (
+        (NormalizedComprehensiveness(), word_ranking),
+        (NormalizedSufficiency(), word_ranking.flip(0)),
     ):
         total, ids = 0, batch["input_ids"].clone()
         full = forward(ids)
         for word in words:
             ids[:, word] = 4
             total += full - forward(ids)
-        found = function(*arguments(panel, scores))
+        found = metric.measure(panel, scores)
         assert float(found[0, 0]) == pytest.approx(total / len(word_ranking), abs=1e-12)
 
 
@@ -146,12 +141,13 @@ def test_limits_come_from_the_beam_and_may_be_missed(seed, highest, normalized, 
 def test_equal_limits_have_no_normalized_value(name, bert, tokenizer):
     batch = tiny_batch(tokenizer, SHORT)
     panel = panel_of(bert, batch, SHORT_TARGET)
-    found = FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)))
+    found = METRICS[name]().measure(panel, random_scores(panel.inputs))
     assert found[0, :3].isfinite().all() and found[0, 1] == found[0, 2] and found[0, 3].isnan()
     assert found[2].isnan().all()  # no word
     assert found[[1, 3, 4]].isfinite().all()
     bert.classifier.weight.data.zero_()
-    indifferent = FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)))
+    fresh = panel_of(bert, batch, SHORT_TARGET)
+    indifferent = METRICS[name]().measure(fresh, random_scores(panel.inputs))
     assert indifferent[:, 3].isnan().all()
     assert indifferent[[0, 1, 3, 4], :3].abs().max() < 1e-12
 
@@ -162,7 +158,7 @@ def test_float32_of_one_word_is_not_noise_over_noise(name, tokenizer):
     model.classifier.weight.data *= 1e-7
     batch = tiny_batch(tokenizer, TEXTS)
     panel = panel_of(model, batch)
-    found = FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)))
+    found = METRICS[name]().measure(panel, random_scores(panel.inputs))
     assert found[:, 3].isnan().all()
 
 
@@ -172,7 +168,9 @@ def test_the_class_is_the_callers(name, bert, tokenizer):
     inputs = panel_of(bert, batch).inputs
     for c in range(3):
         target = torch.full((len(TEXTS),), c)
-        total += FUNCTIONS[name](engine(bert), inputs, random_scores(inputs), target)[:, 0]
+        total += METRICS[name]().measure(
+            asked(engine(bert), inputs, target), random_scores(inputs)
+        )[:, 0]
     assert total[[0, 1, 3]].abs().max() < 1e-12
 
 
@@ -180,11 +178,11 @@ def test_the_class_is_the_callers(name, bert, tokenizer):
 def test_padding_and_chunks_do_not_matter(name, bert, tokenizer):
     panel = panel_of(bert, tiny_batch(tokenizer, SHORT), SHORT_TARGET)
     scores, run = random_scores(panel.inputs), engine(bert, token_budget=1)
-    together = FUNCTIONS[name](*arguments(panel, scores), 2, 3)
+    together = METRICS[name](2, 3).measure(panel, scores)
     for b in range(len(SHORT)):
         rows = panel.inputs.rows(slice(b, b + 1))
         own = scores[b : b + 1, : rows.units.shape[1]]
-        alone = FUNCTIONS[name](run, rows, own, SHORT_TARGET[b : b + 1], 2, 3)
+        alone = METRICS[name](2, 3).measure(asked(run, rows, SHORT_TARGET[b : b + 1]), own)
         assert torch.allclose(alone[0], together[b], rtol=0, atol=1e-10, equal_nan=True)
 
 
@@ -202,13 +200,10 @@ def test_both_metrics_and_all_methods_share_one_search(bert, tokenizer, monkeypa
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_what_cannot_work_is_refused(name, bert, tokenizer):
-    panel = panel_of(bert, tiny_batch(tokenizer, TEXTS))
+def test_what_cannot_work_is_refused(name):
     for settings in ({"beam": 0}, {"exact": 17}, {"exact": -1}):
         with pytest.raises(InputError, match=next(iter(settings))):
             METRICS[name](**settings)
-        with pytest.raises(InputError, match=next(iter(settings))):
-            FUNCTIONS[name](*arguments(panel, random_scores(panel.inputs)), **settings)
 
 
 def test_columns_and_directions():
