@@ -6,20 +6,12 @@ decides a label, and the rationale of every sentence is known.
 """
 
 import re
+import tomllib
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from random import Random
 
-from bertx.data.demo_words import (
-    ANYWHERE,
-    BEST,
-    DISLIKED,
-    DOMAINS,
-    LIKED,
-    WORST,
-    Aspect,
-    Domain,
-)
 from bertx.data.table import Spans
 
 SIZES = {"train": 2000, "validation": 300, "test": 300}
@@ -39,6 +31,58 @@ _GOOD_DENIED = (*_ALWAYS_DENIED, "[not] very", "[not] particularly", "[never]")
 _BAD_DENIED = ("[not at all]", "[far from]", "[anything but]", "[by no means]", "[never]")
 _EXTREMES_STRESSED = ("", "", "", "truly", "really", "absolutely", "simply")
 _STRESSED = ("", "", "", "very", "really", "truly", "extremely", "quite")
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """Things that are judged by the same words.
+
+    Attributes:
+        nouns: Singular nouns.
+        plurals: Plural nouns.
+        good: Gradable adjectives in praise of them (they go with "very" and "not at all").
+        bad: Gradable adjectives against them.
+        details: Neutral phrases that may follow the noun.
+    """
+
+    nouns: list[str]
+    plurals: list[str]
+    good: list[str]
+    bad: list[str]
+    details: list[str]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What reviews are about.
+
+    Attributes:
+        aspects: What is judged, in parts.
+        wholes: Singular nouns for the thing itself.
+        good: Gradable adjectives in praise of it.
+        bad: Gradable adjectives against it.
+        past: Whether judgements are in the past tense only.
+        openers: Neutral adverbials that may begin a sentence.
+        facts: Neutral main clauses.
+    """
+
+    aspects: list[Aspect]
+    wholes: list[str]
+    good: list[str]
+    bad: list[str]
+    past: bool
+    openers: list[str]
+    facts: list[str]
+
+
+_VOCABULARY = tomllib.loads((files("bertx") / "data" / "demo_words.toml").read_text("utf-8"))
+BEST, WORST = _VOCABULARY["best"], _VOCABULARY["worst"]
+LIKED, DISLIKED = _VOCABULARY["liked"], _VOCABULARY["disliked"]
+ANYWHERE = _VOCABULARY["anywhere"]
+DOMAINS = [
+    Domain(**{**domain, "aspects": [Aspect(**aspect) for aspect in domain["aspects"]]})
+    for domain in _VOCABULARY["domains"]
+]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 
 from bertx.data import demo
-from bertx.data.demo import MAX_WORDS, MIN_WORDS, demo_splits
-from bertx.data.demo_words import BEST, DISLIKED, DOMAINS, LIKED, WORST
+from bertx.data.demo import BEST, DISLIKED, DOMAINS, LIKED, MAX_WORDS, MIN_WORDS, WORST, demo_splits
 
 SPLITS = demo_splits()
 ALL = [sentence for split in SPLITS.values() for sentence in split]
