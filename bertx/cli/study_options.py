@@ -73,8 +73,7 @@ def add_word_rank(parser: Parser) -> None:
 
 def word_rank_options(options: Namespace, usual: "WordRankOptions") -> Any:
     """The settings of ``word-rank``; a lexicon is read."""
-    from bertx.studies.lexicon import read_lexicon
-    from bertx.studies.stop_words import read_stop_words
+    from bertx.studies.lexicon import read_lexicon, read_stop_words
 
     lexicon = None if options.lexicon is None else read_lexicon(Path(options.lexicon))
     return replace(

@@ -1,11 +1,18 @@
-"""Whether a claim holds: what comparisons of methods come to, together."""
+"""Whether a claim holds: what comparisons and intervals come to, and what would tell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import ceil, inf, isfinite
+
+import numpy as np
 
 from bertx.statistics import Comparison, compare
-from bertx.statistics.spread import Array
+from bertx.statistics.correlations import Interval
+from bertx.statistics.spread import Z95, Array
+from bertx.studies import paper
 from bertx.studies.findings import Answer
+from bertx.studies.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -110,3 +117,120 @@ def joined(names: Sequence[str]) -> str:
         ('a', 'a, b and c')
     """
     return " and ".join([part for part in (", ".join(names[:-1]), *names[-1:]) if part])
+
+
+_LIKELY = (Z95 + 0.8416212335729143) / Z95
+"""A difference that is shown with a probability of 80 %, by the reach of its 95 % interval."""
+
+_FEWEST = 4  # models from which their spread can be known
+
+
+def texts_needed(difference: Interval, texts: int) -> int | None:
+    """How many texts are likely to show a true difference as large as the one observed.
+
+    Args:
+        difference: The difference with its interval, which narrows with the root of their number.
+        texts: How many there were.
+
+    Returns:
+        The number; None if none is enough, because the difference is 0 or unknown.
+
+    Examples:
+        >>> texts_needed(Interval(0.1, -0.1, 0.3), 100)
+        818
+    """
+    reach = (difference.high - difference.low) / 2
+    if not isfinite(reach) or difference.value == 0:
+        return None
+    return ceil(texts * (_LIKELY * reach / abs(difference.value)) ** 2)
+
+
+def seeds_needed(differences: Array, draws: Array, models: int) -> float | None:
+    """How many models are likely to show a true difference as large as the mean of all pairs.
+
+    The variance over models is that of the jackknife, which leaves one of them out at a time; it
+    narrows with their number. That over texts does not.
+
+    Args:
+        differences: The difference of each pair of models, in the order of `combinations` (P,).
+        draws: Their mean in draws of the texts (R,).
+        models: How many models there are.
+
+    Returns:
+        The number, infinite if none is enough on so many texts; None if it cannot be known, from
+        fewer than four models: two have one pair, and three have three that share their models.
+    """
+    if models < _FEWEST:
+        return None
+    pairs = np.asarray(list(combinations(range(models), 2)))
+    left = [differences[(pairs != model).all(1)].mean() for model in range(models)]
+    over_models = (models - 1) * float(np.square(left - np.mean(left)).sum())  # times their number
+    z = _LIKELY * Z95
+    room = (float(differences.mean()) / z) ** 2 - float(np.var(draws, ddof=1))
+    return max(2, ceil(over_models / room)) if room > 0 else inf
+
+
+def texts_would_tell(texts: int) -> Callable[[str, Interval], str]:
+    """Says of a difference that rests on so many texts how many would tell."""
+
+    def told(name: str, difference: Interval) -> str:
+        count = texts_needed(difference, texts)
+        many = "no number of" if count is None else f"about {count:,}"
+        return f"{name}: {many} texts would tell"
+
+    return told
+
+
+def all_positive(
+    differences: Mapping[str, Interval], would_tell: Callable[[str, Interval], str]
+) -> tuple[Answer, str]:
+    """Whether differences are all above 0.
+
+    Args:
+        differences: Differences with their intervals, by what they are called.
+        would_tell: Says of one that is not told what would tell it.
+
+    Returns:
+        The answer, and the differences in words; with what would tell, if it is not told.
+    """
+    said = "; ".join(f"{name} {own}" for name, own in differences.items())
+    if all(own.low > 0 for own in differences.values()):
+        return "agree", said
+    if below(differences):
+        return "disagree", said
+    needed = [would_tell(name, differences[name]) for name in open_ones(differences)]
+    return "cannot tell", f"{said}. {'; '.join(needed)}"
+
+
+def below(differences: Mapping[str, Interval]) -> list[str]:
+    """The names of those that are shown to be below 0."""
+    return [name for name, own in differences.items() if own.high < 0]
+
+
+def open_ones(differences: Mapping[str, Interval]) -> list[str]:
+    """The names of those that are shown to be neither above 0 nor below."""
+    return [name for name, own in differences.items() if not own.low > 0 and not own.high < 0]
+
+
+def papers_methods(settings: Settings) -> tuple[list[str], str]:
+    """The paper's methods that are computed as there: without a sign.
+
+    Methods with a sign and methods without one are never compared.
+
+    Args:
+        settings: The methods of a study.
+
+    Returns:
+        Their names, and what has to be said of the others.
+    """
+    missing = [name for name in paper.METHODS if name not in settings.methods]
+    signed = [name for name in paper.METHODS if name in settings.methods and settings.signed(name)]
+    notes = []
+    if missing:
+        notes.append(f"Not computed: {', '.join(missing)}.")
+    if signed:
+        notes.append(
+            f"Not compared, as it has a sign here and none in the paper: {', '.join(signed)}."
+        )
+    left = {*missing, *signed}
+    return [name for name in paper.METHODS if name not in left], " ".join(notes)

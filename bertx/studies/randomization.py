@@ -1,29 +1,195 @@
 """Randomization: do explanations change when the model does not know what it knew?"""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal
+from functools import cache, partial
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bertx.attribution import Attribution
 from bertx.attribution.choices import ALL, GOLD
 from bertx.errors import InputError, check_positive
-from bertx.perturb.packing import budget_for
-from bertx.studies import Study
+from bertx.evaluation import Recorder, Text
+from bertx.explanation.reading import Reading
+from bertx.metrics import (
+    Explained,
+    Scheme,
+    Step,
+    Weights,
+    cascading,
+    correlations,
+    explained_trace,
+    independent,
+    parts,
+    randomised,
+    redrawn,
+)
+from bertx.models.scope import isolated_rng
+from bertx.perturb.packing import Budget, budget_for
+from bertx.progress import progress
+from bertx.studies.conducting import Study
 from bertx.studies.findings import Findings
-from bertx.studies.randomization_figures import randomization_pictures
 from bertx.studies.randomization_findings import (
+    CASCADING,
+    INDEPENDENT,
+    SHUFFLED,
     randomization_findings,
     randomization_numbers,
+    randomization_pictures,
     randomization_tables,
+    survivals,
 )
-from bertx.studies.randomizing import Randomizer
 from bertx.studies.scores import PORTION
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Parts, Store, portions
-from bertx.studies.subjects import Loaded, Subject, check_alike, check_several
-from bertx.studies.survival import survivals
+from bertx.studies.subjects import Subject, check_alike, check_several
+from bertx.trace.needs import Needs
+
+SCHEMES: Mapping[str, Scheme] = {CASCADING: cascading, INDEPENDENT: independent}
+"""From the top down, all parts so far; and one part at a time, of which the last one is the
+embeddings."""
+
+
+class Place(NamedTuple):
+    """Another model, with which explanations are compared.
+
+    Attributes:
+        scheme: How it came about: a key of `SCHEMES`, or that its labels were shuffled.
+        step: The part that was randomised last.
+        depth: Which step it is, from 0.
+    """
+
+    scheme: str
+    step: str
+    depth: int
+
+
+class Randomizer:
+    """Explains texts by a model, and again by others.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        methods: The methods, by name.
+        target: The explained class: ``predicted``, ``gold``, or a class; that of the model, also
+            where others explain.
+        budget: What may go into one forward.
+        seed: What draws of weights and of methods follow from.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        methods: Mapping[str, Attribution],
+        target: str | int,
+        budget: Budget,
+        seed: int,
+    ) -> None:
+        self._recorder = Recorder(model, tokenizer, target, budget)
+        self._model, self._methods, self._seed = model, methods, seed
+        self._drawn: tuple[int, Weights] | None = None
+
+    def randomised(
+        self, readings: Sequence[Reading], texts: Mapping[int, Text], draw: int
+    ) -> pa.Table:
+        """Compare with the model on random weights, by all schemes.
+
+        Args:
+            readings: What was read of the texts.
+            texts: The texts, by the index of what was read of them.
+            draw: Which draw of weights.
+
+        Returns:
+            A row for each place, method and text, in this order.
+        """
+        found: dict[Place, Tensor] = {}
+        with isolated_rng():
+            torch.manual_seed(self._seed)
+            numbers, originals = self._originals(readings, texts)
+            known: dict[tuple[str, ...], Tensor] = {}  # the first step of all schemes is the same
+            steps = [(s, *own) for s, every in self._steps().items() for own in enumerate(every)]
+            with progress("Explaining by random models", len(readings)) as advance:
+                for number, (scheme, depth, step) in enumerate(steps):
+                    names = tuple(part.name for part in step.parts)
+                    if names not in known:
+                        with randomised(self._model, step.parts, self._weights(draw)):
+                            known[names] = correlations(self._model, originals, self._methods)
+                    found[Place(scheme, step.name, depth)] = known[names]
+                    advance(_share(len(readings), number, len(steps)))
+        return self._rows(found, numbers, originals, draw)
+
+    def other(
+        self, readings: Sequence[Reading], texts: Mapping[int, Text], model: PreTrainedModel
+    ) -> pa.Table:
+        """Compare with another model of the same classes and tokens; see `randomised`."""
+        with isolated_rng():
+            torch.manual_seed(self._seed)
+            numbers, originals = self._originals(readings, texts)
+            with progress("Explaining by the other model", len(readings)) as advance:
+                found = correlations(model, originals, self._methods)
+                advance(len(readings))
+        return self._rows({Place(SHUFFLED, SHUFFLED, 0): found}, numbers, originals, 0)
+
+    def _steps(self) -> dict[str, list[Step]]:
+        own = parts(self._model)
+        return {name: list(scheme(own)) for name, scheme in SCHEMES.items()}
+
+    def _weights(self, draw: int) -> Weights:
+        if self._drawn is None or self._drawn[0] != draw:
+            self._drawn = None  # two draws of a large model may be more than there is room for
+            self._drawn = draw, redrawn(self._model, self._seed + draw)
+        return self._drawn[1]
+
+    def _originals(
+        self, readings: Sequence[Reading], texts: Mapping[int, Text]
+    ) -> tuple[NDArray[np.int64], list[Explained]]:
+        needs = Needs.of(*self._methods.values())
+        numbers, found = list[int](), list[Explained]()
+        for chunk in self._recorder.chunks(readings):
+            recorded = self._recorder.record(chunk, texts, needs)
+            numbers += recorded.numbers
+            found.append(explained_trace(recorded.trace, self._methods))
+        return np.array(numbers), found
+
+    def _rows(
+        self,
+        found: Mapping[Place, Tensor],
+        numbers: NDArray[np.int64],
+        originals: Sequence[Explained],
+        draw: int,
+    ) -> pa.Table:
+        order = numbers.argsort()
+        targets = torch.cat([own.target for own in originals]).cpu().numpy()[order]
+        values = torch.stack(list(found.values())).cpu().double().numpy()  # (places, M, 2, N)
+        values = values[..., order]
+        place, method, text = np.indices(values[:, :, 0].shape, dtype=np.int32).reshape(3, -1)
+        names, places = list(self._methods), list(found)
+        return pa.table(
+            {
+                "scheme": pa.array([own.scheme for own in places]).take(pa.array(place)),
+                "step": pa.array([own.step for own in places]).take(pa.array(place)),
+                "depth": np.array([own.depth for own in places])[place],
+                "draw": np.full(len(place), draw),
+                "method": pa.array(names).take(pa.array(method)),
+                "text": numbers[order][text],
+                "target": targets[text],
+                "spearman": pa.array(values[:, :, 0].reshape(-1), from_pandas=True),
+                "absolute": pa.array(values[:, :, 1].reshape(-1), from_pandas=True),
+            }
+        )
+
+
+def _share(whole: int, number: int, count: int) -> int:
+    """The share of a step in so many items; those of all steps are all of them."""
+    return whole * (number + 1) // count - whole * number // count
+
 
 NAME = "randomization"
 TEXTS = 128
@@ -126,62 +292,43 @@ def correlated(
         options: How many draws, and models on shuffled labels.
         parts: Where the parts are kept.
     """
-    work = _Work(subject, settings, options.shuffled.of(subject))
-    folder = f"{subject.weights}-{subject.data}"
+    texts, other = dict(enumerate(subject.texts)), options.shuffled.of(subject)
+    randomizer = cache(lambda: _randomizer(subject, settings))  # loaded when it is needed
+
+    def readings(numbers: range) -> list[Reading]:
+        return [replace(subject.readings[number], index=number) for number in numbers]
+
+    def on_random_weights(draw: int, numbers: range) -> pa.Table:
+        return randomizer().randomised(readings(numbers), texts, draw)
+
     makers: dict[str, tuple[str, Callable[[range], pa.Table]]] = {
         f"draw-{draw}": (f"random weights, draw {draw + 1} of {options.draws}",
-                         partial(work.randomised, draw))
+                         partial(on_random_weights, draw))
         for draw in range(options.draws)
     }  # fmt: skip
-    if work.other is not None:
-        makers["shuffled"] = "shuffled labels", work.shuffled
+    if other is not None:
+        shuffled = cache(other.open)
+        makers["shuffled"] = (
+            "shuffled labels",
+            lambda numbers: randomizer().other(readings(numbers), texts, shuffled()[0]),
+        )
     for name, (what, make) in makers.items():
-        names = portions(f"{folder}/{name}", len(subject.texts), PORTION)
+        names = portions(f"{subject.weights}-{subject.data}/{name}", len(texts), PORTION)
         yield parts.filled(f"Explaining the texts of {subject.name} on {what}", names, make)
 
 
-class _Work:
-    """What makes the parts of a subject; models are loaded when they are needed, and once."""
-
-    def __init__(self, subject: Subject, settings: Settings, other: Subject | None) -> None:
-        self.other = other
-        self._subject, self._settings = subject, settings
-        self._texts = dict(enumerate(subject.texts))
-        self._randomizer: Randomizer | None = None
-        self._shuffled: Loaded | None = None
-
-    def randomised(self, draw: int, numbers: range) -> pa.Table:
-        return self._ready().randomised(self._readings(numbers), self._texts, draw)
-
-    def shuffled(self, numbers: range) -> pa.Table:
-        assert self.other is not None
-        if self._shuffled is None:
-            self._shuffled = self.other.open()
-        model = self._shuffled[0]
-        return self._ready().other(self._readings(numbers), self._texts, model)
-
-    def _readings(self, numbers: range) -> list[Any]:
-        return [replace(self._subject.readings[number], index=number) for number in numbers]
-
-    def _ready(self) -> Randomizer:
-        if self._randomizer is None:
-            model, tokenizer = self._subject.open()
-            own = self._settings.target
-            self._randomizer = Randomizer(
-                model,
-                tokenizer,
-                self._settings.methods,
-                own if own == GOLD else self._subject.target(own),
-                budget_for(model.device, recorded=True),
-                self._settings.seed,
-            )
-        return self._randomizer
+def _randomizer(subject: Subject, settings: Settings) -> Randomizer:
+    model, tokenizer = subject.open()
+    target = settings.target if settings.target == GOLD else subject.target(settings.target)
+    budget = budget_for(model.device, recorded=True)
+    return Randomizer(model, tokenizer, settings.methods, target, budget, settings.seed)
 
 
-def _presets() -> dict[Literal["default", "authors"], Settings]:
-    return {"default": Settings(texts=TEXTS), "authors": authors(TEXTS)}
-
-
-STUDY: Study[RandomizationOptions] = Study(
-    NAME, "Randomization", _presets(), RandomizationOptions(), run, check
+STUDY = Study(
+    name=NAME,
+    title="Randomization",
+    presets={"default": Settings(texts=TEXTS), "authors": authors(TEXTS)},
+    options=RandomizationOptions(),
+    run=run,
+    check=check,
 )

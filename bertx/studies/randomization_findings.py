@@ -1,14 +1,101 @@
-"""What follows from randomization: sentences with evidence, numbers and tables."""
+"""What follows from randomization: means with intervals, sentences, tables and a figure."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import ceil
+from typing import Literal, get_args
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
 from bertx.statistics import MINIMUM
+from bertx.statistics.bootstrap import bootstrap_means
+from bertx.statistics.correlations import Interval
 from bertx.studies.claims import Trial, joined, listed, together, trial, would_tell
-from bertx.studies.findings import Finding, Table
-from bertx.studies.randomizing import CASCADING, INDEPENDENT, SHUFFLED
+from bertx.studies.findings import Finding, Picture, Table
 from bertx.studies.settings import Settings
-from bertx.studies.survival import MEASURES, Measure, Survival
+
+CASCADING, INDEPENDENT, SHUFFLED = "cascading", "independent", "shuffled labels"
+
+Floats = NDArray[np.float64]
+Measure = Literal["spearman", "absolute"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+"""Rank correlation of scores with their sign, which only signed methods have; and of absolute
+scores: which words matter, whichever way, as scores without a sign say it."""
+
+
+@dataclass(frozen=True)
+class Survival:
+    """How alike the explanations of one method are to those of another model.
+
+    Attributes:
+        run: The run.
+        scheme: How the other model came about.
+        step: The part that was randomised last.
+        depth: Which step it is, from 0.
+        method: The method.
+        signed: Whether its scores have a sign.
+        measure: What is compared.
+        values: Rank correlation of each text (D, N) in D draws; NaN where there is none.
+        mean: Their mean with its interval over texts and, where there are several, draws.
+        count: Number of texts that have a value in all draws.
+    """
+
+    run: str
+    scheme: str
+    step: str
+    depth: int
+    method: str
+    signed: bool
+    measure: Measure
+    values: Floats
+    mean: Interval
+    count: int
+
+
+def survivals(run: str, table: pa.Table, settings: Settings) -> Iterator[Survival]:
+    """Those of all methods, schemes and steps of a run; signed ones of methods that have a sign.
+
+    Args:
+        run: Name of the run.
+        table: Values of each text.
+        settings: The methods, and how intervals are drawn.
+    """
+    texts = np.unique(table["text"].to_numpy())
+    for scheme in table["scheme"].unique().to_pylist():
+        rows = table.filter(pa.compute.equal(table["scheme"], scheme))
+        draws = len(rows["draw"].unique())
+        steps = dict(zip(rows["depth"].to_pylist(), rows["step"].to_pylist(), strict=True))
+        places = (draws, len(steps), len(settings.methods), len(texts))
+        order = np.lexsort(
+            [rows["text"].to_numpy(), _codes(rows, settings), rows["depth"].to_numpy(),
+             rows["draw"].to_numpy()]
+        )  # fmt: skip
+        for measure in MEASURES:
+            values = rows[measure].to_numpy()[order].reshape(places)
+            flat = [
+                (depth, name, values[:, depth, number])
+                for depth in sorted(steps)
+                for number, name in enumerate(settings.methods)
+                if measure == "absolute" or settings.signed(name)
+            ]
+            means = bootstrap_means(
+                [own for _, _, own in flat], 0.05, settings.resamples, settings.seed
+            )
+            for (depth, name, own), found in zip(flat, means, strict=True):
+                yield Survival(
+                    run, scheme, steps[depth], depth, name, settings.signed(name), measure, own,
+                    Interval(found.mean, max(found.low, -1.0), min(found.high, 1.0)), found.count,
+                )  # fmt: skip
+
+
+def _codes(rows: pa.Table, settings: Settings) -> NDArray[np.int64]:
+    """The number of each row's method."""
+    codes = {name: number for number, name in enumerate(settings.methods)}
+    return np.array([codes[name] for name in rows["method"].to_pylist()])
+
 
 NEAR = 0.1
 """A rank correlation below this is as good as none."""
@@ -188,3 +275,70 @@ def _steps(found: Sequence[Survival], measure: Measure, scheme: str) -> Table:
 
 def _cell(own: Survival | None) -> str | None:
     return None if own is None else str(own.mean)
+
+
+_TITLES = {
+    CASCADING: "random from the top down to",
+    INDEPENDENT: "random alone",
+    SHUFFLED: "trained on shuffled labels",
+}
+
+
+def randomization_pictures(found: Sequence[Survival]) -> list[Picture]:
+    """A figure for each run: what is compared below each other, schemes side by side."""
+    return [
+        _picture([own for own in found if own.run == run], run)
+        for run in dict.fromkeys(own.run for own in found)
+    ]
+
+
+def _picture(found: Sequence[Survival], run: str) -> Picture:
+    schemes = list(dict.fromkeys(own.scheme for own in found))
+    measures = [name for name in MEASURES if any(own.measure == name for own in found)]
+    rows = [
+        [
+            _panel([own for own in found if (own.measure, own.scheme) == (measure, scheme)])
+            for scheme in schemes
+        ]
+        for measure in measures
+    ]
+    lowest = min((own.mean.value for own in found if own.count), default=0.0)
+    bottom = max(min(-0.2, round(lowest - 0.15, 1)), -1.0)
+    title = f"Explanations of {run} and of random models"
+    return Picture(
+        f"cascade-{_plain(run)}",
+        title,
+        f"Spearman's correlation between the explanations of {run} and those of the same model "
+        f"with random weights, over the parts that are random from the classifier to the "
+        f"embeddings; one line a method with its 95 % band, panels for "
+        f"{', '.join(_TITLES[scheme] for scheme in schemes)} and for "
+        f"{', '.join(CALLED[measure] for measure in measures)}. A line that stays near 1 is of a "
+        "method that does not depend on what became random.",
+        panels_figure(rows, Scale("", "rank correlation", bottom, 1.0), title),
+    )
+
+
+def _panel(found: Sequence[Survival]) -> LinePanel:
+    methods = list(dict.fromkeys(own.method for own in found))
+    alone = found[0].scheme == SHUFFLED
+    lines = []
+    for number, method in enumerate(methods):
+        own = sorted((one for one in found if one.method == method), key=lambda one: one.depth)
+        lines.append(
+            PanelLine(
+                method,
+                [number] if alone else [one.depth for one in own],
+                [one.mean.value for one in own],
+                [one.mean.low for one in own],
+                [one.mean.high for one in own],
+            )
+        )
+    steps = {one.depth: one.step for one in found}
+    places = [""] * len(methods) if alone else [steps[depth] for depth in sorted(steps)]
+    note = f"{CALLED[found[0].measure]}, {max(one.count for one in found):,} texts"
+    return LinePanel(_TITLES[found[0].scheme], lines, note, places)
+
+
+def _plain(name: str) -> str:
+    """A name for a file."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

@@ -1,27 +1,12 @@
 """The runs of a study with their accuracies, which every study shows."""
 
 from collections.abc import Mapping, Sequence, Sized
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from bertx.studies import paper
 from bertx.studies.findings import Table
+from bertx.studies.scores import UnitScores
 from bertx.studies.subjects import Subject
-
-
-class Told(Protocol):
-    """What is known of the texts of a run, such as its `bertx.studies.scores.UnitScores`."""
-
-    @property
-    def texts(self) -> Sized:
-        """The texts that were used."""
-
-    @property
-    def accuracy(self) -> float:
-        """Share of them that is predicted right."""
-
-    @property
-    def failed(self) -> int:
-        """How many could not be used."""
 
 
 class Measured(NamedTuple):
@@ -36,6 +21,9 @@ class Measured(NamedTuple):
     texts: Sized
     accuracy: float
     failed: int = 0
+
+
+Told = UnitScores | Measured
 
 
 def runs_table(subjects: Sequence[Subject], found: Sequence[Told]) -> Table:

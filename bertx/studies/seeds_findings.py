@@ -9,13 +9,12 @@ import numpy as np
 from bertx.rendering.dots import Dot, DotPanel, dots_figure
 from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
-from bertx.studies.claims import joined
+from bertx.studies.claims import all_positive, below, joined, papers_methods, seeds_needed
 from bertx.studies.findings import Answer, Cell, Finding, Picture, Table
 from bertx.studies.likeness import MEASURES, Likeness, pairs_of
 from bertx.studies.scores import Floats, UnitScores
 from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
-from bertx.studies.verdicts import all_positive, below, papers_methods, seeds_needed
 
 WORDS, TEXTS, ALIKE = "words", "texts", "texts, same prediction"
 """What is compared: mean scores of words, units of each text, those of texts on which both models

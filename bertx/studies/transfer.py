@@ -13,7 +13,7 @@ from bertx.rendering.pair_grid import pair_grid_figure
 from bertx.statistics.correlations import Interval, fisher_interval, pearson, spearman
 from bertx.statistics.words import WordSums
 from bertx.studies import paper
-from bertx.studies.claims import joined
+from bertx.studies.claims import all_positive, below, joined, open_ones, texts_would_tell
 from bertx.studies.conducting import Study
 from bertx.studies.findings import Cell, Finding, Findings, Picture, Table
 from bertx.studies.runs_table import accuracies, runs_table
@@ -21,7 +21,6 @@ from bertx.studies.scores import Floats, UnitScores, all_explained
 from bertx.studies.settings import LAST, Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike, check_several
-from bertx.studies.verdicts import all_positive, below, open_ones, texts_would_tell
 from bertx.studies.word_scores import check_words, draws_of, frequent_words, shared_tables
 
 NAME = "transfer"

@@ -12,7 +12,14 @@ from bertx.errors import InputError
 from bertx.rendering.word_bars import WordBars, word_bars_figure
 from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
-from bertx.studies.claims import joined
+from bertx.studies.claims import (
+    all_positive,
+    below,
+    joined,
+    open_ones,
+    papers_methods,
+    texts_would_tell,
+)
 from bertx.studies.conducting import Study
 from bertx.studies.findings import Answer, Cell, Finding, Findings, Picture, Table
 from bertx.studies.ranked_words import EVERY, Ranked, WordRankOptions, poles, ranked_words
@@ -22,13 +29,6 @@ from bertx.studies.sentence import sentence_picture
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike
-from bertx.studies.verdicts import (
-    all_positive,
-    below,
-    open_ones,
-    papers_methods,
-    texts_would_tell,
-)
 from bertx.studies.word_scores import check_words, frequent_words
 
 NAME = "word-rank"

@@ -13,9 +13,9 @@ from bertx.attribution import LRP as Lrp
 from bertx.attribution import GradientSensitivity, GradientXInput, LayerwiseAttentionTracing
 from bertx.statistics.correlations import Interval
 from bertx.studies import Settings, seeds_findings, transfer, word_rank
+from bertx.studies.claims import seeds_needed
 from bertx.studies.paper import GI, GS, LAT, LRP
 from bertx.studies.training import differences_finding, other_differences
-from bertx.studies.verdicts import seeds_needed
 
 METHODS = {GS: GradientSensitivity(), GI: GradientXInput(reduce="squared_norm"), LRP: Lrp(),
            LAT: LayerwiseAttentionTracing()}  # fmt: skip

@@ -14,14 +14,14 @@ from bertx.models.inputs import Inputs
 from bertx.statistics.correlations import Interval
 from bertx.studies import Settings, conduct, randomization
 from bertx.studies.randomization import STUDY, RandomizationOptions, ShuffledRuns
-from bertx.studies.randomization_figures import randomization_pictures
 from bertx.studies.randomization_findings import (
+    Survival,
     randomization_findings,
     randomization_numbers,
+    randomization_pictures,
     randomization_tables,
 )
 from bertx.studies.store import read_table
-from bertx.studies.survival import Survival
 from bertx.trace import Trace
 from tests.studies.killing import killed_after
 from tests.studies.subjects import subject
