@@ -29,7 +29,7 @@ from bertx.metrics.curves import (
 )
 from bertx.metrics.drift import Drift, drift, shares, stabilised
 from bertx.metrics.estimates import Z95, Difference, Estimate, MeanMetric, PairedDifference
-from bertx.metrics.infidelity import Infidelity, infidelity
+from bertx.metrics.infidelity import Infidelity
 from bertx.metrics.normalized import (
     NormalizedComprehensiveness,
     NormalizedSufficiency,
@@ -62,12 +62,10 @@ from bertx.metrics.randomisation import (
     randomisation,
 )
 from bertx.metrics.ranking import kendall, spearman
-from bertx.metrics.sensitivity import MaxSensitivity, max_sensitivity
+from bertx.metrics.sensitivity import MaxSensitivity
 from bertx.metrics.soft import (
     SoftComprehensiveness,
     SoftSufficiency,
-    soft_comprehensiveness,
-    soft_sufficiency,
 )
 from bertx.metrics.tau import LeaveOneOutTau
 from bertx.models.anatomy import Part
@@ -128,12 +126,10 @@ __all__ = [
     "followed",
     "fractions",
     "independent",
-    "infidelity",
     "insertion_curve",
     "insertion_masks",
     "judge",
     "kendall",
-    "max_sensitivity",
     "parts",
     "precision_at_k",
     "probabilities",
@@ -145,8 +141,6 @@ __all__ = [
     "redrawn",
     "removal_counts",
     "shares",
-    "soft_comprehensiveness",
-    "soft_sufficiency",
     "spearman",
     "stabilised",
     "top_k_overlap",

@@ -244,5 +244,7 @@ def judge(cases: Sequence[Case], metrics: Mapping[str, FaithfulnessMetric]) -> d
         for metric, case, kept in asked:
             own = answers[:, :0] if kept is None else next(parts)
             values.append(metric.values(case, own).detach())
-    grouped = zip(*[iter(values)] * len(cases), strict=True)
-    return {name: torch.stack(own) for name, own in zip(metrics, grouped, strict=True)}
+        return {
+            name: torch.stack(values[number * len(cases) : (number + 1) * len(cases)])
+            for number, name in enumerate(metrics)
+        }

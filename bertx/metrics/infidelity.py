@@ -44,46 +44,6 @@ def removals(inputs: Inputs, samples: int = 20, share: float = 0.1, seed: int = 
     return removed.to(inputs.units.device)
 
 
-def infidelity(
-    trace: Trace,
-    scores: Tensor,
-    samples: int = 20,
-    share: float = 0.1,
-    seed: int = 0,
-    token_budget: int | None = None,
-) -> Tensor:
-    """Mean squared error of what an explanation says of the removal of units.
-
-    See `Infidelity`. The model is run once for all explanations of a trace.
-
-    Args:
-        trace: B texts, their model and the explained classes.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        samples: Draws for each text.
-        share: Probability of a unit's removal.
-        seed: Another seed is another draw.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-
-    Returns:
-        The error of the scores as they are, and of the best multiple of them (B, 2), in squared
-        logits, not negative; NaN for a text without units, and the second for one of a single unit,
-        which a multiple fits exactly.
-    """
-    with torch.inference_mode(False), torch.no_grad():
-        known, settings = _KNOWN.setdefault(trace, {}), (samples, share, seed)
-        if settings not in known:
-            removed = removals(trace.inputs, *settings)
-            known[settings] = removed, _drops(trace, removed, token_budget).to(PRECISION)
-        removed, found = known[settings]
-        units = merge_by_unit(scores.to(PRECISION), trace.inputs.units)
-        said = (removed * units[:, None]).sum(2)
-        power = said.square().sum(1)
-        scale = torch.where(power > 0, (said * found).sum(1) / power, 0)
-        errors = torch.stack([said - found, scale[:, None] * said - found], 2).square().mean(1)
-        least = torch.tensor([1, 2], device=errors.device)
-        return errors.masked_fill(trace.inputs.unit_counts[:, None] < least, torch.nan)
-
-
 class Infidelity(FaithfulnessMetric):
     """Mean squared error between what an explanation says of removed units and what they do.
 
@@ -134,9 +94,24 @@ class Infidelity(FaithfulnessMetric):
         self.token_budget = token_budget
 
     def values(self, case: Case, answers: Tensor) -> Tensor:
-        """(B, 2)."""
-        settings = (self.samples, self.share, self.seed, self.token_budget)
-        return infidelity(case.panel.trace, case.scores, *settings)
+        """The error of the scores as they are, and of the best multiple of them (B, 2)."""
+        trace = case.panel.trace
+        removed, found = self._draws(trace)
+        units = merge_by_unit(case.scores.to(PRECISION), trace.inputs.units)
+        said = (removed * units[:, None]).sum(2)
+        power = said.square().sum(1)
+        scale = torch.where(power > 0, (said * found).sum(1) / power, 0)
+        errors = torch.stack([said - found, scale[:, None] * said - found], 2).square().mean(1)
+        least = torch.tensor([1, 2], device=errors.device)
+        return errors.masked_fill(trace.inputs.unit_counts[:, None] < least, torch.nan)
+
+    def _draws(self, trace: Trace) -> tuple[Tensor, Tensor]:
+        """Removals (B, S, U) and what they take from the logit (B, S), once for each trace."""
+        known, settings = _KNOWN.setdefault(trace, {}), (self.samples, self.share, self.seed)
+        if settings not in known:
+            removed = removals(trace.inputs, *settings)
+            known[settings] = removed, _drops(trace, removed, self.token_budget).to(PRECISION)
+        return known[settings]
 
 
 def _drops(trace: Trace, removed: Tensor, token_budget: int | None) -> Tensor:

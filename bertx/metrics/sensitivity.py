@@ -16,46 +16,6 @@ from bertx.perturb.packing import budget_for, chunks
 from bertx.trace import Needs, Trace
 
 
-def max_sensitivity(
-    trace: Trace,
-    scores: Tensor,
-    method: Callable[[Trace], Tensor],
-    samples: int = 10,
-    radius: float = 0.02,
-    seed: int = 0,
-) -> Tensor:
-    """How far an explanation goes, at most, while the word embeddings move within a small ball.
-
-    See `MaxSensitivity`.
-
-    Args:
-        trace: B texts, their model and the explained classes.
-        scores: What the method says of the trace (B, T), finite.
-        method: Explains a trace, (B, T). It gets a trace with what its ``needs`` say, or, if it
-            has none, what this trace was made with.
-        samples: Moves that are tried.
-        radius: Largest move of an embedding's element, in root mean squares of all of them.
-        seed: Another seed is another draw.
-
-    Returns:
-        (B, 1), not negative; NaN for a text without units.
-    """
-    needs = getattr(method, "needs", trace.needs)
-    with alone(), torch.inference_mode(False), torch.no_grad():
-        ranked = trace.inputs.units >= 0
-        before = scores.to(PRECISION).masked_fill(~ranked, 0)
-        farthest = torch.zeros_like(before[:, 0])
-        reach = radius * _element_size(trace.model)
-        for draw in range(samples):
-            with moved_words(trace.model, trace.inputs, reach, seed, draw):
-                after = _explained(trace, method, needs)
-            way = (after.masked_fill(~ranked, 0) - before).norm(dim=1)
-            farthest = torch.maximum(farthest, way)
-        size = before.norm(dim=1)
-        ratio = farthest / size.where(size > 0, 1)
-        return ratio.masked_fill(~ranked.any(1), torch.nan)[:, None]
-
-
 class MaxSensitivity(FaithfulnessMetric):
     """Largest change of the explanation, relative to it, while the word embeddings move a little.
 
@@ -97,14 +57,34 @@ class MaxSensitivity(FaithfulnessMetric):
         self.seed = seed
 
     def values(self, case: Case, answers: Tensor) -> Tensor:
-        """(B, 1)."""
+        """(B, 1), NaN for a text without units."""
         if case.method is None:
             raise InputError(
                 "MaxSensitivity explains the texts again: expected a case with a method, got "
                 "scores alone. Make it as Case(panel, scores, method), or leave the metric out."
             )
-        settings = (self.samples, self.radius, self.seed)
-        return max_sensitivity(case.panel.trace, case.scores, case.method, *settings)
+        trace = case.panel.trace
+        ranked = trace.inputs.units >= 0
+        before = case.scores.to(PRECISION).masked_fill(~ranked, 0)
+        with alone():
+            farthest = self._farthest(trace, before, ranked, case.method)
+        size = before.norm(dim=1)
+        ratio = farthest / size.where(size > 0, 1)
+        return ratio.masked_fill(~ranked.any(1), torch.nan)[:, None]
+
+    def _farthest(
+        self, trace: Trace, before: Tensor, ranked: Tensor, method: Callable[[Trace], Tensor]
+    ) -> Tensor:
+        """The longest way (B,) that scores go from those before, over all moves."""
+        needs = getattr(method, "needs", trace.needs)
+        farthest = torch.zeros_like(before[:, 0])
+        reach = self.radius * _element_size(trace.model)
+        for draw in range(self.samples):
+            with moved_words(trace.model, trace.inputs, reach, self.seed, draw):
+                after = _explained(trace, method, needs)
+            way = (after.masked_fill(~ranked, 0) - before).norm(dim=1)
+            farthest = torch.maximum(farthest, way)
+        return farthest
 
 
 @exclusive

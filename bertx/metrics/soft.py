@@ -48,54 +48,6 @@ def importances(inputs: Inputs, scores: Tensor, mean: float | None = 0.5) -> Ten
     return torch.where(now > mean, share * mean / now, raised).masked_fill(~ranked, 0)
 
 
-def soft_comprehensiveness(
-    trace: Trace,
-    scores: Tensor,
-    samples: int = 10,
-    mean: float | None = 0.5,
-    seed: int = 0,
-    token_budget: int | None = None,
-) -> Tensor:
-    """What the class loses when words fade, each by its importance: higher is better.
-
-    See `SoftComprehensiveness`.
-
-    Args:
-        trace: B texts, their model and the explained classes.
-        scores: Token scores (B, T), finite.
-        samples: Draws for each text.
-        mean: Mean importance of a text's tokens; None for what the scores give.
-        seed: Another seed is another draw.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-
-    Returns:
-        Soft-C and Soft-NC (B, 2), in [0, 1]; NaN where a text has none.
-    """
-    with torch.inference_mode(False), torch.no_grad():
-        kept = 1 - importances(trace.inputs, scores, mean)
-        return _losses(trace, kept, samples, seed, token_budget)
-
-
-def soft_sufficiency(
-    trace: Trace,
-    scores: Tensor,
-    samples: int = 10,
-    mean: float | None = 0.5,
-    seed: int = 0,
-    token_budget: int | None = None,
-) -> Tensor:
-    """What the class keeps when words stay, each by its importance: higher is better.
-
-    See `SoftSufficiency`; arguments and NaN as in `soft_comprehensiveness`.
-
-    Returns:
-        Soft-S and Soft-NS (B, 2), in [0, 1].
-    """
-    with torch.inference_mode(False), torch.no_grad():
-        kept = importances(trace.inputs, scores, mean)
-        return 1 - _losses(trace, kept, samples, seed, token_budget)
-
-
 class SoftMetric(FaithfulnessMetric):
     """A metric of texts of whose word embeddings each element stays or goes at random.
 
@@ -129,10 +81,9 @@ class SoftMetric(FaithfulnessMetric):
         self.seed = seed
         self.token_budget = token_budget
 
-    @property
-    def settings(self) -> tuple[int, float | None, int, int | None]:
-        """The settings, in the order in which the functions take them."""
-        return self.samples, self.mean, self.seed, self.token_budget
+    def _losses(self, trace: Trace, kept: Tensor) -> Tensor:
+        """What p_c loses when each element of a token's embedding stays as likely as ``kept``."""
+        return _losses(trace, kept, self.samples, self.seed, self.token_budget)
 
 
 class SoftComprehensiveness(SoftMetric):
@@ -175,7 +126,8 @@ class SoftComprehensiveness(SoftMetric):
 
     def values(self, case: Case, answers: Tensor) -> Tensor:
         """Soft-C and Soft-NC (B, 2)."""
-        return soft_comprehensiveness(case.panel.trace, case.scores, *self.settings)
+        trace = case.panel.trace
+        return self._losses(trace, 1 - importances(trace.inputs, case.scores, self.mean))
 
 
 class SoftSufficiency(SoftMetric):
@@ -206,7 +158,8 @@ class SoftSufficiency(SoftMetric):
 
     def values(self, case: Case, answers: Tensor) -> Tensor:
         """Soft-S and Soft-NS (B, 2)."""
-        return soft_sufficiency(case.panel.trace, case.scores, *self.settings)
+        trace = case.panel.trace
+        return 1 - self._losses(trace, importances(trace.inputs, case.scores, self.mean))
 
 
 def _losses(

@@ -40,6 +40,16 @@ def asked(run, inputs, target, labels=None):
     return Panel(run, Trace(run.model, inputs, target, Needs.NOTHING), labels)
 
 
+def measuring(kind):
+    """A function that measures scores by a metric of the settings that it is given."""
+
+    def measure(trace, scores, *settings, method=None, **named):
+        panel = Panel(engine(trace.model), trace)
+        return kind(*settings, **named).measure(panel, scores, method)
+
+    return measure
+
+
 def undecided(model, batch, scale=1.0):
     """The same BERT with a bias that lets its answers differ, and its logits scaled."""
     inputs = Inputs.from_batch(batch)

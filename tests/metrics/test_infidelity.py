@@ -10,11 +10,12 @@ from captum.metrics import infidelity as captum_infidelity
 from bertx.attribution import GradientXInput, Random
 from bertx.errors import InputError
 from bertx.metrics.base import Case, Panel, judge
-from bertx.metrics.infidelity import _KNOWN, Infidelity, infidelity, removals
+from bertx.metrics.infidelity import _KNOWN, Infidelity, removals
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber, packing
 from bertx.trace import Needs, Trace
 from tests.attribution.test_captum import FromEmbeddings
+from tests.metrics.panels import measuring
 from tests.oracles.embedding import infidelity as slow_infidelity
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, mixed_modes
@@ -26,6 +27,7 @@ TEXTS = [
     "a good book but never really great , was it unbelievably dull !",
 ]
 TARGET = torch.tensor([2, 0, 1, 2])
+infidelity = measuring(Infidelity)
 
 
 @pytest.fixture

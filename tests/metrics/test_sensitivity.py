@@ -19,10 +19,11 @@ from bertx.attribution import (
 )
 from bertx.errors import InputError
 from bertx.metrics.base import Case, Panel, judge
-from bertx.metrics.sensitivity import MaxSensitivity, max_sensitivity, moved_words, word_noise
+from bertx.metrics.sensitivity import MaxSensitivity, moved_words, word_noise
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
 from bertx.trace import Needs, Trace
+from tests.metrics.panels import measuring
 from tests.oracles.embedding import shifted
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, mixed_modes
@@ -34,6 +35,12 @@ TEXTS = [
     "a good book but never really great , was it unbelievably dull !",
 ]
 TARGET = torch.tensor([2, 0, 1, 2])
+
+
+def max_sensitivity(trace, scores, method, *settings, **named):
+    return measuring(MaxSensitivity)(trace, scores, *settings, method=method, **named)
+
+
 MASK, PAD = 4, 0
 METHODS = [
     GradientXInput(),

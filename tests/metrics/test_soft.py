@@ -12,12 +12,11 @@ from bertx.metrics.soft import (
     SoftComprehensiveness,
     SoftSufficiency,
     importances,
-    soft_comprehensiveness,
-    soft_sufficiency,
 )
 from bertx.models.inputs import Inputs, merge_by_unit, text_seed
 from bertx.perturb import Perturber, packing
 from bertx.trace import Needs, Trace
+from tests.metrics.panels import measuring
 from tests.oracles import embedding as slow
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, mixed_modes
@@ -28,8 +27,8 @@ TEXTS = [
     "the film was great",
     "a good book but never really great , was it unbelievably dull !",
 ]
-FUNCTIONS = [soft_comprehensiveness, soft_sufficiency]
 METRICS = [SoftComprehensiveness, SoftSufficiency]
+FUNCTIONS = soft_comprehensiveness, soft_sufficiency = [measuring(kind) for kind in METRICS]
 
 
 @pytest.fixture
