@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bertx import __version__
-from bertx.cli.failing import PROG
+from bertx.cli.subcommand import PROG
 from bertx.progress import displayed, visible
 
 if TYPE_CHECKING:

@@ -1,5 +1,8 @@
-"""A trained classifier with its tokenizer: from a checkpoint, a folder, or the hub."""
+"""A trained classifier with its tokenizer: from a checkpoint, a folder, an address or the hub."""
 
+import atexit
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import Any, Literal
 
@@ -7,8 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from bertx.cli.remote import brought
-from bertx.errors import InputError, first_line
+from bertx.errors import InputError, first_line, one_line, why
 from bertx.models.pretrained import load_tokenizer, load_with_gaps
 
 
@@ -73,3 +75,42 @@ def _check_there(device: torch.device) -> None:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise RuntimeError("this machine has none. Expected auto or cpu.")
     torch.zeros(1, device=device)
+
+
+def brought(option: str, path: str) -> str:
+    """The path of a checkpoint on this machine.
+
+    Lightning would unpickle what it reads from an address, and with it run whatever the pickle
+    says; here it is a file of weights, or it is refused.
+
+    Args:
+        option: The option that names it, for messages.
+        path: A path or an address. A path of this machine is what it is.
+
+    Returns:
+        The path; of what was an address, that of a copy which is kept as long as the process runs.
+
+    Raises:
+        InputError: If the address cannot be read, or holds more than weights.
+    """
+    if "://" not in path:
+        return path
+    from fsspec.core import url_to_fs
+
+    folder = TemporaryDirectory(prefix="bertx-")
+    atexit.register(folder.cleanup)
+    copy = str(Path(folder.name, f"{Path(path).stem}.ckpt"))
+    try:
+        files, inner = url_to_fs(path)
+        files.get_file(inner, copy)
+        _check_alone(copy)
+    except Exception as error:  # each kind of address fails in its own way
+        reason = why(error) or one_line(error)
+        raise InputError(
+            f"{option} {path} cannot be read: {reason}. Or download it, and give its path."
+        ) from error
+    return copy
+
+
+def _check_alone(path: str) -> None:
+    torch.load(path, map_location="cpu", weights_only=True, mmap=True)

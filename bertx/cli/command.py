@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
+import yaml
 from jsonargparse import Namespace
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -27,19 +33,21 @@ from bertx.callbacks import (
     ProgressLines,
     ReportWriter,
     Resumption,
+    run_folder,
 )
 from bertx.callbacks.run import check_logger, check_within, texts_are_logged
 from bertx.cli import TRAINING
 from bertx.cli.checkpoints import BestCheckpoint, LastCheckpoint, find_checkpoint
+from bertx.cli.classifiers import brought
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
-from bertx.cli.failing import PROG, debugging, fail
 from bertx.cli.monitor_mode import AUTO, best_mode
 from bertx.cli.noise import bars_of_libraries, without_anonymous, without_noise
-from bertx.cli.remote import brought
-from bertx.cli.saving import SaveConfig
+from bertx.cli.subcommand import PROG, debugging, fail
 from bertx.data import TextDataModule
 from bertx.errors import InputError, out_of_space
 from bertx.models.checkpoint import is_checkpoint, read_checkpoint
+from bertx.rendering.files import write_whole
+from bertx.report.loggers import to_each
 from bertx.report.metrics_file import ContinuedCSVLogger
 from bertx.report.resilient import ResilientWandbLogger
 from bertx.training import TextClassifier
@@ -400,3 +408,41 @@ def _began_as(name: str, path: str) -> bool:
 
 def _is_local(path: str) -> bool:
     return path != "hpc" and "://" not in path and not path.startswith("registry")
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes ``<run>/config.yaml`` and sends the configuration to every logger.
+
+    Args:
+        parser: The parser of the subcommand.
+        config: What it parsed.
+    """
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree on the folder, which is a collective call, then save on rank zero."""
+        self._folder = run_folder(trainer)
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the file, over one of an earlier run in the same folder, and tell the loggers."""
+        text = self.parser.dump(self.config, skip_none=False)
+        write_whole(self._folder / self.config_filename, text)
+        settings = yaml.safe_load(text)
+        if not texts_are_logged(trainer):
+            settings = _without_words(settings)
+        to_each(trainer.loggers, _log_settings, settings)
+
+
+def _log_settings(logger: Logger, settings: dict[str, Any]) -> None:
+    logger.log_hyperparams(settings)
+
+
+def _without_words(settings: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without the one setting that has words of texts, the planted shortcut."""
+    data = settings["data"]
+    if not data.get("shortcut"):
+        return settings
+    return {**settings, "data": {**data, "shortcut": {**data["shortcut"], "word": None}}}

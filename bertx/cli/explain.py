@@ -12,9 +12,7 @@ from jsonargparse import Namespace
 
 from bertx.cli.class_lists import Choice
 from bertx.cli.class_settings import EXAMPLE
-from bertx.cli.failing import PROG
-from bertx.cli.outputs import check_writable, unwritable
-from bertx.cli.subcommand import Parser, ending
+from bertx.cli.subcommand import PROG, Parser, check_writable, ending, unwritable
 
 if TYPE_CHECKING:
     from rich.console import Console

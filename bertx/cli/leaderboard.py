@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from bertx.cli.class_lists import split_names
-from bertx.cli.failing import PROG
-from bertx.cli.outputs import check_writable, unwritable
-from bertx.cli.subcommand import Parser, ending
+from bertx.cli.subcommand import PROG, Parser, check_writable, ending, unwritable
 from bertx.errors import InputError
 
 if TYPE_CHECKING:

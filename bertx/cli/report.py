@@ -4,10 +4,8 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from bertx.cli.failing import PROG
 from bertx.cli.leaderboard import check_relevant
-from bertx.cli.outputs import check_writable, unwritable
-from bertx.cli.subcommand import Parser, ending
+from bertx.cli.subcommand import PROG, Parser, check_writable, ending, unwritable
 
 PAGE = "report.html"
 

@@ -1,17 +1,17 @@
 """The subcommand study: the experiments of the paper, on models that are trained."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+import yaml
 from jsonargparse import Namespace
 
 from bertx.cli.class_lists import Choice, split_names
-from bertx.cli.failing import PROG, fail
-from bertx.cli.outputs import check_writable, unwritable
+from bertx.cli.configs import BASE, shipped_folder
 from bertx.cli.perturbing_options import (
     add_randomization,
     add_word_deletion,
@@ -28,7 +28,7 @@ from bertx.cli.study_options import (
     transfer_options,
     word_rank_options,
 )
-from bertx.cli.subcommand import Parser, ending
+from bertx.cli.subcommand import PROG, Parser, check_writable, ending, fail, unwritable
 
 if TYPE_CHECKING:
     from bertx.studies import Findings, Settings, Study
@@ -157,8 +157,6 @@ def _run(name: str, options: Namespace) -> None:
             print(f"  The paper: {finding.paper} -> {finding.verdict}")
     print(f"{study.title}: {folder}", file=sys.stderr)
     if options.wandb:
-        from bertx.cli.study_upload import log_studies
-
         log_studies([folder])
 
 
@@ -212,3 +210,31 @@ def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
         given["operators"] = tuple(split_names(options.operators, "--operators"))
     told = {name: value for name, value in given.items() if value is not None}
     return replace(study.presets[options.preset], **told)
+
+
+def log_studies(folders: Sequence[Path]) -> None:
+    """Log studies as one run of Weights & Biases; without a key or a network it is offline.
+
+    Args:
+        folders: Their folders.
+    """
+    from bertx.report.loggers import to_each
+    from bertx.report.resilient import ResilientWandbLogger
+    from bertx.report.study_log import log_study
+
+    settings = _logger_settings()
+    Path(settings["save_dir"]).mkdir(parents=True, exist_ok=True)
+    name = "-".join(["study", *(folder.name for folder in folders)])
+    logger = ResilientWandbLogger(**settings, name=name, job_type="study")
+    for folder in folders:
+        to_each([logger], log_study, folder)
+    logger.finalize("success")
+
+
+def _logger_settings() -> dict[str, Any]:
+    """Project and folder of W&B's logger in the configuration that every run starts from."""
+    base = yaml.safe_load((shipped_folder() / f"{BASE}.yaml").read_text(encoding="utf-8"))
+    loggers = base["trainer"]["logger"]
+    found = next(own for own in loggers if own["class_path"].endswith("WandbLogger"))
+    arguments: dict[str, Any] = found["init_args"]
+    return arguments

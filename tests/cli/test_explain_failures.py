@@ -68,7 +68,7 @@ def test_a_file_that_ends_too_soon_keeps_the_page(model, fails):
     Path("in.jsonl.gz").write_bytes(whole[: len(whole) * 2 // 3])
     error = fails(["explain", "--model", model, "--path", "in.jsonl.gz", "--html", "page.html"])
     assert "in.jsonl.gz cannot be read" in error
-    assert Path("page.html").read_text().count("<article>") >= PORTION
+    assert Path("page.html").read_text().count("</article>") >= PORTION
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_text(explain, monkeypatch):
@@ -81,7 +81,7 @@ def test_a_row_that_could_not_be_read_is_shown_by_its_error_alone(explain):
     shown = explain("--path", file, "--methods", "LRP", "--html", "page.html").out
     assert "1  not explained" in shown and "line 3" in shown and "(empty)" not in shown
     page = " ".join(Page(Path("page.html").read_text()).text.split())
-    assert "1 not explainedin.csv, line 3" in page and "(empty)" not in page
+    assert "1 not explained in.csv, line 3" in page and "(empty)" not in page
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
@@ -96,7 +96,7 @@ def test_the_page_is_written_where_nobody_reads_on(model, more):
     said = process.stderr.read()
     assert process.wait(60) == 0 and "Heatmaps: page.html" in said and "Traceback" not in said
     # On a terminal the key is printed before any text.
-    assert Path("page.html").read_text().count("<article>") == len(more)
+    assert Path("page.html").read_text().count("</article>") == len(more)
 
 
 def test_the_page_goes_through_a_pipe(explain):

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 import torch
 
-from bertx.cli.remote import brought
+from bertx.cli.classifiers import brought
 from bertx.errors import InputError
 from tests.models.test_checkpoint import saved
 from tests.runs import arguments

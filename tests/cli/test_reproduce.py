@@ -333,8 +333,8 @@ def test_ctrl_c_is_passed_on_once_and_waited_for():
 
 def test_a_command_ends_with_the_program_that_started_it():
     process = subprocess.Popen(
-        script("import time; from bertx.cli import child; "
-               "child.Thread(target=child._end_with_parent).start(); print(1); time.sleep(60)"),
+        script("import time; from bertx.cli.reproducing import running; "
+               "running.Thread(target=running._end_with_parent).start(); print(1); time.sleep(60)"),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     assert process.stdout.readline() == b"1\n"

@@ -8,14 +8,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from jsonargparse import Namespace
 
-from bertx.cli.failing import PROG
-from bertx.cli.outputs import check_writable
 from bertx.cli.reproducing.board import Board, Ledger, shown
 from bertx.cli.reproducing.preset import Preset, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
 from bertx.cli.reproducing.steps import FitStep, Place, Step, StudyStep, steps_of
 from bertx.cli.study import study_options
-from bertx.cli.subcommand import Parser, ending
+from bertx.cli.subcommand import PROG, Parser, check_writable, ending
 from bertx.errors import InputError
 from bertx.progress import interactive
 

@@ -1,4 +1,4 @@
-"""Running a command of bertx in a process of its own."""
+"""Running a command of bertx in a process of its own, which this module then is."""
 
 import os
 import signal
@@ -6,12 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Thread
 
 Say = Callable[[str], object]
 """Called with every line that a command prints."""
 
-
-_PROGRAM = (sys.executable, "-m", "bertx.cli.child")
+_PROGRAM = (sys.executable, "-m", "bertx.cli.reproducing.running")
 
 
 def run_command(
@@ -67,3 +67,25 @@ def _follow(process: "subprocess.Popen[bytes]", write: Callable[[bytes], object]
     if interrupted:
         raise KeyboardInterrupt
     return "".join(printed)
+
+
+def main() -> None:
+    """Run the command that the arguments are, and end when the program does that started it.
+
+    Standard input is a pipe that only the other program holds open. However that ends, also by
+    kill -9, the pipe is closed then; nothing goes on writing where the next attempt will write.
+    """
+    Thread(target=_end_with_parent, daemon=True).start()
+    from bertx.cli import main as run
+
+    run(sys.argv[1:])
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
