@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html, printable
+from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html
 from bertx.rendering.templates import template
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:
     heatmaps = [heatmap for row in rows for heatmap in row.heatmaps.values()]
     verdicts = [row.right for row in rows if row.right is not None]
     return {
-        "title": printable(title),
+        "title": title,
         "when": sorted({(row.epoch, row.step) for row in rows}),
         "known": len(verdicts),
         "right": sum(verdicts),
@@ -83,9 +83,9 @@ def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:
 
 def _example(row: HeatmapRow, methods: Sequence[str]) -> dict[str, Any]:
     return {
-        "text": printable(row.text),
-        "gold": printable(row.gold),
-        "predicted": printable(row.predicted),
+        "text": row.text,
+        "gold": row.gold,
+        "predicted": row.predicted,
         "probability": row.probability,
         "right": row.right,
         "when": (row.epoch, row.step),
@@ -105,6 +105,6 @@ def drawn_heatmaps(heatmaps: Mapping[str, Heatmap | None]) -> list[tuple[str, "M
     from markupsafe import Markup
 
     return [
-        (printable(name), None if heatmap is None else Markup(heatmap_html(heatmap)))
+        (name, None if heatmap is None else Markup(heatmap_html(heatmap)))
         for name, heatmap in heatmaps.items()
     ]

@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
-from bertx.rendering.canvas import blank_figure, shortened
+from bertx.rendering.canvas import blank_figure, shortened, text_width
 from bertx.rendering.colours import ink_on, shade
 from bertx.rendering.curves import GREY
 
@@ -50,9 +50,9 @@ def matrix_figure(
             f"{[len(row) for row in values]} values"
         )
     shown = [shortened(name, _LONGEST) for name in names]
-    margin = max([_width(name, 10) for name in shown], default=0.0) + 2 * _EDGE
+    margin = max([text_width(name, size=10) for name in shown], default=0.0) / 72 + 2 * _EDGE
     side = _CELL * len(shown)
-    heading = max(_width(title, 13) * 1.2, _width(subtitle, 10))
+    heading = max(text_width(title, size=13, weight="bold"), text_width(subtitle, size=10)) / 72
     width = max(margin + max(side, heading) + _EDGE, _NARROWEST)
     foot = fill(note, int(12 * width))
     below = margin + _LINE * len(foot.splitlines())
@@ -66,15 +66,6 @@ def matrix_figure(
     figure.text(left, top - 0.2 / height, subtitle, fontsize=10, color=GREY, parse_math=False)
     figure.text(_EDGE / width, _EDGE / height / 2, foot, fontsize=9, color=GREY, parse_math=False)
     return figure
-
-
-def _width(text: str, size: float) -> float:
-    """Of a line in inches."""
-    from matplotlib.textpath import TextPath
-
-    if not text.strip():
-        return 0.0
-    return float(TextPath((0, 0), text.replace("$", "S"), size=size).get_extents().width) / 72
 
 
 def _fill(axes: "Axes", values: Sequence[Sequence[float]]) -> None:

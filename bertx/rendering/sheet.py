@@ -6,7 +6,7 @@ from types import TracebackType
 
 from bertx.errors import InputError
 from bertx.rendering.files import begin_draft, put_in_place
-from bertx.rendering.heatmap import Heatmap, printable
+from bertx.rendering.heatmap import Heatmap
 from bertx.rendering.heatmap_page import drawn_heatmaps, legends
 from bertx.rendering.templates import template
 
@@ -41,7 +41,7 @@ class HeatmapSheet:
         self._draft = begin_draft(self.path)
         self._file = self._draft.open("w", encoding="utf-8", errors="replace", newline="")
         page = template("page.html.jinja").render(
-            title=printable(self._title),
+            title=self._title,
             examples=None,
             when=[],
             legends=legends(self._signed.values()),
@@ -67,7 +67,7 @@ class HeatmapSheet:
         """
         shown = text.strip() or ("" if note else "(empty)")
         article = template("example.html.jinja").module.explained(  # type: ignore[attr-defined]
-            number, printable(verdict), printable(shown), drawn_heatmaps(heatmaps), printable(note)
+            number, verdict, shown, drawn_heatmaps(heatmaps), note
         )
         self._file.write(article)
 

@@ -1,7 +1,9 @@
 """The templates of pages: strict about what they are given, and escaping all of it."""
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from bertx.rendering.heatmap import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -20,6 +22,12 @@ def _environment() -> "Environment":
         loader=PackageLoader("bertx.rendering"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _shown(value: Any) -> Any:
+    """A value as a page can hold it; HTML of our making stays as it is."""
+    return printable(value) if type(value) is str else value

@@ -8,7 +8,6 @@ from typing import Any
 
 from bertx.leaderboard.standings import short
 from bertx.rendering.curves import PALETTE, Role
-from bertx.rendering.heatmap import printable
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 40
@@ -96,10 +95,10 @@ def chart_contents(chart: Chart) -> dict[str, Any]:
     frame = _Frame.around(chart)
     places = _places([x for line in chart.lines for x, _ in line.points])
     return {
-        "title": printable(chart.title),
+        "title": chart.title,
         "x": chart.x,
         "y": chart.y,
-        "alt": printable(chart.alt),
+        "alt": chart.alt,
         "group": chart.group,
         "legend": chart.legend,
         "width": WIDTH,
@@ -185,7 +184,7 @@ def _drawn(line: Line, frame: _Frame) -> dict[str, Any]:
     ]
     around = [(x, low) for x, low, _ in ends] + [(x, high) for x, _, high in reversed(ends)]
     return {
-        "name": printable(line.name),
+        "name": line.name,
         "note": line.note,
         "look": line.look,
         "path": _path(known),
@@ -240,4 +239,4 @@ def _table(chart: Chart, places: Sequence[float]) -> dict[str, Any]:
     rows = [
         (chart.x_form(x), [_words(chart, line, _at(line, x)) for line in chart.lines]) for x in kept
     ]
-    return {"names": [printable(line.name) for line in chart.lines], "rows": rows}
+    return {"names": [line.name for line in chart.lines], "rows": rows}

@@ -15,13 +15,13 @@ from bertx.leaderboard.page import board_contents
 from bertx.leaderboard.results import Leaderboard
 from bertx.leaderboard.standings import legend
 from bertx.rendering.colours import scale
-from bertx.rendering.heatmap import ends, printable
+from bertx.rendering.heatmap import ends
 from bertx.rendering.templates import template
 from bertx.report import findings, sections
 from bertx.report.report_heatmaps import palette, sheets_of
 from bertx.report.run import Problem, Run, Stage, is_run, problem_of, read_run
 from bertx.report.study import Finding, Study, is_study, read_study
-from bertx.report.study_contents import finding_contents, study_contents
+from bertx.report.study_contents import study_contents
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -221,11 +221,10 @@ def _contents(report: Report) -> dict[str, Any]:
         "version": VERSION,
         "runs": facts,
         "facts": list(dict.fromkeys(key for own in facts for key in own)),
-        "findings": [finding_contents(own) for own in _run_findings(report)],
-        "problems": [(printable(p.path), printable(p.reason)) for p in report.problems],
+        "findings": _run_findings(report),
+        "problems": [(p.path, p.reason) for p in report.problems],
         "training": [
-            sections.training(runs, printable(data))
-            for data, runs in groups_of(report.runs).items()
+            sections.training(runs, data) for data, runs in groups_of(report.runs).items()
         ],
         "stages": [_stage_contents(report, name) for name in report.boards],
         "legend": legend(every) if every else [],
@@ -300,7 +299,7 @@ def _stage_contents(report: Report, name: str) -> dict[str, Any]:
         unit = "token" if run.fact("faithfulness", "unit") == "token" else "word"
         per_run.append(
             {
-                "run": printable(run.name),
+                "run": run.name,
                 "curves": sections.faithfulness(run, stage, unit),
                 "drift": sections.drift(run, stage),
                 "agreement": sections.agreement(stage),
@@ -308,7 +307,7 @@ def _stage_contents(report: Report, name: str) -> dict[str, Any]:
             }
         )
     return {
-        "name": printable(name),
+        "name": name,
         "runs": per_run,
         "boards": [board_contents(b) for own in report.boards[name].values() for b in own],
         "curves": any(run["curves"] for run in per_run),
@@ -342,8 +341,7 @@ def _run_facts(run: Run) -> dict[str, str]:
         "trained": None if last is None else f"to epoch {last.epoch}, step {last.step}",
     }
     known = {key: str(value) for key, value in facts.items() if value not in (None, "")}
-    facts = {"run": run.name, **known, "folder": str(run.folder)}
-    return {key: printable(value) for key, value in facts.items()}
+    return {"run": run.name, **known, "folder": str(run.folder)}
 
 
 def _title(report: Report) -> str:
@@ -352,7 +350,7 @@ def _title(report: Report) -> str:
     titles = [study.title for study in report.studies]
     runs = names if len(names) <= _NAMED else [f"{len(names)} runs"]
     studies = titles if len(titles) <= _NAMED else [f"{len(titles)} studies"]
-    return printable(", ".join(filter(None, [*data, *runs, *studies]))) or "Report"
+    return ", ".join(filter(None, [*data, *runs, *studies])) or "Report"
 
 
 def _names(places: Sequence[Path]) -> list[str]:

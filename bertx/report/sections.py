@@ -7,7 +7,6 @@ from typing import Any
 from bertx.leaderboard.standings import short
 from bertx.rendering.colours import ink_on, shade
 from bertx.rendering.curves import Curve, Role
-from bertx.rendering.heatmap import printable
 from bertx.report.chart import Chart, Line, chart_contents, looks, percent
 from bertx.report.history import RATE, Logged, values_of
 from bertx.report.run import Run, Stage, curves_of
@@ -92,11 +91,8 @@ def agreement(stage: Stage) -> dict[str, Any] | None:
     names = list(dict.fromkeys(n for row in stage.agreement for n in (row["a"], row["b"])))
     values = {(row["a"], row["b"]): row["spearman"] for row in stage.agreement}
     values |= {(b, a): value for (a, b), value in values.items()}
-    rows = [
-        (printable(a), [_cell(None if a == b else values.get((a, b))) for b in names])
-        for a in names
-    ]
-    return {"names": [printable(name) for name in names], "rows": rows}
+    rows = [(a, [_cell(None if a == b else values.get((a, b))) for b in names]) for a in names]
+    return {"names": names, "rows": rows}
 
 
 def shades() -> list[tuple[str, str, str]]:
@@ -111,7 +107,7 @@ def costs(stage: Stage) -> list[dict[str, Any]]:
     known = sorted((row["cost"], row["method"]) for row in stage.results if not isnan(row["cost"]))
     most = max((cost for cost, _ in known), default=0.0) or 1.0
     return [
-        {"method": printable(method), "cost": f"{cost:.1f}", "width": f"{100 * cost / most:.1f}"}
+        {"method": method, "cost": f"{cost:.1f}", "width": f"{100 * cost / most:.1f}"}
         for cost, method in known
     ]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bertx.leaderboard.standings import short
-from bertx.rendering.heatmap import printable
 from bertx.report.study import VERDICTS, Cell, Figure, Finding, Study, Table
 
 _LONG = 24
@@ -20,18 +19,18 @@ _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 def study_contents(study: Study) -> dict[str, Any]:
     """Everything of a study as text, and its figures as data."""
     return {
-        "name": printable(study.name),
-        "title": printable(study.title),
-        "preset": printable(study.preset),
-        "folder": printable(str(study.folder)),
+        "name": study.name,
+        "title": study.title,
+        "preset": study.preset,
+        "folder": str(study.folder),
         "runs": _of_dicts(study.runs),
-        "findings": [finding_contents(own) for own in study.findings],
+        "findings": study.findings,
         "verdicts": _verdicts(study),
-        "claims": [finding_contents(own) for own in _claims(study)],
+        "claims": _claims(study),
         "tables": [table_contents(own) for own in study.tables],
         "figures": [_figure(own) for own in study.figures],
-        "numbers": [(printable(k), _number(v, ".4g")) for k, v in study.numbers.items()],
-        "settings": [(printable(str(k)), printable(_setting(v)))
+        "numbers": [(k, _number(v, ".4g")) for k, v in study.numbers.items()],
+        "settings": [(str(k), _setting(v))
                      for k, v in study.settings.items()],
     }  # fmt: skip
 
@@ -56,11 +55,11 @@ def table_contents(table: Table) -> dict[str, Any]:
     rows = [[_cell(cell, form) for cell, form in zip(row, forms, strict=True)]
             for row in table.rows]  # fmt: skip
     heads = [
-        {"text": printable(name), "number": form != "" or _is_numbers(column)}
+        {"text": name, "number": form != "" or _is_numbers(column)}
         for name, form, column in zip(table.columns, forms, columns, strict=True)
     ]
-    return {"title": printable(table.title), "heads": heads, "rows": rows,
-            "note": printable(table.note), "long": len(rows) > _LONG}  # fmt: skip
+    return {"title": table.title, "heads": heads, "rows": rows,
+            "note": table.note, "long": len(rows) > _LONG}  # fmt: skip
 
 
 def _is_numbers(column: Sequence[Cell]) -> bool:
@@ -87,29 +86,18 @@ def _cell(cell: Cell, form: str) -> str:
         return "yes" if cell else "no"
     if isinstance(cell, int | float):
         return _number(cell, form)
-    return printable(cell)
+    return cell
 
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else short(value, form).replace("-", "−")
 
 
-def finding_contents(finding: Finding) -> dict[str, str]:
-    """A finding as text."""
-    return {
-        "text": printable(finding.text),
-        "evidence": printable(finding.evidence),
-        "paper": printable(finding.paper),
-        "verdict": finding.verdict,
-        "tone": finding.tone,
-    }
-
-
 def _figure(figure: Figure) -> dict[str, str | None]:
     path = figure.path
     return {
-        "title": printable(figure.title),
-        "alt": printable(figure.alt),
+        "title": figure.title,
+        "alt": figure.alt,
         "source": None if path is None else _embedded(path),
     }
 
