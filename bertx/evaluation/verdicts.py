@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -81,19 +81,6 @@ class Verdicts:
         return self.markdown()
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How explanations are judged; see `judge`."""
-
-    methods: Mapping[str, Attribution]
-    metrics: Mapping[str, FaithfulnessMetric]
-    operators: Sequence[Operator]
-    target: str | int
-    unit: Unit
-    ceiling_examples: int | None
-    budget: Budget
-
-
 def judge(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase | str,
@@ -141,7 +128,9 @@ def judge(
     model, tokenizer = checked_arguments(model, tokenizer)
     found = classifier_for(model, logits)
     check_positive(token_budget=token_budget)
-    settings = Settings(
+    court = _Court(
+        model=found,
+        tokenizer=tokenizer,
         methods=with_control(named(methods, found, COMPARED_METHODS)),
         metrics=default_metrics() if metrics is None else metrics,
         operators=operators,
@@ -150,23 +139,33 @@ def judge(
         ceiling_examples=ceiling_examples,
         budget=budget_for(found.device, token_budget, recorded=True),
     )
-    check_asked(settings.methods, settings.metrics, ceiling_examples)
     listed = [texts] if isinstance(texts, Text) else several(texts)
     given = [text if isinstance(text, Text) else Text(text) for text in listed]
     with wanted(progress):
-        return _Court(found, tokenizer, settings).judge(given)
+        return court.judge(given)
 
 
+@dataclass
 class _Court:
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings
-    ) -> None:
-        self.model, self.settings = model, settings
-        self.reader = Reader(tokenizer, model, settings.unit, None)
-        self.left_out: dict[int, str] = {}
-        self.engines = engines(model, tokenizer, settings.operators)
-        self.recorder = Recorder(model, tokenizer, settings.target, settings.budget)
-        self.needs = Needs.of(*settings.methods.values(), *settings.metrics.values())
+    """How explanations are judged, and what it takes; see `judge`."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    methods: Mapping[str, Attribution]
+    metrics: Mapping[str, FaithfulnessMetric]
+    operators: Sequence[Operator]
+    target: str | int
+    unit: Unit
+    ceiling_examples: int | None
+    budget: Budget
+    left_out: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_asked(self.methods, self.metrics, self.ceiling_examples)
+        self.reader = Reader(self.tokenizer, self.model, self.unit, None)
+        self.engines = engines(self.model, self.tokenizer, self.operators)
+        self.recorder = Recorder(self.model, self.tokenizer, self.target, self.budget)
+        self.needs = Needs.of(*self.methods.values(), *self.metrics.values())
 
     def judge(self, texts: Sequence[Text]) -> Verdicts:
         readings, numbered = self._read(texts), dict(enumerate(texts))
@@ -183,22 +182,21 @@ class _Court:
         return Verdicts(
             {operator: own.filled(found[0]) for operator, own in zip(judges, found, strict=True)},
             [value for own in judges.values() for value in own.values],
-            {name: method.signed for name, method in self.settings.methods.items()},
+            {name: method.signed for name, method in self.methods.items()},
             next(iter(judges.values())).control,
             self.left_out,
         )
 
     def _judges(self, texts: int) -> dict[Operator, Judge]:
         """One for each operator; what uses none is asked by the first alone."""
-        settings = self.settings
-        using = {name: metric for name, metric in settings.metrics.items() if metric.uses_operator}
+        using = {name: metric for name, metric in self.metrics.items() if metric.uses_operator}
         return {
             operator: Judge(
-                settings.methods,
-                using if number else settings.metrics,
+                self.methods,
+                using if number else self.metrics,
                 class_names(self.model),
                 self.model.device,
-                drawn_by_number(settings.ceiling_examples, texts),
+                drawn_by_number(self.ceiling_examples, texts),
                 local=True,
             )
             for number, operator in enumerate(self.engines)
@@ -215,9 +213,7 @@ class _Court:
                 continue
             if not reading.spans:
                 self.left_out[number] = "it has no words"
-            elif self.settings.target == GOLD and not 0 <= text.label < len(
-                class_names(self.model)
-            ):
+            elif self.target == GOLD and not 0 <= text.label < len(class_names(self.model)):
                 self.left_out[number] = "target 'gold', but it has no label of the model's classes"
             else:
                 readings.append(reading)
@@ -237,7 +233,7 @@ class _Court:
         recorded = self.recorder.record(chunk, texts, self.needs)
         scores = {}
         seconds: dict[str | None, float] = {None: plain_seconds(self.model, recorded.trace.inputs)}
-        for name, method in self.settings.methods.items():
+        for name, method in self.methods.items():
             scores[name], seconds[name] = recorded.trace.timed(method)
         for operator, engine in self.engines.items():
             judges[operator].add(recorded.panel(engine), scores, recorded.numbers)

@@ -47,8 +47,7 @@ class CurveMetric(FaithfulnessMetric):
 class DeletionCurve(CurveMetric):
     """Mean probability of the class while the highest ranked units are deleted, and its area.
 
-    In [0, 1]; lower is better: a faithful ranking deletes first what the class rests on. Update
-    with what `with_area` makes of a `deletion_curve`.
+    In [0, 1]; lower is better: a faithful ranking deletes first what the class rests on.
 
     Args:
         points: K, the number of points of the curves.
@@ -78,8 +77,7 @@ class DeletionCurve(CurveMetric):
 class InsertionCurve(CurveMetric):
     """Mean probability of the class while the highest ranked units are inserted, and its area.
 
-    In [0, 1]; higher is better: a faithful ranking brings first what the class rests on. Update
-    with what `with_area` makes of an `insertion_curve`.
+    In [0, 1]; higher is better: a faithful ranking brings first what the class rests on.
 
     Args:
         points: K, the number of points of the curves.
