@@ -18,6 +18,15 @@ def check_counts(**counts: int | None) -> None:
             raise InputError(f"--data.{name}: expected at least 1, but got {count}.")
 
 
+def check_budget(token_budget: int | None, max_length: int) -> None:
+    """Raise `InputError` if the longest text does not fit into a batch."""
+    if token_budget is not None and token_budget < max_length:
+        raise InputError(
+            f"--data.token_budget: expected room for a text of {max_length} tokens "
+            f"(--data.max_length), but got {token_budget}. Raise it, or lower the length."
+        )
+
+
 def check_shares(**shares: float) -> None:
     """Raise `InputError` if a share is outside of 0..1."""
     for name, share in shares.items():

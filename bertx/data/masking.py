@@ -35,6 +35,17 @@ class EpochTexts(Dataset[dict[str, Any]]):
         return len(self.texts)
 
 
+class EpochBatches(EpochTexts):
+    """Lists of the items of `EpochTexts`, as a `bertx.data.sampling.TokenBudgetSampler` asks.
+
+    A place is a list of (row, epoch); a row alone, as another sampler yields it, is a list of one.
+    """
+
+    def __getitem__(self, place: Any) -> Any:
+        places = place if isinstance(place, list) else [place]
+        return [super(EpochBatches, self).__getitem__(place) for place in places]
+
+
 class Masking:
     """Makes batches in some of whose rows random words are [MASK].
 

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningDataModule
 
 from bertx.data.checks import (
     Name,
+    check_budget,
     check_classes,
     check_counts,
     check_fractions,
@@ -23,9 +24,14 @@ from bertx.data.form import Form
 from bertx.data.labels import label_names
 from bertx.data.lengths import token_counts
 from bertx.data.loading import Batches, ResumableLoader, load_batches
-from bertx.data.masking import EpochTexts, Masking
+from bertx.data.masking import EpochBatches, EpochTexts, Masking
 from bertx.data.reports import report_alike, report_overlong, report_shuffled
-from bertx.data.sampling import ConsecutiveBatches, EpochSampler, LengthBucketSampler
+from bertx.data.sampling import (
+    ConsecutiveBatches,
+    EpochSampler,
+    LengthBucketSampler,
+    TokenBudgetSampler,
+)
 from bertx.data.shortcut import Planter, Shortcut
 from bertx.data.splits import Splits
 from bertx.data.stream import StreamedTexts
@@ -71,6 +77,9 @@ class TextDataModule(LightningDataModule):
             words.
         batch_size: Texts of a training batch, per process.
         eval_batch_size: Texts of a validation, test or prediction batch, per process.
+        token_budget: Most tokens of a training, validation or test batch, per process: its number
+            of texts times the longest of them (for tokenizers other than WordPiece, about so). The
+            batch sizes are limits as well. At least ``max_length``. Default: no limit.
         validation_fraction: Share of the training texts held out, by class, where the data set
             has no validation split.
         train_examples: Train on a random choice of so many texts. Default: all.
@@ -110,6 +119,7 @@ class TextDataModule(LightningDataModule):
         shuffle_labels: bool = False,
         num_workers: int = 0,
         seed: int = 42,
+        token_budget: int | None = None,
     ) -> None:
         super().__init__()
         check_counts(
@@ -119,6 +129,7 @@ class TextDataModule(LightningDataModule):
             train_examples=train_examples,
             max_examples=max_examples,
         )
+        check_budget(token_budget, max_length)
         check_shares(masking=masking)
         if shortcut:
             shortcut.check()
@@ -127,11 +138,10 @@ class TextDataModule(LightningDataModule):
         self.source, self.reader = open_source(dataset, path)
         self.text_column, self.label_column = text_column, label_column
         self.max_length = max_length
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.token_budget = token_budget
         self.validation_fraction = validation_fraction
-        self.train_examples = train_examples
-        self.max_examples = max_examples
+        self.train_examples, self.max_examples = train_examples, max_examples
         self.masking = masking
         self.shortcut = shortcut
         self.shuffle_labels = shuffle_labels
@@ -244,12 +254,18 @@ class TextDataModule(LightningDataModule):
         """
         data, size, workers = self.dataset_of("train"), self.batch_size, self.num_workers
         lengths = token_counts(data.texts, self.tokenizer, self.max_length)
+        collate: Collator | Masking = self.collator
+        if self.masking:
+            collate = Masking(self.collator, self.masking, self.seed)
+        if self.token_budget:
+            batches = TokenBudgetSampler(lengths, self.token_budget, size, True, self.seed)
+            items = EpochBatches(data)
+            return load_batches(items, None, batches, collate, workers, ResumableLoader)
         if not self.masking:
             order = LengthBucketSampler(lengths, size, True, self.seed)
-            return load_batches(data, size, order, self.collator, workers, ResumableLoader)
+            return load_batches(data, size, order, collate, workers, ResumableLoader)
         order = EpochSampler(lengths, size, True, self.seed)
-        masking = Masking(self.collator, self.masking, self.seed)
-        return load_batches(EpochTexts(data), size, order, masking, workers, ResumableLoader)
+        return load_batches(EpochTexts(data), size, order, collate, workers, ResumableLoader)
 
     def val_dataloader(self) -> Batches:
         """Batches of the validation texts."""
@@ -268,6 +284,10 @@ class TextDataModule(LightningDataModule):
     def _evaluated(self, split: str) -> Batches:
         data, size = self.dataset_of(split), self.eval_batch_size
         lengths = token_counts(data.texts, self.tokenizer, self.max_length)
+        if self.token_budget:
+            batches = TokenBudgetSampler(lengths, self.token_budget, size, False, self.seed)
+            items = EpochBatches(data)
+            return load_batches(items, None, batches, self.collator, self.num_workers)
         order = LengthBucketSampler(lengths, size, False, self.seed)
         return load_batches(data, size, order, self.collator, self.num_workers)
 

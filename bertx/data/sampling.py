@@ -99,6 +99,93 @@ class EpochSampler(LengthBucketSampler):
         return ((row, self.epoch) for row in super().__iter__())
 
 
+class TokenBudgetSampler(LengthBucketSampler):
+    """Whole batches of at most so many tokens: the DataLoader that takes them has no batch size.
+
+    A batch is a list of (row, epoch), shared out and filled up as by `LengthBucketSampler`. A batch
+    of one process, its rows times its longest text, is within ``token_budget``, and its rows are
+    within ``batch_size``; it has one row at least.
+
+    Lightning asks for the number of batches once, so every epoch has as many as epoch 0: where its
+    order would need more, longer stretches are sorted together; where it needs fewer, the batches
+    with the most rows are halved.
+
+    Args:
+        lengths: Length of every row, in tokens, N.
+        token_budget: Most tokens of a batch of one process, padding included.
+        batch_size: Most rows of a batch of one process.
+        shuffle: True for training.
+        seed: Seed of the order.
+        num_replicas: Number of processes R; None: of the process group, 1 without one.
+        rank: Number of this process; None: in the process group, 0 without one.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        token_budget: int,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+    ) -> None:
+        super().__init__(lengths, batch_size, shuffle, seed, num_replicas, rank)
+        self.token_budget = token_budget
+        mean = max(1, round(sum(lengths) / max(1, len(lengths))))
+        rows = max(1, min(batch_size, token_budget // mean)) * self.num_replicas
+        self._stretch = MEGA_BATCH * rows if shuffle else max(1, len(lengths))
+        first = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(lengths), generator=first)
+        self._count = len(self._cut(order, self._stretch))
+
+    @property
+    def order(self) -> dict[str, int]:
+        """What decides, with the epoch, which rows are in which batch."""
+        return {**super().order, "token_budget": self.token_budget}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = self._shuffled() if self.shuffle else self._sorted()
+        skipped, self._skipped = self._skipped, 0
+        for batch in batches[skipped:]:
+            yield [(row, self.epoch) for row in self._share(batch.tolist())]
+
+    def _shuffled(self) -> list[torch.Tensor]:
+        random = torch.Generator().manual_seed(self.seed + self.epoch)
+        order, stretch = torch.randperm(len(self.lengths), generator=random), self._stretch
+        batches = self._cut(order, stretch)
+        while len(batches) > self._count:  # all rows sorted together need the fewest
+            stretch *= 2
+            batches = self._cut(order, stretch)
+        while len(batches) < self._count:
+            largest = max(range(len(batches)), key=lambda place: len(batches[place]))
+            rows = batches.pop(largest)
+            turns = -(-len(rows) // self.num_replicas)  # of all processes
+            half = turns // 2 * self.num_replicas
+            batches += [rows[:half], rows[half:]]
+        return [batches[i] for i in torch.randperm(len(batches), generator=random).tolist()]
+
+    def _sorted(self) -> tuple[torch.Tensor, ...]:
+        return tuple(self._cut(torch.arange(len(self.lengths)), self._stretch))
+
+    def _cut(self, order: torch.Tensor, stretch: int) -> list[torch.Tensor]:
+        """Global batches of ``order``, whose stretches are sorted by length."""
+        batches: list[torch.Tensor] = []
+        most = self.global_batch // self.num_replicas
+        for rows in order.split(stretch):
+            rows = rows[self.lengths[rows].argsort(descending=True, stable=True)]
+            start = 0
+            while start < len(rows):
+                longest = max(1, int(self.lengths[rows[start]]))
+                size = max(1, min(most, self.token_budget // longest)) * self.num_replicas
+                batches.append(rows[start : start + size])
+                start += size
+        return batches
+
+
 class ConsecutiveBatches(DistributedSampler[list[int]]):
     """The rows in their order, in batches: the DataLoader that takes them has no batch size.
 

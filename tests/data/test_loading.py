@@ -5,7 +5,7 @@ import torch
 
 from bertx.data.loading import ResumableLoader, load_batches
 from bertx.data.masking import EpochTexts
-from bertx.data.sampling import EpochSampler
+from bertx.data.sampling import EpochSampler, TokenBudgetSampler
 from bertx.errors import InputError
 
 ROWS = 45
@@ -81,3 +81,25 @@ def test_draws_nothing_from_the_stream_of_the_model(workers):
     before = torch.get_rng_state()
     epoch(loader(workers), 0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_token_budget_goes_on_in_the_middle(workers):
+    def batches(budget=40):
+        sampler = TokenBudgetSampler([*range(1, 1 + ROWS)], budget, 8)
+        return load_batches(Places(), None, sampler, list, workers, ResumableLoader)
+
+    first = batches()
+    first.sampler.set_epoch(1)
+    whole = iter(first)
+    done = [next(whole) for _ in range(3)]
+    state = first.state_dict()
+    again = batches()
+    again.load_state_dict(state)
+    begun = iter(again)
+    again.sampler.set_epoch(1)
+    rest = list(begun)
+    assert rest == list(whole)
+    assert sorted(row for batch in done + rest for row, _ in batch) == list(range(ROWS))
+    with pytest.raises(InputError, match=r"token_budget 40 \(now 60\)"):
+        batches(60).load_state_dict(state)

@@ -254,6 +254,7 @@ def test_classes_that_look_like_one_are_reported(folder, caplog):
         ({"dataset": "nothing"}, ["'nothing'"]),
         ({"path": "/no/such/folder"}, ["/no/such/folder", "does not exist"]),
         ({"dataset": "demo", "batch_size": 0}, ["--data.batch_size", "0"]),
+        ({"dataset": "demo", "token_budget": 127}, ["--data.token_budget", "128", "127"]),
         ({"dataset": "demo", "train_examples": -1}, ["--data.train_examples", "-1"]),
         ({"dataset": "demo", "validation_fraction": 1.0}, ["--data.validation_fraction", "1.0"]),
         ({"dataset": "demo", "labels": ["one"]}, ["--data.labels", "['one']"]),
@@ -377,6 +378,19 @@ def test_evaluation_batches_are_in_a_fixed_order():
     assert len(data.test_dataloader()) == len(data.predict_dataloader()) == 5
 
 
+@pytest.mark.parametrize("masking", [0.0, 0.5])
+def test_batches_are_within_the_token_budget(masking):
+    settings = {"train_examples": 100, "max_examples": 50, "masking": masking}
+    data = setup(
+        dataset="demo", batch_size=1000, eval_batch_size=1000, token_budget=300, **settings
+    )
+    for loader, rows_ in ((data.train_dataloader(), 100), (data.val_dataloader(), 50)):
+        batches = list(loader)
+        assert len(loader) == len(batches) and max(b["input_ids"].numel() for b in batches) <= 300
+        assert sum(b["input_ids"].numel() > 200 for b in batches) > 0.7 * len(batches)
+        assert sorted(i for b in batches for i in b["index"].tolist()) == list(range(rows_))
+
+
 def test_worker_processes_make_the_same_batches():
     data = setup(dataset="demo", max_examples=20, num_workers=0, eval_batch_size=8)
     apart = setup(dataset="demo", max_examples=20, num_workers=1, eval_batch_size=8)
@@ -407,13 +421,17 @@ class Witness(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def test_trainer_sees_every_row_in_fit_and_predict(tmp_path):
+@pytest.mark.parametrize(
+    "settings", [{}, {"token_budget": 200}, {"token_budget": 200, "masking": 0.5}]
+)
+def test_trainer_sees_every_row_in_fit_and_predict(tmp_path, settings):
     trainer = Trainer(
         accelerator="cpu", max_epochs=2, num_sanity_val_steps=0, default_root_dir=tmp_path,
         logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
-    witness, data = Witness(), module(dataset="demo", train_examples=70, max_examples=20)
+    data = module(dataset="demo", train_examples=70, max_examples=20, **settings)
+    witness = Witness()
     trainer.fit(witness, data)
     first, second = witness.trained[:70], witness.trained[70:]
     assert sorted(first) == sorted(second) == list(range(70)) and first != second

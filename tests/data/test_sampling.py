@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from bertx.data import LengthBucketSampler, TextDataset
-from bertx.data.sampling import ConsecutiveBatches
+from bertx.data.sampling import ConsecutiveBatches, TokenBudgetSampler
 
 
 def lengths(rows, seed=0):
@@ -135,3 +135,43 @@ def test_consecutive_batches(rows, size, ranks):
         sorted(p for share in shares for p in share[b] if p >= 0) for b in range(len(shares[0]))
     ]
     assert [place for batch in together for place in batch] == list(range(rows))
+
+
+def budgeted(rows, shuffle, ranks=1, at=0, budget=1500, size=40):
+    """The batches of each rank in one epoch."""
+    shares = []
+    for rank in range(ranks):
+        sampler = TokenBudgetSampler(lengths(rows), budget, size, shuffle, 7, ranks, rank)
+        sampler.set_epoch(at)
+        shares.append([[row for row, epoch in batch if epoch == at] for batch in sampler])
+        assert len(sampler) == len(shares[-1])
+    return shares
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 2, 25, 500])
+def test_batches_within_a_token_budget(rows, ranks, shuffle):
+    size = lengths(rows)
+    for at in range(6):
+        shares = budgeted(rows, shuffle, ranks, at)
+        assert len({tuple(map(len, share)) for share in shares}) == 1
+        batches = [batch for share in shares for batch in share]
+        yielded = [row for batch in batches for row in batch]
+        assert sorted(row for row in yielded if row >= 0) == list(range(rows))
+        assert sum(row < 0 for row in yielded) == -rows % ranks
+        assert max(map(len, batches)) <= 40
+        for batch in batches:
+            assert len(batch) * max(size[row if row >= 0 else ~row] for row in batch) <= 1500
+
+
+def test_epochs_of_a_token_budget_have_as_many_batches_of_other_rows():
+    epochs = [budgeted(3000, True, at=at)[0] for at in range(8)]
+    assert len({len(batches) for batches in epochs}) == 1
+    assert len({frozenset(map(frozenset, batches)) for batches in epochs}) == 8
+    assert len({len(batch) for batch in epochs[0]}) > 5
+    size = lengths(3000)
+    longest = [max(size[row] for row in batch) for batch in epochs[0]]
+    assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
+    padded = sum(len(batch) * most for batch, most in zip(epochs[0], longest, strict=True))
+    assert 1 - sum(size) / padded < 0.1
