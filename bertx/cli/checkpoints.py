@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -126,13 +126,14 @@ class LastCheckpoint(ModelCheckpoint):
             raise KeyboardInterrupt
 
 
-def find_checkpoint(which: Literal["last", "best"], folders: Iterable[str]) -> str:
+def find_checkpoint(which: str, folders: Iterable[str], option: str = "--ckpt_path") -> str:
     """The checkpoint of the newest earlier run.
 
     Args:
         which: ``last``, the newest ``last.ckpt`` of all runs, or ``best``, the best checkpoint of
             the run that wrote it.
         folders: Where runs are kept.
+        option: The option that names it, for messages.
 
     Raises:
         InputError: If there is none.
@@ -141,14 +142,14 @@ def find_checkpoint(which: Literal["last", "best"], folders: Iterable[str]) -> s
     found = [path for folder in folders for path in Path(folder).rglob(f"{LAST}.ckpt")]
     if not found:
         raise InputError(
-            f"--ckpt_path {which}: expected {LAST}.ckpt of an earlier run under "
+            f"{option} {which}: expected {LAST}.ckpt of an earlier run under "
             f"{', '.join(folders)}, but found none. Give the path of a checkpoint."
         )
     newest = max(found, key=lambda path: path.stat().st_mtime)
-    return str(newest if which == LAST else _best_of(newest))
+    return str(newest if which == LAST else _best_of(newest, option))
 
 
-def _best_of(last: Path) -> Path:
+def _best_of(last: Path, option: str) -> Path:
     """The best checkpoint, as the run that wrote ``last`` recorded it.
 
     One that was found after that has taken its place, and says so itself.
@@ -160,8 +161,8 @@ def _best_of(last: Path) -> Path:
             if best := _find(path, last):
                 return best
     raise InputError(
-        f"--ckpt_path best: expected {last} to name a best checkpoint that exists, but it names "
-        f"{', '.join(recorded) or 'none: no validation was run'}. Use --ckpt_path last, or a path."
+        f"{option} best: expected {last} to name a best checkpoint that exists, but it names "
+        f"{', '.join(recorded) or 'none: no validation was run'}. Use {option} last, or a path."
     )
 
 

@@ -4,7 +4,6 @@ import atexit
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
-from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -29,7 +28,7 @@ def load_trained(
         InputError: If there is no such model or device, or the model was not trained to classify.
     """
     place, said = _device(device), f"--model {name}" if called is None else called
-    found = _newest(name) if name in ("last", "best") else brought("--model", name)
+    found = _find(name)
     try:
         model, missing = load_with_gaps(found, None, None)
         tokenizer = load_tokenizer(found)
@@ -47,14 +46,12 @@ def _ready(model: nn.Module, device: torch.device) -> nn.Module:
     return model.to(device).eval()
 
 
-def _newest(which: Any) -> str:
+def _find(name: str) -> str:
     from bertx.cli.checkpoints import find_checkpoint
 
-    wanted: Literal["last", "best"] = which
-    try:
-        return find_checkpoint(wanted, ["."])
-    except InputError as error:
-        raise InputError(str(error).replace("--ckpt_path", "--model")) from error
+    if name in ("last", "best"):
+        return find_checkpoint(name, ["."], "--model")
+    return brought("--model", name)
 
 
 def _device(name: str) -> torch.device:
