@@ -14,13 +14,12 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.attribution.choices import ALL, GOLD, PREDICTED, Methods
 from bertx.callbacks.batches import read_batch
-from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
+from bertx.callbacks.methods import check_target, classifier_of, say_choice, targets, tokenizer_of
 from bertx.callbacks.readings import readings, unread
 from bertx.callbacks.records import Records
 from bertx.callbacks.run import check_within, gather, run_folder
 from bertx.callbacks.sample import Example, Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
-from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
 from bertx.explanation import Explanation
 from bertx.explanation.parts import Part, parts_of

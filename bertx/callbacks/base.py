@@ -16,18 +16,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.batches import collate, read_batch
-from bertx.callbacks.display import beside_bar
+from bertx.callbacks.lines import beside_bar
 from bertx.callbacks.methods import (
     check_alone,
     check_methods,
+    check_target,
     classifier_of,
     say_choice,
+    targets,
     tokenizer_of,
 )
 from bertx.callbacks.outcome import Listener
 from bertx.callbacks.run import check_name, gather
 from bertx.callbacks.sample import Example, Sample, rows_dealt
-from bertx.callbacks.targets import check_target, targets
 from bertx.errors import InputError
 from bertx.models.classifier import Choice
 from bertx.models.heads import Logits

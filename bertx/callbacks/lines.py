@@ -1,18 +1,29 @@
-"""ProgressLines: how a run goes, in lines, where there is no progress bar."""
+"""How a run goes: `ProgressLines` where there is no progress bar, progress beside one."""
 
 import sys
-from collections.abc import Callable, Mapping, ValuesView
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, ValuesView
+from contextlib import ExitStack, contextmanager
 from math import isfinite
 from time import monotonic
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from bertx.errors import InputError
-from bertx.progress import Advance, Lines, duration
+from bertx.progress import (
+    Advance,
+    Bars,
+    Display,
+    Lines,
+    Silent,
+    chosen,
+    displayed,
+    duration,
+    interactive,
+)
 
 
 class ProgressLines(Callback):
@@ -173,6 +184,28 @@ class ProgressLines(Callback):
         known = [self._best, getattr(checkpoint, "best_model_score", None), value]
         self._best = better(float(one) for one in known if one is not None)
         return [f"best {monitor} so far {self._best:.4g}"]
+
+
+@contextmanager
+def beside_bar(trainer: Trainer) -> Iterator[None]:
+    """Show progress as one more bar of the trainer's, or in lines where it cannot have one.
+
+    A trainer without a bar shows nothing, unless the command line or `ProgressLines` asks for it.
+    """
+    with displayed(_display(trainer)):
+        yield
+
+
+def _display(trainer: Trainer) -> Display:
+    bar = trainer.progress_bar_callback
+    if bar is None or not has_bar(trainer):
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        told = any(isinstance(callback, ProgressLines) for callback in callbacks)
+        return chosen() or (Lines() if told else Silent())
+    if isinstance(bar, RichProgressBar):
+        live = bar.progress
+        return Bars(live) if live is not None and live.console.is_terminal else Lines()
+    return Lines(bar.print) if interactive() else Lines()
 
 
 def has_bar(trainer: Trainer) -> bool:
