@@ -1,0 +1,51 @@
+"""A metric of your own: does deleting the top word alone change the predicted class?
+
+    python examples/own_metric.py MODEL "A superb film." "Far too long."
+
+In a config, the class is named by its path: ``metrics: {flips: own_metric.Flips}``.
+"""
+
+import sys
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import bertx
+from bertx.attribution import AttnLRP, GradientXInput
+from bertx.metrics import Case, DeletionCurve, FaithfulnessMetric
+
+
+class Flips(FaithfulnessMetric):
+    """Share of the texts of which the class changes when the highest ranked unit is deleted."""
+
+    higher_is_better = True
+    state = "flips_sums"
+
+    def __init__(self) -> None:
+        super().__init__(["flips"])
+
+    def kept(self, case: Case) -> Tensor:
+        """The versions asked for (B, N, U): the whole text, and the text without its top unit."""
+        top = case.units.argmax(1, keepdim=True)
+        whole = torch.ones_like(case.units, dtype=torch.bool)
+        return torch.stack([whole, whole.scatter(1, top, False)], 1)
+
+    def values(self, case: Case, answers: Tensor) -> Tensor:
+        """1 where the class changes, else 0: (B, 1) from probabilities (B, N, C)."""
+        before, after = answers.argmax(-1).unbind(1)
+        return (before != after).to(answers.dtype)[:, None]
+
+
+def main() -> None:
+    """Judge two methods by it."""
+    name, *texts = sys.argv[1:]
+    model = AutoModelForSequenceClassification.from_pretrained(name)
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    methods = {"attnlrp": AttnLRP(), "gi": GradientXInput()}
+    metrics = {"flips": Flips(), "deletion_auc": DeletionCurve()}
+    print(bertx.judge(model, tokenizer, texts, methods, metrics).markdown())
+
+
+if __name__ == "__main__":
+    main()
