@@ -33,7 +33,7 @@ from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.perturb import Perturber
 from bertx.perturb.packing import CPU
 from bertx.rendering.canvas import figure_svg
-from bertx.rendering.curves import GREY, PALETTE
+from bertx.rendering.colours import GREY, PALETTE
 from bertx.trace import Needs, Trace
 
 

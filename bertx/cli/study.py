@@ -218,9 +218,9 @@ def log_studies(folders: Sequence[Path]) -> None:
     Args:
         folders: Their folders.
     """
+    from bertx.report.figures import log_study
     from bertx.report.loggers import to_each
     from bertx.report.resilient import ResilientWandbLogger
-    from bertx.report.study_log import log_study
 
     settings = _logger_settings()
     Path(settings["save_dir"]).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The colours of heatmaps: white at zero, deep at the largest score, readable by everybody."""
+"""Colours of lines, and of heatmaps: white at zero, deep at the largest score."""
 
 from itertools import pairwise
 
@@ -9,6 +9,9 @@ AGAINST = ("#ffffff", "#d1e5f0", "#92c5de", "#4393c3", "#2166ac")
 AMOUNT = ("#ffffff", "#dadaeb", "#9e9ac8", "#6a51a3", "#3f007d")
 """White to violet (ColorBrewer Purples): how much, without a direction."""
 
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours for colour-blind readers, without yellow, which is faint on white."""
+GREY, BLACK = "#6e6e6e", "#222222"
 INK = "#000000"
 PAPER = "#ffffff"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bertx.errors import InputError
 from bertx.rendering.canvas import blank_figure, figure_svg
+from bertx.rendering.colours import BLACK, GREY, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 Role = Literal["method", "floor", "ceiling"]
 """What made a ranking: a method, the random control, or the search for the best order."""
-
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's colours for colour-blind readers, without yellow, which is faint on white."""
-GREY, BLACK = "#6e6e6e", "#222222"
 
 Stroke = str | tuple[float, tuple[float, ...]]
 _STROKES: tuple[Stroke, ...] = ("-", "-.", (0, (5, 1, 1, 1, 1, 1)))

@@ -6,9 +6,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
-from bertx.rendering.canvas import blank_figure, shortened
-from bertx.rendering.curves import PALETTE
-from bertx.rendering.headings import Heading
+from bertx.rendering.canvas import Heading, blank_figure, shortened
+from bertx.rendering.colours import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

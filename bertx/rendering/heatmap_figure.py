@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from unicodedata import bidirectional
 
 from bertx.rendering.canvas import blank_figure, shortened, text_width
-from bertx.rendering.colours import INK, ink_on, scale, shade
-from bertx.rendering.curves import GREY
+from bertx.rendering.colours import GREY, INK, ink_on, scale, shade
 from bertx.rendering.heatmap import Heatmap, is_text, visible
 from bertx.rendering.heatmap_page import HeatmapRow, methods_of
 

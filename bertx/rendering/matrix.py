@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
 from bertx.rendering.canvas import blank_figure, shortened, text_width
-from bertx.rendering.colours import ink_on, shade
-from bertx.rendering.curves import GREY
+from bertx.rendering.colours import GREY, ink_on, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

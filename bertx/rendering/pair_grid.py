@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertx.errors import InputError
-from bertx.rendering.canvas import blank_figure, shortened
-from bertx.rendering.colours import ink_on, shade
-from bertx.rendering.curves import PALETTE
-from bertx.rendering.headings import Heading
+from bertx.rendering.canvas import Heading, blank_figure, shortened
+from bertx.rendering.colours import PALETTE, ink_on, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

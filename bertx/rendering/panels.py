@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
 from bertx.rendering.canvas import blank_figure, shortened
-from bertx.rendering.curves import GREY, Role, Stroke, looks
+from bertx.rendering.colours import GREY
+from bertx.rendering.curves import Role, Stroke, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
-from bertx.rendering.canvas import blank_figure, shortened
-from bertx.rendering.headings import Heading
+from bertx.rendering.canvas import Heading, blank_figure, shortened
 from bertx.rendering.heatmap_figure import drawable
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from math import floor, isfinite, isnan, log10
 from typing import Any
 
 from bertx.leaderboard.standings import short
-from bertx.rendering.curves import PALETTE, Role
+from bertx.rendering.colours import PALETTE
+from bertx.rendering.curves import Role
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 40

@@ -11,7 +11,8 @@ from PIL import Image
 
 from bertx.errors import InputError
 from bertx.rendering.canvas import figure_png
-from bertx.rendering.curves import GREY, PALETTE, Curve, curves_figure, curves_svg
+from bertx.rendering.colours import GREY, PALETTE
+from bertx.rendering.curves import Curve, curves_figure, curves_svg
 from tests.rendering.examples import curve, curves
 
 

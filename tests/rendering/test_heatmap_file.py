@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from bertx.errors import InputError
-from bertx.rendering.colours import shade
-from bertx.rendering.curves import PALETTE
+from bertx.rendering.colours import PALETTE, shade
 from bertx.rendering.heatmap_file import (
     ExplainedText,
     HeatmapFile,

@@ -6,7 +6,7 @@ import pytest
 
 from bertx.errors import InputError
 from bertx.rendering.canvas import figure_svg
-from bertx.rendering.curves import BLACK, GREY, PALETTE
+from bertx.rendering.colours import BLACK, GREY, PALETTE
 from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
 
 SCALE = Scale("k", "accuracy")
