@@ -17,8 +17,6 @@ import torch
 from torch import Tensor
 
 from bertx.errors import InputError
-from bertx.models.inputs import Inputs, merge_by_unit
-from bertx.perturb import Perturber
 
 
 def fractions(points: int = 11) -> Tensor:
@@ -127,76 +125,3 @@ def area(curves: Tensor, fractions: Tensor) -> Tensor:
         tensor(0.2500)
     """
     return torch.trapezoid(curves, fractions.to(dtype=curves.dtype).to(curves.device))
-
-
-def curves(
-    perturber: Perturber, inputs: Inputs, scores: Tensor, target: Tensor, fractions: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Both curves of M methods from one call of the engine.
-
-    Args:
-        perturber: The engine, which holds the model and the operator.
-        inputs: B texts.
-        scores: Token scores of each method (M, B, T), finite; a unit's score is their sum.
-        target: The class of each text (B,), the same at every point.
-        fractions: Fractions that are deleted or inserted (K,).
-
-    Returns:
-        Deletion curves, lower is better, and insertion curves, higher is better: probabilities of
-        the class in [0, 1] (M, B, K) each.
-    """
-    units, counts = inputs.units, inputs.unit_counts
-    inserted = torch.stack(
-        [insertion_masks(merge_by_unit(s, units), counts, fractions) for s in scores], 1
-    )
-    kept = torch.stack([~inserted, inserted], 1)  # (B, 2, M, K, U)
-    values = probabilities(perturber, inputs, kept.flatten(1, 3), target)
-    deletion, insertion = values.unflatten(1, kept.shape[1:4]).permute(1, 2, 0, 3)
-    return deletion, insertion
-
-
-def deletion_curve(
-    perturber: Perturber, inputs: Inputs, scores: Tensor, target: Tensor, fractions: Tensor
-) -> Tensor:
-    """The deletion curve of one method: lower is better.
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite.
-        target: The class of each text (B,).
-        fractions: Fractions that are deleted (K,).
-
-    Returns:
-        Probabilities of the class in [0, 1] (B, K).
-    """
-    scores = merge_by_unit(scores, inputs.units)
-    kept = deletion_masks(scores, inputs.unit_counts, fractions)
-    return probabilities(perturber, inputs, kept, target)
-
-
-def insertion_curve(
-    perturber: Perturber, inputs: Inputs, scores: Tensor, target: Tensor, fractions: Tensor
-) -> Tensor:
-    """The insertion curve of one method: higher is better.
-
-    Args:
-        perturber: The engine.
-        inputs: B texts.
-        scores: Token scores (B, T), finite.
-        target: The class of each text (B,).
-        fractions: Fractions that are inserted (K,).
-
-    Returns:
-        Probabilities of the class in [0, 1] (B, K).
-    """
-    scores = merge_by_unit(scores, inputs.units)
-    kept = insertion_masks(scores, inputs.unit_counts, fractions)
-    return probabilities(perturber, inputs, kept, target)
-
-
-def probabilities(perturber: Perturber, inputs: Inputs, kept: Tensor, target: Tensor) -> Tensor:
-    """Probability of one class of each text (B,) in the versions ``kept`` (B, N, U): (B, N)."""
-    answers = perturber(inputs, kept)  # (B, N, C)
-    with torch.inference_mode(False):
-        return answers[torch.arange(len(target)), :, target]

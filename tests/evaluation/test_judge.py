@@ -21,10 +21,6 @@ from bertx.metrics import (
     Panel,
     PrecisionAtK,
     Sufficiency,
-    deletion_curve,
-    fractions,
-    insertion_curve,
-    with_area,
 )
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
@@ -75,13 +71,12 @@ def judged(own, methods=METHODS, asked=None, searched=lambda _: False, numbers=N
 def test_values_are_those_of_single_questions(operator):
     own = panel(operator=operator)
     judge = judged(own)
-    grid = fractions(6)
     found = {(v.metric, v.method, v.example): v for v in judge.values}
     assert len(found) == 4 * 3 * 3
     for name, method in METHODS.items():
         scores = method(own.trace)
-        for kind, curve in (("deletion", deletion_curve), ("insertion", insertion_curve)):
-            values = with_area(curve(own.perturber, own.inputs, scores, own.target, grid), grid)
+        for kind, curve in (("deletion", DeletionCurve(6)), ("insertion", InsertionCurve(6))):
+            values = curve.measure(own, scores)
             for row, number in enumerate(NUMBERS):
                 value = found[f"{kind}_auc", name, number]
                 assert value.value == pytest.approx(float(values[row, -1]), abs=1e-12)
@@ -130,12 +125,10 @@ def test_the_ceiling_is_no_worse_than_any_order():
     assert len(best) == 2 * 3
     for seed in range(20):
         scores = torch.rand(own.inputs.units.shape, generator=torch.Generator().manual_seed(seed))
-        curve = deletion_curve(own.perturber, own.inputs, scores, own.target, fractions(5))
-        areas = with_area(curve, fractions(5))[:, -1]
+        areas = DeletionCurve(5).measure(own, scores)[:, -1]
         for row, number in enumerate(NUMBERS):
             assert best["deletion_auc", number] <= float(areas[row]) + 1e-12
-        curve = insertion_curve(own.perturber, own.inputs, scores, own.target, fractions(5))
-        areas = with_area(curve, fractions(5))[:, -1]
+        areas = InsertionCurve(5).measure(own, scores)[:, -1]
         for row, number in enumerate(NUMBERS):
             assert best["insertion_auc", number] >= float(areas[row]) - 1e-12
     found = reach(own, asked)

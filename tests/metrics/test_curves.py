@@ -6,18 +6,20 @@ from hypothesis import strategies as st
 
 from bertx.errors import InputError
 from bertx.metrics import (
+    Case,
+    DeletionCurve,
+    InsertionCurve,
     area,
-    curves,
-    deletion_curve,
     deletion_masks,
     fractions,
-    insertion_curve,
     insertion_masks,
+    judge,
     ranks,
     removal_counts,
 )
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
+from tests.metrics.panels import asked
 from tests.oracles.perturbation import curve, trapezoid
 from tests.tiny import tiny_batch, tiny_model
 
@@ -33,6 +35,18 @@ def engine(model, operator="mask"):
 def random_scores(inputs, methods=1):
     generator = torch.Generator().manual_seed(3)
     return torch.randn(methods, *inputs.units.shape, generator=generator, dtype=torch.float64)
+
+
+def curves(run, inputs, scores, target, grid):
+    """Both curves of M methods (M, B, K) from one call of the engine."""
+    panel = asked(run, inputs, target)
+    metrics = {"deletion": DeletionCurve(len(grid)), "insertion": InsertionCurve(len(grid))}
+    values = judge([Case(panel, own) for own in scores], metrics)
+    return tuple(own[..., :-1] for own in values.values())
+
+
+def deletion_curve(run, inputs, scores, target, grid):
+    return DeletionCurve(len(grid)).measure(asked(run, inputs, target), scores)[:, :-1]
 
 
 @pytest.fixture
@@ -64,11 +78,11 @@ def test_methods_in_one_call_are_methods_each_alone(bert, batch):
     deletion, insertion = curves(run, inputs, scores, TARGET, fractions(5))
     handle.remove()
     assert deletion.shape == insertion.shape == (4, 3, 5)
-    assert len(calls) == run.work.batches
+    assert len(calls) == run.work.batches + 1  # the clean forward
     for m, own in enumerate(scores):
         expected = deletion_curve(run, inputs, own, TARGET, fractions(5))
         assert torch.allclose(deletion[m], expected, rtol=0, atol=1e-12)
-        expected = insertion_curve(run, inputs, own, TARGET, fractions(5))
+        expected = InsertionCurve(5).measure(asked(run, inputs, TARGET), own)[:, :-1]
         assert torch.allclose(insertion[m], expected, rtol=0, atol=1e-12)
 
 
@@ -147,6 +161,7 @@ def test_deletion_takes_whole_words_from_the_highest_score(bert, tokenizer):
     the, film = (int(i) for i in inputs.input_ids[0, [1, 5]])
     pieces = inputs.input_ids[0, 2:5].tolist()
     expected = [
+        [2, the, *pieces, film, 3],  # the clean forward
         [2, the, *pieces, film, 3],
         [2, the, MASK, MASK, MASK, film, 3],
         [2, the, MASK, MASK, MASK, MASK, 3],
