@@ -22,7 +22,6 @@ from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.datasets import open_source
 from bertx.data.form import Form
 from bertx.data.labels import label_names
-from bertx.data.lengths import token_counts
 from bertx.data.loading import Batches, ResumableLoader, load_batches
 from bertx.data.masking import EpochBatches, EpochTexts, Masking
 from bertx.data.reports import report_alike, report_overlong, report_shuffled
@@ -31,6 +30,7 @@ from bertx.data.sampling import (
     EpochSampler,
     LengthBucketSampler,
     TokenBudgetSampler,
+    token_counts,
 )
 from bertx.data.shortcut import Planter, Shortcut
 from bertx.data.splits import Splits

@@ -1,4 +1,5 @@
 import random
+from itertools import islice
 
 import pytest
 import torch
@@ -6,7 +7,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from bertx.data import LengthBucketSampler, TextDataset
-from bertx.data.sampling import ConsecutiveBatches, TokenBudgetSampler
+from bertx.data.sampling import ConsecutiveBatches, TokenBudgetSampler, token_counts
+from tests.tokenizer_kinds import KINDS
+
+TEXTS = ["the film was unbelievable, never dull", "", "a cafe\u0301 😀😀  don't\n", "film " * 60]
 
 
 def lengths(rows, seed=0):
@@ -175,3 +179,25 @@ def test_epochs_of_a_token_budget_have_as_many_batches_of_other_rows():
     assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
     padded = sum(len(batch) * most for batch, most in zip(epochs[0], longest, strict=True))
     assert 1 - sum(size) / padded < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_are_counted_as_texts_are(kind):
+    tokenizer = KINDS[kind]()
+    found = token_counts(TEXTS, tokenizer, 40)
+    exact = [len(tokenizer(text)["input_ids"]) for text in TEXTS]
+    assert found[1] == 2 and found[3] == 40
+    for count, real, text in zip(found, exact, TEXTS, strict=True):
+        apart = 0 if kind == "WordPiece" else len(text.split())
+        assert abs(count - min(real, 40)) <= apart, text
+
+
+def test_batches_of_sst2_have_little_padding(data_folder, minilm):
+    with (data_folder / "sst2" / "train.tsv").open(encoding="utf-8") as file:
+        texts = [line.rpartition("\t")[0] for line in islice(file, 1, 5001)]
+    exact = torch.tensor([len(ids) for ids in minilm(texts)["input_ids"]])
+    counts = token_counts(texts, minilm, 128)
+    assert counts == exact.tolist()
+    order = torch.tensor([*LengthBucketSampler(counts, 32)])
+    padded = sum(len(rows) * int(exact[rows].max()) for rows in order.split(32))
+    assert 1 - int(exact.sum()) / padded < 0.08
