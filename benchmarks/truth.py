@@ -42,7 +42,7 @@ from bertx.attribution import (
     ValueZeroing,
 )
 from bertx.data import Collator
-from bertx.metrics import Case, DeletionCurve, InsertionCurve, Panel, judge
+from bertx.metrics import DeletionCurve, InsertionCurve, Panel
 from bertx.metrics.estimates import Z95
 from bertx.models.inputs import Inputs
 from bertx.models.pretrained import load_tokenizer
@@ -103,9 +103,9 @@ def judge(model, data, method, points):
         engine = Perturber(
             model, "mask", mask_token_id=inputs.mask_token_id, pad_token_id=inputs.pad_token_id
         )
-        metrics = {"deletion": DeletionCurve(points), "insertion": InsertionCurve(points)}
-        both = judge([Case(Panel(engine, trace), scores)], metrics)
-        areas.append(torch.stack([values[0, :, -1] for values in both.values()], 1))
+        panel = Panel(engine, trace)
+        both = (kind(points).measure(panel, scores) for kind in (DeletionCurve, InsertionCurve))
+        areas.append(torch.stack([values[:, -1] for values in both], 1))
     return torch.cat(areas)
 
 
