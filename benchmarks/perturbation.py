@@ -21,10 +21,11 @@ import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bertx.data import Collator
-from bertx.metrics import curves, fractions
+from bertx.metrics import Case, DeletionCurve, InsertionCurve, Panel, judge
 from bertx.models.inputs import Inputs
 from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.perturb import Perturber
+from bertx.trace import Needs, Trace
 
 BUDGETS = (1024, 2048, 4096, 8192)
 
@@ -46,8 +47,8 @@ def word_order(inputs):
     return -inputs.units.float()
 
 
-def run(perturber, inputs, scores, grid):
-    curves(perturber, inputs, scores[None], torch.zeros(len(inputs), dtype=torch.long), grid)
+def run(case, metrics):
+    judge([case], metrics)
 
 
 def forwarded(model, work):
@@ -102,12 +103,12 @@ def fastest(model, sequences):
     return best, packed(sequences, best)
 
 
-def turns(model, perturber, data, scores, grid, parts):
+def turns(model, cases, metrics, parts):
     """Time of the engine and of the yardstick, each once over everything."""
     engine, yardstick = torch.zeros(2, 2, dtype=torch.float64)
-    for i, (inputs, ranking) in enumerate(zip(data, scores, strict=True)):
-        engine += seconds(run, perturber, inputs, ranking, grid)
-        yardstick += seconds(forward, model, parts[i :: len(data)])
+    for i, case in enumerate(cases):
+        engine += seconds(run, case, metrics)
+        yardstick += seconds(forward, model, parts[i :: len(cases)])
     return engine, yardstick
 
 
@@ -116,11 +117,18 @@ def compare(model, tokenizer, data, operator, order, options):
         model, operator,
         mask_token_id=tokenizer.mask_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    scores, grid = [order(inputs) for inputs in data], fractions(options.points)
+    cases = [
+        Case(Panel(perturber, Trace(model, inputs, 0, Needs.NOTHING)), order(inputs))
+        for inputs in data
+    ]
+    metrics = {
+        "deletion": DeletionCurve(options.points),
+        "insertion": InsertionCurve(options.points),
+    }
 
     def everything():
-        for inputs, ranking in zip(data, scores, strict=True):
-            run(perturber, inputs, ranking, grid)
+        for case in cases:
+            run(case, metrics)
 
     sequences = forwarded(model, everything)
     work = perturber.work
@@ -134,7 +142,7 @@ def compare(model, tokenizer, data, operator, order, options):
     )
     ratios = []
     for _ in range(options.repeat):
-        engine, yardstick = turns(model, perturber, data, scores, grid, parts)
+        engine, yardstick = turns(model, cases, metrics, parts)
         ratios.append((engine / yardstick).tolist())
         clock, processor = ratios[-1]
         print(

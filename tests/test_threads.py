@@ -15,7 +15,7 @@ import bertx.attribution
 from bertx import metrics
 from bertx.attribution import AttnLRP, Attribution
 from bertx.evaluation import Text
-from bertx.metrics import PrecisionAtK
+from bertx.metrics import MaxSensitivity, Panel, PrecisionAtK
 from bertx.metrics.randomisation import randomisation
 from bertx.models import scope
 from bertx.models.inputs import Inputs
@@ -108,9 +108,10 @@ def test_judges_and_engines_do_too(guarded):
     assert {value.metric for value in found.values} == set(asked)
     inputs = inputs_of()
     kept = torch.ones(2, 1, int(inputs.unit_counts.max()), dtype=torch.bool)
-    Perturber(guarded, "zero", mask_token_id=4, pad_token_id=0)(inputs, kept)
+    engine = Perturber(guarded, "zero", mask_token_id=4, pad_token_id=0)
+    engine(inputs, kept)
     trace = Trace(guarded, inputs, None, Needs.GRADIENT)
-    metrics.max_sensitivity(trace, few["gi"](trace), few["gi"], 1)
+    MaxSensitivity(1).measure(Panel(engine, trace), few["gi"](trace), few["gi"])
     randomisation(guarded, [inputs], few)
 
 

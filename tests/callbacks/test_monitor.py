@@ -14,7 +14,7 @@ from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
 from bertx.callbacks.batches import read_batch
 from bertx.errors import InputError
 from bertx.leaderboard.example_values import read_examples
-from bertx.metrics import DeletionCurve, InsertionCurve, area, curves, fractions
+from bertx.metrics import DeletionCurve, InsertionCurve, Panel, area, fractions
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
@@ -73,14 +73,17 @@ def test_numbers_are_those_of_the_definition(tmp_path):
     trace = Trace(module.net, inputs, None, Needs.GRADIENT)
     scores = torch.stack([m(trace) for m in (GradientSensitivity(), GradientXInput())])
     perturber = Perturber(module.net, "remove", mask_token_id=4, pad_token_id=0)
-    deletion, insertion = curves(perturber, inputs, scores, trace.target, grid)
+    panel = Panel(perturber, trace)
     for m, name in enumerate(("gs", "gi")):
-        areas = area(deletion[m], grid)
+        deletion, insertion = (
+            kind(6).measure(panel, scores[m])[:, :-1] for kind in (DeletionCurve, InsertionCurve)
+        )
+        areas = area(deletion, grid)
         result = next(r for r in monitor.results if r.method == name)
         deleted, inserted = result.scores["deletion_auc"], result.scores["insertion_auc"]
         assert deleted.mean == pytest.approx(float(areas.mean()), abs=1e-5)
         assert deleted.se == pytest.approx(float(areas.std() / len(DATA) ** 0.5), abs=1e-5)
-        assert inserted.mean == pytest.approx(float(area(insertion[m], grid).mean()), abs=1e-5)
+        assert inserted.mean == pytest.approx(float(area(insertion, grid).mean()), abs=1e-5)
         assert result.count == len(DATA)
 
 
