@@ -235,6 +235,6 @@ def _logger_settings() -> dict[str, Any]:
     """Project and folder of W&B's logger in the configuration that every run starts from."""
     base = yaml.safe_load((shipped_folder() / f"{BASE}.yaml").read_text(encoding="utf-8"))
     loggers = base["trainer"]["logger"]
-    found = next(own for own in loggers if own["class_path"].endswith("WandbLogger"))
-    arguments: dict[str, Any] = found["init_args"]
+    wandb = next(each for each in loggers if each["class_path"].endswith("WandbLogger"))
+    arguments: dict[str, Any] = wandb["init_args"]
     return arguments

@@ -95,11 +95,16 @@ class LengthBucketSampler(DistributedSampler[int]):
         """Leave the first batches out of the order that is asked for next: they are done."""
         self._skipped = batches
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Any]:
+        for rows in self._shares():
+            yield from rows
+
+    def _shares(self) -> Iterator[list[int]]:
+        """The batches of this process that are not done, fillers included."""
         batches = self._shuffled() if self.shuffle else self._sorted()
         skipped, self._skipped = self._skipped, 0
         for batch in islice(batches, skipped, None):
-            yield from self._share(batch.tolist())
+            yield self._share(batch.tolist())
 
     def _shuffled(self) -> list[torch.Tensor]:
         """Global batches; the last one, which may be smaller, has rows of any length."""
@@ -180,10 +185,8 @@ class TokenBudgetSampler(LengthBucketSampler):
         return self._count
 
     def __iter__(self) -> Iterator[Any]:
-        batches = self._shuffled() if self.shuffle else self._sorted()
-        skipped, self._skipped = self._skipped, 0
-        for batch in batches[skipped:]:
-            yield [(row, self.epoch) for row in self._share(batch.tolist())]
+        for rows in self._shares():
+            yield [(row, self.epoch) for row in rows]
 
     def _shuffled(self) -> list[torch.Tensor]:
         random = torch.Generator().manual_seed(self.seed + self.epoch)

@@ -82,8 +82,20 @@ class SoftMetric(FaithfulnessMetric):
         self.token_budget = token_budget
 
     def _losses(self, trace: Trace, kept: Tensor) -> Tensor:
-        """What p_c loses when each element of a token's embedding stays as likely as ``kept``."""
-        return _losses(trace, kept, self.samples, self.seed, self.token_budget)
+        """What p_c loses when each element of a token's embedding stays with probability ``kept``.
+
+        Returns:
+            The loss, not below 0, and its share of what p_c loses without words, in [0, 1] (B, 2).
+        """
+        ranked = trace.inputs.units >= 0
+        whole = torch.ones_like(kept)
+        draws = [kept.where(ranked, whole)] * self.samples
+        chances = torch.stack([whole, whole.masked_fill(ranked, 0), *draws], 1)
+        p = _probabilities(trace, chances, self.seed, self.token_budget).to(PRECISION)
+        lost, most = p[:, :1] - p[:, 2:], p[:, :1] - p[:, 1:2]
+        share = (lost / most).clamp(0, 1).masked_fill(most <= 0, torch.nan)
+        losses = torch.stack([lost.clamp(min=0), share], 2).mean(1)
+        return losses.masked_fill(~ranked.any(1, keepdim=True), torch.nan)
 
 
 class SoftComprehensiveness(SoftMetric):
@@ -160,25 +172,6 @@ class SoftSufficiency(SoftMetric):
         """Soft-S and Soft-NS (B, 2)."""
         trace = case.panel.trace
         return 1 - self._losses(trace, importances(trace.inputs, case.scores, self.mean))
-
-
-def _losses(
-    trace: Trace, kept: Tensor, samples: int, seed: int, token_budget: int | None
-) -> Tensor:
-    """What p_c loses when each element of a token's embedding stays with probability ``kept``.
-
-    Returns:
-        The loss, not below 0, and its share of what p_c loses without words, in [0, 1] (B, 2).
-    """
-    ranked = trace.inputs.units >= 0
-    whole = torch.ones_like(kept)
-    draws = [kept.where(ranked, whole)] * samples
-    chances = torch.stack([whole, whole.masked_fill(ranked, 0), *draws], 1)
-    p = _probabilities(trace, chances, seed, token_budget).to(PRECISION)
-    lost, most = p[:, :1] - p[:, 2:], p[:, :1] - p[:, 1:2]
-    share = (lost / most).clamp(0, 1).masked_fill(most <= 0, torch.nan)
-    losses = torch.stack([lost.clamp(min=0), share], 2).mean(1)
-    return losses.masked_fill(~ranked.any(1, keepdim=True), torch.nan)
 
 
 def _probabilities(trace: Trace, chances: Tensor, seed: int, token_budget: int | None) -> Tensor:

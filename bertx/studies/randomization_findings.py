@@ -75,19 +75,20 @@ def survivals(run: str, table: pa.Table, settings: Settings) -> Iterator[Surviva
         )  # fmt: skip
         for measure in MEASURES:
             values = rows[measure].to_numpy()[order].reshape(places)
-            flat = [
+            compared = [
                 (depth, name, values[:, depth, number])
                 for depth in sorted(steps)
                 for number, name in enumerate(settings.methods)
                 if measure == "absolute" or settings.signed(name)
             ]
             means = bootstrap_means(
-                [own for _, _, own in flat], 0.05, settings.resamples, settings.seed
+                [likeness for _, _, likeness in compared], 0.05, settings.resamples, settings.seed
             )
-            for (depth, name, own), found in zip(flat, means, strict=True):
+            for (depth, name, likeness), mean in zip(compared, means, strict=True):
                 yield Survival(
-                    run, scheme, steps[depth], depth, name, settings.signed(name), measure, own,
-                    Interval(found.mean, max(found.low, -1.0), min(found.high, 1.0)), found.count,
+                    run, scheme, steps[depth], depth, name, settings.signed(name), measure,
+                    likeness, Interval(mean.mean, max(mean.low, -1.0), min(mean.high, 1.0)),
+                    mean.count,
                 )  # fmt: skip
 
 
@@ -287,8 +288,8 @@ _TITLES = {
 def randomization_pictures(found: Sequence[Survival]) -> list[Picture]:
     """A figure for each run: what is compared below each other, schemes side by side."""
     return [
-        _picture([own for own in found if own.run == run], run)
-        for run in dict.fromkeys(own.run for own in found)
+        _picture([survival for survival in found if survival.run == run], run)
+        for run in dict.fromkeys(survival.run for survival in found)
     ]
 
 
@@ -297,7 +298,7 @@ def _picture(found: Sequence[Survival], run: str) -> Picture:
     measures = [name for name in MEASURES if any(own.measure == name for own in found)]
     rows = [
         [
-            _panel([own for own in found if (own.measure, own.scheme) == (measure, scheme)])
+            _panel([s for s in found if (s.measure, s.scheme) == (measure, scheme)])
             for scheme in schemes
         ]
         for measure in measures
