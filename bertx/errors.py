@@ -25,7 +25,8 @@ class InputError(ValueError):
     """Data, a name or a setting that cannot be used.
 
     The message says what was expected, what came (with the file, line or value) and what to do.
-    The command line prints it without a traceback.
+    Settings stand in it as fields in backquotes. The command line prints it without a traceback,
+    with an option in place of each field.
     """
 
 

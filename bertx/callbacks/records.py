@@ -62,7 +62,7 @@ class Records:
             theirs, ours = ({key: found.get(key) for key in keys} for found in (made, self._made))
             raise InputError(
                 f"{folder} holds attributions of another run: {_said(theirs)} there, "
-                f"{_said(ours)} here. Give another --attributions.folder, or the settings of "
+                f"{_said(ours)} here. Give another `AttributionWriter.folder`, or the settings of "
                 "that run."
             )
 

@@ -114,7 +114,7 @@ class Stored:
         if self.texts.get(index, checksum(text)) != checksum(text):
             raise InputError(
                 f"the folder of attributions holds those of other data: its text {index} is not "
-                f"{text[:80]!r}. Give another --attributions.folder."
+                f"{text[:80]!r}. Give another `AttributionWriter.folder`."
             )
         return True
 
@@ -164,5 +164,5 @@ def _read(path: Path, with_text: bool) -> tuple[pa.Table, Any]:
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: expected a shard of attributions, but it cannot be read ({error}). Remove "
-            "it, or give another --attributions.folder."
+            "it, or give another `AttributionWriter.folder`."
         ) from error

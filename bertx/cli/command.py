@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,7 +43,7 @@ from bertx.cli.classifiers import brought
 from bertx.cli.configs import BASE, ConfigFile, shipped_folder
 from bertx.cli.monitor_mode import AUTO, best_mode
 from bertx.cli.noise import bars_of_libraries, without_anonymous, without_noise
-from bertx.cli.subcommand import PROG, debugging, fail
+from bertx.cli.subcommand import PROG, as_options, debugging, fail
 from bertx.data import TextDataModule
 from bertx.errors import InputError, out_of_space
 from bertx.models.checkpoint import is_checkpoint, read_checkpoint
@@ -316,7 +317,7 @@ def run(args: ArgsType = None) -> None:
     except (InputError, MisconfigurationException) as error:
         if debugging():
             raise
-        fail(str(error))
+        fail(as_options(str(error), field_option))
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
         full = out_of_space(error)
         if debugging() or not full:
@@ -324,6 +325,16 @@ def run(args: ArgsType = None) -> None:
         fail(f"{full}.")
     except SIGTERMException:
         sys.exit(128 + 15)  # by itself it would leave with 0, as if training had been finished
+
+
+def field_option(field: str) -> str:
+    """The option of a field of the data, model or trainer, or of a callback as CLASS.FIELD."""
+    first, _, rest = field.partition(".")
+    if key := next((key for key, cls in CALLBACKS.items() if cls.__name__ == first), None):
+        return f"--{key}.{rest}"
+    parts = {"data": TextDataModule, "model": TextClassifier, "trainer": Trainer}
+    key = next((key for key, cls in parts.items() if first in signature(cls).parameters), None)
+    return f"`{field}`" if key is None else f"--{key}.{field}"
 
 
 def _start(args: ArgsType) -> None:

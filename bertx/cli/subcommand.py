@@ -1,8 +1,9 @@
 """What subcommands share: one-line errors, quiet ends, and places that can be written."""
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,6 +14,19 @@ from jsonargparse import ArgumentParser
 from bertx.errors import InputError
 
 PROG = "bertx"
+
+
+_FIELD = re.compile(r"`([A-Za-z_][\w.]*)`")
+
+
+def as_options(message: str, option: Callable[[str], str] = "--{}".format) -> str:
+    """A message of the library with options in place of its fields, which stand in backquotes.
+
+    Args:
+        message: The message.
+        option: What the command line calls a field.
+    """
+    return _FIELD.sub(lambda field: option(field[1]), message)
 
 
 def fail(message: str) -> NoReturn:
@@ -42,7 +56,7 @@ def ending() -> Iterator[None]:
     except InputError as error:
         if debugging():
             raise
-        fail(str(error))
+        fail(as_options(str(error)))
     except BrokenPipeError:  # such as | head: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from bertx.attribution.choices import check_each, supported
 from bertx.cli.class_lists import split_names
 from bertx.cli.classifiers import load_trained
 from bertx.cli.runs import Run, find_runs
-from bertx.cli.texts import class_order, own_options
+from bertx.cli.texts import class_order
 from bertx.data import Shortcut, TextDataModule
 from bertx.errors import InputError
 from bertx.evaluation import Text
@@ -88,8 +88,7 @@ def _subject(
             "Name them with --dataset or --path."
         )
     try:
-        with own_options():
-            texts = _texts(_module(named, *loaded), options.split, loaded[0])
+        texts = _texts(_module(named, *loaded), options.split, loaded[0])
     except InputError as error:
         raise InputError(f"run {run.given}: {error}") from error
     longest = run.data.get("max_length")

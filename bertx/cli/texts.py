@@ -4,7 +4,6 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from bertx.cli.class_lists import split_names
+from bertx.cli.subcommand import as_options
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,15 +97,12 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
     from bertx.data.readers import stream_tables
 
     found = ""
-    for table in stream_tables(file, PORTION, lambda error: Unreadable(str(error))):
-        try:
-            found = found or find_text_column(table, column)
-        except InputError as error:
-            raise InputError(str(error).replace("--data.text_column", "--text_column")) from error
+    for table in stream_tables(file, PORTION, lambda error: Unreadable(as_options(str(error)))):
+        found = found or find_text_column(table, column)
         values = list(table.columns.get(found, [None] * len(table)))
         for row, value in enumerate(values):
             if isinstance(value, str) and (wrong := text_error(table, row, found, value)):
-                values[row] = Unreadable(str(wrong))
+                values[row] = Unreadable(as_options(str(wrong)))
         yield values
 
 
@@ -166,25 +163,15 @@ def judged_texts(
     from bertx.models.classifier import class_names
 
     names, order = class_names(model), list[int]()
-    with own_options():
-        data = _data(options, model, tokenizer)
-        if options.labels or data.source.labels or not options.dataset:
-            order = class_order(data.labels, names)  # known before anything is read
-        chosen = _chosen(options, data)
-        if not order and chosen.labelled():
-            order = class_order(data.labels, names)
+    data = _data(options, model, tokenizer)
+    if options.labels or data.source.labels or not options.dataset:
+        order = class_order(data.labels, names)  # known before anything is read
+    chosen = _chosen(options, data)
+    if not order and chosen.labelled():
+        order = class_order(data.labels, names)
     labels = [order[label] if label >= 0 else label for label in chosen.labels]
     marked: Sequence[Any] = chosen.rationales or [None] * len(chosen)
     return [Text(*row) for row in zip(chosen.texts, labels, marked, strict=True)]
-
-
-@contextmanager
-def own_options() -> Iterator[None]:
-    """Errors name the options of the command in place of those of training."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace("--data.", "--")) from error
 
 
 def _data(

@@ -15,15 +15,15 @@ def check_counts(**counts: int | None) -> None:
     """Raise `InputError` if a number of things is below 1."""
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise InputError(f"--data.{name}: expected at least 1, but got {count}.")
+            raise InputError(f"`{name}`: expected at least 1, but got {count}.")
 
 
 def check_budget(token_budget: int | None, max_length: int) -> None:
     """Raise `InputError` if the longest text does not fit into a batch."""
     if token_budget is not None and token_budget < max_length:
         raise InputError(
-            f"--data.token_budget: expected room for a text of {max_length} tokens "
-            f"(--data.max_length), but got {token_budget}. Raise it, or lower the length."
+            f"`token_budget`: expected room for a text of {max_length} tokens "
+            f"(`max_length`), but got {token_budget}. Raise it, or lower the length."
         )
 
 
@@ -31,16 +31,14 @@ def check_shares(**shares: float) -> None:
     """Raise `InputError` if a share is outside of 0..1."""
     for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise InputError(f"--data.{name}: expected a share from 0 to 1, but got {share}.")
+            raise InputError(f"`{name}`: expected a share from 0 to 1, but got {share}.")
 
 
 def check_fractions(**fractions: float) -> None:
     """Raise `InputError` if a share is not above 0 and below 1."""
     for name, fraction in fractions.items():
         if not 0 < fraction < 1:
-            raise InputError(
-                f"--data.{name}: expected a share between 0 and 1, but got {fraction}."
-            )
+            raise InputError(f"`{name}`: expected a share between 0 and 1, but got {fraction}.")
 
 
 def checked_labels(labels: Sequence[Name] | None) -> list[str] | None:
@@ -52,13 +50,13 @@ def checked_labels(labels: Sequence[Name] | None) -> list[str] | None:
     for label in labels or ():
         if label is None or isinstance(label, bool):
             raise InputError(
-                f"--data.labels: expected names, but one of them is {label!r}. Without quotes "
+                f"`labels`: expected names, but one of them is {label!r}. Without quotes "
                 "YAML takes yes, no, on, off, true, false, null and ~ for values of its own. Quote "
-                'them: --data.labels=\'["no", "yes"]\'.'
+                'them: `labels`=\'["no", "yes"]\'.'
             )
     names = None if labels is None else [str(label) for label in labels]
     if names is not None and (len(names) < 2 or len(set(map(written, names))) < len(names)):
-        raise InputError(f"--data.labels: expected two or more different names, but got {names}.")
+        raise InputError(f"`labels`: expected two or more different names, but got {names}.")
     return names
 
 
@@ -68,7 +66,7 @@ def check_classes(data: TextDataset, labels: list[str]) -> None:
     if len(present) == 1:
         raise InputError(
             f"train: expected texts of at least two classes, but all {len(data):,} are "
-            f"{labels[present.pop()]!r}. Check --data.label_column, or raise --data.train_examples."
+            f"{labels[present.pop()]!r}. Check `label_column`, or raise `train_examples`."
         )
 
 
@@ -82,6 +80,6 @@ def no_labels(split: str, source: str, columns: Iterable[str]) -> InputError:
     """
     return InputError(
         f"{split}: expected labels, but {source} has no label column, or no label in it is known. "
-        f"Its columns are {listed(columns)}. Name the one of the labels with --data.label_column; "
-        "`predict` takes texts without labels."
+        f"Its columns are {listed(columns)}. Name the one of the labels with `label_column`; "
+        "predict takes texts without labels."
     )

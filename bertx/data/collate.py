@@ -50,7 +50,7 @@ class Collator:
         if max_length <= special:
             raise InputError(
                 f"max_length {max_length}: expected more than the {special} special tokens of "
-                "each text. Raise --data.max_length."
+                "each text. Raise `max_length`."
             )
         self.tokenizer = tokenizer
         self.max_length = max_length

@@ -30,7 +30,7 @@ def find_text_column(table: Table, named: str | None = None, usual: str | None =
         wanted = repr(named) if named else " or ".join(map(repr, TEXT_COLUMNS))
         raise InputError(
             f"{table.source}: expected a text column {wanted}, but the columns are "
-            f"{listed(table.columns)}. Name it with --data.text_column."
+            f"{listed(table.columns)}. Name it with `text_column`."
         )
     return found
 
@@ -64,7 +64,7 @@ def require_label_column(table: Table, named: str | None = None, usual: str | No
         )
     raise InputError(
         f"{table.source}: expected a label column {named or LABEL_COLUMN!r}, but the columns "
-        f"are {listed(table.columns)}. Name it with --data.label_column.{several}"
+        f"are {listed(table.columns)}. Name it with `label_column`.{several}"
     )
 
 
@@ -107,7 +107,7 @@ def text_error(table: Table, row: int, column: str, value: Any) -> InputError | 
                 )
     return InputError(
         f"{table.where(row)}: expected text in column {column!r}, but got {shortened(value)}. "
-        "Correct the row, or name another column with --data.text_column."
+        "Correct the row, or name another column with `text_column`."
     )
 
 
@@ -121,7 +121,7 @@ def _find(
     if found in table.repeated:
         raise InputError(
             f"{table.source}: expected one column {found!r}, but there are several. Rename all but "
-            f"one, or name another column with --data.{option}."
+            f"one, or name another column with `{option}`."
         )
     return found
 

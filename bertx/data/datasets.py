@@ -97,7 +97,7 @@ def find_source(dataset: str) -> Source:
     if "/" not in path:
         raise InputError(
             f"unknown data set {dataset!r}: expected {', '.join(sorted(DATASETS))} or a hub id "
-            "such as owner/name. --data.path DIR reads local files."
+            "such as owner/name. `path` reads a local folder."
         )
     return Source(path, config or None)
 
@@ -114,8 +114,8 @@ def open_source(dataset: str | None, path: str | None) -> tuple[Source, Reader]:
     """
     if not dataset and not path:
         raise InputError(
-            "no data: expected --data.dataset NAME "
-            f"({', '.join(sorted(DATASETS))} or a hub id) or --data.path DIR, but got neither."
+            "no data: expected `dataset` "
+            f"({', '.join(sorted(DATASETS))} or a hub id) or `path` (a folder), but got neither."
         )
     source = find_source(dataset) if dataset else Source("")
     if path:
@@ -206,8 +206,8 @@ class HubReader:
         except Exception as error:
             reason = why(error, path, "dataset") or one_line(error)
             raise InputError(
-                f"data set {path!r} cannot be loaded from the hub: {reason}. --data.path DIR "
-                "reads local files instead."
+                f"data set {path!r} cannot be loaded from the hub: {reason}. `path` "
+                "reads a local folder instead."
             ) from error
 
 
@@ -232,7 +232,7 @@ class DemoReader:
         from bertx.data.demo import demo_splits
 
         if not self.has(split):
-            raise InputError(f"the demo data set has no {split} split. Use --data.path DIR.")
+            raise InputError(f"the demo data set has no {split} split. Use `path`.")
         rows = demo_splits()[split]
         columns: dict[str, Sequence[Any]] = {
             "text": [row.text for row in rows],

@@ -68,7 +68,7 @@ class FolderReader:
             what = "is a file" if self.folder.exists() else "does not exist"
             raise InputError(
                 f"data folder {folder}: expected a folder with train.tsv (or .csv, .jsonl, .json, "
-                f".parquet) and its like, but it {what}. Give one with --data.path."
+                f".parquet) and its like, but it {what}. Give one with `path`."
             )
 
     def has(self, split: str) -> bool:

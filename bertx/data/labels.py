@@ -61,8 +61,8 @@ def label_names(table: Table, column: str) -> list[str]:
     if len(first) < 2:
         raise InputError(
             f"{table.source}: expected at least two different labels in column {column!r}, but "
-            f"found {listed(first) or 'none'}. Name the column with --data.label_column, or the "
-            "classes with --data.labels."
+            f"found {listed(first) or 'none'}. Name the column with `label_column`, or the "
+            "classes with `labels`."
         )
     numeric = all(map(_INTEGER.fullmatch, first))
     return sorted(first, key=(lambda name: (int(name), name)) if numeric else None)
@@ -135,8 +135,8 @@ def _check_few(table: Table, column: str, first: Collection[str], total: int) ->
         raise InputError(
             f"{table.source}: expected classes in column {column!r}, but {total:,} rows have "
             f"{len(first):,} different labels: {listed(first, 5)}. Name another column with "
-            "--data.label_column, sort the values into a few classes, or name all of these with "
-            "--data.labels."
+            "`label_column`, sort the values into a few classes, or name all of these with "
+            "`labels`."
         )
 
 
@@ -191,18 +191,18 @@ def _unknown_label(
     if name == "-1":
         return InputError(
             f"{table.where(row)}: label -1 in column {column!r} is none of the classes {names}. "
-            "Leave the label empty where it is unknown, or add the class to --data.labels."
+            "Leave the label empty where it is unknown, or add the class to `labels`."
         )
     if _INTEGER.fullmatch(name) and not any(map(_NUMBER.fullmatch, labels)):
         return InputError(
             f"{table.where(row)}: label {name} in column {column!r} is outside the "
             f"{len(labels)} classes 0..{len(labels) - 1} ({names}). Correct the row or "
-            "--data.labels; a label that is unknown is left empty."
+            "`labels`; a label that is unknown is left empty."
         )
     hint = f" {alike[0]!r} is spelt in another way." if alike else ""
     return InputError(
         f"{table.where(row)}: unknown label {value!r} in column {column!r}; the classes are "
-        f"{names}.{hint} Correct the row, --data.labels or --data.label_column."
+        f"{names}.{hint} Correct the row, `labels` or `label_column`."
     )
 
 
@@ -210,8 +210,8 @@ def _several_labels(table: Table, row: int, column: str, value: Any) -> InputErr
     return InputError(
         f"{table.where(row)}: expected one class in column {column!r}, but got "
         f"{shortened(value)}: texts with several labels (multi-label) are not supported. Keep one "
-        "label for each text, or name another column with --data.label_column; if this is the "
-        "name of one class, name all classes with --data.labels."
+        "label for each text, or name another column with `label_column`; if this is the "
+        "name of one class, name all classes with `labels`."
     )
 
 
@@ -219,5 +219,5 @@ def _real_number(table: Table, row: int, column: str, value: Any) -> InputError:
     return InputError(
         f"{table.where(row)}: expected a class in column {column!r}, but got the real number "
         f"{value}: regression is not supported. Sort the numbers into classes, or name another "
-        "column with --data.label_column; if each number is a class, name them with --data.labels."
+        "column with `label_column`; if each number is a class, name them with `labels`."
     )

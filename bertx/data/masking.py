@@ -75,7 +75,7 @@ class Masking:
         if tokenizer.mask_token_id is None:
             raise InputError(
                 f"tokenizer {tokenizer.name_or_path!r}: expected a mask token to train with, but "
-                "it has none. Set tokenizer.mask_token, or leave --data.masking at 0."
+                "it has none. Set tokenizer.mask_token, or leave `masking` at 0."
             )
         self.collator = collator
         self.share = share

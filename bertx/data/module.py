@@ -173,7 +173,7 @@ class TextDataModule(LightningDataModule):
         if not self.reader.has("train"):
             raise InputError(
                 "the names of the classes are unknown: there is no train split to find them in. "
-                "Give them with --data.labels."
+                "Give them with `labels`."
             )
         table = self._splits.table("train")
         names = label_names(table, require_label_column(table, self.label_column, usual))

@@ -106,7 +106,7 @@ def _spans(text: str, spans: Any) -> Spans:
                 raise Unusable(
                     f"expected spans [start, end] within the {len(text):,} characters of the text "
                     f"in column {RATIONALE!r}, but got {shortened(span)}. Correct the row, or name "
-                    "the column of the tokens with --data.text_column if these are marks of tokens."
+                    "the column of the tokens with `text_column` if these are marks of tokens."
                 )
     return merge(checked)
 

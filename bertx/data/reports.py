@@ -96,7 +96,7 @@ class Tally:
         if skipped + self.wordless + self.missing == self.total:
             raise InputError(
                 f"{self.source}: expected texts, but all {self.total:,} are {what}. Check the "
-                "file, or name the column with --data.text_column."
+                "file, or name the column with `text_column`."
             )
         if skipped:
             count = _of(skipped, self.total)

@@ -43,7 +43,7 @@ class Shortcut:
         check_shares(**{"shortcut.share": self.share, "shortcut.noise": self.noise})
         if len(self.word.split()) != 1 or self.word != self.word.strip():
             raise InputError(
-                f"--data.shortcut.word: expected one word without spaces, but got {self.word!r}."
+                f"`shortcut.word`: expected one word without spaces, but got {self.word!r}."
             )
 
 
@@ -83,7 +83,7 @@ class Planter:
         self._room = max_length - taken
         if self._room < 0:
             raise InputError(
-                f"--data.max_length {max_length}: expected room for the planted word "
+                f"`max_length` {max_length}: expected room for the planted word "
                 f"{shortcut.word!r}. Raise it."
             )
 
@@ -166,7 +166,7 @@ def _class_number(label: str | int, labels: Sequence[str]) -> int:
     number = class_names(labels).get(written(label), -1)
     if number < 0:
         raise InputError(
-            f"--data.shortcut.label: expected one of {', '.join(labels)}, but got {label!r}."
+            f"`shortcut.label`: expected one of {', '.join(labels)}, but got {label!r}."
         )
     return number
 
@@ -177,7 +177,7 @@ def _pieces(word: str, tokenizer: "PreTrainedTokenizerBase") -> int:
     known = set(later) - {*special_ids(tokenizer), tokenizer.unk_token_id}
     if not known:
         raise InputError(
-            f"--data.shortcut.word: expected a word that the tokenizer knows, but it makes "
+            f"`shortcut.word`: expected a word that the tokenizer knows, but it makes "
             f"{' '.join(tokenizer.convert_ids_to_tokens(later)) or 'nothing'} of {word!r}. "
             "Take another word."
         )

@@ -202,7 +202,7 @@ class FaithfulnessMetric(MeanMetric, ABC):
             raise InputError(
                 f"{type(self).__name__}: expected values of shape (B, {len(self.columns)}) for "
                 f"{', '.join(self.columns)}, got {tuple(values.shape)}. Give update what "
-                "`measure` returns, with the same settings."
+                "measure() returns, with the same settings."
             )
         self.add(values)
 

@@ -251,8 +251,8 @@ def check(subjects: Sequence[Subject], settings: Settings, options: Randomizatio
     for other in others:
         matching = [own for own in subjects if own.data == other.data]
         for own in matching or subjects[:1]:
-            check_alike([own, other], f"{NAME} with --shuffled", "data", "classes", "tokenizer")
-            check_several([own, other], f"{NAME} with --shuffled")
+            check_alike([own, other], f"{NAME} with `shuffled`", "data", "classes", "tokenizer")
+            check_several([own, other], f"{NAME} with `shuffled`")
 
 
 def run(

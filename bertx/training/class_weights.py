@@ -11,7 +11,7 @@ from bertx.errors import InputError
 ClassWeights = Literal["balanced"] | list[float] | dict[str, float]
 """``balanced``, or a weight for each class, in their order or by name."""
 
-_OPTION = "--model.class_weights"
+_OPTION = "`class_weights`"
 
 
 def check_class_weights(weights: ClassWeights | None, labels: Sequence[str]) -> None:

@@ -91,7 +91,7 @@ def frozen_weights(model: PreTrainedModel, frozen: Frozen) -> list[nn.Parameter]
         InputError: If the model has no such layers, or shares them with others.
         UnsupportedArchitecture: If its layers are not known.
     """
-    _, *layers, embeddings = parts(model, "--model.freeze")
+    _, *layers, embeddings = parts(model, "`freeze`")
     chosen = [embeddings]
     if frozen == "encoder":
         chosen += layers
@@ -108,20 +108,19 @@ def _no_layers(model: PreTrainedModel, frozen: object, layers: Sequence[Part]) -
     choices = f"a number of layers from 1 to {max(part.layers[-1] for part in layers)}"
     if shared:
         choices = f"nothing else: {shared[0]} of {type(model).__name__} share their weights"
-    return InputError(f"--model.freeze {frozen!r}: expected embeddings, encoder, or {choices}.")
+    return InputError(f"`freeze` {frozen!r}: expected embeddings, encoder, or {choices}.")
 
 
 def _check_moment(frozen: Frozen | None, epoch: int | None, step: int | None) -> None:
     for name, value in (("epoch", epoch), ("step", step)):
         if value is None:
             continue
-        option = f"--model.unfreeze_at_{name} {value}"
+        option = f"`unfreeze_at_{name}` {value}"
         if frozen is None:
-            raise InputError(f"{option}: nothing is frozen. Set --model.freeze too.")
+            raise InputError(f"{option}: nothing is frozen. Set `freeze` too.")
         if value < 1:
             raise InputError(f"{option}: expected 1 or more, as those before are counted from 0.")
     if epoch is not None and step is not None:
         raise InputError(
-            f"--model.unfreeze_at_epoch {epoch} and --model.unfreeze_at_step {step}: expected one "
-            "of them."
+            f"`unfreeze_at_epoch` {epoch} and `unfreeze_at_step` {step}: expected one of them."
         )

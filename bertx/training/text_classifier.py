@@ -114,7 +114,7 @@ class TextClassifier(LightningModule):
         if self._longest is not None and width > self._longest:
             raise InputError(
                 f"a text of {width} tokens, but {self.hparams['name']!r} has {self._longest} "
-                f"positions. Set --data.max_length={self._longest} or less."
+                f"positions. Set `max_length` to {self._longest} or less."
             )
         taken = {field: batch[field] for field in self._taken if field in batch}
         return logits_of(self.model, taken)
@@ -193,7 +193,7 @@ class TextClassifier(LightningModule):
         if math.isinf(steps):
             raise InputError(
                 "the learning rate falls to 0 at the last step, but training has no end. "
-                "Set --trainer.max_epochs or --trainer.max_steps."
+                "Set `max_epochs` or `max_steps`."
             )
         schedule = get_linear_schedule_with_warmup(
             optimizer, math.ceil(self.warmup * steps), int(steps)
@@ -246,7 +246,7 @@ class TextClassifier(LightningModule):
         data: Any = getattr(self.trainer, "datamodule", None)
         if not hasattr(data, "class_counts"):
             raise InputError(
-                "--model.class_weights balanced: expected a TextDataModule, whose training texts "
+                "`class_weights` balanced: expected a TextDataModule, whose training texts "
                 "are counted, but the trainer has none. Give a weight for each class."
             )
         return list(data.class_counts())
@@ -276,7 +276,7 @@ class TextClassifier(LightningModule):
             raise InputError(
                 f"{stage}, step {self.global_step}: expected labels 0..{classes - 1} "
                 f"({', '.join(self.labels)}), but {_shown(batch, row)} has label "
-                f"{int(labels[row])}. Check the label column and --data.labels."
+                f"{int(labels[row])}. Check the label column and `labels`."
             )
 
     def _finite_logits(self, stage: Stage, batch: Mapping[str, Any]) -> Tensor:
@@ -287,9 +287,9 @@ class TextClassifier(LightningModule):
             row = int((~finite).nonzero()[0])
             raise InputError(
                 f"{stage}, step {self.global_step}: expected finite logits, but "
-                f"{_shown(batch, row)} has {logits[row].tolist()}. Lower --model.learning_rate, "
+                f"{_shown(batch, row)} has {logits[row].tolist()}. Lower `learning_rate`, "
                 f"check the weights of {self.hparams['name']!r}, or use "
-                "--trainer.precision=32-true."
+                "`precision` 32-true."
             )
         return logits
 
@@ -298,7 +298,7 @@ class TextClassifier(LightningModule):
         if list(saved.get("labels", self.labels)) != self.labels:
             raise InputError(
                 f"the checkpoint has the classes {saved['labels']}, this run {self.labels}. Give "
-                "the data set of the checkpoint, or its classes by --data.labels."
+                "the data set of the checkpoint, or its classes by `labels`."
             )
         theirs = {key: value.shape for key, value in checkpoint["state_dict"].items()}
         ours = {key: value.shape for key, value in self.state_dict().items()}
@@ -306,7 +306,7 @@ class TextClassifier(LightningModule):
             key = sorted({k for k, _ in theirs.items() ^ ours.items()})[0]
             raise InputError(
                 f"the checkpoint's weights are those of {saved.get('name', 'another model')!r}, "
-                f"not of {self.hparams['name']!r}: they differ in {key}. Set --model.name."
+                f"not of {self.hparams['name']!r}: they differ in {key}. Give that model as `name`."
             )
 
 
@@ -352,7 +352,7 @@ def _check_settings(
         ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "0 or more, and below 1"),
     ):
         if not valid:
-            raise InputError(f"--model.{name}: expected {expected}, but got {value}.")
+            raise InputError(f"`{name}`: expected {expected}, but got {value}.")
 
 
 def _shown(batch: Mapping[str, Any], row: int) -> str:

@@ -492,7 +492,7 @@ def test_other_settings_are_refused(tmp_path):
     for out, parts in others:
         with pytest.raises(InputError, match="holds attributions of another run") as caught:
             predict(tmp_path, out)
-        for part in [str(folder), "--attributions.folder", *parts]:
+        for part in [str(folder), "`AttributionWriter.folder`", *parts]:
             assert part in str(caught.value)
     assert len(table(folder)) == COUNT
 

@@ -35,15 +35,13 @@ def test_named_column_is_strict_and_the_usual_one_is_not():
     assert find_text_column(data, usual="sentence") == "text"
     assert find_text_column(data, usual="review") == "review"
     assert find_label_column(data, named="stars") == "stars"
-    refuses(
-        lambda: find_text_column(data, named="body"), "'body'", "'review'", "--data.text_column"
-    )
+    refuses(lambda: find_text_column(data, named="body"), "'body'", "'review'", "`text_column`")
 
 
 def test_missing_columns_list_what_is_there():
     data = table(a=["x"], b=[0])
-    refuses(lambda: find_text_column(data), "train.tsv", "'a', 'b'", "--data.text_column")
-    refuses(lambda: require_label_column(data), "train.tsv", "'a', 'b'", "--data.label_column")
+    refuses(lambda: find_text_column(data), "train.tsv", "'a', 'b'", "`text_column`")
+    refuses(lambda: require_label_column(data), "train.tsv", "'a', 'b'", "`label_column`")
 
 
 @pytest.mark.parametrize("bad", [3, ["a"], "half \ud83d"])
@@ -69,9 +67,7 @@ def test_a_name_of_several_columns_is_refused_where_it_is_used():
     data = Table("t.csv", {"text": ["a"], "label": ["1"], "note": [""]}, [2], repeated={"note"})
     assert find_text_column(data) == "text" and find_label_column(data) == "label"
     for option, find in (("text", find_text_column), ("label", find_label_column)):
-        refuses(
-            lambda find=find: find(data, "note"), "'note'", "several", f"--data.{option}_column"
-        )
+        refuses(lambda find=find: find(data, "note"), "'note'", "several", f"`{option}_column`")
 
 
 def test_columns_of_several_labels_are_named_where_there_is_no_label_column():

@@ -61,7 +61,7 @@ def test_known_data_sets(name, path, config, classes):
 def test_any_other_name_is_a_hub_id():
     assert find_source("owner/name") == Source("owner/name")
     assert find_source("owner/name:part") == Source("owner/name", "part")
-    refuses(lambda: find_source("ss2"), "'ss2'", "sst2", "owner/name", "--data.path")
+    refuses(lambda: find_source("ss2"), "'ss2'", "sst2", "owner/name", "`path`")
 
 
 def test_what_is_opened(tmp_path):
@@ -69,7 +69,7 @@ def test_what_is_opened(tmp_path):
     assert isinstance(open_source("sst2", None)[1], HubReader)
     source, reader = open_source("sst2", str(tmp_path))
     assert source is DATASETS["sst2"] and isinstance(reader, FolderReader)
-    refuses(lambda: open_source(None, None), "--data.dataset", "--data.path", "sst5")
+    refuses(lambda: open_source(None, None), "`dataset`", "`path`", "sst5")
 
 
 def test_splits_are_loaded_once_with_their_config(hub):
@@ -115,12 +115,12 @@ def test_failure_to_load_says_what_else_works(monkeypatch, error, reason):
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset_builder", fail)
-    refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", reason, "--data.path DIR")
+    refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", reason, "`path`")
 
 
 def test_no_network_is_an_input_error(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", "hub", "--data.path DIR")
+    refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", "hub", "`path`")
 
 
 # A data set in a folder is prepared as one of the hub is

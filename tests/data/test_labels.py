@@ -108,7 +108,7 @@ SEVERAL = [
 @pytest.mark.parametrize("value", SEVERAL, ids=str)
 def test_several_labels_of_a_text_are_no_class(value):
     named = lambda: label_names(table(["a", "b", value]), "label")  # noqa: E731
-    refuses(named, "train.tsv, line 4", str(value), "multi-label", "--data.label_column")
+    refuses(named, "train.tsv, line 4", str(value), "multi-label", "`label_column`")
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_several_labels_of_a_text_are_no_class(value):
     ],
 )
 def test_names_that_recur_together_are_several_labels(values, bad):
-    refuses(lambda: label_names(table(values), "label"), repr(bad), "multi-label", "--data.labels")
+    refuses(lambda: label_names(table(values), "label"), repr(bad), "multi-label", "`labels`")
     assert class_numbers(table(values), "label", values) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("value", [0.73, "0.73", "-2.5", "1e-3", ".5"])
 def test_real_numbers_are_no_class(value):
     named = lambda: label_names(table(["1", "2", value]), "label")  # noqa: E731
-    refuses(named, "train.tsv, line 4", f"real number {value}", "regression", "--data.labels")
+    refuses(named, "train.tsv, line 4", f"real number {value}", "regression", "`labels`")
 
 
 def test_real_numbers_that_are_named_are_classes():
@@ -148,7 +148,7 @@ def test_classes_that_look_like_one():
 @pytest.mark.parametrize("labels", [[False, True], ["a", None]])
 def test_what_yaml_makes_of_words_is_to_be_quoted(labels):
     refuses(lambda: checked_labels(labels), repr(labels[-1] if None in labels else False),
-            """--data.labels='["no", "yes"]'""")  # fmt: skip
+            """`labels`='["no", "yes"]'""")  # fmt: skip
 
 
 def test_numbers_are_names_and_equal_ones_are_not_two():

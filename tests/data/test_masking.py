@@ -130,13 +130,13 @@ def test_byte_level_pieces(roberta):
 def test_tokenizer_without_a_mask(roberta):
     unmasked = pickle.loads(pickle.dumps(roberta))
     unmasked.mask_token = None
-    with pytest.raises(InputError, match=r"expected a mask token.*--data.masking"):
+    with pytest.raises(InputError, match=r"expected a mask token.*`masking`"):
         Masking(Collator(unmasked))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_share_out_of_range(share):
-    with pytest.raises(InputError, match=rf"--data.masking: expected .* 0 to 1, .* {share}"):
+    with pytest.raises(InputError, match=rf"`masking`: expected .* 0 to 1, .* {share}"):
         TextDataModule(MINILM, dataset="demo", masking=share)
 
 

@@ -112,7 +112,7 @@ def test_named_columns(tmp_path):
     data = module(path=str(tmp_path), text_column="review", label_column="mood")
     assert data.labels == ["down", "up"]
     wrong = module(path=str(tmp_path), text_column="reveiw", label_column="mood")
-    refuses(lambda: wrong.setup("fit"), "'reveiw'", "'review'", "--data.text_column")
+    refuses(lambda: wrong.setup("fit"), "'reveiw'", "'review'", "`text_column`")
 
 
 # The names of the classes
@@ -127,7 +127,7 @@ def test_names_from_settings_then_table_then_file(folder):
 def test_known_names_need_no_file(tmp_path):
     assert module(path=str(tmp_path), dataset="sst5").labels == list(DATASETS["sst5"].labels)
     unknown = module(path=str(tmp_path))
-    refuses(lambda: unknown.labels, "no train split", "--data.labels")
+    refuses(lambda: unknown.labels, "no train split", "`labels`")
 
 
 def test_labels_exceed_the_names(folder):
@@ -187,7 +187,10 @@ def test_no_label_at_all(folder):
     write(folder, "train.tsv", "good\t-1", "bad\t-1")
     named = {"path": str(folder), "dataset": "sst2"}
     refuses(
-        lambda: setup(**named), "train: expected labels", "no label in it is known", "`predict`"
+        lambda: setup(**named),
+        "train: expected labels",
+        "no label in it is known",
+        "predict takes texts",
     )
     write(folder, "train.tsv", "good", "bad", header="text")
     refuses(lambda: setup(**named), "train.tsv", "label column", "'text'")
@@ -204,14 +207,14 @@ def test_test_stage_needs_labels(folder, test):
     header, row = test
     write(folder, "test.tsv", row, header=header)
     data = module(path=str(folder), dataset="sst2")
-    refuses(lambda: data.setup("test"), "test: expected labels", "`predict`")
+    refuses(lambda: data.setup("test"), "test: expected labels", "predict takes texts")
     assert predicted(path=str(folder), dataset="sst2") == [("good", -100)]
 
 
 def test_validation_without_labels(folder):
     write(folder, "dev.tsv", "good", header="text")
     refuses(lambda: setup("validate", path=str(folder)), "validation: expected labels", "dev.tsv",
-            "label column", "'text'", "`predict`")  # fmt: skip
+            "label column", "'text'", "predict takes texts")  # fmt: skip
 
 
 def test_minus_one_is_a_class_of_files(tmp_path):
@@ -250,15 +253,15 @@ def test_classes_that_look_like_one_are_reported(folder, caplog):
 @pytest.mark.parametrize(
     "settings, parts",
     [
-        ({}, ["--data.dataset", "--data.path"]),
+        ({}, ["`dataset`", "`path`"]),
         ({"dataset": "nothing"}, ["'nothing'"]),
         ({"path": "/no/such/folder"}, ["/no/such/folder", "does not exist"]),
-        ({"dataset": "demo", "batch_size": 0}, ["--data.batch_size", "0"]),
-        ({"dataset": "demo", "token_budget": 127}, ["--data.token_budget", "128", "127"]),
-        ({"dataset": "demo", "train_examples": -1}, ["--data.train_examples", "-1"]),
-        ({"dataset": "demo", "validation_fraction": 1.0}, ["--data.validation_fraction", "1.0"]),
-        ({"dataset": "demo", "labels": ["one"]}, ["--data.labels", "['one']"]),
-        ({"dataset": "demo", "labels": ["a", "a"]}, ["--data.labels", "different"]),
+        ({"dataset": "demo", "batch_size": 0}, ["`batch_size`", "0"]),
+        ({"dataset": "demo", "token_budget": 127}, ["`token_budget`", "128", "127"]),
+        ({"dataset": "demo", "train_examples": -1}, ["`train_examples`", "-1"]),
+        ({"dataset": "demo", "validation_fraction": 1.0}, ["`validation_fraction`", "1.0"]),
+        ({"dataset": "demo", "labels": ["one"]}, ["`labels`", "['one']"]),
+        ({"dataset": "demo", "labels": ["a", "a"]}, ["`labels`", "different"]),
     ],
 )
 def test_settings_are_checked_at_once(settings, parts):
@@ -448,7 +451,7 @@ def test_sst2(data_folder):
     assert len(data.dataset_of("train")) == 67_349
     assert len(data.dataset_of("validation")) == 872
     assert data.dataset_of("validation").labels.count(1) == 444
-    refuses(lambda: data.setup("test"), "`predict`")
+    refuses(lambda: data.setup("test"), "predict takes texts")
     data.setup("predict")
     assert len(data.predicted) == 1_821
 

@@ -186,7 +186,7 @@ def test_parquet(tmp_path, rows):
         (PLAIN, {"rationale": [[-1, 3]]}, ["within the 9 characters", "[-1, 3]"]),
         (PLAIN, {"rationale": [[5, 3]]}, ["within the 9 characters", "[5, 3]"]),
         (PLAIN, {"rationale": [[3, 7, 8]]}, ["spans [start, end]", "[3, 7, 8]"]),
-        (PLAIN, {"rationale": [0, 1, 0]}, ["got 0", "marks of tokens", "--data.text_column"]),
+        (PLAIN, {"rationale": [0, 1, 0]}, ["got 0", "marks of tokens", "`text_column`"]),
         (PLAIN, {"rationale": {"start": 3}}, ["expected a list", "{'start': 3}"]),
     ],
 )

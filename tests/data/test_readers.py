@@ -108,7 +108,7 @@ def refuses(call, *parts):
 
 
 def test_missing_folder(tmp_path):
-    refuses(lambda: FolderReader(str(tmp_path / "no")), "no", "does not exist", "--data.path")
+    refuses(lambda: FolderReader(str(tmp_path / "no")), "no", "does not exist", "`path`")
     refuses(lambda: FolderReader(str(write(tmp_path, "f.csv", "x"))), "f.csv", "is a file")
 
 

@@ -231,7 +231,7 @@ def test_it_is_one_word(word):
     shortcut = Shortcut(word, "positive")
     refuses(
         lambda: TextDataModule(MINILM, dataset="demo", shortcut=shortcut),
-        "--data.shortcut.word", repr(word),
+        "`shortcut.word`", repr(word),
     )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def test_shares_out_of_range(name, value):
     shortcut = Shortcut(WORD, "positive", **{name: value})
     refuses(
         lambda: TextDataModule(MINILM, dataset="demo", shortcut=shortcut),
-        f"--data.shortcut.{name}", str(value),
+        f"`shortcut.{name}`", str(value),
     )  # fmt: skip
 
 
@@ -249,19 +249,19 @@ def test_shares_out_of_range(name, value):
 def test_unknown_class(label):
     refuses(
         lambda: module(dataset="demo", shortcut=Shortcut(WORD, label)),
-        "--data.shortcut.label", "negative, positive", repr(label),
+        "`shortcut.label`", "negative, positive", repr(label),
     )  # fmt: skip
 
 
 def test_a_word_that_the_tokenizer_does_not_know(tokenizer):
-    refuses(lambda: planter(tokenizer), "--data.shortcut.word", "[UNK]", "'zork'")
+    refuses(lambda: planter(tokenizer), "`shortcut.word`", "[UNK]", "'zork'")
     refuses(lambda: planter(tokenizer, word="[SEP]"), "[SEP]")
     refuses(lambda: planter(tokenizer, word="\u200b"), "nothing")
 
 
 def test_no_room_for_the_word(minilm):
     pieces = len(minilm(WORD, add_special_tokens=False)["input_ids"])
-    refuses(lambda: planter(minilm, max_length=pieces + 1), "--data.max_length", "'zork'")
+    refuses(lambda: planter(minilm, max_length=pieces + 1), "`max_length`", "'zork'")
     data = planted(minilm, [" a long film"] * 20, [1] * 20, max_length=pieces + 2)
     batch = Collator(minilm, pieces + 2)([data[i] for i in range(20)])
     assert (batch["rationale"].sum(1) == pieces).all()

@@ -88,7 +88,7 @@ def test_weights_that_cannot_be_used(weights, words):
 
 
 def test_smoothing_is_a_share(folder):
-    with pytest.raises(InputError, match="label_smoothing: expected 0 or more, and below 1"):
+    with pytest.raises(InputError, match="`label_smoothing`: expected 0 or more, and below 1"):
         TextClassifier(folder, LABELS, label_smoothing=1.0)
 
 

@@ -111,11 +111,11 @@ def test_what_stands_still(kind):
 @pytest.mark.parametrize(
     ("kind", "settings", "words"),
     [
-        ("bert", {"frozen": 4}, "freeze 4: expected embeddings, encoder, or a number .* 1 to 3"),
-        ("bert", {"frozen": 0}, "freeze 0: expected"),
+        ("bert", {"frozen": 4}, "`freeze` 4: expected embeddings, encoder, or a number .* 1 to 3"),
+        ("bert", {"frozen": 0}, "`freeze` 0: expected"),
         ("albert", {"frozen": 1}, "layers 1, 2, 3 of Albert.* share their weights"),
-        ("bert", {"frozen": None, "epoch": 1}, "unfreeze_at_epoch 1: nothing is frozen"),
-        ("bert", {"frozen": 1, "step": 0}, "unfreeze_at_step 0: expected 1 or more"),
+        ("bert", {"frozen": None, "epoch": 1}, "`unfreeze_at_epoch` 1: nothing is frozen"),
+        ("bert", {"frozen": 1, "step": 0}, "`unfreeze_at_step` 0: expected 1 or more"),
         ("bert", {"frozen": 1, "step": 5, "epoch": 1}, "expected one of them"),
     ],
 )

@@ -165,7 +165,7 @@ def test_a_checkpoint_of_another_model_is_refused(module, tmp_path):
     runner.fit(module, loader(), loader())
     other = TextClassifier(save_model(tmp_path / "other", 3, "distilbert"), LABELS)
     best = runner.checkpoint_callback.best_model_path
-    with pytest.raises(InputError, match=r"those of .* differ in model\..*--model.name"):
+    with pytest.raises(InputError, match=r"those of .* differ in model\..*`name`"):
         trainer().validate(other, loader(), ckpt_path=best)
 
 
@@ -191,7 +191,7 @@ def test_labels_outside_the_classes_are_refused(module, label, stage):
 
 def test_a_text_longer_than_the_model_is_refused_with_the_length_that_fits(module):
     rows = [("dull " * 70, 1, 0)]  # the tiny model has 64 positions
-    with pytest.raises(InputError, match=r"72 tokens.* has 64 positions.*max_length=64"):
+    with pytest.raises(InputError, match=r"72 tokens.* has 64 positions.*max_length` to 64"):
         trainer().fit(module, loader(rows))
 
 
@@ -203,7 +203,7 @@ def test_logits_that_are_not_finite_are_refused(module, value, call, stage):
         getattr(trainer(), call)(module, loader())
     message = str(caught.value)
     assert message.startswith(f"{stage}, step 0: expected finite logits, but example 0 ('the film")
-    assert "--model.learning_rate" in message and str(value) in message
+    assert "`learning_rate`" in message and str(value) in message
 
 
 def test_predict_loses_no_text_for_one_that_overflows(module):
@@ -223,7 +223,7 @@ def test_predict_loses_no_text_for_one_that_overflows(module):
 )
 def test_settings_out_of_range_are_refused(settings, folder):
     ((name, value),) = settings.items()
-    with pytest.raises(InputError, match=f"--model.{name}: .* got {value}"):
+    with pytest.raises(InputError, match=f"`{name}`: .* got {value}"):
         TextClassifier(folder, LABELS, **settings)
 
 
