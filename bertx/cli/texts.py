@@ -81,7 +81,7 @@ def _check_file(file: Path) -> None:
             f"--path {file}: expected a table of texts, but it "
             f"{'is a folder' if file.is_dir() else what}."
         )
-    from bertx.data.readers import ENDINGS, SPREADSHEETS, spreadsheet  # these bring Lightning
+    from bertx.data.files import ENDINGS, SPREADSHEETS, spreadsheet  # these bring Lightning
 
     if file.name.endswith(SPREADSHEETS):
         raise spreadsheet(file)
@@ -94,7 +94,7 @@ def _check_file(file: Path) -> None:
 
 def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
     from bertx.data.columns import find_text_column, text_error
-    from bertx.data.readers import stream_tables
+    from bertx.data.files import stream_tables
 
     found = ""
     for table in stream_tables(file, PORTION, lambda error: Unreadable(as_options(str(error)))):

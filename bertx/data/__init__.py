@@ -2,11 +2,11 @@
 
 from bertx.data.collate import Collator
 from bertx.data.dataset import TextDataset
-from bertx.data.datasets import DATASETS, Source
 from bertx.data.masking import Masking
 from bertx.data.module import TextDataModule
 from bertx.data.sampling import LengthBucketSampler
 from bertx.data.shortcut import Shortcut
+from bertx.data.sources import DATASETS, Source
 
 __all__ = [
     "DATASETS",

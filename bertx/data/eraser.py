@@ -12,9 +12,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from bertx.data.folder import FolderReader
+from bertx.data.files import FolderReader, stream_tables
 from bertx.data.rationales import Annotated, Unusable, merge, read_rows
-from bertx.data.readers import stream_tables
 from bertx.data.reports import report_queries
 from bertx.data.table import Spans, Table, shortened
 from bertx.errors import InputError
@@ -48,20 +47,16 @@ class EraserFolder(FolderReader):
         InputError: If there is no such folder.
     """
 
-    def read(self, split: str) -> Table:
-        """The rows of ``split``.
+    def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
+        """The rows of ``split``, at most ``rows`` at a time; None: all in one table.
 
         Raises:
             InputError: As `FolderReader`, and if there are no documents or they cannot be read.
         """
-        table = super().read(split)
-        if _is_eraser(table):
-            report_queries(split, len(set(map(str, table.columns.get("query", ())))))
-        return self._with_documents(table)
-
-    def stream(self, split: str, rows: int) -> Iterator[Table]:
-        """The rows of ``split``, at most ``rows`` at a time (raises as `read` does)."""
-        return map(self._with_documents, super().stream(split, rows))
+        for table in super().tables(split, rows):
+            if rows is None and _is_eraser(table):
+                report_queries(split, len(set(map(str, table.columns.get("query", ())))))
+            yield self._with_documents(table)
 
     def _with_documents(self, table: Table) -> Table:
         if not _is_eraser(table):
@@ -179,7 +174,7 @@ def _unpacked(archive: Path) -> dict[str, str]:
 
 
 def _lines(file: Path) -> dict[str, str]:
-    (table,) = stream_tables(file, None)
+    (table,) = stream_tables(file)
     columns: Sequence[Sequence[Any]] = [table.columns.get(n, ()) for n in ("docid", "document")]
     if not all(columns):
         raise InputError(

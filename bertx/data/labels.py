@@ -11,6 +11,9 @@ from bertx.data.table import Table, listed, shortened
 from bertx.errors import InputError
 from bertx.models.inputs import UNKNOWN
 
+Name = str | int | float | bool | None
+"""The name of a class as YAML may read it."""
+
 MANY = 20
 """From so many classes on it is refused that most rows have one of their own."""
 
@@ -36,6 +39,25 @@ def written(label: Any) -> str:
     text = str(label).strip()
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else "" if text in _MISSING else text
+
+
+def checked_labels(labels: Sequence[Name] | None) -> list[str] | None:
+    """The names of the classes as given, numbers as text.
+
+    Raises:
+        InputError: If they name no two classes, or one of them is what YAML makes of a word.
+    """
+    for label in labels or ():
+        if label is None or isinstance(label, bool):
+            raise InputError(
+                f"`labels`: expected names, but one of them is {label!r}. Without quotes "
+                "YAML takes yes, no, on, off, true, false, null and ~ for values of its own. Quote "
+                'them: `labels`=\'["no", "yes"]\'.'
+            )
+    names = None if labels is None else [str(label) for label in labels]
+    if names is not None and (len(names) < 2 or len(set(map(written, names))) < len(names)):
+        raise InputError(f"`labels`: expected two or more different names, but got {names}.")
+    return names
 
 
 def label_names(table: Table, column: str) -> list[str]:

@@ -3,25 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningDataModule
 
-from bertx.data.checks import (
-    Name,
-    check_budget,
-    check_classes,
-    check_counts,
-    check_fractions,
-    check_shares,
-    checked_labels,
-)
 from bertx.data.collate import Collator
 from bertx.data.columns import find_label_column, find_text_column, require_label_column
 from bertx.data.dataset import TextDataset, sample_rows
-from bertx.data.datasets import open_source
-from bertx.data.form import Form
-from bertx.data.labels import label_names
+from bertx.data.examples import Form
+from bertx.data.labels import Name, checked_labels, label_names
 from bertx.data.loading import Batches, ResumableLoader, load_batches
 from bertx.data.masking import EpochBatches, EpochTexts, Masking
 from bertx.data.reports import report_alike, report_overlong, report_shuffled
@@ -33,8 +23,8 @@ from bertx.data.sampling import (
     token_counts,
 )
 from bertx.data.shortcut import Planter, Shortcut
-from bertx.data.splits import Splits
-from bertx.data.stream import StreamedTexts
+from bertx.data.sources import open_source
+from bertx.data.splits import Splits, StreamedTexts
 from bertx.data.table import Table
 from bertx.errors import InputError
 from bertx.progress import progress
@@ -42,6 +32,7 @@ from bertx.progress import progress
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_COUNTS = ("max_length", "batch_size", "eval_batch_size", "train_examples", "max_examples")
 _SPLITS_OF = {
     "fit": ("train", "validation"),
     "validate": ("validation",),
@@ -122,18 +113,6 @@ class TextDataModule(LightningDataModule):
         token_budget: int | None = None,
     ) -> None:
         super().__init__()
-        check_counts(
-            max_length=max_length,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            train_examples=train_examples,
-            max_examples=max_examples,
-        )
-        check_budget(token_budget, max_length)
-        check_shares(masking=masking)
-        if shortcut:
-            shortcut.check()
-        check_fractions(validation_fraction=validation_fraction)
         self.tokenizer_name = tokenizer
         self.source, self.reader = open_source(dataset, path)
         self.text_column, self.label_column = text_column, label_column
@@ -151,6 +130,7 @@ class TextDataModule(LightningDataModule):
         self._splits = Splits(self.reader, self._form, validation_fraction, seed)
         self._datasets: dict[str, TextDataset] = {}
         self._predicted: StreamedTexts | None = None
+        self._check()
 
     @cached_property
     def labels(self) -> list[str]:
@@ -281,6 +261,26 @@ class TextDataModule(LightningDataModule):
         batches = ConsecutiveBatches(self.predicted, self.eval_batch_size)
         return load_batches(self.predicted, None, batches, self.collator, self.num_workers)
 
+    def _check(self) -> None:
+        """Refuse settings that are out of range."""
+        for name in _COUNTS:
+            count = getattr(self, name)
+            _require(name, count, count is None or count >= 1, "at least 1")
+        if self.token_budget is not None and self.token_budget < self.max_length:
+            raise InputError(
+                f"`token_budget`: expected room for a text of {self.max_length} tokens "
+                f"(`max_length`), but got {self.token_budget}. Raise it, or lower the length."
+            )
+        shares = {"masking": self.masking}
+        if self.shortcut:
+            self.shortcut.check()
+            shares["shortcut.share"] = self.shortcut.share
+            shares["shortcut.noise"] = self.shortcut.noise
+        for name, share in shares.items():
+            _require(name, share, 0 <= share <= 1, "a share from 0 to 1")
+        held_out = self.validation_fraction
+        _require("validation_fraction", held_out, 0 < held_out < 1, "a share between 0 and 1")
+
     def _evaluated(self, split: str) -> Batches:
         data, size = self.dataset_of(split), self.eval_batch_size
         lengths = token_counts(data.texts, self.tokenizer, self.max_length)
@@ -303,14 +303,14 @@ class TextDataModule(LightningDataModule):
         limit = self.train_examples if split == "train" else self.max_examples
         data = data.select(sample_rows(len(data), limit, self.seed))
         if split == "train":
-            check_classes(data, self.labels)
+            _check_classes(data, self.labels)
             if self.shuffle_labels:
                 data = data.shuffled(self.seed)
                 report_shuffled(len(data))
         report_overlong(split, data.texts, self.tokenizer, self.max_length)
         self._datasets[split] = data
 
-    def _form(self, split: str, table: Table, unlabelled: bool) -> Form:
+    def _form(self, split: str, table: Table, unlabelled: bool, unknown: bool) -> Form:
         text = find_text_column(table, self.text_column, self.source.text_column)
         find = find_label_column if unlabelled else require_label_column
         label = find(table, self.label_column, self.source.label_column)
@@ -320,5 +320,20 @@ class TextDataModule(LightningDataModule):
                 self.shortcut, self.labels, self.tokenizer, self.max_length, split, self.seed
             )
         # Files have no way to declare that -1 is no class, as data sets of the hub do.
-        unknown = bool(self.source.path)
+        unknown = unknown or bool(self.source.path)
         return Form(self.tokenizer, text, label, self.labels if label else [], planter, unknown)
+
+
+def _require(name: str, value: Any, holds: bool, expected: str) -> None:
+    if not holds:
+        raise InputError(f"`{name}`: expected {expected}, but got {value}.")
+
+
+def _check_classes(data: TextDataset, labels: list[str]) -> None:
+    """Raise `InputError` if all training texts are of one class."""
+    present = set(data.labels)
+    if len(present) == 1:
+        raise InputError(
+            f"train: expected texts of at least two classes, but all {len(data):,} are "
+            f"{labels[present.pop()]!r}. Check `label_column`, or raise `train_examples`."
+        )

@@ -1,14 +1,13 @@
 """What is said, once and in one line each, about texts that are not used as they are."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from bertx.data.dataset import count_overlong
-from bertx.data.form import Stretch
 from bertx.data.labels import spelt_alike
 from bertx.data.table import Table, listed
 from bertx.errors import InputError
@@ -19,7 +18,24 @@ if TYPE_CHECKING:
 SHOWN = 5
 """Of the rows whose rationale or document cannot be used, so many are named."""
 
+ESTIMATE_FROM = 50_000
+"""Of more texts than this that may be over-long, so many are tokenised and the rest estimated."""
+
 logger = logging.getLogger("bertx.data")
+
+_AT_ONCE = 1000  # texts: a million encodings at once would take gigabytes
+
+
+_WORDLESS = "are without a word (empty, white space, special tokens or invisible characters only)"
+_REMARKS = {
+    "skipped": f"{_WORDLESS} and are skipped; the first is {{}}",
+    "wordless": f"{_WORDLESS}; they are classified, but have no words to explain; "
+    "the first is {}",
+    "missing": "are missing and have no prediction; the first is {}",
+    "unmarked": "are without a rationale; the first is {}",
+    "planted": "had the planted word already; take one that is in none",
+}
+_OF_THE_USED = ("unmarked", "planted")
 
 
 @dataclass
@@ -29,51 +45,32 @@ class Tally:
     Attributes:
         source: Where the rows are from.
         total: Rows that were read, without those left out.
-        usable: Rows whose text is used.
-        skipped: Where the first of the others is.
-        wordless: Texts without a word that are used.
-        blank: Where the first of them is.
-        missing: Rows without any text that keep their place.
-        gap: Where the first of them is.
+        used: Rows whose text is used.
+        counts: Rows by what is remarkable about them, in the words of `_REMARKS`.
+        first: Where the first of each of these is.
         left_out: Rows with a rationale or a document that cannot be used.
         reasons: What is wrong with the first of them.
-        unmarked: Texts with an empty rationale, in a data set with rationales.
-        bare: Where the first of them is.
-        known: Texts that had the planted word before.
     """
 
     source: str = ""
     total: int = 0
-    usable: int = 0
-    skipped: str | None = None
-    wordless: int = 0
-    blank: str | None = None
-    missing: int = 0
-    gap: str | None = None
+    used: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
     left_out: int = 0
     reasons: list[str] = field(default_factory=list)
-    unmarked: int = 0
-    bare: str | None = None
-    known: int = 0
 
-    def add(self, stretch: Stretch) -> None:
-        """Count some rows more."""
-        table = stretch.table
-        self.source, self.total = table.source, self.total + len(table)
-        self.usable += len(stretch.rows)
-        self.skipped = self.skipped or first_skipped(table, stretch.rows)
-        self.wordless += len(stretch.wordless)
-        if stretch.wordless:
-            self.blank = self.blank or table.where(stretch.wordless[0])
-        self.missing += len(stretch.missing)
-        if stretch.missing:
-            self.gap = self.gap or table.where(stretch.rows[min(stretch.missing)])
+    def add(self, table: Table, used: int) -> None:
+        """Count some rows more, so many of which are used."""
+        self.source, self.total, self.used = table.source, self.total + len(table), self.used + used
         self.left_out += len(table.left_out)
         self.reasons += table.left_out[: SHOWN - len(self.reasons)]
-        self.unmarked += len(stretch.unmarked)
-        if stretch.unmarked:
-            self.bare = self.bare or table.where(stretch.unmarked[0])
-        self.known += stretch.known
+
+    def count(self, remark: str, table: Table, rows: Collection[int]) -> None:
+        """Count rows of a table about which there is something to remark."""
+        self.counts[remark] += len(rows)
+        if rows:
+            self.first.setdefault(remark, table.where(min(rows)))
 
     def report(self, split: str) -> None:
         """Say what was found.
@@ -81,60 +78,26 @@ class Tally:
         Raises:
             InputError: If no row can be used, or none has a word.
         """
-        report_left_out(split, self.left_out, self.total + self.left_out, self.reasons)
-        self._report_wordless(split)
-        if self.unmarked:
-            count = _of(self.unmarked, self.usable)
-            _warn(f"{split}: {count} are without a rationale; the first is {self.bare}")
-        if self.known:
-            count = _of(self.known, self.usable)
-            _warn(f"{split}: {count} had the planted word already; take one that is in none")
-
-    def _report_wordless(self, split: str) -> None:
-        what = "without a word (empty, white space, special tokens or invisible characters only)"
-        skipped = self.total - self.usable
-        if skipped + self.wordless + self.missing == self.total:
+        self._report_left_out(split)
+        if sum(self.counts[remark] for remark in ("skipped", "wordless", "missing")) == self.total:
             raise InputError(
-                f"{self.source}: expected texts, but all {self.total:,} are {what}. Check the "
+                f"{self.source}: expected texts, but all {self.total:,} {_WORDLESS}. Check the "
                 "file, or name the column with `text_column`."
             )
-        if skipped:
-            count = _of(skipped, self.total)
-            _warn(f"{split}: {count} are {what} and are skipped; the first is {self.skipped}")
-        if self.wordless:
-            count = _of(self.wordless, self.total)
-            then = "they are classified, but have no words to explain"
-            _warn(f"{split}: {count} are {what}; {then}; the first is {self.blank}")
-        if self.missing:
-            count = _of(self.missing, self.total)
-            _warn(f"{split}: {count} are missing and have no prediction; the first is {self.gap}")
+        for remark, words in _REMARKS.items():
+            if count := self.counts[remark]:
+                total = self.used if remark in _OF_THE_USED else self.total
+                _warn(f"{split}: {_of(count, total)} {words.format(self.first[remark])}")
 
-
-def report_left_out(split: str, count: int, total: int, reasons: Sequence[str]) -> None:
-    """Report rows whose rationale or document cannot be used.
-
-    Args:
-        split: The split.
-        count: How many of its rows are left out,
-        total: of so many.
-        reasons: What is wrong with the first of them, and where they are.
-
-    Raises:
-        InputError: If no row is left.
-    """
-    if count and count == total:
-        raise InputError(f"{split}: none of {total:,} texts can be used. {reasons[0]}")
-    for reason in reasons:
-        _warn(reason)
-    if count:
-        texts = _of(count, total)
-        _warn(f"{split}: {texts} cannot be used and are left out; the first are named above")
-
-
-def first_skipped(table: Table, rows: Sequence[int]) -> str | None:
-    """Where the first row of ``table`` is that is not among ``rows`` (sorted), if there is one."""
-    row = next((i for i, row in enumerate(rows) if i != row), len(rows))
-    return table.where(row) if row < len(table) else None
+    def _report_left_out(self, split: str) -> None:
+        count, total = self.left_out, self.total + self.left_out
+        if count and count == total:
+            raise InputError(f"{split}: none of {total:,} texts can be used. {self.reasons[0]}")
+        for reason in self.reasons:
+            _warn(reason)
+        if count:
+            texts = _of(count, total)
+            _warn(f"{split}: {texts} cannot be used and are left out; the first are named above")
 
 
 def report_unlabelled(split: str, count: int, total: int) -> None:
@@ -173,6 +136,36 @@ def report_overlong(
     """Report texts that are cut to ``max_length`` tokens."""
     count, exact = count_overlong(texts, tokenizer, max_length)
     say_overlong(split, count, exact, len(texts), max_length)
+
+
+def count_overlong(
+    texts: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    at_most: int | None = None,
+) -> tuple[int, bool]:
+    """How many texts have more than ``max_length`` tokens, special ones included.
+
+    Args:
+        texts: The texts.
+        tokenizer: The tokenizer.
+        max_length: The longest text that is not cut.
+        at_most: Tokenise so many texts; None: `ESTIMATE_FROM`.
+
+    Returns:
+        The number, and whether it is exact or estimated from the texts that were tokenised.
+    """
+    at_most = ESTIMATE_FROM if at_most is None else at_most
+    room = max_length - tokenizer.num_special_tokens_to_add()
+    # A token stands for one byte of the text at least, so that shorter texts need no tokenising.
+    candidates = [text for text in texts if len(text.encode()) > room]
+    share = max(1.0, len(candidates) / at_most)
+    sample = [candidates[int(i * share)] for i in range(min(len(candidates), at_most))]
+    overlong = 0
+    for start in range(0, len(sample), _AT_ONCE):
+        encoded = tokenizer(sample[start : start + _AT_ONCE], verbose=False)
+        overlong += sum(len(ids) > max_length for ids in encoded["input_ids"])
+    return round(overlong * share), share == 1.0
 
 
 def say_overlong(split: str, count: int, exact: bool, total: int, max_length: int) -> None:

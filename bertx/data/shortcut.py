@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from bertx.data.checks import check_shares
 from bertx.data.dataset import TextDataset
 from bertx.data.labels import class_names, written
 from bertx.data.table import Spans
@@ -39,8 +38,7 @@ class Shortcut:
     noise: float = 0.0
 
     def check(self) -> None:
-        """Raise `InputError` if a number is out of range, or the word is none."""
-        check_shares(**{"shortcut.share": self.share, "shortcut.noise": self.noise})
+        """Raise `InputError` if the word is none."""
         if len(self.word.split()) != 1 or self.word != self.word.strip():
             raise InputError(
                 f"`shortcut.word`: expected one word without spaces, but got {self.word!r}."
@@ -104,10 +102,10 @@ class Planter:
                 rationales[row] = (span,) if label == self.label else own
         return TextDataset(texts, data.labels, rationales)
 
-    def occurrences(self, texts: Sequence[str]) -> int:
-        """In how many texts the word occurs as a word, capital letters or not."""
+    def occurrences(self, texts: Sequence[str]) -> list[int]:
+        """The texts in which the word occurs as a word, capital letters or not."""
         word = re.compile(rf"(?<!\w){re.escape(self.shortcut.word)}(?!\w)", re.IGNORECASE)
-        return sum(word.search(text) is not None for text in texts)
+        return [row for row, text in enumerate(texts) if word.search(text)]
 
     def _chance(self, label: int) -> float:
         return self.shortcut.share if label == self.label else self.shortcut.noise

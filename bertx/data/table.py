@@ -1,10 +1,10 @@
 """Rows of one split as they were read, and where each came from."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from bertx.errors import InputError
 
@@ -35,13 +35,7 @@ class Column(Sequence[Any]):
     def _values(self) -> list[Any]:
         return self._make()
 
-    @overload
-    def __getitem__(self, place: int) -> Any: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Any]: ...
-
-    def __getitem__(self, place: int | slice) -> Any:
+    def __getitem__(self, place: Any) -> Any:
         return self._values[place]
 
     def __len__(self) -> int:
@@ -62,6 +56,8 @@ class Table:
             and why.
         repeated: Names that several columns have; ``columns`` has one of these.
         files: The file of each row, N, where the source is several files.
+        numbers: Number of each row in its split, counted from 0, also over those that were left
+            out (N,).
     """
 
     source: str
@@ -72,6 +68,7 @@ class Table:
     left_out: Sequence[str] = ()
     repeated: Collection[str] = ()
     files: Sequence[str] = ()
+    numbers: Sequence[int] = ()
 
     def where(self, row: int) -> str:
         """Name of a row for messages."""
@@ -92,6 +89,7 @@ class Table:
             lines=[self.lines[row] for row in rows],
             rationales=None if marks is None else [marks[row] for row in rows],
             files=[self.files[row] for row in rows] if self.files else (),
+            numbers=[self.numbers[row] for row in rows] if self.numbers else (),
         )
 
     def __len__(self) -> int:
@@ -115,6 +113,14 @@ def joined(source: str, tables: Sequence[Table]) -> Table:
         repeated={name for table in tables for name in table.repeated},
         files=[table.source for table in tables for _ in range(len(table))],
     )
+
+
+def numbered(tables: Iterable[Table]) -> Iterator[Table]:
+    """The tables of a split, whose rows are counted from one to the next."""
+    start = 0
+    for table in tables:
+        yield replace(table, numbers=range(start, start + len(table)))
+        start += len(table)
 
 
 def refused(error: InputError) -> Any:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bertx.data import Collator, TextDataset
-from bertx.data.dataset import usable_rows
+from bertx.data.examples import usable_rows
 from bertx.errors import InputError
 from bertx.models.encode import special_tokens
 from bertx.models.inputs import Inputs

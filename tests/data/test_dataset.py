@@ -1,7 +1,9 @@
 import pytest
 
-from bertx.data import dataset as module
-from bertx.data.dataset import TextDataset, count_overlong, hold_out, sample_rows, usable_rows
+from bertx.data import reports
+from bertx.data.dataset import TextDataset, hold_out, sample_rows
+from bertx.data.examples import usable_rows
+from bertx.data.reports import count_overlong
 
 
 def test_items_and_fillers():
@@ -78,7 +80,7 @@ def test_only_texts_that_can_be_overlong_are_tokenised(tokenizer):
 def test_many_overlong_texts_are_estimated(tokenizer, monkeypatch):
     texts = [*long_texts(2000), *[""] * 500]
     exact, sure = count_overlong(texts, tokenizer, 8)
-    monkeypatch.setattr(module, "ESTIMATE_FROM", 300)
+    monkeypatch.setattr(reports, "ESTIMATE_FROM", 300)
     about, estimated = count_overlong(texts, tokenizer, 8)
     assert sure and not estimated
     assert about == pytest.approx(exact, rel=0.1)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from bertx.data.checks import checked_labels
-from bertx.data.labels import class_numbers, label_names, spelt_alike
+from bertx.data.labels import checked_labels, class_numbers, label_names, spelt_alike
 from bertx.data.table import Table
 from bertx.errors import InputError
 from bertx.models.inputs import UNKNOWN

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from bertx.data import DATASETS, LengthBucketSampler, TextDataModule
-from bertx.data.folder import FolderReader
+from bertx.data.files import FolderReader
 from bertx.errors import InputError
 from tests.data.conftest import MINILM
 
@@ -77,9 +77,9 @@ def test_validate_needs_no_training_file(folder, stage):
 
 
 def test_each_file_is_read_once(folder, monkeypatch):
-    real, read = FolderReader.read, []
-    noting = lambda self, split: read.append(split) or real(self, split)  # noqa: E731
-    monkeypatch.setattr(FolderReader, "read", noting)
+    real, read = FolderReader.tables, []
+    noting = lambda self, *args: read.append(args[0]) or real(self, *args)  # noqa: E731
+    monkeypatch.setattr(FolderReader, "tables", noting)
     data = module(path=str(folder))
     data.setup("fit")
     data.setup("test")
@@ -284,7 +284,7 @@ def imdb(monkeypatch):
         unsupervised=split(3, [-1] * 3),
     )  # fmt: skip
     monkeypatch.setattr(
-        "bertx.data.datasets.load_splits",
+        "bertx.data.sources.load_splits",
         lambda path, config, names, together: {n: d for n, d in splits.items() if n in names},
     )
     return splits

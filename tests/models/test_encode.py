@@ -8,7 +8,8 @@ from bertx.callbacks.batches import read_batch
 from bertx.callbacks.readings import readings
 from bertx.callbacks.sample import Sample
 from bertx.data.collate import Collator
-from bertx.data.dataset import TextDataset, usable_rows
+from bertx.data.dataset import TextDataset
+from bertx.data.examples import usable_rows
 from bertx.explanation.reading import Reader
 from bertx.models.encode import special_ids, special_tokens
 from bertx.models.inputs import Inputs

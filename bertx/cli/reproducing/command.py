@@ -85,7 +85,7 @@ def _lexicon(path: Path) -> Path:
 
 def _check_data(preset: Preset, data: Path) -> None:
     """Refuse data that are not all there, before the first fit."""
-    from bertx.data.folder import FolderReader
+    from bertx.data.files import FolderReader
 
     missing = list[str]()
     for dataset in sorted({fit.dataset for fit in preset.fits.values()}):

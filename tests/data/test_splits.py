@@ -14,13 +14,12 @@ import torch
 from pyarrow import parquet
 from torch.utils.data import DataLoader
 
-from bertx.data import TextDataModule, stream
+from bertx.data import TextDataModule, splits
 from bertx.data.eraser import EraserFolder
-from bertx.data.folder import FolderReader
-from bertx.data.form import Form
-from bertx.data.readers import stream_tables
+from bertx.data.examples import Form
+from bertx.data.files import FolderReader, stream_tables
 from bertx.data.sampling import ConsecutiveBatches
-from bertx.data.stream import StreamedTexts, TextStream, survey
+from bertx.data.splits import StreamedTexts
 from bertx.errors import InputError
 from tests.data.conftest import MINILM
 
@@ -50,8 +49,7 @@ def write(folder, ending, count=50):
 
 def opened(folder, tokenizer, label="label"):
     form = Form(tokenizer, "text", label, ["0", "1"], unknown=True)
-    source = TextStream(FolderReader(str(folder)), "predict", form, rows=8)
-    return StreamedTexts(source, survey(source, 8))
+    return StreamedTexts(FolderReader(str(folder)), "predict", form, 8, rows=8)
 
 
 ENDINGS = ["tsv", "csv", "jsonl", "parquet", "tsv.gz", "csv.gz", "jsonl.gz"]
@@ -99,8 +97,7 @@ def test_rows_of_eraser_without_a_document_are_counted_too(tmp_path, tokenizer):
         (tmp_path / f"docs/d{i}").write_text(f"good {i}")
     (tmp_path / "predict.jsonl").write_text("\n".join(map(json.dumps, rows)))
     form = Form(tokenizer, "text", None, [])
-    source = TextStream(EraserFolder(str(tmp_path)), "predict", form, rows=8)
-    data = StreamedTexts(source, survey(source, 8))
+    data = StreamedTexts(EraserFolder(str(tmp_path)), "predict", form, 8, rows=8)
     assert len(data) == 16
     assert all(data[i]["text"] == f"good {data[i]['index']}" for i in range(16))
 
@@ -136,9 +133,9 @@ def test_going_back_and_fillers(tmp_path, tokenizer):
 def test_reading_in_order_opens_the_source_once(tmp_path, tokenizer, monkeypatch):
     write(tmp_path, "tsv")
     data, opened_ = opened(tmp_path, tokenizer), []
-    real = FolderReader.stream
+    real = FolderReader.tables
     monkeypatch.setattr(
-        FolderReader, "stream", lambda self, *a: opened_.append(a) or real(self, *a)
+        FolderReader, "tables", lambda self, *a: opened_.append(a) or real(self, *a)
     )
     for size, ranks in ((4, 1), (3, 2), (5, 3)):
         for rank in range(ranks):
@@ -325,8 +322,8 @@ def test_wordless_and_overlong_texts_are_reported_once(tmp_path, tokenizer, capl
 
 
 def test_many_overlong_texts_are_estimated(tmp_path, tokenizer, caplog, monkeypatch):
-    monkeypatch.setattr(stream, "ESTIMATE_FROM", 10)
-    monkeypatch.setattr(stream, "_SAMPLED", 2)
+    monkeypatch.setattr(splits, "ESTIMATE_FROM", 10)
+    monkeypatch.setattr(splits, "_SAMPLED", 2)
     write(tmp_path, "tsv")
     exact = sum(len(tokenizer(text(i))["input_ids"]) > 8 for i in range(50))
     with caplog.at_level(logging.INFO, "bertx.data"):

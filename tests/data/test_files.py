@@ -8,8 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from bertx.data.columns import texts
-from bertx.data.folder import FolderReader
-from bertx.data.readers import read_table, stream_tables
+from bertx.data.files import FolderReader, stream_tables
 from bertx.errors import InputError
 
 ROWS = [('a "fine" film', "1"), ("dull", "0"), ("NA", "1"), ("null", "0")]
@@ -20,6 +19,16 @@ def write(folder, name, text, encoding="utf-8"):
     data = text if isinstance(text, bytes) else text.encode(encoding)
     file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     return file
+
+
+def read_table(file):
+    (table,) = stream_tables(file)
+    return table
+
+
+def split_of(folder, name):
+    (table,) = FolderReader(str(folder)).tables(name)
+    return table
 
 
 def tsv(rows):
@@ -39,7 +48,7 @@ def jsonl(rows):
 @pytest.mark.parametrize("kind, render", [("tsv", tsv), ("csv", comma), ("jsonl", jsonl)])
 def test_text_formats_give_the_same_rows(tmp_path, kind, render, ending):
     write(tmp_path, f"train.{kind}{ending}", render(ROWS))
-    table = FolderReader(str(tmp_path)).read("train")
+    table = split_of(tmp_path, "train")
     assert list(zip(table.columns["sentence"], table.columns["label"], strict=True)) == ROWS
     assert list(table.lines) == ([1, 2, 3, 4] if kind == "jsonl" else [2, 3, 4, 5])
 
@@ -48,7 +57,7 @@ def test_parquet_has_the_same_rows_and_counts_rows(tmp_path):
     texts, labels = zip(*ROWS, strict=True)
     file = tmp_path / "train.parquet"
     parquet.write_table(pa.table({"sentence": texts, "label": labels}), file)
-    table = FolderReader(str(tmp_path)).read("train")
+    table = split_of(tmp_path, "train")
     assert list(zip(table.columns["sentence"], table.columns["label"], strict=True)) == ROWS
     assert table.where(1) == f"{file}, row 2"
 
@@ -97,7 +106,7 @@ def test_names_of_the_validation_file(tmp_path, name):
     write(tmp_path, f"{name}.tsv", tsv(ROWS))
     reader = FolderReader(str(tmp_path))
     assert reader.has("validation") and not reader.has("train")
-    assert len(reader.read("validation")) == 4
+    assert len(split_of(tmp_path, "validation")) == 4
 
 
 def refuses(call, *parts):
@@ -114,15 +123,19 @@ def test_missing_folder(tmp_path):
 
 def test_missing_split_lists_what_is_there(tmp_path):
     write(tmp_path, "dev.tsv", tsv(ROWS))
-    read = FolderReader(str(tmp_path)).read
-    refuses(lambda: read("train"), str(tmp_path), "train split", "jsonl.gz", "found: dev.tsv")
+    refuses(
+        lambda: split_of(tmp_path, "train"),
+        str(tmp_path),
+        "train split",
+        "jsonl.gz",
+        "found: dev.tsv",
+    )
 
 
 def test_two_files_of_a_split(tmp_path):
     write(tmp_path, "dev.tsv", tsv(ROWS))
     write(tmp_path, "val.csv.gz", comma(ROWS))
-    read = FolderReader(str(tmp_path)).read
-    refuses(lambda: read("validation"), "dev.tsv and val.csv.gz", "Keep one")
+    refuses(lambda: split_of(tmp_path, "validation"), "dev.tsv and val.csv.gz", "Keep one")
 
 
 BAD = {
@@ -224,7 +237,7 @@ COLUMNS = {"text": ["good\nfilm", "bad"], "label": [1, 0]}
 )  # fmt: skip
 def test_json_as_people_write_it(tmp_path, document, ending):
     write(tmp_path, f"train.json{ending}", document)
-    table = FolderReader(str(tmp_path)).read("train")
+    table = split_of(tmp_path, "train")
     assert {name: list(table.columns[name]) for name in COLUMNS} == COLUMNS
     parts = list(stream_tables(tmp_path / f"train.json{ending}", 1))
     assert [part.columns["text"][0] for part in parts] == COLUMNS["text"]
@@ -258,27 +271,29 @@ def test_shards_are_one_split(tmp_path, ending, below):
         file = folder / f"train-0000{part}-of-00002{'-1f' * (not below)}.{ending}"
         save(pd.DataFrame(rows), file)
     reader = FolderReader(str(tmp_path))
-    table, texts_ = reader.read("train"), ["0 0", "0 1", "1 0", "1 1", "1 2"]
+    table, texts_ = split_of(tmp_path, "train"), ["0 0", "0 1", "1 0", "1 1", "1 2"]
     assert reader.has("train") and not reader.has("test")
     assert texts(table, "text") == texts_ and len(table) == 5
-    assert [text for part in reader.stream("train", 2) for text in texts(part, "text")] == texts_
+    assert [text for part in reader.tables("train", 2) for text in texts(part, "text")] == texts_
     line = {"csv": "line 3", "jsonl.gz": "line 2"}.get(ending, "row 2")
     assert "train-00001-of-00002" in table.where(3) and table.where(3).endswith(line)
     assert table.select([1, 3]).where(1) == table.where(3)
     file.rename(folder / file.name.replace("-00000-", "-00007-"))
-    refuses(lambda: reader.read("train"), "expected 2 shards of the train split", "-00007-of")
+    refuses(
+        lambda: split_of(tmp_path, "train"), "expected 2 shards of the train split", "-00007-of"
+    )
 
 
 def test_shards_beside_a_whole_file(tmp_path):
     write(tmp_path, "train.csv", comma(ROWS))
     write(tmp_path, "train-00000-of-00001.csv", comma(ROWS))
-    refuses(lambda: FolderReader(str(tmp_path)).read("train"), "train.csv", "-of-00001", "Keep one")
+    refuses(lambda: split_of(tmp_path, "train"), "train.csv", "-of-00001", "Keep one")
 
 
 @pytest.mark.parametrize("name", ["train.xlsx", "train.csv"])
 def test_spreadsheets_are_refused_by_name(tmp_path, name):
     file = write(tmp_path, name, b"PK\x03\x04 and so on")
-    refuses(lambda: FolderReader(str(tmp_path)).read("train"), str(file), "spreadsheet", "CSV")
+    refuses(lambda: split_of(tmp_path, "train"), str(file), "spreadsheet", "CSV")
 
 
 def test_corrupt_gzip(tmp_path):

@@ -1,4 +1,4 @@
-"""Tables from local files: TSV, CSV, JSON, Parquet."""
+"""Tables from local files (TSV, CSV, JSON, Parquet), and which files of a folder are a split."""
 
 import codecs
 import csv
@@ -15,12 +15,29 @@ from pathlib import Path
 from typing import Any
 
 from bertx.data.json_files import json_document, json_lines
-from bertx.data.table import Column, Spoilt, Table, refused, shortened
+from bertx.data.table import Column, Spoilt, Table, joined, numbered, refused, shortened
 from bertx.errors import InputError
 
 TEXT_FORMATS = ("tsv", "csv", "jsonl", "json")
 ENDINGS = (*TEXT_FORMATS, *(f"{name}.gz" for name in TEXT_FORMATS), "parquet")
 SPREADSHEETS = ("xlsx", "xls", "ods")
+
+SPLITS = {
+    "train": ("train",),
+    "validation": ("dev", "val", "valid", "validation"),
+    "test": ("test",),
+    "predict": ("predict",),
+}
+"""The splits, and the names that their files may have."""
+
+DATA = "data"
+"""Where repositories of the hub have their files."""
+
+_NAME = re.compile(
+    rf"(?P<stem>{'|'.join(name for names in SPLITS.values() for name in names)})"
+    r"(?:-(?P<part>\d+)-of-(?P<parts>\d+)(?:-\w+)?)?"
+    rf"\.(?P<ending>{'|'.join(map(re.escape, (*ENDINGS, *SPREADSHEETS)))})"
+)
 
 # The csv module refuses fields over 128 KiB; this is the most that a C long holds everywhere.
 _LONGEST_FIELD = 2**31 - 1
@@ -33,17 +50,87 @@ Numbered = tuple[int, list[Any] | InputError]
 """A record, or what is wrong with it, and the number of the line where it begins."""
 
 
-def read_table(file: Path) -> Table:
-    """Read one file; its ending names the format.
+class FolderReader:
+    """Files ``{train,dev|val|valid|validation,test,predict}.{tsv,csv,jsonl,json,parquet}``.
+
+    The text formats may be gzipped (``.gz``). A split may be in shards, as the hub names them:
+    ``train-00000-of-00002.parquet``. Where a folder has no such files, those of its folder ``data``
+    are read.
 
     Raises:
-        InputError: If the file cannot be read, is malformed, or has no rows.
+        InputError: If there is no such folder.
     """
-    (table,) = stream_tables(file, None)
-    return table
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder).expanduser()
+        if not self.folder.is_dir():
+            what = "is a file" if self.folder.exists() else "does not exist"
+            raise InputError(
+                f"data folder {folder}: expected a folder with train.tsv (or .csv, .jsonl, .json, "
+                f".parquet) and its like, but it {what}. Give one with `path`."
+            )
+
+    def has(self, split: str) -> bool:
+        """Whether there is a file for ``split``."""
+        return bool(self._files(split))
+
+    def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
+        """The rows of ``split``, at most ``rows`` at a time; None: all in one table.
+
+        Raises:
+            InputError: If there is no file for the split, or there are several that are no shards
+                of one, or one cannot be read.
+        """
+        files = self._only(split)
+        tables: Iterator[Table] = chain.from_iterable(stream_tables(file, rows) for file in files)
+        if rows is None and len(files) > 1:
+            together = re.sub(r"-\d+-of-", "-*-of-", files[0].name)
+            tables = iter([joined(str(files[0].with_name(together)), list(tables))])
+        return numbered(tables)
+
+    def names(self, column: str | None) -> None:
+        """Files do not declare the names of their labels."""
+
+    def _only(self, split: str) -> list[Path]:
+        """The file of a split, or its shards in their order."""
+        files = self._files(split)
+        if not files:
+            raise InputError(
+                f"data folder {self.folder}: no file for the {split} split. Expected "
+                f"{'|'.join(SPLITS[split])} with an ending of {', '.join(ENDINGS)}; "
+                f"found: {self._found()}."
+            )
+        if foreign := [file for file in files if file.name.endswith(SPREADSHEETS)]:
+            raise spreadsheet(foreign[0])
+        names = [name for file in files if (name := _NAME.fullmatch(file.name))]
+        if len({name.group("stem", "parts", "ending") for name in names}) > 1:
+            raise InputError(
+                f"data folder {self.folder}: {' and '.join(file.name for file in files[:5])} are "
+                f"all the {split} split. Keep one of them."
+            )
+        parts = int(names[0]["parts"] or 1)
+        if [int(name["part"] or 0) for name in names] != list(range(parts)):
+            raise InputError(
+                f"data folder {self.folder}: expected {parts} shards of the {split} "
+                f"split, each once, but found {', '.join(file.name for file in files[:20])}. Fetch "
+                "all of them."
+            )
+        return files
+
+    def _files(self, split: str) -> list[Path]:
+        for folder in (self.folder, self.folder / DATA):
+            names = {path: _NAME.fullmatch(path.name) for path in sorted(folder.glob("*"))}
+            if any(names.values()):
+                stems = SPLITS[split]
+                return [path for path, name in names.items() if name and name["stem"] in stems]
+        return []
+
+    def _found(self) -> str:
+        names = sorted(path.name for path in self.folder.iterdir())
+        return ", ".join(names[:20] + ["..."] * (len(names) > 20)) or "nothing"
 
 
-def stream_tables(file: Path, rows: int | None, spoilt: Spoilt = refused) -> Iterator[Table]:
+def stream_tables(file: Path, rows: int | None = None, spoilt: Spoilt = refused) -> Iterator[Table]:
     """Read one file a stretch at a time; a stretch takes memory, the file does not.
 
     Args:

@@ -2,7 +2,8 @@ import datasets
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 
-from bertx.data.datasets import (
+from bertx.data.files import FolderReader
+from bertx.data.sources import (
     DATASETS,
     DemoReader,
     HubReader,
@@ -10,7 +11,6 @@ from bertx.data.datasets import (
     find_source,
     open_source,
 )
-from bertx.data.folder import FolderReader
 from bertx.errors import InputError
 
 
@@ -29,9 +29,14 @@ def hub(monkeypatch):
         return {name: data for name, data in hub_splits.items() if name in names}
 
     hub_splits = DatasetDict({"train": split(["good", "bad"], [1, 0])})
-    monkeypatch.setattr("bertx.data.datasets.load_splits", load)
-    monkeypatch.setattr("bertx.data.datasets.split_names", lambda path, config: [*hub_splits])
+    monkeypatch.setattr("bertx.data.sources.load_splits", load)
+    monkeypatch.setattr("bertx.data.sources.split_names", lambda path, config: [*hub_splits])
     return hub_splits, asked
+
+
+def read(reader, split):
+    (table,) = reader.tables(split)
+    return table
 
 
 def refuses(call, *parts):
@@ -78,7 +83,7 @@ def test_splits_are_loaded_once_with_their_config(hub):
     reader = HubReader(DATASETS["semeval"])
     assert asked == []
     assert reader.has("train") and reader.has("validation") and not reader.has("test")
-    table = reader.read("validation")
+    table = read(reader, "validation")
     assert list(table.columns["text"]) == ["so so"]
     assert table.where(0) == "cardiffnlp/tweet_eval (dev), row 1"
     assert asked == [("cardiffnlp/tweet_eval", "sentiment", name) for name in ("fit", "test")]
@@ -97,8 +102,8 @@ def test_missing_and_empty_split(hub):
     splits, _ = hub
     splits["test"] = split([], [])
     reader = HubReader(Source("a/b"))
-    refuses(lambda: reader.read("validation"), "a/b", "no validation split", "train, test")
-    refuses(lambda: reader.read("test"), "a/b (test)", "empty")
+    refuses(lambda: read(reader, "validation"), "a/b", "no validation split", "train, test")
+    refuses(lambda: read(reader, "test"), "a/b (test)", "empty")
 
 
 @pytest.mark.parametrize(
@@ -115,12 +120,12 @@ def test_failure_to_load_says_what_else_works(monkeypatch, error, reason):
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset_builder", fail)
-    refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", reason, "`path`")
+    refuses(lambda: read(HubReader(Source("a/b")), "train"), "'a/b'", reason, "`path`")
 
 
 def test_no_network_is_an_input_error(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    refuses(lambda: HubReader(Source("a/b")).read("train"), "'a/b'", "hub", "`path`")
+    refuses(lambda: read(HubReader(Source("a/b")), "train"), "'a/b'", "hub", "`path`")
 
 
 # A data set in a folder is prepared as one of the hub is
@@ -148,24 +153,24 @@ def test_only_what_is_asked_for_is_prepared(tmp_path, cache):
     texts = split(["good", "bad"], [1, 0])
     source = save(tmp_path / "reviews", train=texts, test=texts, extra=texts)
     reader = HubReader(source)
-    assert list(reader.read("test").columns["label"]) == [1, 0] and prepared(cache) == ["test"]
+    assert list(read(reader, "test").columns["label"]) == [1, 0] and prepared(cache) == ["test"]
     assert not reader.has("predict") and reader.names(None) == ["negative", "positive"]
     assert prepared(cache) == ["test"]
-    assert list(reader.read("train").columns["text"]) == ["good", "bad"]
+    assert list(read(reader, "train").columns["text"]) == ["good", "bad"]
     assert not reader.has("validation") and prepared(cache) == ["test", "train"]
-    refuses(lambda: reader.read("validation"), "no validation split; it has train, test, extra")
+    refuses(lambda: read(reader, "validation"), "no validation split; it has train, test, extra")
 
 
 def test_what_was_prepared_whole_is_used(tmp_path, cache):
     source = save(tmp_path / "reviews", train=split(["good"], [1]), test=split(["bad"], [0]))
     datasets.load_dataset(source.path, cache_dir=str(cache))
     files = prepared(cache)
-    assert len(HubReader(source).read("train")) == 1 and prepared(cache) == files
+    assert len(read(HubReader(source), "train")) == 1 and prepared(cache) == files
 
 
 def test_what_was_prepared_is_found_without_the_hub(tmp_path, cache, monkeypatch):
     source = save(tmp_path / "reviews", train=split(["good"], [1]))
-    assert len(HubReader(source).read("train")) == 1
+    assert len(read(HubReader(source), "train")) == 1
     real = datasets.load_dataset_builder
 
     def offline(path, config, cache_dir=None):
@@ -177,8 +182,8 @@ def test_what_was_prepared_is_found_without_the_hub(tmp_path, cache, monkeypatch
 
     monkeypatch.setattr(datasets, "load_dataset_builder", offline)
     reader = HubReader(source)
-    assert len(reader.read("train")) == 1 and not reader.has("validation")
-    refuses(lambda: reader.read("validation"), "no validation split; it has train")
+    assert len(read(reader, "train")) == 1 and not reader.has("validation")
+    refuses(lambda: read(reader, "validation"), "no validation split; it has train")
     refuses(lambda: reader.has("test"), "no network")
 
 
@@ -188,14 +193,14 @@ def test_columns_that_nobody_asks_for_are_not_decoded(hub):
     splits["test"] = Dataset.from_dict(
         {"text": ["a"], "picture": [{"bytes": b"no picture", "path": None}]}, features=features
     )
-    table = HubReader(Source("a/b")).read("test")
+    table = read(HubReader(Source("a/b")), "test")
     assert list(table.columns) == ["text", "picture"] and table.columns["text"][:] == ["a"]
 
 
 def test_demo():
     reader = DemoReader()
-    table = reader.read("validation")
+    table = read(reader, "validation")
     assert reader.names(None) == ["negative", "positive"]
     assert len(table) == 300 == len(table.rationales)
     assert reader.has("test") and not reader.has("predict")
-    refuses(lambda: reader.read("predict"), "demo", "predict")
+    refuses(lambda: read(reader, "predict"), "demo", "predict")

@@ -1,18 +1,22 @@
-"""The data sets that bertx knows by a short name, and loading any other from the hub."""
+"""Where texts come from: data sets known by a short name, any other of the hub, or a folder."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bertx.data.eraser import EraserFolder
-from bertx.data.folder import SPLITS
-from bertx.data.hub import load_splits, split_names
+from bertx.data.files import SPLITS
 from bertx.data.table import Column, Table
 from bertx.errors import InputError, one_line, why
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetBuilder
+
+PLACE = "bertx"
+"""The folder within the cache of ``datasets`` that has what was prepared of a data set."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,8 @@ class Reader(Protocol):
         """Whether there is a ``train``, ``validation``, ``test`` or ``predict`` split."""
         ...
 
-    def read(self, split: str) -> Table:
-        """The rows of ``split``."""
-        ...
-
-    def stream(self, split: str, rows: int) -> Iterator[Table]:
-        """The rows of ``split``, at most ``rows`` at a time."""
+    def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
+        """The rows of ``split``, at most ``rows`` at a time; None: all in one table."""
         ...
 
     def names(self, column: str | None) -> Sequence[str] | None:
@@ -132,23 +132,18 @@ class HubReader:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._splits: dict[str, Mapping[str, Dataset]] = {}
+        self._splits: dict[str, dict[str, Dataset]] = {}
 
     def has(self, split: str) -> bool:
         """Whether the data set has ``split``, under any of its usual names."""
         return self._find(split) is not None
 
-    def read(self, split: str) -> Table:
-        """The rows of ``split``.
+    def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
+        """The rows of ``split``, at most ``rows`` at a time; None: all in one table.
 
         Raises:
             InputError: If the data set cannot be loaded or has no such split or no rows.
         """
-        (table,) = self.stream(split, None)
-        return table
-
-    def stream(self, split: str, rows: int | None) -> Iterator[Table]:
-        """The rows of ``split``, at most ``rows`` at a time (raises as `read` does)."""
         found = self._find(split)
         if found is None:
             raise InputError(
@@ -160,18 +155,19 @@ class HubReader:
             raise InputError(f"{where}: expected at least one row, but the split is empty.")
         step = rows or len(data)
         for start in range(0, len(data), step):
-            numbers = range(start + 1, min(start + step, len(data)) + 1)
+            numbers = range(start, min(start + step, len(data)))
             columns = {
-                column: Column(len(numbers), partial(_values, data, column, start, start + step))
+                column: Column(len(numbers), partial(_values, data, column, numbers))
                 for column in data.column_names
             }
-            yield Table(where, columns, numbers, "row")
+            lines = range(numbers.start + 1, numbers.stop + 1)
+            yield Table(where, columns, lines, "row", numbers=numbers)
 
     def names(self, column: str | None) -> list[str] | None:
         """Names of the classes, if the data set declares them for its label column."""
         from datasets import ClassLabel
 
-        groups = self._splits.values() or [self._load(together) for together in _TOGETHER]
+        groups = self._splits.values() or map(self._load, _TOGETHER)
         features: Mapping[str, Any] = next(
             (data.features for group in groups for data in group.values()), {}
         )
@@ -181,38 +177,95 @@ class HubReader:
     def _known(self) -> list[str]:
         """The names of all splits; without a network, of those that were asked for."""
         try:
-            names: list[str] = self._reached(split_names)
-        except InputError:
+            names = split_names(self.source.path, self.source.config)
+        except Exception:
             names = [name for group in self._splits.values() for name in group]
         return names or ["none"]
 
     def _find(self, split: str) -> "tuple[str, Dataset] | None":
-        loaded = self._load(next(name for name, own in _TOGETHER.items() if split in own))
+        loaded = self._load(next(name for name, parts in _TOGETHER.items() if split in parts))
         return next(((name, loaded[name]) for name in SPLITS[split] if name in loaded), None)
 
-    def _load(self, together: str) -> "Mapping[str, Dataset]":
+    def _load(self, together: str) -> "dict[str, Dataset]":
         if together not in self._splits:
-            names = [name for split in _TOGETHER[together] for name in SPLITS[split]]
-            load = partial(load_splits, names=names, together=together)
-            self._splits[together] = self._reached(load)
+            path, names = self.source.path, [n for s in _TOGETHER[together] for n in SPLITS[s]]
+            try:
+                self._splits[together] = load_splits(path, self.source.config, names, together)
+            # Network, hub, cache and builder fail with unrelated types, some of other libraries.
+            except Exception as error:
+                reason = why(error, path, "dataset") or one_line(error)
+                raise InputError(
+                    f"data set {path!r} cannot be loaded from the hub: {reason}. `path` "
+                    "reads a local folder instead."
+                ) from error
         return self._splits[together]
 
-    def _reached(self, ask: Callable[[str, str | None], Any]) -> Any:
-        """What the hub or its cache answers."""
-        path, config = self.source.path, self.source.config
-        try:
-            return ask(path, config)
-        # Network, hub, cache and builder fail with unrelated types, some of other libraries.
-        except Exception as error:
-            reason = why(error, path, "dataset") or one_line(error)
-            raise InputError(
-                f"data set {path!r} cannot be loaded from the hub: {reason}. `path` "
-                "reads a local folder instead."
-            ) from error
+
+def load_splits(
+    path: str, config: str | None, names: Collection[str], together: str
+) -> "dict[str, Dataset]":
+    """Some splits of a data set, those of the names that it has.
+
+    ``datasets`` prepares all splits of a data set in one folder of its cache. What is there is
+    used; if there is nothing, the splits are prepared in a folder of their own. Both are found
+    again without a network.
+
+    Args:
+        path: The id of the data set.
+        config: Its configuration, None for the only one.
+        names: The splits.
+        together: What they are called together, which names the folder.
+
+    Raises:
+        Exception: Of many kinds, if the data set cannot be found or prepared.
+    """
+    import datasets
+
+    cache = str(Path(datasets.config.HF_DATASETS_CACHE, PLACE, together))
+    try:
+        builder = datasets.load_dataset_builder(path, config)
+    except Exception:  # out of reach: what was prepared before will do
+        with suppress(Exception):
+            return _loaded(datasets.load_dataset_builder(path, config, cache_dir=cache), names)
+        raise
+    if Path(builder.cache_dir).exists() or not builder.config.data_files:
+        builder.download_and_prepare()
+        return _loaded(builder, names)
+    part = datasets.load_dataset_builder(path, config, cache_dir=cache)
+    _restrict(part, names)
+    if not part.config.data_files:
+        return {}
+    part.download_and_prepare()
+    return _loaded(part, names)
 
 
-def _values(data: "Dataset", column: str, start: int, stop: int) -> list[Any]:
-    values: list[Any] = data.select_columns([column])[start:stop][column]
+def split_names(path: str, config: str | None) -> list[str]:
+    """The names of all splits of a data set (raises as `load_splits` does)."""
+    import datasets
+
+    builder = datasets.load_dataset_builder(path, config)
+    return [str(name) for name in builder.config.data_files or builder.info.splits or ()]
+
+
+def _restrict(builder: "DatasetBuilder", names: Collection[str]) -> None:
+    """Leave all but some splits out of what a builder prepares."""
+    from datasets.data_files import DataFilesDict
+    from datasets.splits import SplitDict
+
+    files: Any = builder.config.data_files
+    builder.config.data_files = DataFilesDict({n: files[n] for n in files if n in names})
+    if builder.info.splits:
+        kept = {name: split for name, split in builder.info.splits.items() if name in names}
+        builder.info.splits = SplitDict(kept)
+
+
+def _loaded(builder: "DatasetBuilder", names: Collection[str]) -> "dict[str, Dataset]":
+    splits: Any = builder.as_dataset()
+    return {name: splits[name] for name in splits if name in names}
+
+
+def _values(data: "Dataset", column: str, rows: range) -> list[Any]:
+    values: list[Any] = data.select_columns([column])[rows.start : rows.stop][column]
     return values
 
 
@@ -223,8 +276,8 @@ class DemoReader:
         """Whether the demonstration has ``split``."""
         return split in ("train", "validation", "test")
 
-    def read(self, split: str) -> Table:
-        """The rows of ``split``, with rationales.
+    def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
+        """The rows of ``split``, which are few, in one table with rationales.
 
         Raises:
             InputError: If there is no such split.
@@ -233,17 +286,14 @@ class DemoReader:
 
         if not self.has(split):
             raise InputError(f"the demo data set has no {split} split. Use `path`.")
-        rows = demo_splits()[split]
+        found = demo_splits()[split]
         columns: dict[str, Sequence[Any]] = {
-            "text": [row.text for row in rows],
-            "label": [row.label for row in rows],
+            "text": [row.text for row in found],
+            "label": [row.label for row in found],
         }
-        lines = range(1, len(rows) + 1)
-        return Table(f"demo ({split})", columns, lines, "row", [row.rationale for row in rows])
-
-    def stream(self, split: str, rows: int) -> Iterator[Table]:
-        """The rows of ``split``, which are few, at once."""
-        yield self.read(split)
+        lines, rationales = range(1, len(found) + 1), [row.rationale for row in found]
+        source = f"demo ({split})"
+        yield Table(source, columns, lines, "row", rationales, numbers=range(len(found)))
 
     def names(self, column: str | None) -> list[str]:
         """Names of its classes."""

@@ -1,0 +1,126 @@
+"""From the rows of a table to the examples that a tokenizer can use."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from bertx.data.columns import missing, texts
+from bertx.data.dataset import TextDataset
+from bertx.data.labels import class_numbers
+from bertx.data.rationales import annotate
+from bertx.data.reports import Tally
+from bertx.data.shortcut import Planter
+from bertx.data.table import Table
+from bertx.models.encode import special_ids, special_tokens
+from bertx.models.inputs import UNKNOWN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Examples(NamedTuple):
+    """Neighbouring examples of a split.
+
+    Attributes:
+        data: Their texts, N, with the shortcut planted.
+        numbers: Number of each row in its split, counted from 0, over all that there are (N,).
+        errors: For each of the N that has no text at all, what is wrong with it.
+    """
+
+    data: TextDataset
+    numbers: list[int]
+    errors: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the tables of a split become examples.
+
+    Attributes:
+        tokenizer: Says which texts have a word.
+        text: Column of the texts.
+        label: Column of the labels, if there is one.
+        labels: Names of the C classes.
+        planter: Plants a shortcut, if there is to be one.
+        unknown: Whether -1 marks an unknown label, unless it is a class.
+    """
+
+    tokenizer: "PreTrainedTokenizerBase"
+    text: str
+    label: str | None
+    labels: Sequence[str]
+    planter: Planter | None = None
+    unknown: bool = False
+
+    def read(self, table: Table, tally: Tally, wordless: bool = False) -> Examples:
+        """The examples of a table that can be used.
+
+        Args:
+            table: Neighbouring rows of the split.
+            tally: Counts the rows that are not used, or not as they are.
+            wordless: Whether texts without a word are used, as far as the tokenizer makes an input
+                of them, and missing ones like empty ones. No shortcut is planted into these.
+
+        Raises:
+            InputError: If a value is not text, or a label is none.
+        """
+        table = annotate(table, self.text)
+        found = texts(table, self.text)
+        labels = [UNKNOWN] * len(table)
+        if self.label is not None:
+            labels = class_numbers(table, self.label, self.labels, self.unknown)
+        worded = usable_rows(found, self.tokenizer)
+        rows = input_rows(found, worded, self.tokenizer) if wordless else worded
+        blank, values = {*rows} - {*worded}, table.columns[self.text]
+        gaps = {row for row in blank if missing(values[row])}
+        tally.add(table, len(rows))
+        tally.count("skipped", table, {*range(len(table))} - {*rows})
+        tally.count("wordless", table, blank - gaps)
+        tally.count("missing", table, gaps)
+        if table.rationales:
+            tally.count("unmarked", table, [row for row in worded if not table.rationales[row]])
+        data = TextDataset(found, labels, table.rationales).select(rows)
+        if self.planter:
+            tally.count("planted", table, [rows[i] for i in self.planter.occurrences(data.texts)])
+            lines = [None if row in blank else table.lines[row] for row in rows]
+            data = self.planter.plant(data, lines)
+        why = f"expected text in column {self.text!r}, but it is missing."
+        errors = {i: f"{table.where(row)}: {why}" for i, row in enumerate(rows) if row in gaps}
+        return Examples(data, [table.numbers[row] for row in rows], errors)
+
+
+def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The rows with at least one token that is not special.
+
+    The others are empty, white space, literal special tokens, or characters that the tokenizer
+    drops (zero-width ones).
+    """
+    literal = re.compile("|".join(map(re.escape, special_tokens(tokenizer))) or r"(?!)")
+    # A letter or digit always leaves a token, so that few texts have to be tokenised.
+    suspects = [
+        row for row, text in enumerate(texts) if not re.search(r"\w", literal.sub("", text))
+    ]
+    if not suspects:
+        return list(range(len(texts)))
+    ids = tokenizer([texts[row] for row in suspects], add_special_tokens=False)["input_ids"]
+    special = set(special_ids(tokenizer))
+    useless = {row for row, tokens in zip(suspects, ids, strict=True) if special >= set(tokens)}
+    return [row for row in range(len(texts)) if row not in useless]
+
+
+def input_rows(
+    texts: Sequence[str], worded: Sequence[int], tokenizer: "PreTrainedTokenizerBase"
+) -> list[int]:
+    """The rows that a model can read: a text without a word has special tokens at least.
+
+    Args:
+        texts: The texts, N.
+        worded: Those that have a word (see `usable_rows`).
+        tokenizer: The tokenizer; if it puts none around a text, there has to be one in the text.
+    """
+    if tokenizer.num_special_tokens_to_add():
+        return list(range(len(texts)))
+    others = sorted({*range(len(texts))} - {*worded})
+    ids = tokenizer([texts[row] for row in others])["input_ids"] if others else []
+    return sorted([*worded, *(row for row, own in zip(others, ids, strict=True) if own)])
