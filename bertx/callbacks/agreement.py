@@ -17,10 +17,9 @@ from bertx.models.classifier import Choice
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, merge_by_unit, noun
 from bertx.rendering import append_scores, figure_svg
+from bertx.rendering.correlations import matrix_figure
 from bertx.rendering.files import write_whole
-from bertx.rendering.matrix import matrix_figure
-from bertx.report.figures import log_figure
-from bertx.report.loggers import to_each
+from bertx.report.loggers import log_figure, to_each
 
 _NOTE = (
     "Spearman's correlation of {unit} scores, mean over {count} texts; of absolute values unless "

@@ -1,51 +1,110 @@
-"""A blank figure, its heading, what it becomes in a file, and text that fits into it."""
+"""What all figures have in common: a style, a heading, and what they become in a file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import wraps
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from bertx.rendering.colours import GREY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FONT = "DejaVu Sans"
+_STYLE: Any = {
+    "font.family": FONT,
+    "text.parse_math": False,  # names may hold dollars
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "axes.edgecolor": "#b5b5b5",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e8e8e8",
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.major.pad": 5,
+    "ytick.major.pad": 5,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
+    "svg.hashsalt": "bertx",
+    "svg.fonttype": "path",
+}
+
 # in inches
-_MARGIN, _TOP, _STEP, _BELOW, _NEXT = 0.14, 0.28, 0.22, 0.21, 0.16
-_TITLE, _SMALL = 13, 9.5
+_EDGE, _TITLE, _SUBTITLE = 0.14, 0.22, 0.17
+_LETTERS = {_TITLE: 8.0, _SUBTITLE: 12.0}
+"""How many letters have room in an inch."""
 
 
-def blank_figure(
-    width: float,
-    height: float,
-    dpi: int = 150,
-    layout: Literal["constrained"] | None = None,
-) -> "Figure":
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Let a function draw in the style of all figures."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
+        import matplotlib
+
+        with matplotlib.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def blank_figure(width: float, height: float, dpi: int = 150) -> "Figure":
     """A figure with an Agg canvas that pyplot does not know of: nothing to close.
 
     Args:
         width: In inches.
         height: In inches.
         dpi: Dots per inch.
-        layout: How matplotlib lays it out; None where its parts have their places.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=dpi, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
+def add_heading(figure: "Figure", title: str, subtitle: str = "") -> None:
+    """Write a title, and small below it a subtitle, at the top of a figure, which grows by them."""
+    width, height = figure.get_size_inches()
+    lines = [
+        (line, size)
+        for text, size in ((title, _TITLE), (subtitle, _SUBTITLE))
+        for line in wrap(text, int(_LETTERS[size] * (width - 2 * _EDGE)))
+    ]
+    total = height + _EDGE + sum(size for _, size in lines)
+    figure.set_size_inches(width, total)
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, height / total))
+    y = total - _EDGE
+    for line, size in lines:
+        look: dict[str, Any] = {"fontsize": 9.5, "color": GREY}
+        if size == _TITLE:
+            look = {"fontsize": 13, "fontweight": "bold"}
+        figure.text(_EDGE / width, y / total, line, va="top", **look)
+        y -= size
+
+
+@styled
 def figure_svg(figure: "Figure") -> str:
     """The source of an SVG with letters as outlines: no date, no font and no chance in it."""
-    import matplotlib
-
     source = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "bertx", "svg.fonttype": "path"}):
-        figure.savefig(source, format="svg", metadata={"Date": None})
+    figure.savefig(source, format="svg", metadata={"Date": None})
     return source.getvalue().decode("utf-8")
 
 
+@styled
 def figure_png(figure: "Figure") -> bytes:
     """The bytes of a PNG in the figure's own resolution."""
     image = BytesIO()
@@ -61,72 +120,3 @@ def shortened(text: str, longest: int) -> str:
         ('Gradient…', 'LRP')
     """
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def text_width(text: str, **font: Any) -> float:
-    """How wide a line of text is, in points.
-
-    Args:
-        text: The line.
-        **font: The font, as matplotlib's `FontProperties` takes it.
-    """
-    from matplotlib.backends.backend_agg import RendererAgg
-    from matplotlib.font_manager import FontProperties
-
-    renderer = RendererAgg(1, 1, 72)
-    width, _, _ = renderer.get_text_width_height_descent(text, FontProperties(**font), False)
-    return float(width)
-
-
-class Heading:
-    """A heading for a figure of a given width.
-
-    Args:
-        title: The title.
-        subtitle: Printed small below it.
-        width: The width of the figure, in inches.
-
-    Attributes:
-        more: How much higher than one line each it is, in inches.
-    """
-
-    def __init__(self, title: str, subtitle: str, width: float) -> None:
-        room = width - 2 * _MARGIN
-        self._title = list(_broken(title, _TITLE, "bold", room))
-        self._subtitle = list(_broken(subtitle, _SMALL, "normal", room))
-        self.more = _STEP * (len(self._title) - 1) + _NEXT * max(len(self._subtitle) - 1, 0)
-
-    def draw(self, figure: "Figure") -> None:
-        """Write it at the top."""
-        width, height = figure.get_size_inches()
-        left, y = _MARGIN / width, height - _TOP
-        for number, line in enumerate(self._title):
-            y -= _STEP * bool(number)
-            figure.text(
-                left, y / height, line, fontsize=_TITLE, fontweight="bold", parse_math=False
-            )
-        y -= _BELOW
-        for number, line in enumerate(self._subtitle):
-            y -= _NEXT * bool(number)
-            figure.text(left, y / height, line, fontsize=_SMALL, color=GREY, parse_math=False)
-
-
-def _broken(
-    text: str, size: float, weight: Literal["normal", "bold"], room: float
-) -> Iterator[str]:
-    """Lines that are no wider than ``room``; a word that is wider is cut short."""
-    line = ""
-    for word in text.split():
-        while _width(word, size, weight) > room and len(word) > 1:
-            word = f"{word.removesuffix('…')[:-1]}…"
-        longer = f"{line} {word}".strip()
-        if line and _width(longer, size, weight) > room:
-            yield line
-            line = word
-        else:
-            line = longer
-    yield line
-
-
-def _width(text: str, size: float, weight: Literal["normal", "bold"]) -> float:
-    return text_width(text, size=size, weight=weight) / 72

@@ -1,12 +1,12 @@
 """Curves of deletion and insertion as a matplotlib figure, an SVG or a PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from bertx.errors import InputError
-from bertx.rendering.canvas import blank_figure, figure_svg
+from bertx.rendering.canvas import blank_figure, figure_svg, styled
 from bertx.rendering.colours import BLACK, GREY, PALETTE
 
 if TYPE_CHECKING:
@@ -22,12 +22,21 @@ Role = Literal["method", "floor", "ceiling"]
 
 Stroke = str | tuple[float, tuple[float, ...]]
 _STROKES: tuple[Stroke, ...] = ("-", "-.", (0, (5, 1, 1, 1, 1, 1)))
-_FIXED: dict[Role, tuple[str, Stroke]] = {"floor": (GREY, "--"), "ceiling": (BLACK, ":")}
+STYLES: dict[str, tuple[str, Stroke]] = {
+    "floor": (GREY, "--"),
+    "ceiling": (BLACK, ":"),
+    **{
+        f"c{c} s{s}": (colour, stroke)
+        for s, stroke in enumerate(_STROKES)
+        for c, colour in enumerate(PALETTE)
+    },
+}
+"""Colour and stroke of a line by its look; pages have classes of the same names."""
 _WIDTH, _HEIGHT = 6.4, 3.6
 _ENTRY = 0.22
 """Height of an entry of the legend, in inches like the two above."""
-_BETTER: "dict[Kind, str]" = {"deletion": "lower", "insertion": "higher"}
-_DONE: "dict[Kind, str]" = {"deletion": "deleted", "insertion": "inserted"}
+BETTER: dict[str, str] = {"deletion": "lower", "insertion": "higher"}
+DONE: dict[str, str] = {"deletion": "deleted", "insertion": "inserted"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class Curve:
             )
 
 
+@styled
 def curves_figure(
     curves: Sequence[Curve],
     kind: "Kind",
@@ -88,18 +98,22 @@ def curves_figure(
     Returns:
         A figure with an Agg canvas that pyplot does not know of: nothing to close.
     """
+    from matplotlib.ticker import PercentFormatter
+
     height = max(_HEIGHT, _ENTRY * (len(curves) + note.count("\n") + 4))
-    figure = blank_figure(_WIDTH, height, layout="constrained")
-    axes = figure.add_subplot()
-    drawn = zip(curves, looks([curve.role for curve in curves]), strict=True)
-    lines = [_draw(axes, curve, *look) for curve, look in drawn]
-    _dress(axes, kind, subtitle, unit)
+    axes = blank_figure(_WIDTH, height).add_subplot()
+    found = looks({curve.name: curve.role for curve in curves})
+    lines = [draw_line(axes, c.fractions, c.mean, c.low, c.high, found[c.name]) for c in curves]
+    units = "tokens" if unit == "token" else "words"
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"share of {units} {DONE[kind]}")
+    axes.set_ylabel("probability of the explained class")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_title(kind.capitalize(), fontsize=13, fontweight="bold", pad=10)
+    axes.set_title(subtitle, loc="right", fontsize=10, color=GREY, pad=10)
     if lines:
         _legend(axes, curves, lines, kind)
-    if note:
-        said = axes.text(1.03, 0.0, note, fontsize=9, color=GREY, transform=axes.transAxes)
-        said.set_parse_math(False)
-    return figure
+    axes.text(1.03, 0.0, note, fontsize=9, color=GREY, transform=axes.transAxes)
+    return cast("Figure", axes.figure)
 
 
 def curves_svg(
@@ -113,69 +127,39 @@ def curves_svg(
     return figure_svg(curves_figure(curves, kind, subtitle, unit, note))
 
 
-def looks(roles: Sequence[Role]) -> list[tuple[str, Stroke]]:
-    """Colour and stroke of each line by its role; when the colours are used up, the next stroke."""
-    found: list[tuple[str, Stroke]] = []
-    used = 0
-    for role in roles:
-        if role != "method":
-            found.append(_FIXED[role])
-            continue
-        stroke = _STROKES[used // len(PALETTE) % len(_STROKES)]
-        found.append((PALETTE[used % len(PALETTE)], stroke))
-        used += 1
-    return found
+def looks(roles: Mapping[str, Role]) -> dict[str, str]:
+    """The look of each name by its role; when the colours are used up, the next stroke."""
+    methods = [name for name, role in roles.items() if role == "method"]
+    count = len(PALETTE)
+    places = {name: f"c{i % count} s{i // count % len(_STROKES)}" for i, name in enumerate(methods)}
+    return {name: places.get(name, role) for name, role in roles.items()}
 
 
-def _draw(axes: "Axes", curve: Curve, colour: str, stroke: Stroke) -> "Line2D":
-    axes.fill_between(curve.fractions, curve.low, curve.high, color=colour, alpha=0.14, lw=0)
-    (line,) = axes.plot(
-        curve.fractions,
-        curve.mean,
-        linestyle=stroke,
-        color=colour,
-        lw=2.2 if curve.role == "method" else 1.6,
-        label=curve.name,
-    )
+def draw_line(
+    axes: "Axes",
+    x: Sequence[float],
+    mean: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    look: str,
+) -> "Line2D":
+    """Draw a line with its band; floors and ceilings are thinner than methods."""
+    colour, stroke = STYLES[look]
+    method = look not in ("floor", "ceiling")
+    axes.fill_between(x, low, high, color=colour, alpha=0.14 if method else 0.08, lw=0)
+    (line,) = axes.plot(x, mean, ls=stroke, color=colour, lw=2.1 if method else 1.6)
     return line
-
-
-def _dress(axes: "Axes", kind: "Kind", subtitle: str, unit: "Unit") -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    units = "tokens" if unit == "token" else "words"
-    axes.set_xlabel(f"share of {units} {_DONE[kind]}", fontsize=11)
-    axes.set_ylabel("probability of the explained class", fontsize=11)
-    axes.tick_params(labelsize=10, length=0, pad=6)
-    axes.grid(color="#e8e8e8", lw=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#b5b5b5")
-    axes.set_title(kind.capitalize(), loc="left", fontsize=13, fontweight="bold", pad=10)
-    axes.set_title(subtitle, loc="right", fontsize=10, color=GREY, pad=10, parse_math=False)
 
 
 def _legend(axes: "Axes", curves: Sequence[Curve], lines: Sequence["Line2D"], kind: "Kind") -> None:
     sign = 1 if kind == "deletion" else -1
-    order = sorted(range(len(curves)), key=lambda i: _rank(curves[i].auc * sign))
-    legend = axes.legend(
+    order = sorted(range(len(curves)), key=lambda i: (isnan(curves[i].auc), curves[i].auc * sign))
+    axes.legend(
         [lines[i] for i in order],
         [f"{curves[i].auc:.3f}  {curves[i].name}" for i in order],
-        title=f"area, {_BETTER[kind]} is better",
-        title_fontsize=10,
+        title=f"area, {BETTER[kind]} is better",
         alignment="left",
-        fontsize=10,
-        frameon=False,
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0,
     )
-    for label in legend.get_texts():
-        label.set_parse_math(False)
-
-
-def _rank(value: float) -> tuple[bool, float]:
-    return (True, 0.0) if isnan(value) else (False, value)

@@ -1,15 +1,15 @@
 """Heatmaps drawn by matplotlib, for loggers that show pictures but no HTML, and for papers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
+from itertools import islice
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import bidirectional
 
-from bertx.rendering.canvas import blank_figure, shortened, text_width
-from bertx.rendering.colours import GREY, INK, ink_on, scale, shade
-from bertx.rendering.heatmap import Heatmap, is_text, visible
+from bertx.rendering.canvas import FONT, blank_figure, shortened, styled
+from bertx.rendering.colours import GREY, INK, ink_on, shade
+from bertx.rendering.heatmap import Heatmap, ends, is_text, visible
 from bertx.rendering.heatmap_page import HeatmapRow, methods_of
 
 if TYPE_CHECKING:
@@ -18,24 +18,22 @@ if TYPE_CHECKING:
 
 # all lengths are in points
 _WIDTH, _MARGIN, _NAMES = 660.0, 16.0, 136.0
-_LINE, _BETWEEN, _HEADING, _LEGEND = 18.0, 5.0, 24.0, 30.0
+_START, _END = _MARGIN + _NAMES, _WIDTH - _MARGIN
+_LINE, _BETWEEN, _HEADING = 18.0, 5.0, 24.0
 _FONT, _SMALL, _PAD, _SPACE = 10.0, 9.0, 1.5, 3.5
-_MOST_LINES, _LONGEST, _LONGEST_NAME = 6, 60, 25
-_FAMILY = "DejaVu Sans"
+_MOST_LINES, _LONGEST, _LONGEST_CLASS, _LONGEST_NAME = 6, 60, 20, 25
+_DPI = 120
 
 
-@dataclass(frozen=True)
-class _Box:
-    """One word in its place: line, distance from the left and width; no level means no score."""
+class _Word(NamedTuple):
+    """A word, or what stands between two; no level means no score."""
 
-    word: str
-    line: int
-    left: float
-    width: float
-    level: float | None
-    marked: bool
+    text: str
+    level: float | None = None
+    marked: bool = False
 
 
+@styled
 def heatmap_figure(rows: Sequence[HeatmapRow], dated: bool = True) -> "Figure":
     """Draw the rows one below the other, each method's words as coloured boxes.
 
@@ -48,165 +46,128 @@ def heatmap_figure(rows: Sequence[HeatmapRow], dated: bool = True) -> "Figure":
     Returns:
         A figure as high as its contents, which pyplot does not know of.
     """
-    blocks = [[(name, _boxes(row, name)) for name in methods_of(rows)] for row in rows]
-    height = 2 * _MARGIN + _LEGEND + sum(_height(block) for block in blocks)
-    figure = blank_figure(_WIDTH / 72, height / 72, dpi=120)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
+    figure = blank_figure(1, 1, _DPI)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    top = _MARGIN
-    for row, block in zip(rows, blocks, strict=True):
-        _draw_row(axes, row, block, top, dated)
-        top += _height(block)
-    _draw_legend(axes, rows, top + _LEGEND / 2)
+    top, methods = _MARGIN, methods_of(rows)
+    for row in rows:
+        _draw_heading(axes, row, top + _HEADING / 2, dated)
+        top += _HEADING
+        for name in methods:
+            label = shortened(name, _LONGEST_NAME)
+            _write(axes, _MARGIN, top + _LINE / 2, label, color=GREY, fontsize=_SMALL)
+            top = _draw_words(axes, row.heatmaps.get(name), top) + _BETWEEN
+        top += _MARGIN
+    signs = {heatmap.signed for row in rows for heatmap in row.heatmaps.values()}
+    for place, signed in enumerate(sorted(signs, reverse=True)):
+        _draw_scale(axes, signed, _START + 320 * place, top + _MARGIN)
+    height = top + 3 * _MARGIN
+    figure.set_size_inches(_WIDTH / 72, height / 72)
+    axes.set(xlim=(0, _WIDTH), ylim=(height, 0), aspect="auto")
     return figure
 
 
-def _boxes(row: HeatmapRow, method: str) -> list[_Box]:
-    if method not in row.heatmaps:
-        return [_Box("–", 0, 0.0, _measure("–"), None, False)]
-    width = _WIDTH - 2 * _MARGIN - _NAMES
-    boxes = list(_flow(row.heatmaps[method], width))
-    if _from_right(row.text):
-        return [replace(box, left=width - box.left - box.width) for box in boxes]
-    return boxes
-
-
-def _flow(heatmap: Heatmap, width: float) -> Iterator[_Box]:
-    """Break a heatmap into lines of at most ``width``."""
-    line, left = 0, 0.0
-    for word, level, marked in _pieces(heatmap):
-        if word.isspace():
-            left += _SPACE if left else 0.0
-            continue
-        size = _measure(word) + 2 * _PAD
-        if left and left + size > width:
-            line, left = line + 1, 0.0
-        if line == _MOST_LINES:
-            yield _Box("…", line - 1, width, 0.0, None, False)
-            return
-        yield _Box(word, line, left, size, level, marked)
-        left += size
-
-
-def _pieces(heatmap: Heatmap) -> Iterator[tuple[str, float | None, bool]]:
-    """Words with their levels, and between them white space and text without a score."""
-    yield from _gap(heatmap.gaps[0])
-    for word, level, marked, gap in zip(
-        heatmap.words, heatmap.levels, heatmap.marks, heatmap.gaps[1:], strict=True
-    ):
-        yield drawable(shortened(visible(word), _LONGEST)), level, marked
-        yield from _gap(gap)
-
-
-def _gap(gap: str) -> Iterator[tuple[str, float | None, bool]]:
-    if is_text(gap):
-        yield from (
-            (" ", None, False),
-            (drawable(shortened(gap.strip(), _LONGEST)), None, False),
-            (" ", None, False),
-        )
-    elif gap:
-        yield " ", None, False
-
-
-def _height(block: Sequence[tuple[str, Sequence[_Box]]]) -> float:
-    return _HEADING + sum(_LINE * _lines(boxes) + _BETWEEN for _, boxes in block) + _MARGIN
-
-
-def _lines(boxes: Sequence[_Box]) -> int:
-    return boxes[-1].line + 1 if boxes else 1
-
-
-def _draw_row(
-    axes: "Axes",
-    row: HeatmapRow,
-    block: Sequence[tuple[str, Sequence[_Box]]],
-    top: float,
-    dated: bool,
-) -> None:
+def _draw_heading(axes: "Axes", row: HeatmapRow, middle: float, dated: bool) -> None:
     verdict = {True: "✓ right", False: "✗ wrong", None: "? not labelled"}[row.right]
-    gold = [f"gold {shortened(row.gold, _LONGEST)}"] if row.gold else []
-    facts = [verdict, *gold, f"predicted {shortened(row.predicted, _LONGEST)}"]
+    gold = [f"gold {shortened(row.gold, _LONGEST_CLASS)}"] if row.gold else []
+    facts = [verdict, *gold, f"predicted {shortened(row.predicted, _LONGEST_CLASS)}"]
     heading = "   ".join([*facts, f"probability {row.probability:.3f}"])
-    _write(axes, _MARGIN, top + _HEADING / 2, heading, INK, weight="bold")
-    when = f"epoch {row.epoch}, step {row.step}" if dated else ""
-    _write(axes, _WIDTH - _MARGIN, top + _HEADING / 2, when, GREY, size=_SMALL, align="right")
-    top += _HEADING
-    for name, boxes in block:
-        _write(axes, _MARGIN, top + _LINE / 2, shortened(name, _LONGEST_NAME), GREY, size=_SMALL)
-        signed = name in row.heatmaps and row.heatmaps[name].signed
-        for box in boxes:
-            _draw_box(axes, box, signed, top + box.line * _LINE)
-        top += _LINE * _lines(boxes) + _BETWEEN
+    _write(axes, _MARGIN, middle, heading, weight="bold")
+    if dated:
+        when = f"epoch {row.epoch}, step {row.step}"
+        _write(axes, _END, middle, when, color=GREY, fontsize=_SMALL, ha="right")
 
 
-def _draw_box(axes: "Axes", box: _Box, signed: bool, top: float) -> None:
+def _draw_words(axes: "Axes", heatmap: Heatmap | None, top: float) -> float:
+    """Draw the words in lines below ``top``; returns where the last line ends."""
+    if heatmap is None:
+        _write(axes, _START, top + _LINE / 2, "–", color=GREY)
+        return top + _LINE
+    from_right, line = _from_right(heatmap.text), 0
+    for word, left, width, line in _flow(heatmap):
+        place = _START + _END - left - width if from_right else left
+        _draw_word(axes, word, heatmap.signed, place, width, top + line * _LINE)
+    return top + (line + 1) * _LINE
+
+
+def _draw_word(
+    axes: "Axes", word: _Word, signed: bool, left: float, width: float, top: float
+) -> None:
     from matplotlib.patches import Rectangle
 
-    left, ink = _MARGIN + _NAMES + box.left, GREY
-    if box.level is not None:
-        unknown = isnan(box.level)
-        face = "#f4f4f4" if unknown else shade(box.level, signed)
+    ink = GREY
+    if word.level is not None:
+        unknown = isnan(word.level)
+        face = "#f4f4f4" if unknown else shade(word.level, signed)
         ink = INK if unknown else ink_on(face)
-        patch = Rectangle((left, top + 1.5), box.width, _LINE - 3, facecolor=face, linewidth=0)
+        box = Rectangle((left, top + 1.5), width, _LINE - 3, facecolor=face, linewidth=0)
         if unknown:
-            patch.set(hatch="/////", edgecolor="#cfcfcf")
-        axes.add_patch(patch)
-    if box.marked:
-        ends = left + _PAD, left + box.width - _PAD
-        axes.hlines(top + _LINE - 3.2, *ends, color=ink, linewidth=1.1)
-    _write(axes, left + _PAD, top + _LINE / 2, box.word, ink)
+            box.set(hatch="/////", edgecolor="#cfcfcf")
+        axes.add_patch(box)
+    if word.marked:
+        axes.hlines(top + _LINE - 3.2, left + _PAD, left + width - _PAD, color=ink, linewidth=1.1)
+    _write(axes, left + _PAD, top + _LINE / 2, word.text, color=ink)
 
 
-def _draw_legend(axes: "Axes", rows: Sequence[HeatmapRow], middle: float) -> None:
-    kinds = {heatmap.signed for row in rows for heatmap in row.heatmaps.values()}
-    left = _MARGIN + _NAMES
-    for signed in sorted(kinds, reverse=True):
-        low, high = ("against", "towards the class") if signed else ("0", "largest score")
-        left = _draw_bar(axes, signed, low, high, left, middle)
+def _flow(heatmap: Heatmap) -> Iterator[tuple[_Word, float, float, int]]:
+    """Words with their left edge, width and line; too long a text ends in an ellipsis."""
+    left, line = _START, 0
+    for word in _words(heatmap):
+        width = _width(word.text) + 2 * _PAD
+        if left > _START and left + width > _END:
+            left, line = (_START, line + 1) if line + 1 < _MOST_LINES else (left, line)
+            if left > _START:
+                yield _Word("…"), left, _width("…"), line
+                return
+        if not word.text.isspace():
+            yield word, left, width, line
+            left += width
+        elif left > _START:
+            left += _SPACE
 
 
-def _draw_bar(axes: "Axes", signed: bool, low: str, high: str, left: float, middle: float) -> float:
-    """Draw one colour bar with its ends named; returns where the next one may begin."""
-    from matplotlib.colors import LinearSegmentedColormap
+def _words(heatmap: Heatmap) -> Iterator[_Word]:
+    """Words with their levels, and between them white space and text without a score."""
+    scored = zip(heatmap.words, heatmap.levels, heatmap.marks, strict=True)
+    for gap in heatmap.gaps:
+        if gap[:1].isspace():
+            yield _Word(" ")
+        if is_text(gap):
+            yield _Word(drawable(shortened(gap.strip(), _LONGEST)))
+            if gap[-1].isspace():
+                yield _Word(" ")
+        for word, level, marked in islice(scored, 1):
+            yield _Word(drawable(shortened(visible(word), _LONGEST)), level, marked)
 
-    _write(axes, left, middle, low, GREY, size=_SMALL)
-    start = left + _measure(low) + 2
-    colours = LinearSegmentedColormap.from_list("scale", list(scale(signed)))
-    extent = (start, start + 80, middle + 4, middle - 4)
-    bounds = axes.get_xlim(), axes.get_ylim()
-    axes.imshow([[i / 63 for i in range(64)]], cmap=colours, extent=extent, aspect="auto")
-    axes.set(xlim=bounds[0], ylim=bounds[1])
-    _write(axes, start + 86, middle, high, GREY, size=_SMALL)
-    return start + 86 + _measure(high) + 20
+
+def _draw_scale(axes: "Axes", signed: bool, left: float, middle: float) -> None:
+    """Draw the colours with what their ends mean."""
+    from matplotlib.colors import to_rgb
+
+    low, high = ends(signed)
+    start = left + _width(low)
+    colours = [to_rgb(shade(n / 40, signed)) for n in range(-40 if signed else 0, 41)]
+    axes.imshow([colours], extent=(start, start + 80, middle + 4, middle - 4))
+    for place, text in ((left, low), (start + 86, high)):
+        _write(axes, place, middle, text, color=GREY, fontsize=_SMALL)
 
 
-def _write(
-    axes: "Axes",
-    left: float,
-    middle: float,
-    text: str,
-    colour: str,
-    size: float = _FONT,
-    weight: str = "normal",
-    align: str = "left",
-) -> None:
-    axes.text(
-        left, middle, drawable(text), color=colour, fontsize=size, fontweight=weight, ha=align,
-        va="center_baseline", family=_FAMILY, parse_math=False,
-    )  # fmt: skip
+def _write(axes: "Axes", left: float, middle: float, text: str, **look: Any) -> None:
+    look = {"fontsize": _FONT, "va": "center_baseline", **look}
+    axes.text(left, middle, drawable(text), **look)
+
+
+def drawable(text: str) -> str:
+    """The text with □ for what the font lacks: matplotlib would warn of each."""
+    return "".join(c if ord(c) in _glyphs() and c.isprintable() else "□" for c in text)
 
 
 @cache
 def _glyphs() -> frozenset[int]:
     from matplotlib.font_manager import findfont, get_font
 
-    return frozenset(get_font(findfont(_FAMILY)).get_charmap())
-
-
-def drawable(text: str) -> str:
-    """The text with □ for what the font lacks: matplotlib would warn of each."""
-    return "".join(c if ord(c) in _glyphs() and c.isprintable() else "□" for c in text)
+    return frozenset(get_font(findfont(FONT)).get_charmap())
 
 
 def _from_right(text: str) -> bool:
@@ -215,5 +176,12 @@ def _from_right(text: str) -> bool:
     return next((d != "L" for d in directions if d in ("L", "R", "AL")), False)
 
 
-def _measure(text: str) -> float:
-    return text_width(text, family=_FAMILY, size=_FONT)
+@lru_cache(maxsize=4096)
+def _width(text: str) -> float:
+    """How wide a word is in the resolution of the figure, where hinting moves its letters."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    font = FontProperties(family=FONT, size=_FONT)
+    width, _, _ = RendererAgg(1, 1, _DPI).get_text_width_height_descent(text, font, False)
+    return float(width) * 72 / _DPI

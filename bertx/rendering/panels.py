@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bertx.errors import InputError
-from bertx.rendering.canvas import blank_figure, shortened
+from bertx.rendering.canvas import add_heading, blank_figure, shortened, styled
 from bertx.rendering.colours import GREY
-from bertx.rendering.curves import Role, Stroke, looks
+from bertx.rendering.curves import Role, draw_line, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 # in inches
-_WIDTH, _HEIGHT, _HEAD, _LEGEND = 2.7, 2.45, 0.75, 2.3
-_TICK, _ENTRY, _LETTER = 0.075, 0.21, 0.115
+_WIDTH, _HEIGHT, _LEGEND = 2.7, 2.6, 2.3
+_TICK, _ENTRY = 0.075, 0.21
 _LONGEST = 28
-_MARKER = 5
+_OPEN: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "mfc": "white", "mew": 1.4}
+"""The circles of what others have published."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,14 @@ class Scale:
     share: bool = False
 
 
-def panels_figure(
-    rows: Sequence[Sequence[LinePanel]], scale: Scale, title: str, subtitle: str = ""
-) -> "Figure":
+@styled
+def panels_figure(rows: Sequence[Sequence[LinePanel]], scale: Scale, title: str) -> "Figure":
     """Draw rows of panels with one legend beside them.
 
     Args:
         rows: The panels; those of a column have the same x axis, and rows may differ in length.
         scale: Their axes.
         title: The heading.
-        subtitle: Printed small below it.
 
     Returns:
         A figure with an Agg canvas that pyplot does not know of: nothing to close.
@@ -113,64 +112,39 @@ def panels_figure(
     if not any(rows):
         raise InputError("panels_figure: expected at least one panel, got none")
     columns = max(map(len, rows))
-    found = _looks(rows)
-    figure = blank_figure(*_size(rows, len(found), title), layout="constrained")
+    every = [line for row in rows for panel in row for line in panel.lines]
+    found = looks({line.name: line.role for line in every})
+    figure = blank_figure(*_size(rows, len(found)))
     entries: dict[str, Line2D] = {}
     for number, row in enumerate(rows):
         for place, panel in enumerate(row):
             axes = figure.add_subplot(len(rows), columns, number * columns + place + 1)
             for line in panel.lines:
-                entries.setdefault(line.name, _draw(axes, line, *found[line.name]))
+                entries.setdefault(line.name, _draw(axes, line, found[line.name]))
             _dress(axes, panel, scale)
             lowest = number == len(rows) - 1 or place >= len(rows[number + 1])
             axes.tick_params(labelleft=place == 0, labelbottom=lowest)
-            axes.set_ylabel(scale.y if place == 0 else "", fontsize=10)
-            axes.set_xlabel(scale.x if lowest else "", fontsize=10)
-    _head(figure, title, subtitle)
-    _legend(figure, [(name, entries[name]) for name in found], _published(rows))
+            axes.set_ylabel(scale.y if place == 0 else "")
+            axes.set_xlabel(scale.x if lowest else "")
+    add_heading(figure, title)
+    _legend(figure, [(name, entries[name]) for name in found], any(own.published for own in every))
     return figure
 
 
-def _size(rows: Sequence[Sequence[LinePanel]], entries: int, title: str) -> tuple[float, float]:
+def _size(rows: Sequence[Sequence[LinePanel]], entries: int) -> tuple[float, float]:
     names = (len(place) for panel in rows[-1] for place in panel.places)
-    height = _HEAD + len(rows) * _HEIGHT + _TICK * max(names, default=0)
-    width = max(_WIDTH * max(map(len, rows)), _LETTER * len(title))
-    return width + _LEGEND, max(height, _HEAD + _ENTRY * (entries + 2))
+    height = len(rows) * _HEIGHT + _TICK * max(names, default=0)
+    return _WIDTH * max(map(len, rows)) + _LEGEND, max(height, _ENTRY * (entries + 2))
 
 
-def _looks(rows: Sequence[Sequence[LinePanel]]) -> dict[str, tuple[str, Stroke]]:
-    """Colour and stroke of each name, in the order in which the names come."""
-    roles = {line.name: line.role for row in rows for panel in row for line in panel.lines}
-    return dict(zip(roles, looks(list(roles.values())), strict=True))
-
-
-def _published(rows: Sequence[Sequence[LinePanel]]) -> bool:
-    return any(line.published for row in rows for panel in row for line in panel.lines)
-
-
-def _draw(axes: "Axes", line: PanelLine, colour: str, stroke: Stroke) -> "Line2D":
-    axes.fill_between(
-        line.x,
-        line.low,
-        line.high,
-        color=colour,
-        alpha=0.14 if line.role == "method" else 0.08,
-        lw=0,
-    )
-    alone = sum(map(isfinite, line.mean)) == 1
-    (drawn,) = axes.plot(
-        line.x,
-        line.mean,
-        linestyle=stroke,
-        color=colour,
-        lw=2.0 if line.role == "method" else 1.5,
-        marker="o" if alone else "",
-        markersize=_MARKER,
-    )
-    if alone:
+def _draw(axes: "Axes", line: PanelLine, look: str) -> "Line2D":
+    drawn = draw_line(axes, line.x, line.mean, line.low, line.high, look)
+    colour = drawn.get_color()
+    if sum(map(isfinite, line.mean)) == 1:
+        drawn.set(marker="o", markersize=5)
         axes.vlines(line.x, line.low, line.high, color=colour, lw=1.5)
     for x, y in line.published:
-        axes.plot(x, y, "o", mfc="white", mec=colour, mew=1.4, ms=_MARKER, zorder=4, clip_on=False)
+        axes.plot(x, y, **_OPEN, mec=colour, zorder=4, clip_on=False)
     return drawn
 
 
@@ -180,43 +154,28 @@ def _dress(axes: "Axes", panel: LinePanel, scale: Scale) -> None:
     axes.set_ylim(scale.bottom, scale.top)
     if panel.places:
         axes.set_xlim(-0.3, len(panel.places) - 0.7)
-        axes.set_xticks(range(len(panel.places)), panel.places, rotation=90, parse_math=False)
+        axes.set_xticks(range(len(panel.places)), panel.places, rotation=90)
     else:
         values = [x for line in panel.lines for x in line.x]
-        if len(set(values)) > 1:
-            axes.set_xlim(min(values), max(values))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=not scale.share))
+        if len(set(values)) == 1:
+            axes.set_xticks(values[:1])
+        elif values:
+            axes.set_xlim(min(values), max(values))
         if scale.share:
             axes.xaxis.set_major_formatter(PercentFormatter(1))
     if scale.bottom < 0:
         axes.axhline(0, color="#8a8a8a", lw=0.9, zorder=1)
-    axes.tick_params(labelsize=9, length=0, pad=4)
-    axes.grid(color="#e8e8e8", lw=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#b5b5b5")
-    axes.set_title(panel.title, loc="left", fontsize=10.5, pad=16, parse_math=False)
-    axes.text(
-        0, 1.03, panel.note, fontsize=8.5, color=GREY, transform=axes.transAxes, parse_math=False
-    )
-
-
-def _head(figure: "Figure", title: str, subtitle: str) -> None:
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-    if subtitle:
-        figure.text(0.012, 0.0, subtitle, fontsize=9, color=GREY, parse_math=False)
+    axes.set_title(panel.title, pad=16)
+    axes.text(0, 1.03, panel.note, fontsize=8.5, color=GREY, transform=axes.transAxes)
 
 
 def _legend(figure: "Figure", entries: Sequence[tuple[str, "Line2D"]], published: bool) -> None:
     from matplotlib.lines import Line2D
 
-    drawn = [line for _, line in entries]
+    lines = [line for _, line in entries]
     names = [shortened(name, _LONGEST) for name, _ in entries]
     if published:
-        drawn.append(Line2D([], [], ls="", marker="o", mfc="white", mec=GREY, mew=1.4))
+        lines.append(Line2D([], [], **_OPEN, mec=GREY))
         names.append("as published")
-    legend = figure.legend(
-        drawn, names, loc="outside right upper", frameon=False, fontsize=9.5, handlelength=2.6
-    )
-    for label in legend.get_texts():
-        label.set_parse_math(False)
+    figure.legend(lines, names, loc="outside right upper", handlelength=2.6)

@@ -1,18 +1,15 @@
 """A chart of lines as a page draws it: places in an SVG, and the words beside each of them."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import floor, isfinite, isnan, log10
 from typing import Any
 
 from bertx.leaderboard.standings import short
-from bertx.rendering.colours import PALETTE
-from bertx.rendering.curves import Role
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 40
-_STROKES = 3
 _PLACES = 120
 """Places along a chart at which values can be read."""
 _ROWS = 24
@@ -30,7 +27,7 @@ class Line:
         points: x and y, by x.
         band: The ends of the interval at each point; empty without one.
         note: What stands beside the name in the legend, such as the area below the line.
-        look: The class of its colour and stroke; see `looks`.
+        look: The class of its colour and stroke; see `bertx.rendering.curves.looks`.
     """
 
     name: str
@@ -72,19 +69,6 @@ class Chart:
 def percent(value: float) -> str:
     """A share in percent."""
     return f"{100 * value:.0f} %"
-
-
-def looks(roles: Mapping[str, Role]) -> dict[str, str]:
-    """A colour and a stroke for each name: as in figures, floors grey and ceilings black."""
-    found: dict[str, str] = {}
-    used = 0
-    for name, role in roles.items():
-        if role != "method":
-            found[name] = role
-            continue
-        found[name] = f"c{used % len(PALETTE)} s{used // len(PALETTE) % _STROKES}"
-        used += 1
-    return found
 
 
 def chart_contents(chart: Chart) -> dict[str, Any]:

@@ -1,21 +1,19 @@
 """The parts of a report as a template draws them: training, curves, drift, cost, agreement."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
 from bertx.leaderboard.standings import short
 from bertx.rendering.colours import ink_on, shade
-from bertx.rendering.curves import Curve, Role
-from bertx.report.chart import Chart, Line, chart_contents, looks, percent
+from bertx.rendering.curves import BETTER, DONE, Curve, Role, looks
+from bertx.report.chart import Chart, Line, chart_contents, percent
 from bertx.report.history import RATE, Logged, values_of
 from bertx.report.run import Run, Stage, curves_of
 from bertx.statistics.spread import Z95
 
 _SMOOTHED = 150
 """Points of a training curve; of more, neighbours are averaged."""
-_BETTER = {"deletion": "lower", "insertion": "higher"}
-_DONE = {"deletion": "deleted", "insertion": "inserted"}
 _NAMES = {"macro_f1": "macro-F1"}
 
 
@@ -39,7 +37,7 @@ def training(runs: Sequence[Run], where: str = "") -> list[dict[str, Any]]:
     }
     charts = []
     for title, (keys, y, span) in asked.items():
-        lines = list(_training_lines(runs, keys))
+        lines = _training_lines(runs, keys)
         if any(not 0 <= value <= 1 for line in lines for _, value in line.points):
             span = None
         if lines:
@@ -115,7 +113,7 @@ def costs(stage: Stage) -> list[dict[str, Any]]:
 def _curves_chart(
     run: Run, curves: Sequence[Curve], kind: str, where: str, unit: str, found: Mapping[str, str]
 ) -> Chart:
-    better = _BETTER.get(kind, "")
+    better = BETTER.get(kind, "")
     sign = -1 if better == "higher" else 1
     ranked = sorted(curves, key=lambda c: (c.role == "floor", isnan(c.auc), sign * c.auc))
     lines = [
@@ -131,12 +129,12 @@ def _curves_chart(
     best = next((curve for curve in ranked if curve.role == "method"), None)
     alt = "" if best is None else (
         f"Mean probability of the explained class while the words that a method ranks first are "
-        f"{_DONE.get(kind, kind)}. {better.capitalize()} areas are better: the best method is "
+        f"{DONE.get(kind, kind)}. {better.capitalize()} areas are better: the best method is "
         f"{best.name} with {short(best.auc, '.3f')}."
     )  # fmt: skip
     return Chart(
         f"{kind.capitalize()}, {run.name}{where}",
-        f"share of {unit}s {_DONE.get(kind, kind)}",
+        f"share of {unit}s {DONE.get(kind, kind)}",
         "probability of the class",
         lines,
         alt,
@@ -153,23 +151,27 @@ def _limits(roles: Mapping[str, Role], rows: Sequence[Mapping[str, Any]]) -> dic
     return {**dict.fromkeys(names & {"ceiling"}, "ceiling"), **roles}
 
 
-def _training_lines(runs: Sequence[Run], keys: Sequence[str]) -> Iterator[Line]:
-    number = 0
-    for run in runs:
-        for key in keys:
-            rows = values_of(run.history, key)
-            if not rows:
-                continue
-            stage, _, name = key.partition("/")
-            name = _NAMES.get(name, name).replace("_", " ")
-            words = {"train": "training ", "val": "validation "}.get(stage, "") if name else ""
-            label = f"{words}{name}" if name else "rate"
-            if len(runs) > 1:
-                label = f"{run.name}: {label}"
-            form = _small if key == RATE else _plain
-            points = _thinned(rows)
-            yield Line(label, points, (), form(rows[-1].value), f"c{number % 6} s{number // 6 % 3}")
-            number += 1
+def _training_lines(runs: Sequence[Run], keys: Sequence[str]) -> list[Line]:
+    logged = {
+        f"{run.name}: {_label(key)}" if len(runs) > 1 else _label(key): rows
+        for run in runs
+        for key in keys
+        if (rows := values_of(run.history, key))
+    }
+    form = _small if RATE in keys else _plain
+    return [
+        Line(label, _thinned(logged[label]), (), form(logged[label][-1].value), look)
+        for label, look in looks(dict.fromkeys(logged, "method")).items()
+    ]
+
+
+def _label(key: str) -> str:
+    """What a line of the training is called, such as validation macro-F1."""
+    if key == RATE:
+        return "rate"
+    stage, _, name = key.partition("/")
+    words = {"train": "training ", "val": "validation "}.get(stage, "")
+    return f"{words}{_NAMES.get(name, name).replace('_', ' ')}"
 
 
 def _thinned(rows: Sequence[Logged]) -> list[tuple[float, float]]:

@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from bertx.rendering.dots import Dot, DotPanel, dots_figure
+from bertx.rendering.intervals import Dot, DotPanel, dots_figure
 from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
 from bertx.studies.claims import all_positive, below, joined, papers_methods, seeds_needed

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from bertx.attribution.choices import ALL
 from bertx.errors import InputError
-from bertx.rendering.pair_grid import pair_grid_figure
+from bertx.rendering.correlations import pair_grid_figure
 from bertx.statistics.correlations import Interval, fisher_interval, pearson, spearman
 from bertx.statistics.words import WordSums
 from bertx.studies import paper

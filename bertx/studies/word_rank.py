@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from bertx.attribution.choices import ALL
 from bertx.errors import InputError
-from bertx.rendering.word_bars import WordBars, word_bars_figure
+from bertx.rendering.intervals import WordBars, word_bars_figure
 from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
 from bertx.studies.claims import (

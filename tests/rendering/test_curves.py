@@ -12,7 +12,7 @@ from PIL import Image
 from bertx.errors import InputError
 from bertx.rendering.canvas import figure_png
 from bertx.rendering.colours import GREY, PALETTE
-from bertx.rendering.curves import Curve, curves_figure, curves_svg
+from bertx.rendering.curves import STYLES, Curve, curves_figure, curves_svg, looks
 from tests.rendering.examples import curve, curves
 
 
@@ -22,7 +22,6 @@ def legend_texts(figure):
 
 def test_a_line_and_a_band_per_method():
     axes = curves_figure(curves(), "deletion").axes[0]
-    assert [line.get_label() for line in axes.lines] == ["attention", "grad_x_input", "random"]
     for drawn, line, band in zip(curves(), axes.lines, axes.collections, strict=True):
         np.testing.assert_allclose(line.get_xdata(), drawn.fractions)
         np.testing.assert_allclose(line.get_ydata(), drawn.mean)
@@ -133,3 +132,11 @@ def test_the_figure_has_room_for_every_method():
     (axes,) = figure.axes
     legend = axes.get_legend().get_window_extent()
     assert legend.y0 >= 0 and legend.y1 <= figure.bbox.y1
+
+
+def test_looks_go_through_colours_then_strokes():
+    names = {f"m{i}": "method" for i in range(8)}
+    found = looks({"random": "floor", **names, "top": "ceiling"})
+    assert (found["random"], found["top"]) == ("floor", "ceiling")
+    assert found["m0"] == "c0 s0" and found["m6"] == "c0 s1" and found["m7"] == "c1 s1"
+    assert len(set(found.values())) == len(found) and set(found.values()) <= set(STYLES)

@@ -40,7 +40,7 @@ def test_an_example_says_what_it_is():
     shown = texts(heatmap_figure([examples.row(gold="negative")]))
     assert "✗ wrong   gold negative   predicted positive   probability 0.973" in shown
     assert {"epoch 3, step 63", "grad_x_input", "attention"} <= set(shown)
-    assert {"against", "towards the class", "0", "largest score"} <= set(shown)
+    assert {"against the class", "towards the class", "0", "largest score"} <= set(shown)
     undated = texts(heatmap_figure([examples.row(gold="negative")], dated=False))
     assert set(shown) - set(undated) == {"epoch 3, step 63"}
 
@@ -68,6 +68,31 @@ def test_long_texts_wrap_inside_of_the_figure_and_end():
     right = max(box.get_x() + box.get_width() for box in boxes(figure))
     assert right <= figure.axes[0].get_xlim()[1]
     assert texts(figure).count("…") == 1
+
+
+def test_every_word_lies_in_its_box():
+    long = "<script>alert(1)</script> superb illiterate Wirtschaftswunder"
+    figure = heatmap_figure([row_of(examples.by_space(long, signed=True))])
+    for box, word in zip(boxes(figure), long.split(" "), strict=True):
+        [text] = [text for text in figure.axes[0].texts if text.get_text() == word]
+        inner, outer = text.get_window_extent(), box.get_window_extent()
+        assert outer.x0 <= inner.x0 and inner.x1 <= outer.x1
+
+
+def test_the_text_keeps_its_spaces():
+    figure = heatmap_figure([row_of(Heatmap.from_offsets("a, b", [(0, 1), (3, 4)], [1, 1], True))])
+    first, second = boxes(figure)
+    [comma] = [text for text in figure.axes[0].texts if text.get_text() == ","]
+    end = first.get_x() + first.get_width()
+    assert comma.get_position()[0] - end < 2 < second.get_x() - comma.get_position()[0]
+
+
+def test_long_names_of_classes_leave_room_for_the_date():
+    name = "a_class_with_a_name_that_goes_on_and_on_and_on"
+    figure = heatmap_figure([examples.row(gold=name, predicted=name)])
+    [heading] = [text for text in figure.axes[0].texts if "probability" in text.get_text()]
+    [date] = [text for text in figure.axes[0].texts if "epoch" in text.get_text()]
+    assert heading.get_window_extent().x1 < date.get_window_extent().x0
 
 
 def test_boxes_of_a_line_do_not_overlap():

@@ -2,7 +2,7 @@ from math import nan
 
 import pytest
 
-from bertx.report.chart import HEIGHT, WIDTH, Chart, Line, chart_contents, looks, percent, ticks
+from bertx.report.chart import HEIGHT, WIDTH, Chart, Line, chart_contents, percent, ticks
 
 CURVE = Line("a", [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)], [(0.9, 1.0), (0.4, 0.6), (0.0, 0.1)])
 FEW = Line("b", [(0.5, 0.25), (1.0, nan)])
@@ -65,11 +65,3 @@ def test_nothing_and_equal_values_are_drawn():
     assert contents()["read"] == []
     flat = contents(Line("f", [(1.0, 0.0), (2.0, 0.0)]))
     assert "nan" not in flat["lines"][0]["path"] and len(flat["y_ticks"]) > 1
-
-
-def test_looks_are_those_of_figures():
-    names = {f"m{i}": "method" for i in range(8)}
-    found = looks({"floor": "floor", **names, "top": "ceiling"})
-    assert (found["floor"], found["top"]) == ("floor", "ceiling")
-    assert found["m0"] == "c0 s0" and found["m6"] == "c0 s1" and found["m7"] == "c1 s1"
-    assert len(set(found.values())) == len(found)

@@ -6,9 +6,8 @@ import pytest
 
 from bertx.errors import InputError
 from bertx.rendering import figure_svg
-from bertx.rendering.dots import Dot, DotPanel, dots_figure
-from bertx.rendering.pair_grid import pair_grid_figure
-from bertx.rendering.word_bars import WordBars, word_bars_figure
+from bertx.rendering.correlations import pair_grid_figure
+from bertx.rendering.intervals import Dot, DotPanel, WordBars, dots_figure, word_bars_figure
 
 NAN = float("nan")
 
@@ -83,12 +82,25 @@ def test_headings_end_where_the_figure_does(draw):
     """Long ones are broken into lines, none of which touches the panels or another one."""
     title = "LayerwiseAttentionTracing: the same words in different data"
     figure = draw(title, "mean scores of 1,234 common words; Pearson's r above, a_data_set_" * 2)
+    figure.draw_without_rendering()
     lines = [text.get_window_extent() for text in figure.texts]
     assert len(lines) > 2 and title in " ".join(text.get_text() for text in figure.texts)
     assert all(0 <= line.x0 and line.x1 <= figure.bbox.x1 for line in lines)
     panels = [axes.get_tightbbox().y1 for axes in figure.axes]
     assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(lines))
     assert lines[-1].y0 > max(panels) and lines[0].y1 <= figure.bbox.y1
+
+
+def test_labels_and_legends_end_where_the_figure_does():
+    name = "LayerwiseAttentionTracing"
+    series = "mean scores of words", "units of each text"
+    dot = DotPanel("r", [Dot(name, own, 0.5, 0.4, 0.6) for own in series], [(name, 0.9)])
+    bar = WordBars(name, False, [("extraordinarily-wwwwwwww", 1.0, 0.1)])
+    for figure in (dots_figure([dot], "Agreement"), word_bars_figure([bar], "Words")):
+        figure.draw_without_rendering()
+        shown = [*figure.legends, *figure.axes[0].get_yticklabels(), figure.axes[0]._left_title]
+        boxes = [part.get_window_extent() for part in shown]
+        assert all(0 <= box.x0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0 for box in boxes)
 
 
 def test_nothing_to_draw_is_refused():

@@ -7,7 +7,7 @@ import pytest
 from bertx.errors import InputError
 from bertx.rendering.canvas import figure_png
 from bertx.rendering.colours import shade
-from bertx.rendering.matrix import matrix_figure
+from bertx.rendering.correlations import matrix_figure
 
 NAMES = ["one", "two", "three"]
 VALUES = [[1.0, 0.5, nan], [0.5, 1.0, -0.004], [nan, 0.9, 1.0]]  # a place has its own value
