@@ -218,8 +218,7 @@ def log_studies(folders: Sequence[Path]) -> None:
     Args:
         folders: Their folders.
     """
-    from bertx.report.figures import log_study
-    from bertx.report.loggers import to_each
+    from bertx.report.loggers import log_study, to_each
     from bertx.report.resilient import ResilientWandbLogger
 
     settings = _logger_settings()

@@ -1,10 +1,11 @@
-"""Curves and heatmaps to whatever logger the Trainer has.
+"""Curves, heatmaps, figures and studies to whatever logger the Trainer has.
 
 The functions dispatch on the logger's type. A logger that is not known here gets nothing: the
 scalars reach it through Lightning. Support for one more is one more ``@log_curves.register``.
 Call them on rank zero, through `to_each`: a logger that fails must not end a training.
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from weakref import WeakSet
 
+import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from bertx.errors import first_line
@@ -26,7 +28,9 @@ from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html, printabl
 from bertx.rendering.heatmap_page import HeatmapRow, heatmap_page, methods_of
 
 if TYPE_CHECKING:
-    from wandb import Html, Image, Table
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+    from wandb import Html, Table
     from wandb.plot import CustomChart
 
 log = logging.getLogger("bertx")
@@ -114,6 +118,32 @@ def log_heatmaps(logger: Logger, key: str, rows: Sequence[HeatmapRow], step: int
     """
 
 
+@singledispatch
+def log_figure(logger: Logger, key: str, figure: "Figure", caption: str, step: int) -> None:
+    """Log a figure as a picture, which has a slider over the steps.
+
+    Args:
+        logger: Any logger of Lightning's.
+        key: The key.
+        figure: The figure.
+        caption: A line below it, for loggers that show one.
+        step: The step as the logger's scalars have it.
+    """
+
+
+@singledispatch
+def log_study(logger: Logger, folder: Path) -> None:
+    """Log what a study has found.
+
+    Weights & Biases: its numbers are ``study/<name>/<number>``, in one step with
+    ``study/<name>/tables/<table>`` and ``study/<name>/figures/<figure>``.
+
+    Args:
+        logger: The logger.
+        folder: The folder of the study, with ``summary.json`` and ``figures``.
+    """
+
+
 @log_curves.register
 def _log_curves_to_wandb(
     logger: WandbLogger,
@@ -124,10 +154,14 @@ def _log_curves_to_wandb(
     unit: Unit = "word",
     note: str = "",
 ) -> None:
+    import wandb
+
     media: dict[str, Any] = {}
+    when = _when(epoch, step)
     for kind, lines in curves.items():
+        figure = curves_figure(lines, kind, when, unit, note)
         media[f"{prefix}/{kind}"] = _wandb_plot(lines, kind, epoch, unit)
-        media[f"{prefix}/{kind}_image"] = _wandb_image(lines, kind, _when(epoch, step), unit, note)
+        media[f"{prefix}/{kind}_image"] = wandb.Image(_picture(figure), caption=when)
     if media:
         log_media(logger, media, step)
 
@@ -142,9 +176,10 @@ def _log_curves_to_tensorboard(
     unit: Unit = "word",
     note: str = "",
 ) -> None:
+    when = _when(epoch, step)
     for kind, lines in curves.items():
-        figure = curves_figure(lines, kind, _when(epoch, step), unit, note)
-        logger.experiment.add_figure(f"{prefix}/{kind}", figure, step)
+        figure = curves_figure(lines, kind, when, unit, note)
+        log_figure(logger, f"{prefix}/{kind}", figure, when, step)
 
 
 @log_heatmaps.register
@@ -164,8 +199,44 @@ def _log_heatmaps_to_tensorboard(
     from bertx.rendering.heatmap_figure import heatmap_figure
 
     if rows:
-        logger.experiment.add_figure(key, heatmap_figure(rows[:MOST_DRAWN]), step)
+        log_figure(logger, key, heatmap_figure(rows[:MOST_DRAWN]), "", step)
         logger.experiment.add_text(key, _markdown(rows), step)
+
+
+@log_figure.register(WandbLogger)
+def _log_figure_to_wandb(
+    logger: WandbLogger, key: str, figure: "Figure", caption: str, step: int
+) -> None:
+    import wandb
+
+    logger.log_metrics({key: wandb.Image(_picture(figure), caption=caption)}, step=step)  # type: ignore[dict-item]
+
+
+@log_figure.register(TensorBoardLogger)
+def _log_figure_to_tensorboard(
+    logger: TensorBoardLogger, key: str, figure: "Figure", caption: str, step: int
+) -> None:
+    picture = np.asarray(_picture(figure).convert("RGB"))
+    logger.experiment.add_image(key, picture, step, dataformats="HWC")
+
+
+@log_study.register
+def _log_study_to_wandb(logger: WandbLogger, folder: Path) -> None:
+    import wandb
+
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    key = f"study/{summary['study']}"
+    media: dict[str, Any] = {
+        f"{key}/{name}": value for name, value in summary["numbers"].items() if value is not None
+    }
+    for table in summary["tables"]:
+        media[f"{key}/tables/{table['name']}"] = wandb.Table(
+            columns=table["columns"], data=table["rows"], allow_mixed_types=True
+        )
+    for figure in summary["figures"]:
+        path = folder / "figures" / f"{figure['name']}.png"
+        media[f"{key}/figures/{figure['name']}"] = wandb.Image(str(path), caption=figure["title"])
+    log_media(logger, media)
 
 
 def log_media(logger: WandbLogger, media: dict[str, Any], step: int | None = None) -> None:
@@ -194,6 +265,12 @@ def _staged_in(folder: Path) -> Iterator[None]:
             os.environ["WANDB_DATA_DIR"] = before
 
 
+def _picture(figure: "Figure") -> "Image":
+    from PIL import Image
+
+    return Image.open(BytesIO(figure_png(figure)))
+
+
 def _when(epoch: int, step: int) -> str:
     return f"epoch {epoch}, step {step}"
 
@@ -213,14 +290,6 @@ def _wandb_plot(curves: Sequence[Curve], kind: Kind, epoch: int, unit: Unit) -> 
         fields={"step": "fraction", "lineKey": "method", "lineVal": "probability"},
         string_fields={"title": kind.capitalize(), "xname": f"share of {unit}s"},
     )
-
-
-def _wandb_image(curves: Sequence[Curve], kind: Kind, when: str, unit: Unit, note: str) -> "Image":
-    import wandb
-    from PIL import Image
-
-    picture = figure_png(curves_figure(curves, kind, when, unit, note))
-    return wandb.Image(Image.open(BytesIO(picture)), caption=when)
 
 
 def _wandb_table(rows: Sequence[HeatmapRow]) -> "Table":

@@ -1,5 +1,6 @@
 import os
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,15 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from PIL import Image
 
 from bertx.rendering.canvas import figure_png
+from bertx.rendering.correlations import matrix_figure
 from bertx.rendering.curves import curves_figure
 from bertx.rendering.heatmap import heatmap_html, legend_html
 from bertx.rendering.heatmap_page import heatmap_page
-from bertx.report.loggers import log_curves, log_heatmaps, to_each
+from bertx.report.loggers import log_curves, log_figure, log_heatmaps, to_each
 from tests.rendering import examples
 from tests.wandb_reader import read_run
 
+FIGURE = matrix_figure(["a", "b"], [[1, 0.5], [0.5, 1]], "Agreement")
 BOTH = {"deletion": examples.curves(), "insertion": examples.curves()[:2]}
 
 
@@ -35,6 +38,10 @@ def finished(logger):
     folder = Path(logger.experiment.dir).parent
     wandb.finish()
     return read_run(folder)
+
+
+def drawn(figure):
+    return Image.open(BytesIO(figure_png(figure))).convert("RGB")
 
 
 @pytest.fixture
@@ -87,15 +94,14 @@ def test_wandb_plot(wandb_logger):
     assert set(fields.values()) <= set(table["columns"])
 
 
-def test_wandb_image(wandb_logger, tmp_path):
+def test_wandb_image(wandb_logger):
     log_curves(wandb_logger, "val/curves", BOTH, 3, 63, "token")
     run = finished(wandb_logger)
     [value] = run.values("val/curves/insertion_image")
     assert value["caption"] == "epoch 3, step 63"
     figure = curves_figure(BOTH["insertion"], "insertion", "epoch 3, step 63", "token")
-    (tmp_path / "expected.png").write_bytes(figure_png(figure))
-    with Image.open(run.media(value)) as image, Image.open(tmp_path / "expected.png") as expected:
-        assert image.convert("RGB").tobytes() == expected.convert("RGB").tobytes()
+    with Image.open(run.media(value)) as image:
+        assert image.convert("RGB").tobytes() == drawn(figure).tobytes()
 
 
 def test_wandb_heatmaps(wandb_logger):
@@ -246,3 +252,30 @@ def test_subclasses_of_a_known_logger_are_known():
     assert log_curves.dispatch(Mine) is log_curves.dispatch(WandbLogger)
     assert log_curves.dispatch(Mine) is not log_curves.dispatch(Logger)
     assert log_heatmaps.dispatch(TensorBoardLogger) is not log_heatmaps.dispatch(Logger)
+
+
+def test_wandb_gets_a_picture_with_its_caption(wandb_logger):
+    for step in (3, 7):
+        log_figure(wandb_logger, "val/agreement_matrix", FIGURE, f"epoch 0, step {step}", step)
+    run = finished(wandb_logger)
+    assert [row["trainer/global_step"] for row in run.history] == [3, 7]
+    [first, second] = run.values("val/agreement_matrix")
+    assert (first["caption"], second["caption"]) == ("epoch 0, step 3", "epoch 0, step 7")
+    with Image.open(run.media(first)) as image:
+        assert image.convert("RGB").tobytes() == drawn(FIGURE).tobytes()
+
+
+def test_tensorboard_gets_a_picture(tensorboard):
+    logger, events = tensorboard
+    log_figure(logger, "val/agreement_matrix", FIGURE, "epoch 0, step 3", 3)
+    [image] = events().Images("val/agreement_matrix")
+    with Image.open(BytesIO(image.encoded_image_string)) as picture:
+        assert picture.tobytes() == drawn(FIGURE).tobytes()
+    assert image.step == 3
+
+
+def test_other_loggers_get_no_figure(tmp_path):
+    logger = CSVLogger(tmp_path)
+    log_figure(logger, "val/agreement_matrix", FIGURE, "epoch 0, step 3", 3)
+    logger.save()
+    assert not list(tmp_path.rglob("*.csv"))
