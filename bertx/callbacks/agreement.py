@@ -67,20 +67,6 @@ class AgreementMonitor(Probe):
         methods: At least two attribution methods by the name under which they are logged; null for
             AttnLRP, the paper's four, as far as the model supports them, and a random control,
             with which nothing should agree.
-        every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
-            own are always explained.
-        max_examples: Size of the sample, the same examples in every epoch; null for all.
-        target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
-        unit: What is ranked: ``word``, ``whitespace`` or ``token``.
-        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
-            module has one.
-        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
-            has several of these callbacks.
-        model: Which classifier, where the module holds several: the path of an attribute, such as
-            ``student``, or a function from the module to it.
-        logits: For an encoder with a head of your own: the name of a method of the module, or a
-            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.models.heads.EncoderForSequenceClassification`.
 
     Attributes:
         results: The last results, one for each two methods.

@@ -1,10 +1,13 @@
-"""What both callbacks share: which examples, when, and explaining them without leaving a trace."""
+"""What callbacks share that explain a sample: its settings, its examples, and explaining them."""
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
+from inspect import cleandoc, signature
+from itertools import chain
 from math import lcm
 from typing import Any
 
@@ -42,6 +45,10 @@ log = logging.getLogger("bertx")
 
 _ENOUGH = 0.75
 """The part of a sample that is enough: loaders may drop the last batch."""
+
+
+_ARGUMENTS = re.compile(r"^Args:\n( {4}.*(?:\n {4}.*)*)", re.MULTILINE)
+_ARGUMENT = re.compile(r"^ {4}(\w+):.*(?:\n {8}.*)*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,36 @@ class Probe(Listener, ABC):
     comes before all other callbacks, so that one that averages weights for a validation has not
     put the others back yet: what is explained is what was validated.
 
-    Subclasses fill `report`; foreign batches can be translated by overriding `read`.
+    Subclasses fill `report`; foreign batches can be translated by overriding `read`. Settings that
+    a subclass does not describe have the description below, also in its help.
+
+    Args:
+        methods: Attribution methods by the name under which they are logged.
+        every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
+            own are always explained.
+        max_examples: Size of the sample, the same examples in every epoch; null for all.
+        target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
+        unit: What is scored: ``word``, ``whitespace`` or ``token``.
+        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
+            module has one.
+        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
+            has several of these callbacks.
+        model: Which classifier, where the module holds several: the path of an attribute, such as
+            ``student``, or a function from the module to it.
+        logits: For an encoder with a head of your own: the name of a method of the module, or a
+            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
+            see `bertx.models.heads.EncoderForSequenceClassification`.
     """
+
+    def __init_subclass__(cls) -> None:
+        """Complete the docstring, from which the command line takes its help."""
+        super().__init_subclass__()
+        described, shared = (_ARGUMENTS.search(cleandoc(c.__doc__ or "")) for c in (cls, Probe))
+        if described and shared:
+            found = (_ARGUMENT.finditer(section[1]) for section in (shared, described))
+            entries = {entry[1]: entry[0] for entry in chain(*found)}
+            every = [entries[name] for name in signature(cls).parameters if name in entries]
+            cls.__doc__ = described.string.replace(described[1], "\n".join(every))
 
     def __init__(
         self,

@@ -83,22 +83,11 @@ class DriftMonitor(Probe):
             paper's four, as far as the model supports them, and a random control, which never
             drifts.
         every_n_epochs: Explain after every n-th training epoch.
-        max_examples: Size of the sample, the same examples in every epoch; null for all.
         target: The explained class: ``gold``, the name or number of one class, or ``predicted``.
             Explanations of two classes are not compared: a text whose prediction changes is left
             out of that validation.
-        unit: What is scored: ``word``, ``whitespace`` or ``token``.
         low: Largest drift that is low, as a share of the largest drift of the run.
         patience: How many low drifts in a row, up to the last one, it takes to have settled.
-        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
-            module has one.
-        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
-            has several of these callbacks.
-        model: Which classifier, where the module holds several: the path of an attribute, such as
-            ``student``, or a function from the module to it.
-        logits: For an encoder with a head of your own: the name of a method of the module, or a
-            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.models.heads.EncoderForSequenceClassification`.
 
     Attributes:
         results: The last results, one for each method.

@@ -44,9 +44,6 @@ class FaithfulnessMonitor(Probe):
         metrics: Metrics by the name under which they are logged; null for deletion and insertion
             curves, comprehensiveness and sufficiency. All of them and all methods ask the model
             in one call for each chunk of examples.
-        every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
-            own are always explained.
-        max_examples: Size of the sample, the same examples in every epoch; null for all.
         target: The explained class: ``predicted`` on the clean input, ``gold``, or the name or
             number of one class.
         unit: What is ranked, deleted and inserted: ``word``, ``whitespace`` or ``token``.
@@ -56,15 +53,6 @@ class FaithfulnessMonitor(Probe):
             0 for no ceiling, null for all. Texts of more than 40 units are never searched.
         compiled: Answer the metrics' questions by ``torch.compile`` of the model, in few shapes:
             some minutes before the first answer, faster ones after it; see `Perturber`.
-        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
-            module has one.
-        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
-            has several of these callbacks.
-        model: Which classifier, where the module holds several: the path of an attribute, such as
-            ``student``, or a function from the module to it.
-        logits: For an encoder with a head of your own: the name of a method of the module, or a
-            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.models.heads.EncoderForSequenceClassification`.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support

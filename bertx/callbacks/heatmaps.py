@@ -38,20 +38,8 @@ class HeatmapLogger(Probe):
     Args:
         methods: Attribution methods by the name of their column; null for AttnLRP, the paper's
             four, as far as the model supports them, and a random control.
-        every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
-            own are always explained.
         max_examples: How many examples, the same ones in every epoch.
-        target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
         unit: What is coloured: ``word``, ``whitespace`` or ``token``.
-        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
-            module has one.
-        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
-            has several of these callbacks.
-        model: Which classifier, where the module holds several: the path of an attribute, such as
-            ``student``, or a function from the module to it.
-        logits: For an encoder with a head of your own: the name of a method of the module, or a
-            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.models.heads.EncoderForSequenceClassification`.
         log_text: Whether texts may go to the loggers. If false, for all callbacks of the trainer,
             they get the number of each text and of its words in place of these, with classes,
             lengths and scores; the page and the files of the run are as ever.

@@ -52,20 +52,8 @@ class ShortcutAlarm(Probe):
             30 % of the texts of a class .2, into all of them .99.
         min_texts: How many texts must be explained for a class, and for all others together, before
             anything is said of it: among few texts some word stands out by chance.
-        every_n_epochs: Explain after every n-th training epoch. Validation and test runs of their
-            own are always explained.
-        max_examples: Size of the sample, the same examples in every epoch; null for all.
         target: The explained class: ``predicted`` or ``gold``.
         unit: What has a share: ``word``, ``whitespace`` or ``token``.
-        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
-            module has one.
-        name: Part of all keys and folders after the stage, ``val/<name>/...``, where the trainer
-            has several of these callbacks.
-        model: Which classifier, where the module holds several: the path of an attribute, such as
-            ``student``, or a function from the module to it.
-        logits: For an encoder with a head of your own: the name of a method of the module, or a
-            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.models.heads.EncoderForSequenceClassification`.
         log_text: Whether warnings may name words and quote texts: what is printed goes to some
             loggers. False holds for all callbacks of the trainer; the table has the words.
 

@@ -1,9 +1,19 @@
 """Help says what can be set."""
 
+import re
+from inspect import getdoc, signature
+
 import pytest
 from lightning.pytorch.cli import LightningCLI
 
+from bertx import callbacks
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
+from bertx.callbacks.base import Probe
 from bertx.cli import COMMANDS, TRAINING, main
+
+PROBES = [
+    cls for cls in vars(callbacks).values() if isinstance(cls, type) and issubclass(cls, Probe)
+]
 
 
 def test_help_shows_the_documented_settings(capsys):
@@ -14,6 +24,31 @@ def test_help_shows_the_documented_settings(capsys):
     for words in ("--data.path", "--faithfulness.max_examples", "The pretrained model: a hub id"):
         assert words in shown
     assert "--model.labels" not in shown and "--data.tokenizer" not in shown
+    for key, callback in (("faithfulness", FaithfulnessMonitor), ("heatmaps", HeatmapLogger)):
+        for name in signature(callback).parameters:
+            assert re.search(rf"--{key}\.{name} [^\s\]]+ [A-Z]\w* ", shown), name
+
+
+@pytest.mark.parametrize("callback", PROBES)
+def test_docstrings_describe_every_setting_in_its_place(callback):
+    _, arguments = getdoc(callback).split("\nArgs:\n")
+    described = re.findall(r"^ {4}(\w+): \w", arguments.split("\n\n")[0], re.MULTILINE)
+    assert described == [*signature(callback).parameters]
+
+
+def test_a_description_of_its_own_comes_first_and_none_needs_no_arguments():
+    class Described(FaithfulnessMonitor):
+        """One.
+
+        Args:
+            unit: What it is.
+        """
+
+    class Undescribed(FaithfulnessMonitor):
+        """Two."""
+
+    assert "    unit: What it is.\n    tokenizer: A tokenizer or" in Described.__doc__
+    assert Undescribed.__doc__ == "Two."
 
 
 def test_every_subcommand_is_listed_and_an_unknown_one_is_refused_with_the_list(capsys):
