@@ -2,9 +2,9 @@
 
 from bertx.data.collate import Collator
 from bertx.data.dataset import TextDataset
+from bertx.data.loading import LengthBucketSampler
 from bertx.data.masking import Masking
 from bertx.data.module import TextDataModule
-from bertx.data.sampling import LengthBucketSampler
 from bertx.data.shortcut import Shortcut
 from bertx.data.sources import DATASETS, Source
 

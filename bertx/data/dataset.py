@@ -16,6 +16,7 @@ class TextDataset(Dataset[dict[str, Any]]):
     An item is a dict of ``text``, ``label``, ``index`` and, where the data set marks them, the
     ``rationale``. Item ``~i`` (a negative number) is row i as a filler: with index -1, so that
     metrics leave it out. Distributed samplers need fillers to give every process as many rows.
+    Item (i, epoch) says its ``epoch`` besides, so that chance can depend on it in any process.
 
     Args:
         texts: The texts, N.
@@ -42,8 +43,10 @@ class TextDataset(Dataset[dict[str, Any]]):
         self.labels = labels
         self.rationales = rationales
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        row = i if i >= 0 else ~i
+    def __getitem__(self, place: int | tuple[int, int]) -> dict[str, Any]:
+        if isinstance(place, tuple):
+            return {**self[place[0]], "epoch": place[1]}
+        i, row = place, place if place >= 0 else ~place
         item = {"text": self.texts[row], "label": self.labels[row], "index": max(i, -1)}
         if self.rationales is not None:
             item["rationale"] = self.rationales[row]

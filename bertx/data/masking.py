@@ -6,44 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from bertx.data.collate import Collator
-from bertx.data.dataset import TextDataset
 from bertx.errors import InputError
 from bertx.models.inputs import Inputs
-
-
-class EpochTexts(Dataset[dict[str, Any]]):
-    """Texts whose items know their epoch, so that chance can depend on it in any process.
-
-    An item is that of the `TextDataset` with one field more, ``epoch``. Its place is (row, epoch),
-    as an `bertx.data.sampling.EpochSampler` yields it; a row alone is one of epoch 0.
-
-    Args:
-        texts: The texts.
-    """
-
-    def __init__(self, texts: TextDataset) -> None:
-        self.texts = texts
-
-    def __getitem__(self, place: tuple[int, int] | int) -> dict[str, Any]:
-        row, epoch = (place, 0) if isinstance(place, int) else place
-        return {**self.texts[row], "epoch": epoch}
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-
-class EpochBatches(EpochTexts):
-    """Lists of the items of `EpochTexts`, as a `bertx.data.sampling.TokenBudgetSampler` asks.
-
-    A place is a list of (row, epoch); a row alone, as another sampler yields it, is a list of one.
-    """
-
-    def __getitem__(self, place: Any) -> Any:
-        places = place if isinstance(place, list) else [place]
-        return [super(EpochBatches, self).__getitem__(place) for place in places]
 
 
 class Masking:
@@ -83,9 +49,9 @@ class Masking:
         self._mask = tokenizer.mask_token_id
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The batch of some examples (items of `EpochTexts`)."""
+        """The batch of some examples (items of a `bertx.data.TextDataset`, each of an epoch)."""
         batch = self.collator(items)
-        draws = [Random(f"{self.seed} {item['epoch']} {item['index']}") for item in items]
+        draws = [Random(f"{self.seed} {item.get('epoch', 0)} {item['index']}") for item in items]
         units = Inputs.from_batch(batch).units
         masked = torch.zeros_like(units, dtype=torch.bool)
         for row in _chosen(draws, self.share):

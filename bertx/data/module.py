@@ -6,22 +6,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 
 from bertx.data.collate import Collator
 from bertx.data.columns import find_label_column, find_text_column, require_label_column
 from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.examples import Form
 from bertx.data.labels import Name, checked_labels, label_names
-from bertx.data.loading import Batches, ResumableLoader, load_batches
-from bertx.data.masking import EpochBatches, EpochTexts, Masking
-from bertx.data.reports import report_alike, report_overlong, report_shuffled
-from bertx.data.sampling import (
+from bertx.data.loading import (
+    Batches,
     ConsecutiveBatches,
     EpochSampler,
     LengthBucketSampler,
+    ResumableLoader,
     TokenBudgetSampler,
+    load_batches,
     token_counts,
 )
+from bertx.data.masking import Masking
+from bertx.data.reports import report_alike, report_overlong, report_shuffled
 from bertx.data.shortcut import Planter, Shortcut
 from bertx.data.sources import open_source
 from bertx.data.splits import Splits, StreamedTexts
@@ -232,28 +235,18 @@ class TextDataModule(LightningDataModule):
         The loader has a state (``state_dict``), with which a resumed training goes on in the middle
         of an epoch.
         """
-        data, size, workers = self.dataset_of("train"), self.batch_size, self.num_workers
-        lengths = token_counts(data.texts, self.tokenizer, self.max_length)
         collate: Collator | Masking = self.collator
         if self.masking:
             collate = Masking(self.collator, self.masking, self.seed)
-        if self.token_budget:
-            batches = TokenBudgetSampler(lengths, self.token_budget, size, True, self.seed)
-            items = EpochBatches(data)
-            return load_batches(items, None, batches, collate, workers, ResumableLoader)
-        if not self.masking:
-            order = LengthBucketSampler(lengths, size, True, self.seed)
-            return load_batches(data, size, order, collate, workers, ResumableLoader)
-        order = EpochSampler(lengths, size, True, self.seed)
-        return load_batches(EpochTexts(data), size, order, collate, workers, ResumableLoader)
+        return self._loader("train", self.batch_size, collate, ResumableLoader)
 
     def val_dataloader(self) -> Batches:
         """Batches of the validation texts."""
-        return self._evaluated("validation")
+        return self._loader("validation", self.eval_batch_size, self.collator)
 
     def test_dataloader(self) -> Batches:
         """Batches of the test texts."""
-        return self._evaluated("test")
+        return self._loader("test", self.eval_batch_size, self.collator)
 
     def predict_dataloader(self) -> Batches:
         """Batches of the ``predict`` file or, without one, of the test texts."""
@@ -281,15 +274,21 @@ class TextDataModule(LightningDataModule):
         held_out = self.validation_fraction
         _require("validation_fraction", held_out, 0 < held_out < 1, "a share between 0 and 1")
 
-    def _evaluated(self, split: str) -> Batches:
-        data, size = self.dataset_of(split), self.eval_batch_size
+    def _loader(
+        self,
+        split: str,
+        size: int,
+        collate: Collator | Masking,
+        kind: type[Batches] = DataLoader,
+    ) -> Batches:
+        data, shuffle = self.dataset_of(split), split == "train"
         lengths = token_counts(data.texts, self.tokenizer, self.max_length)
         if self.token_budget:
-            batches = TokenBudgetSampler(lengths, self.token_budget, size, False, self.seed)
-            items = EpochBatches(data)
-            return load_batches(items, None, batches, self.collator, self.num_workers)
-        order = LengthBucketSampler(lengths, size, False, self.seed)
-        return load_batches(data, size, order, self.collator, self.num_workers)
+            batches = TokenBudgetSampler(lengths, self.token_budget, size, shuffle, self.seed)
+            return load_batches(data, None, batches, collate, self.num_workers, kind)
+        sampler = EpochSampler if collate is not self.collator else LengthBucketSampler
+        order = sampler(lengths, size, shuffle, self.seed)
+        return load_batches(data, size, order, collate, self.num_workers, kind)
 
     def _add(self, split: str) -> None:
         """Make ``split`` as it will be used, once."""

@@ -1,7 +1,7 @@
 """The splits of a data set: in memory, divided where validation texts are missing, or streamed."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -159,14 +159,26 @@ class StreamedTexts(Dataset[dict[str, Any]]):
         self._leave()
         self._count = self._survey(max_length)
 
+    def _leave(self) -> None:
+        self._stretches: Iterator[Examples] = iter(())
+        self._first, self._process = 0, -1
+        self._items: list[dict[str, Any]] = []
+
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, places: int | Sequence[int]) -> Any:
-        """One item, or a list of them for a list of places."""
-        if isinstance(places, int):
-            return self._item(places)
-        return [self._item(place) for place in places]
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        wanted = place if place >= 0 else ~place
+        if wanted >= self._count:
+            raise IndexError(f"place {place} of {self._count}")
+        # A forked process shares the file's position with its parent: it opens the file anew.
+        if wanted < self._first or self._process != os.getpid():
+            self._leave()
+            self._stretches, self._process = self._read(Tally()), os.getpid()
+        while wanted >= self._first + len(self._items):
+            self._advance(wanted)
+        item = self._items[wanted - self._first]
+        return item if place >= 0 else {**item, "index": -1}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stretches": iter(()), "_process": -1}
@@ -189,24 +201,6 @@ class StreamedTexts(Dataset[dict[str, Any]]):
         tally.report(self.split)
         say_overlong(self.split, overlong, exact, tally.used, max_length)
         return tally.used
-
-    def _leave(self) -> None:
-        self._stretches: Iterator[Examples] = iter(())
-        self._first, self._process = 0, -1
-        self._items: list[dict[str, Any]] = []
-
-    def _item(self, place: int) -> dict[str, Any]:
-        wanted = place if place >= 0 else ~place
-        if wanted >= self._count:
-            raise IndexError(f"place {place} of {self._count}")
-        # A forked process shares the file's position with its parent: it opens the file anew.
-        if wanted < self._first or self._process != os.getpid():
-            self._leave()
-            self._stretches, self._process = self._read(Tally()), os.getpid()
-        while wanted >= self._first + len(self._items):
-            self._advance(wanted)
-        item = self._items[wanted - self._first]
-        return item if place >= 0 else {**item, "index": -1}
 
     def _advance(self, wanted: int) -> None:
         stretch = next(self._stretches, None)

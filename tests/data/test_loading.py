@@ -2,23 +2,22 @@
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
-from bertx.data.loading import ResumableLoader, load_batches
-from bertx.data.masking import EpochTexts
-from bertx.data.sampling import EpochSampler, TokenBudgetSampler
+from bertx.data.loading import EpochSampler, ResumableLoader, TokenBudgetSampler, load_batches
 from bertx.errors import InputError
 
 ROWS = 45
 
 
-class Places(EpochTexts):
+class Places(Dataset):
     """Items that are their places."""
-
-    def __init__(self):
-        self.texts = range(ROWS)
 
     def __getitem__(self, place):
         return place
+
+    def __len__(self):
+        return ROWS
 
 
 def loader(workers=0, size=4, seed=0, ranks=1, rank=0):
@@ -103,3 +102,8 @@ def test_a_token_budget_goes_on_in_the_middle(workers):
     assert sorted(row for batch in done + rest for row, _ in batch) == list(range(ROWS))
     with pytest.raises(InputError, match=r"token_budget 40 \(now 60\)"):
         batches(60).load_state_dict(state)
+
+
+def test_a_row_alone_is_a_batch():
+    """As Lightning's overfit_batches asks for it."""
+    assert list(load_batches(Places(), None, range(3), list, 0)) == [[0], [1], [2]]

@@ -11,7 +11,6 @@ from scipy.stats import chisquare
 
 from bertx.cli import main
 from bertx.data import Collator, Masking, TextDataModule, TextDataset
-from bertx.data.masking import EpochTexts
 from bertx.errors import InputError
 from bertx.training import TextClassifier
 from tests.data.conftest import MINILM
@@ -27,7 +26,7 @@ NINE = "the film was really very good and not dull"
 
 
 def batch_of(tokenizer, texts, epoch=0, share=0.5, seed=0):
-    data = EpochTexts(TextDataset(texts, [0] * len(texts)))
+    data = TextDataset(texts, [0] * len(texts))
     return Masking(Collator(tokenizer), share, seed)([data[i, epoch] for i in range(len(texts))])
 
 
@@ -103,7 +102,7 @@ def test_draws_depend_on_seed_epoch_and_row_alone(tokenizer):
     assert not torch.equal(first, batch_of(tokenizer, TEXTS, share=1.0, epoch=1)["input_ids"])
     assert not torch.equal(first, batch_of(tokenizer, TEXTS, share=1.0, seed=1)["input_ids"])
     assert len(set(masked_words(tokenizer, share=1.0))) > 5
-    data = EpochTexts(TextDataset(TEXTS, [0] * 24))
+    data = TextDataset(TEXTS, [0] * 24)
     torch.manual_seed(7)
     state = torch.get_rng_state()
     alone = Masking(Collator(tokenizer), 1.0)([data[3, 0]])["input_ids"]

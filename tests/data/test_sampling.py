@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from bertx.data import LengthBucketSampler, TextDataset
-from bertx.data.sampling import ConsecutiveBatches, TokenBudgetSampler, token_counts
+from bertx.data.loading import ConsecutiveBatches, TokenBudgetSampler, token_counts
 from tests.tokenizer_kinds import KINDS
 
 TEXTS = ["the film was unbelievable, never dull", "", "a cafe\u0301 😀😀  don't\n", "film " * 60]
