@@ -17,7 +17,7 @@ BLANK = "␣"
 _TAIL = 200
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _HATCHED = "background:repeating-linear-gradient(45deg,#d5d5d5 0 3px,#f4f4f4 3px 6px);color:#000"
-_UNDERLINE = ";text-decoration:underline .12em;text-underline-offset:.18em"
+_UNDERLINE = ";text-decoration:underline .1em;text-underline-offset:.1em"
 _BOX = (
     "background:#fff;color:#000;padding:.45em .6em;border-radius:.4em;white-space:pre-wrap;"
     "overflow-wrap:anywhere;font:15px/1.75 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif"

@@ -9,7 +9,7 @@ from typing import Any
 from bertx.leaderboard.standings import short
 
 WIDTH, HEIGHT = 480, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 46
 _PLACES = 120
 """Places along a chart at which values can be read."""
 _ROWS = 24
