@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bertx.explanation import Explainer, Explanation
     from bertx.models.inputs import Unit
-    from bertx.rendering.sheet import HeatmapSheet
+    from bertx.rendering.heatmap_page import HeatmapSheet
 
 
 def command(args: list[str]) -> None:
@@ -152,7 +152,7 @@ def _print(console: "Console", explanation: "Explanation") -> None:
 
 
 def _page(options: Namespace, explainer: "Explainer", stack: ExitStack) -> "HeatmapSheet | None":
-    from bertx.rendering.sheet import HeatmapSheet
+    from bertx.rendering.heatmap_page import HeatmapSheet
 
     if options.html is None:
         return None

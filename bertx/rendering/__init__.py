@@ -1,16 +1,16 @@
 """What a run shows: heatmaps as HTML, curves as figures, tables, in files and in loggers.
 
-Nothing here computes a metric, and nothing needs the rest of bertx. `bertx.report.loggers` is
-apart from this list because it needs Lightning's loggers.
+Nothing here computes a metric. `bertx.report.loggers` is apart from this list because it needs
+Lightning's loggers.
 """
 
 from bertx.rendering.canvas import figure_png, figure_svg
-from bertx.rendering.curves import Curve, curves_figure, curves_svg
+from bertx.rendering.curves import Curve, curves_figure, curves_svg, write_curves
 from bertx.rendering.faithfulness_table import MethodResult, Score, faithfulness_table, gain_name
-from bertx.rendering.files import append_scores, write_curves, write_heatmaps
+from bertx.rendering.files import append_scores
 from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html
 from bertx.rendering.heatmap_figure import heatmap_figure
-from bertx.rendering.heatmap_page import HeatmapRow, heatmap_page
+from bertx.rendering.heatmap_page import HeatmapRow, heatmap_page, write_heatmaps
 
 __all__ = [
     "Curve",

@@ -1,13 +1,15 @@
-"""Curves of deletion and insertion as a matplotlib figure, an SVG or a PNG."""
+"""Curves of deletion and insertion as figures, and in the files of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from bertx.errors import InputError
 from bertx.rendering.canvas import blank_figure, figure_svg, styled
 from bertx.rendering.colours import BLACK, GREY, PALETTE
+from bertx.rendering.files import Cell, append_scores, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,6 +129,43 @@ def curves_svg(
     return figure_svg(curves_figure(curves, kind, subtitle, unit, note))
 
 
+def write_curves(
+    folder: Path,
+    curves: "Mapping[Kind, Sequence[Curve]]",
+    epoch: int,
+    step: int,
+    unit: "Unit" = "word",
+    note: str = "",
+) -> Path:
+    """Write a picture per kind, and every point of every curve to a table.
+
+    The files are ``curves/deletion_step=00063.svg``, its copy ``deletion.svg``, always the latest,
+    and ``curves.csv``, which grows: epoch, step, kind, method, fraction, mean, low, high.
+
+    Args:
+        folder: Where to; made if it is missing.
+        curves: The curves of each kind.
+        epoch: The epoch.
+        step: The optimiser step.
+        unit: What was deleted or inserted.
+        note: Printed beside the curves.
+
+    Returns:
+        The path of ``curves.csv``.
+    """
+    for kind, lines in curves.items():
+        picture = curves_svg(lines, kind, f"epoch {epoch}, step {step}", unit, note)
+        write_whole(folder / "curves" / f"{kind}_step={step:05d}.svg", picture)
+        write_whole(folder / f"{kind}.svg", picture)
+    points = [
+        {"epoch": epoch, "step": step, "kind": kind, **point}
+        for kind, lines in curves.items()
+        for curve in lines
+        for point in _points(curve)
+    ]
+    return append_scores(folder / "curves.csv", points)
+
+
 def looks(roles: Mapping[str, Role]) -> dict[str, str]:
     """The look of each name by its role; when the colours are used up, the next stroke."""
     methods = [name for name, role in roles.items() if role == "method"]
@@ -163,3 +202,9 @@ def _legend(axes: "Axes", curves: Sequence[Curve], lines: Sequence["Line2D"], ki
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0,
     )
+
+
+def _points(curve: Curve) -> list[dict[str, Cell]]:
+    columns = zip(curve.fractions, curve.mean, curve.low, curve.high, strict=True)
+    names = ("method", "fraction", "mean", "low", "high")
+    return [dict(zip(names, (curve.name, *point), strict=True)) for point in columns]

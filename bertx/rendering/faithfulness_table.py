@@ -5,15 +5,12 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import TYPE_CHECKING
 
+from bertx.rendering.files import Cell
 from bertx.statistics.spread import Z95
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
-
-
-Cell = str | int | float | bool | None
-"""What a line of a table may hold."""
 
 _AT_ONCE = 4  # metrics in 80 columns
 

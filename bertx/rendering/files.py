@@ -1,4 +1,4 @@
-"""The report in files: pages, pictures and tables that are whole even after a kill."""
+"""Files that are whole even after a kill, and tables that grow."""
 
 import csv
 import logging
@@ -10,72 +10,13 @@ from contextlib import contextmanager
 from io import StringIO
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bertx.errors import InputError
-from bertx.rendering.curves import Curve, curves_svg
-from bertx.rendering.faithfulness_table import Cell
-from bertx.rendering.heatmap_page import HeatmapRow, heatmap_page
-
-if TYPE_CHECKING:
-    from bertx.metrics.curve_metrics import Kind
-    from bertx.models.inputs import Unit
 
 log = logging.getLogger("bertx")
 
-
-def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: int) -> Path:
-    """Write ``heatmaps/step=00063.html`` and its copy ``heatmaps.html``, always the latest.
-
-    Args:
-        folder: Where to; made if it is missing.
-        rows: The examples.
-        title: The heading of the page.
-        step: The optimiser step that names the page.
-
-    Returns:
-        The path of ``heatmaps.html``.
-    """
-    page = heatmap_page(rows, title)
-    write_whole(folder / "heatmaps" / f"step={step:05d}.html", page)
-    return write_whole(folder / "heatmaps.html", page)
-
-
-def write_curves(
-    folder: Path,
-    curves: "Mapping[Kind, Sequence[Curve]]",
-    epoch: int,
-    step: int,
-    unit: "Unit" = "word",
-    note: str = "",
-) -> Path:
-    """Write a picture per kind, and every point of every curve to a table.
-
-    The files are ``curves/deletion_step=00063.svg``, its copy ``deletion.svg``, always the latest,
-    and ``curves.csv``, which grows: epoch, step, kind, method, fraction, mean, low, high.
-
-    Args:
-        folder: Where to; made if it is missing.
-        curves: The curves of each kind.
-        epoch: The epoch.
-        step: The optimiser step.
-        unit: What was deleted or inserted.
-        note: Printed beside the curves.
-
-    Returns:
-        The path of ``curves.csv``.
-    """
-    for kind, lines in curves.items():
-        picture = curves_svg(lines, kind, f"epoch {epoch}, step {step}", unit, note)
-        write_whole(folder / "curves" / f"{kind}_step={step:05d}.svg", picture)
-        write_whole(folder / f"{kind}.svg", picture)
-    points = [
-        {"epoch": epoch, "step": step, "kind": kind, **point}
-        for kind, lines in curves.items()
-        for curve in lines
-        for point in _points(curve)
-    ]
-    return append_scores(folder / "curves.csv", points)
+Cell = str | int | float | bool | None
+"""What a line of a table may hold."""
 
 
 def append_scores(path: Path, rows: Sequence[Mapping[str, Cell]]) -> Path:
@@ -192,9 +133,3 @@ def _set_aside(path: Path, known: Sequence[str], columns: Sequence[str]) -> None
         f"{path} had the columns {', '.join(known)}, but now they are {', '.join(columns)}: the "
         f"old table is kept as {kept}, and a new one begins"
     )
-
-
-def _points(curve: Curve) -> list[dict[str, Cell]]:
-    columns = zip(curve.fractions, curve.mean, curve.low, curve.high, strict=True)
-    names = ("method", "fraction", "mean", "low", "high")
-    return [dict(zip(names, (curve.name, *point), strict=True)) for point in columns]

@@ -1,14 +1,22 @@
-"""Examples with their heatmaps as one HTML page that needs nothing else."""
+"""Texts with their heatmaps as one HTML page that needs nothing else, whole or text by text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from bertx.errors import InputError
+from bertx.rendering.files import begin_draft, put_in_place, write_whole
 from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html
 from bertx.rendering.templates import template
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+
+_KEEP = (KeyboardInterrupt, BrokenPipeError, InputError)
+"""Ends of the body after which what there is stays worth reading."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,97 @@ def heatmap_page(rows: Sequence[HeatmapRow], title: str) -> str:
     return template("page.html.jinja").render(**_contents(rows, title))
 
 
+def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: int) -> Path:
+    """Write ``heatmaps/step=00063.html`` and its copy ``heatmaps.html``, always the latest.
+
+    Args:
+        folder: Where to; made if it is missing.
+        rows: The examples.
+        title: The heading of the page.
+        step: The optimiser step that names the page.
+
+    Returns:
+        The path of ``heatmaps.html``.
+    """
+    page = heatmap_page(rows, title)
+    write_whole(folder / "heatmaps" / f"step={step:05d}.html", page)
+    return write_whole(folder / "heatmaps.html", page)
+
+
+class HeatmapSheet:
+    """Writes one HTML page, text by text; everything that comes from data is escaped.
+
+    Used as a context. The file is seen only when it is whole, at the end of the body, on Ctrl-C,
+    when nobody reads the output on, or when the input turns out to be unusable; if the body raises
+    anything else, what was there before stays. The file that a link leads to is written, and what
+    is a pipe or a device gets the page at the end.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+        title: The heading.
+        signed: For each method whether its scores have a sign.
+
+    Attributes:
+        written: Whether the page is in its place.
+    """
+
+    def __init__(self, path: Path, title: str, signed: Mapping[str, bool]) -> None:
+        self.path = path
+        self._title, self._signed = title, signed
+        self.written = False
+
+    def __enter__(self) -> "HeatmapSheet":
+        """Begin the page."""
+        self._draft = begin_draft(self.path)
+        self._file = self._draft.open("w", encoding="utf-8", errors="replace", newline="")
+        page = template("page.html.jinja").render(
+            title=self._title,
+            examples=None,
+            when=[],
+            legends=_legends(self._signed.values()),
+            marked=False,
+        )
+        head, end, tail = page.partition("</main>")  # data is escaped and cannot have one
+        self._end = end + tail
+        self._file.write(head)
+        return self
+
+    def add(
+        self, number: int, text: str, verdict: str, heatmaps: Mapping[str, Heatmap], note: str = ""
+    ) -> None:
+        """Add a text.
+
+        Args:
+            number: Its number.
+            text: The text, shown where there is no heatmap; if it is empty, there may be a note
+                in its place.
+            verdict: What the model makes of it.
+            heatmaps: How each method explains it.
+            note: What else there is to say, such as an error.
+        """
+        shown = text.strip() or ("" if note else "(empty)")
+        article = template("example.html.jinja").module.explained(  # type: ignore[attr-defined]
+            number, verdict, shown, _drawn(heatmaps), note
+        )
+        self._file.write(article)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the page and put it in its place."""
+        try:
+            self._file.write(self._end)
+            self._file.close()
+            if kind is None or issubclass(kind, _KEEP):
+                put_in_place(self._draft, self.path)
+                self.written = True
+        finally:
+            self._draft.unlink(missing_ok=True)
+
+
 def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:
     heatmaps = [heatmap for row in rows for heatmap in row.heatmaps.values()]
     verdicts = [row.right for row in rows if row.right is not None]
@@ -75,7 +174,7 @@ def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:
         "when": sorted({(row.epoch, row.step) for row in rows}),
         "known": len(verdicts),
         "right": sum(verdicts),
-        "legends": legends(heatmap.signed for heatmap in heatmaps),
+        "legends": _legends(heatmap.signed for heatmap in heatmaps),
         "marked": any(any(heatmap.marks) for heatmap in heatmaps),
         "examples": [_example(row, methods_of(rows)) for row in rows],
     }
@@ -89,18 +188,18 @@ def _example(row: HeatmapRow, methods: Sequence[str]) -> dict[str, Any]:
         "probability": row.probability,
         "right": row.right,
         "when": (row.epoch, row.step),
-        "heatmaps": drawn_heatmaps({name: row.heatmaps.get(name) for name in methods}),
+        "heatmaps": _drawn({name: row.heatmaps.get(name) for name in methods}),
     }
 
 
-def legends(signs: Iterable[bool]) -> list["Markup"]:
+def _legends(signs: Iterable[bool]) -> list["Markup"]:
     """The colour scales of methods with and without a sign, as HTML, each once."""
     from markupsafe import Markup
 
     return [Markup(legend_html(signed)) for signed in sorted(set(signs), reverse=True)]
 
 
-def drawn_heatmaps(heatmaps: Mapping[str, Heatmap | None]) -> list[tuple[str, "Markup | None"]]:
+def _drawn(heatmaps: Mapping[str, Heatmap | None]) -> list[tuple[str, "Markup | None"]]:
     """The name and the HTML of each heatmap; None where there is none."""
     from markupsafe import Markup
 

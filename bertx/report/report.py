@@ -21,7 +21,6 @@ from bertx.report import findings, sections
 from bertx.report.report_heatmaps import palette, sheets_of
 from bertx.report.run import Problem, Run, Stage, is_run, problem_of, read_run
 from bertx.report.study import Finding, Study, is_study, read_study
-from bertx.report.study_contents import study_contents
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -233,7 +232,7 @@ def _contents(report: Report) -> dict[str, Any]:
             (kind, scale(kind == "signed"), ends(kind == "signed"))
             for kind in ("signed", "unsigned")
         ],
-        "studies": [study_contents(study) for study in report.studies],
+        "studies": report.studies,
     }
     return {**contents, "contents": _places(contents)}
 
@@ -262,7 +261,7 @@ def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
     of_stages("agreements", "agreement", "Agreement")
     of_stages("costs", "cost", "Cost")
     studies = enumerate(contents["studies"], 1)
-    return found + [(f"study-{number}", study["title"]) for number, study in studies]
+    return found + [(f"study-{number}", study.title) for number, study in studies]
 
 
 def _run_findings(report: Report) -> list[Finding]:

@@ -1,6 +1,8 @@
-"""A study's folder, read again: what it found, its tables and its figures."""
+"""A study's folder, read again as a page shows it: findings, tables and figures."""
 
 import json
+import re
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -8,9 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from bertx.errors import InputError
+from bertx.leaderboard.standings import short
 
 SUMMARY, BEGUN = "summary.json", "study.json"
-VERDICTS = ("agree", "disagree", "cannot tell")
+_TONES = {"agree": "good", "disagree": "warn", "cannot tell": ""}
+"""The verdicts on what the paper says, with the tones of findings."""
+
+_LONG = 24
+"""Rows above which a table is opened on demand."""
+_NUMBER = re.compile(r"[-+−±<]?\s?[\d.]")
+_KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 Cell = str | float | int | bool | None
 
@@ -35,27 +44,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table with its heading and a note below it."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture: what it is called, what is to be seen, and its file, None if that is missing."""
-
-    title: str
-    alt: str
-    path: Path | None
-
-
-@dataclass(frozen=True)
 class Study:
-    """What a study left.
+    """What a study left, its numbers written as a page shows them.
 
     Attributes:
         name: Its name, as in the command.
@@ -63,12 +53,13 @@ class Study:
         title: Its heading.
         preset: Whose choices it took.
         version: The bertx that wrote it.
-        runs: What it is of, each with its facts.
-        settings: Its settings.
+        runs: A table of what it is of; None for nothing.
+        settings: Its settings by name.
         findings: What it found.
         numbers: Its headline numbers by key.
-        tables: Its tables.
-        figures: Its figures.
+        tables: Its tables: ``title``, ``heads``, ``rows``, ``note``, and whether it is ``long``.
+        figures: Its figures: ``title``, ``alt``, and as ``source`` the picture as a URL of data,
+            None if that is missing.
     """
 
     name: str
@@ -76,12 +67,24 @@ class Study:
     title: str
     preset: str
     version: str
-    runs: Sequence[dict[str, Cell]]
-    settings: dict[str, Any]
+    runs: dict[str, Any] | None
+    settings: Sequence[tuple[str, str]]
     findings: Sequence[Finding]
-    numbers: dict[str, float | None]
-    tables: Sequence[Table]
-    figures: Sequence[Figure]
+    numbers: Sequence[tuple[str, str]]
+    tables: Sequence[dict[str, Any]]
+    figures: Sequence[dict[str, str | None]]
+
+    @property
+    def verdicts(self) -> str:
+        """How often the paper is right, in words; how much was found where it says nothing."""
+        verdicts = [finding.verdict for finding in self.findings]
+        counts = [f"{verdicts.count(v)} {v}" for v in _TONES if v in verdicts]
+        return ", ".join(counts) or f"{len(verdicts)} finding{'' if len(verdicts) == 1 else 's'}"
+
+    @property
+    def claims(self) -> Sequence[Finding]:
+        """What was found of the paper's claims, or first of all where it has none."""
+        return [finding for finding in self.findings if finding.verdict] or self.findings[:1]
 
 
 def is_study(folder: Path) -> bool:
@@ -102,20 +105,7 @@ def read_study(folder: Path) -> Study:
             "same settings: it goes on where it was."
         )
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        return Study(
-            name=_text(known["study"]),
-            folder=folder,
-            title=_text(known["title"]),
-            preset=_text(known.get("preset")),
-            version=_text(known.get("version")),
-            runs=[{_text(k): _cell(v) for k, v in run.items()} for run in known.get("runs", [])],
-            settings=dict(known.get("settings", {})),
-            findings=[_finding(own) for own in known.get("findings", [])],
-            numbers={_text(k): _number(v) for k, v in known.get("numbers", {}).items()},
-            tables=[_table(own) for own in known.get("tables", [])],
-            figures=[_figure(folder, own) for own in known.get("figures", [])],
-        )
+        return _study(folder, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         missing = isinstance(error, KeyError)
         raise InputError(
@@ -124,48 +114,115 @@ def read_study(folder: Path) -> Study:
         ) from error
 
 
-def _finding(own: dict[str, Any]) -> Finding:
-    verdict = _text(own.get("verdict"))
-    tones = {"agree": "good", "disagree": "warn"}
+def _study(folder: Path, summary: dict[str, Any]) -> Study:
+    numbers = {key: _plain(value) for key, value in summary.get("numbers", {}).items()}
+    return Study(
+        name=_text(summary["study"]),
+        folder=folder,
+        title=_text(summary["title"]),
+        preset=_text(summary.get("preset")),
+        version=_text(summary.get("version")),
+        runs=_runs(summary.get("runs", [])),
+        settings=[
+            (str(name), value if isinstance(value, str) else json.dumps(value))
+            for name, value in dict(summary.get("settings", {})).items()
+        ],
+        findings=[_finding(finding) for finding in summary.get("findings", [])],
+        numbers=[(key, _written(value, ".4g")) for key, value in numbers.items()],
+        tables=[
+            _table(_text(table.get("title") or table["name"]), table["columns"], table["rows"],
+                   _text(table.get("note")))
+            for table in summary.get("tables", [])
+        ],
+        figures=[_figure(folder / "figures", figure) for figure in summary.get("figures", [])],
+    )  # fmt: skip
+
+
+def _finding(finding: dict[str, Any]) -> Finding:
+    verdict = _text(finding.get("verdict"))
     return Finding(
-        text=_text(own["text"]),
-        evidence=_text(own.get("evidence")),
-        paper=_text(own.get("paper")),
-        verdict=verdict if verdict in VERDICTS else "",
-        tone=tones.get(verdict, ""),
+        text=_text(finding["text"]),
+        evidence=_text(finding.get("evidence")),
+        paper=_text(finding.get("paper")),
+        verdict=verdict if verdict in _TONES else "",
+        tone=_TONES.get(verdict, ""),
     )
 
 
-def _table(own: dict[str, Any]) -> Table:
-    columns = [_text(column) for column in own["columns"]]
-    rows = [[_cell(cell) for cell in row] for row in own["rows"]]
-    title = _text(own.get("title") or own["name"])
-    for row in rows:
-        if len(row) != len(columns):
-            raise ValueError(f"table {title!r}: {len(columns)} columns, but a row of {len(row)}")
-    return Table(title, columns, rows, _text(own.get("note")))
+def _runs(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    names = list(dict.fromkeys(name for run in runs for name in run))
+    rows = [[run.get(name) for name in names] for run in runs]
+    return _table("What it is of", names, rows) if rows else None
 
 
-def _figure(folder: Path, own: dict[str, Any]) -> Figure:
-    """A figure and its file: the SVG, or the PNG where that is far smaller."""
-    name = _text(own["name"])
-    title, alt = _text(own.get("title") or name), _text(own.get("alt"))
+def _table(
+    title: str, names: Sequence[Any], rows: Sequence[Sequence[Any]], note: str = ""
+) -> dict[str, Any]:
+    """A table whose columns of numbers are aligned and have as many digits in every row."""
+    cells = [[_plain(cell) for cell in row] for row in rows]
+    for row in cells:
+        if len(row) != len(names):
+            raise ValueError(f"table {title!r}: {len(names)} columns, but a row of {len(row)}")
+    columns = list(zip(*cells, strict=True)) or [()] * len(names)
+    forms = [_form(column) for column in columns]
+    return {
+        "title": title,
+        "heads": [
+            {"text": _text(name), "number": form != "" or _is_written(column)}
+            for name, form, column in zip(names, forms, columns, strict=True)
+        ],
+        "rows": [[_written(*pair) for pair in zip(row, forms, strict=True)] for row in cells],
+        "note": note,
+        "long": len(cells) > _LONG,
+    }
+
+
+def _is_written(column: Sequence[Cell]) -> bool:
+    """Whether a column has numbers that are written already, such as with their intervals."""
+    cells = [cell for cell in column if cell is not None]
+    return bool(cells) and all(isinstance(c, str) and _NUMBER.match(c) for c in cells)
+
+
+def _form(column: Sequence[Cell]) -> str:
+    """How the numbers of a column are written; empty if it has none."""
+    numbers = [c for c in column if isinstance(c, int | float) and not isinstance(c, bool)]
+    if not numbers:
+        return ""
+    if all(isinstance(number, int) for number in numbers):
+        return ",d"
+    largest = max(map(abs, numbers))
+    return ".3f" if largest < 10 else ".1f" if largest < 10_000 else ".3g"
+
+
+def _written(cell: Cell, form: str) -> str:
+    if cell is None or isinstance(cell, str):
+        return "–" if cell is None else cell
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    return short(cell, form).replace("-", "−")
+
+
+def _figure(folder: Path, figure: dict[str, Any]) -> dict[str, str | None]:
+    """A figure with its picture: the SVG, or the PNG where that is far smaller."""
+    name = _text(figure["name"])
     inside = name and Path(name).name == name
-    paths = [folder / "figures" / f"{name}.{kind}" for kind in ("svg", "png")] if inside else []
+    paths = [folder / f"{name}{kind}" for kind in _KINDS] if inside else []
     sizes = {path: path.stat().st_size for path in paths if path.is_file()}
     weights = {path: size * (0.25 if path.suffix == ".svg" else 1) for path, size in sizes.items()}
-    return Figure(title, alt, min(weights, key=weights.__getitem__, default=None))
+    path = min(weights, key=weights.__getitem__, default=None)
+    source = None
+    if path is not None:
+        source = f"data:{_KINDS[path.suffix]};base64,{b64encode(path.read_bytes()).decode()}"
+    title, alt = _text(figure.get("title") or name), _text(figure.get("alt"))
+    return {"title": title, "alt": alt, "source": source}
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _cell(value: Any) -> Cell:
+def _plain(value: Any) -> Cell:
+    """A cell; None for a number that is not finite."""
     if isinstance(value, float) and not isfinite(value):
         return None
     return value if value is None or isinstance(value, str | bool | int | float) else str(value)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or not isfinite(float(value)) else float(value)

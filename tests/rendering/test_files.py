@@ -7,15 +7,9 @@ from threading import Thread
 import pytest
 
 from bertx.errors import InputError
-from bertx.rendering.curves import curves_svg
-from bertx.rendering.files import (
-    append_scores,
-    is_stream,
-    write_curves,
-    write_heatmaps,
-    write_whole,
-)
-from bertx.rendering.heatmap_page import heatmap_page
+from bertx.rendering.curves import curves_svg, write_curves
+from bertx.rendering.files import append_scores, is_stream, write_whole
+from bertx.rendering.heatmap_page import heatmap_page, write_heatmaps
 from tests.rendering.examples import curves, row
 from tests.rendering.test_faithfulness_table import ROWS
 

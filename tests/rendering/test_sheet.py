@@ -4,7 +4,7 @@ import pytest
 
 from bertx.errors import InputError
 from bertx.rendering.heatmap import heatmap_html, legend_html
-from bertx.rendering.sheet import HeatmapSheet
+from bertx.rendering.heatmap_page import HeatmapSheet
 from tests.rendering import examples
 from tests.rendering.browser import rendered
 from tests.rendering.parsing import Page
