@@ -97,8 +97,8 @@ class Probe(Listener, ABC):
     comes before all other callbacks, so that one that averages weights for a validation has not
     put the others back yet: what is explained is what was validated.
 
-    Subclasses fill `report`; foreign batches can be translated by overriding `read`. Settings that
-    a subclass does not describe have the description below, also in its help.
+    Subclasses fill `report`; foreign batches can be translated by overriding `read`. What
+    is said of a setting below holds where a subclass does not describe it.
 
     Args:
         methods: Attribution methods by the name under which they are logged.
@@ -119,7 +119,7 @@ class Probe(Listener, ABC):
     """
 
     def __init_subclass__(cls) -> None:
-        """Complete the docstring, from which the command line takes its help."""
+        """Complete the docstring: ``help`` shows no other."""
         super().__init_subclass__()
         described, shared = (_ARGUMENTS.search(cleandoc(c.__doc__ or "")) for c in (cls, Probe))
         if described and shared:
