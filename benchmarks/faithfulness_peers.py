@@ -10,7 +10,7 @@ last column is the largest difference between the values of a sentence.
 
 ferret-xai needs an older transformers: FILE is what benchmarks/peer_ferret.py wrote in an
 environment of its own, best right before. bertx then evaluates ferret's scores of the same ids by
-ferret's definitions. ferret makes text of the ids that are left and tokenises it again; values are
+ferret's definitions. ferret makes text of the ids that are left and tokenizes it again; values are
 compared where that gave the same ids.
 """
 

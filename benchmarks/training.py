@@ -5,7 +5,7 @@
 
 One epoch of the packaged encoder, batches of 32, the same rate, decay, warm-up and clipping, no
 evaluation or checkpoints. The works take turns; what counts is the time between the first batch
-and the last step. The Trainer gets texts that are tokenised, bertx tokenises as it goes.
+and the last step. The Trainer gets texts that are tokenized, bertx tokenizes as it goes.
 """
 
 import argparse

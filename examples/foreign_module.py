@@ -40,7 +40,7 @@ class Headed(L.LightningModule):
         self.head = nn.Linear(self.encoder.config.hidden_size, 2)
 
     def logits_of(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, 2) of a tokenised batch: what the callbacks are told to explain."""
+        """Logits (B, 2) of a tokenized batch: what the callbacks are told to explain."""
         states = self.encoder(batch["input_ids"], batch["attention_mask"]).last_hidden_state
         return self.head(states[:, 0])
 

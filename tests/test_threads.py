@@ -16,7 +16,7 @@ from bertx import metrics
 from bertx.attribution import AttnLRP, Attribution
 from bertx.evaluation import Text
 from bertx.metrics import MaxSensitivity, Panel, PrecisionAtK
-from bertx.metrics.randomisation import randomisation
+from bertx.metrics.randomization import randomization
 from bertx.models import scope
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
@@ -112,7 +112,7 @@ def test_judges_and_engines_do_too(guarded):
     engine(inputs, kept)
     trace = Trace(guarded, inputs, None, Needs.GRADIENT)
     MaxSensitivity(1).measure(Panel(engine, trace), few["gi"](trace), few["gi"])
-    randomisation(guarded, [inputs], few)
+    randomization(guarded, [inputs], few)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ class LayerwiseAttentionTracing(AttentionMethod):
 class AttentionRollout(AttentionMethod):
     """Attention rollout: the mean attention of the heads, mixed with the residual path, multiplied.
 
-    Ã_l = (1 - r) mean_H A_l + r I, rows normalised to sum 1; the row of Ã_L ... Ã_1 that the head
+    Ã_l = (1 - r) mean_H A_l + r I, rows normalized to sum 1; the row of Ã_L ... Ã_1 that the head
     reads ([CLS], or the mean of all rows for a head that reads the mean). Unsigned and blind to
     the class. Σ_t = 1. Cost: one forward.
 

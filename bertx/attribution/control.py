@@ -37,7 +37,7 @@ class Random(Attribution):
 
 
 def _mix(state: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele et al., 2014), in wrapping 64-bit integers."""
+    """The finalizer of SplitMix64 (Steele et al., 2014), in wrapping 64-bit integers."""
     state = (state ^ _shift(state, 30)) * _MIX_1
     state = (state ^ _shift(state, 27)) * _MIX_2
     return state ^ _shift(state, 31)

@@ -28,7 +28,7 @@ class LRP(Attribution):
 
     Unsigned, and **not** conserved: the scores do not add up to p_c. What goes back through a
     LayerNorm sums to 0 over the features, so the linear rule, which hands on the sum of each token,
-    has little more than its stabiliser of 1e-7 to hand on inside the encoder: nearly all that
+    has little more than its stabilizer of 1e-7 to hand on inside the encoder: nearly all that
     arrives comes through the live graph. Unless p_c is itself near 1e-7, the scores are an L1 norm
     of a gradient, Σ_D |∂(h · R)/∂e_t| to a few millionths of the largest, with h the last layer's
     [CLS] and R the relevance that the head hands to it as a constant. Expect them to rank words as

@@ -17,7 +17,7 @@ _MOST = 16
 class BeamOracle(Attribution):
     """Units in the deletion order that makes the area under p_c small, found by search.
 
-    The order minimises Σ_k p_c after the k-th deletion, which is the lower deletion AUC up to
+    The order minimizes Σ_k p_c after the k-th deletion, which is the lower deletion AUC up to
     constants. Texts with at most ``exact`` units: over all orders, by dynamic programming over
     the 2^U sets of deleted units. Others: by a beam search; a beam of 1 is the greedy order. It
     asks the model, not an explanation: a ceiling for the deletion curves of all methods, not one

@@ -151,7 +151,7 @@ class Lime(Surrogate):
 
     Units are kept with probability ½ each; a coalition weighs exp(-d² / (2 width²)), d the cosine
     distance of its 0/1 vector from that of the whole text; the regression has an intercept, which
-    is not penalised. Signed, in probability per unit; the scores do not add up to anything. Cost:
+    is not penalized. Signed, in probability per unit; the scores do not add up to anything. Cost:
     ``samples`` forwards for each text, all in one call of the engine. A text's draw depends on
     its token ids and the seed alone.
 

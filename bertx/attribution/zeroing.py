@@ -33,7 +33,7 @@ class ValueZeroing(Attribution):
 
     In each layer on its own, from the layer's true input x: with token j's value vector set to 0
     in all heads and the attention weights kept, C_ij = 1 - cos(x'_i, x'_i without j) with x' the
-    layer's output (Eq. 2); rows normalised to sum 1. A row that no token changes stands for
+    layer's output (Eq. 2); rows normalized to sum 1. A row that no token changes stands for
     itself. ``rollout`` multiplies the layers, C_L ... C_1, without adding a residual path, for C
     has it already; ``last`` takes C_L alone. The score is the row that the head reads ([CLS], or
     the mean of all rows for a head that reads the mean). Unsigned and blind to the class.
@@ -104,7 +104,7 @@ class ValueZeroing(Attribution):
         attended: Tensor,
         output: Tensor,
     ) -> Tensor:
-        """Normalised distances (N, R, T) of R tokens' outputs without each of T values."""
+        """Normalized distances (N, R, T) of R tokens' outputs without each of T values."""
         parts = _value_parts(layer, x, weights.shape[1])
         true = normalize(output, dim=-1)[:, None]
         size = max(1, self.budget // true[..., 0].numel())

@@ -18,7 +18,7 @@ from bertx.callbacks.base import Explained, Probe
 from bertx.callbacks.run import gather, here, run_folder
 from bertx.callbacks.shards import checksum
 from bertx.errors import InputError
-from bertx.metrics import Drift, Estimate, stabilised
+from bertx.metrics import Drift, Estimate, stabilized
 from bertx.models.classifier import Choice
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, merge_by_unit
@@ -184,7 +184,7 @@ class DriftMonitor(Probe):
     def _settled(self, curve: list[tuple[int, float]]) -> int | None:
         drifts = [drift for _, drift in curve]
         largest = max((drift for drift in drifts if not isnan(drift)), default=0.0)
-        place = stabilised(drifts, self.low * largest, self.patience)
+        place = stabilized(drifts, self.low * largest, self.patience)
         return None if place is None else curve[place][0]
 
     def _write(self, trainer: Trainer, stage: str) -> None:

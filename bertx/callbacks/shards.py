@@ -25,7 +25,7 @@ class ShardWriter:
     """Appends rows to ``part-000000.parquet`` and its successors in a folder.
 
     A file has a hidden name, which readers of folders leave out, until it is whole; then it is
-    synchronised and renamed. Numbers go on after those that are there.
+    synchronized and renamed. Numbers go on after those that are there.
 
     Args:
         folder: The folder, made when the first row comes. Hidden files in it are remains.

@@ -120,7 +120,7 @@ def _word_ids(batch: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
 def _doubtful(words: Tensor, texts: Sequence[str], ranked: Tensor, offsets: Tensor) -> list[int]:
     """The rows whose words may be others than those of the tokenizer.
 
-    `number_words` takes half as long as tokenising, and few texts of most tokenizers need it: those
+    `number_words` takes half as long as tokenizing, and few texts of most tokenizers need it: those
     with a word that has white space in it, tokens of two words that share a character, or
     characters that words cling to, none of which is in ASCII.
     """

@@ -97,7 +97,7 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
     drops (zero-width ones).
     """
     literal = re.compile("|".join(map(re.escape, special_tokens(tokenizer))) or r"(?!)")
-    # A letter or digit always leaves a token, so that few texts have to be tokenised.
+    # A letter or digit always leaves a token, so that few texts have to be tokenized.
     suspects = [
         row for row, text in enumerate(texts) if not re.search(r"\w", literal.sub("", text))
     ]

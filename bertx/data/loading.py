@@ -28,7 +28,7 @@ def token_counts(
 ) -> list[int]:
     """About how many tokens each text has, special ones included.
 
-    Every word that white space parts is tokenised once, however often it occurs. For WordPiece the
+    Every word that white space parts is tokenized once, however often it occurs. For WordPiece the
     sum is exact; other tokenizers may join what white space parts.
 
     Args:

@@ -84,7 +84,7 @@ class TextDataModule(LightningDataModule):
         shuffle_labels: Whether the labels of the training texts are permuted at random among them.
             Such a model can only learn them by heart: what its explanations share with those of
             one that was trained on the true labels does not come from the task (the data
-            randomisation test of Adebayo et al. 2018, arXiv 1810.03292). Validation and test
+            randomization test of Adebayo et al. 2018, arXiv 1810.03292). Validation and test
             texts keep their labels.
         num_workers: Processes that prepare batches beside the training one.
         seed: Seed of the order of batches, the held-out texts, the random choices, the masks, the

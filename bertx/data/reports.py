@@ -19,7 +19,7 @@ SHOWN = 5
 """Of the rows whose rationale or document cannot be used, so many are named."""
 
 ESTIMATE_FROM = 50_000
-"""Of more texts than this that may be over-long, so many are tokenised and the rest estimated."""
+"""Of more texts than this that may be over-long, so many are tokenized and the rest estimated."""
 
 logger = logging.getLogger("bertx.data")
 
@@ -150,14 +150,14 @@ def count_overlong(
         texts: The texts.
         tokenizer: The tokenizer.
         max_length: The longest text that is not cut.
-        at_most: Tokenise so many texts; None: `ESTIMATE_FROM`.
+        at_most: Tokenize so many texts; None: `ESTIMATE_FROM`.
 
     Returns:
-        The number, and whether it is exact or estimated from the texts that were tokenised.
+        The number, and whether it is exact or estimated from the texts that were tokenized.
     """
     at_most = ESTIMATE_FROM if at_most is None else at_most
     room = max_length - tokenizer.num_special_tokens_to_add()
-    # A token stands for one byte of the text at least, so that shorter texts need no tokenising.
+    # A token stands for one byte of the text at least, so that shorter texts need no tokenizing.
     candidates = [text for text in texts if len(text.encode()) > room]
     share = max(1.0, len(candidates) / at_most)
     sample = [candidates[int(i * share)] for i in range(min(len(candidates), at_most))]

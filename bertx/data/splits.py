@@ -25,7 +25,7 @@ STRETCH = 4096
 """Rows that are in memory at once and sorted by length."""
 
 _count = rank_zero_only(count_overlong, default=(0, True))  # by the process that reports it
-_SAMPLED = 16  # one in so many texts is tokenised once an estimate will do
+_SAMPLED = 16  # one in so many texts is tokenized once an estimate will do
 
 
 class Splits:
@@ -194,7 +194,7 @@ class StreamedTexts(Dataset[dict[str, Any]]):
         """Read all rows once, report what is remarkable, and count the texts."""
         tally, overlong, exact, before = Tally(), 0, True, 0
         for data, *_ in self._read(tally):
-            # Of the first texts all are tokenised, of the others some of every stretch.
+            # Of the first texts all are tokenized, of the others some of every stretch.
             limit = self.rows if before < ESTIMATE_FROM else max(1, self.rows // _SAMPLED)
             count, sure = _count(data.texts, self.form.tokenizer, max_length, limit)
             overlong, exact, before = overlong + count, exact and sure, tally.total

@@ -20,7 +20,7 @@ from bertx.leaderboard.results import (
     Standing,
 )
 from bertx.rendering.curves import Role
-from bertx.statistics import Comparison, compare, summarise
+from bertx.statistics import Comparison, compare, summarize
 
 log = logging.getLogger("bertx")
 
@@ -203,7 +203,7 @@ def _league(
         return [
             Standing(
                 method,
-                *summarise(arrays[method]),
+                *summarize(arrays[method]),
                 role=facts[method].role,
                 same_operator=bool(operator) and facts[method].made_with == operator,
             )

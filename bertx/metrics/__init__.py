@@ -23,7 +23,7 @@ from bertx.metrics.curves import (
     ranks,
     removal_counts,
 )
-from bertx.metrics.drift import Drift, drift, shares, stabilised
+from bertx.metrics.drift import Drift, drift, shares, stabilized
 from bertx.metrics.estimates import Z95, Difference, Estimate, MeanMetric, PairedDifference
 from bertx.metrics.infidelity import Infidelity
 from bertx.metrics.normalized import (
@@ -42,11 +42,11 @@ from bertx.metrics.plausibility import (
     rationale_iou,
     trapezoid_precision,
 )
-from bertx.metrics.random_weights import Weights, parts, randomised, redrawn
-from bertx.metrics.randomisation import (
+from bertx.metrics.random_weights import Weights, parts, randomized, redrawn
+from bertx.metrics.randomization import (
     Explained,
     Method,
-    Randomisation,
+    Randomization,
     Scheme,
     Step,
     cascading,
@@ -55,7 +55,7 @@ from bertx.metrics.randomisation import (
     explained,
     explained_trace,
     independent,
-    randomisation,
+    randomization,
 )
 from bertx.metrics.ranking import kendall, spearman
 from bertx.metrics.sensitivity import MaxSensitivity
@@ -96,7 +96,7 @@ __all__ = [
     "Part",
     "PlausibilityMetric",
     "PrecisionAtK",
-    "Randomisation",
+    "Randomization",
     "RationaleAUPRC",
     "RationaleF1",
     "RationaleIOU",
@@ -125,8 +125,8 @@ __all__ = [
     "kendall",
     "parts",
     "precision_at_k",
-    "randomisation",
-    "randomised",
+    "randomization",
+    "randomized",
     "ranks",
     "rationale_f1",
     "rationale_iou",
@@ -134,7 +134,7 @@ __all__ = [
     "removal_counts",
     "shares",
     "spearman",
-    "stabilised",
+    "stabilized",
     "top_k_overlap",
     "trapezoid_precision",
     "with_area",

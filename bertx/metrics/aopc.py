@@ -58,7 +58,7 @@ class Comprehensiveness(BinnedMetric):
     ERASER leaves it to the explanation how many tokens q is of a text. ferret takes 10 to 100 % of
     the tokens, rounded down; by default it leaves out tokens with negative scores, and bins that
     are empty or repeat the rationale before, so that each method has other bins. It also makes
-    text of the tokens that are left and tokenises it again.
+    text of the tokens that are left and tokenizes it again.
 
     Args:
         ratios: The bins, as fractions of a text's units.

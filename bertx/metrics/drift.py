@@ -60,8 +60,8 @@ def drift(before: Tensor, after: Tensor, own: Tensor) -> Tensor:
     return compare(before, after, own, _distance)
 
 
-def stabilised(drifts: Sequence[float], threshold: float, patience: int = 2) -> int | None:
-    """The reasoning stabilisation point: the first epoch after which the drift stays low.
+def stabilized(drifts: Sequence[float], threshold: float, patience: int = 2) -> int | None:
+    """The reasoning stabilization point: the first epoch after which the drift stays low.
 
     Args:
         drifts: Mean drift from each epoch to the next, from the first epoch on.
@@ -76,7 +76,7 @@ def stabilised(drifts: Sequence[float], threshold: float, patience: int = 2) -> 
         InputError: If the threshold is not in [0, 1] or patience is below 1.
 
     Examples:
-        >>> stabilised([0.4, 0.2, 0.05, 0.04], threshold=0.1)
+        >>> stabilized([0.4, 0.2, 0.05, 0.04], threshold=0.1)
         2
     """
     if not 0 <= threshold <= 1:

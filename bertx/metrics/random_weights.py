@@ -15,7 +15,7 @@ from bertx.models.anatomy import Part, UnsupportedArchitecture
 from bertx.models.anatomy import parts as parts_of
 from bertx.models.scope import alone, exclusive, isolated_rng
 
-_NAME = "Model randomisation"
+_NAME = "Model randomization"
 
 Weights = Mapping[nn.Parameter, Tensor]
 """Other values for each parameter of a model, by the parameter."""
@@ -45,7 +45,7 @@ def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
     """
     with torch.inference_mode(False), torch.no_grad(), isolated_rng():
         # What is not drawn stays NaN. Parameters that were loaded bear a mark that lets
-        # transformers' initialisation pass over them; these are new and have none.
+        # transformers' initialization pass over them; these are new and have none.
         drawn: dict[Tensor, Tensor] = {
             own: nn.Parameter(torch.full_like(own, torch.nan, device="cpu"))
             for own in model.parameters()
@@ -53,16 +53,16 @@ def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
         aside: dict[Tensor, Tensor] = {own: own.to("cpu", copy=True) for own in model.buffers()}
         with _exchanged(model, drawn | aside):
             torch.default_generator.manual_seed(seed)
-            _initialise(model, model)
+            _initialize(model, model)
     left = [name for name, own in model.named_parameters() if drawn[own].isnan().any()]
     if left:
-        known = f"models that initialise all their weights: this one leaves out {', '.join(left)}"
+        known = f"models that initialize all their weights: this one leaves out {', '.join(left)}"
         raise UnsupportedArchitecture(_NAME, model, known)
     return {own: drawn[own].detach() for own in model.parameters()}
 
 
 @exclusive
-def randomised(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Iterator[None]:
+def randomized(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Iterator[None]:
     """Let parts of a model stand on other weights; after the body, also if it raises, on their own.
 
     Args:
@@ -99,8 +99,8 @@ def _exchanged(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[No
             slots[name] = own
 
 
-def _initialise(module: nn.Module, owner: PreTrainedModel) -> None:
-    """Initialise a module as transformers does: from the inside out, each by the model it is of."""
+def _initialize(module: nn.Module, owner: PreTrainedModel) -> None:
+    """Initialize a module as transformers does: from the inside out, each by the model it is of."""
     for child in module.children():
-        _initialise(child, child if isinstance(child, PreTrainedModel) else owner)
+        _initialize(child, child if isinstance(child, PreTrainedModel) else owner)
     owner._init_weights(module)

@@ -131,12 +131,12 @@ def check_differentiable(model: PreTrainedModel, method: str) -> None:
     """Refuse models that a gradient does not pass, or passes in part.
 
     Raises:
-        UnsupportedArchitecture: If a layer is one of torch's quantised ones, or a weight was made
+        UnsupportedArchitecture: If a layer is one of torch's quantized ones, or a weight was made
             in inference mode.
     """
     whole = not any(".quantized." in type(part).__module__ for part in model.modules())
     if not whole or any(parameter.is_inference() for parameter in model.parameters()):
-        known = "models with gradients: no quantised layers, no weights made in inference mode"
+        known = "models with gradients: no quantized layers, no weights made in inference mode"
         raise UnsupportedArchitecture(method, model, known)
 
 
@@ -180,7 +180,7 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
 
     Raises:
         UnsupportedArchitecture: If the model type is none of `ENCODERS`, if it is a decoder, or
-            if a part is not what it is in transformers (wrapped, quantised or replaced).
+            if a part is not what it is in transformers (wrapped, quantized or replaced).
     """
     readout(model, method)
     for setting in ("is_decoder", "add_cross_attention", "chunk_size_feed_forward"):
@@ -201,7 +201,7 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
     return found
 
 
-def parts(model: PreTrainedModel, method: str = "Model randomisation") -> tuple[Part, ...]:
+def parts(model: PreTrainedModel, method: str = "Model randomization") -> tuple[Part, ...]:
     """All weights of a classifier, from the top down: the head, each layer, the embeddings.
 
     The head is everything above the last layer. The embeddings are everything that the layers read,

@@ -76,7 +76,7 @@ class Perturber:
 
     The model runs in evaluation mode and inference mode, with its own attention, in its present
     precision and the surrounding autocast, and is left as it was. Token ids are edited as they
-    are; no text is decoded or tokenised again. Special tokens ([CLS], [SEP]) always stay.
+    are; no text is decoded or tokenized again. Special tokens ([CLS], [SEP]) always stay.
 
     Args:
         model: A Hugging Face sequence classifier.

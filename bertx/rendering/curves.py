@@ -146,7 +146,7 @@ def write_curves(
         folder: Where to; made if it is missing.
         curves: The curves of each kind.
         epoch: The epoch.
-        step: The optimiser step.
+        step: The optimizer step.
         unit: What was deleted or inserted.
         note: Printed beside the curves.
 

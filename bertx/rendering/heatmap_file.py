@@ -71,7 +71,7 @@ class HeatmapFile:
 
     Attributes:
         epoch: The epoch in which they were explained.
-        step: The optimiser step.
+        step: The optimizer step.
         unit: What has a score: ``word``, ``whitespace`` or ``token``.
         classes: Names of the classes.
         signed: For each method whether its scores have a sign.

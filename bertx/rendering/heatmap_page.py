@@ -25,7 +25,7 @@ class HeatmapRow:
 
     Attributes:
         epoch: The epoch in which it was explained.
-        step: The optimiser step.
+        step: The optimizer step.
         text: The original text.
         gold: Name of its label, empty if unknown.
         predicted: Name of the class that the model chose.
@@ -82,7 +82,7 @@ def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: i
         folder: Where to; made if it is missing.
         rows: The examples.
         title: The heading of the page.
-        step: The optimiser step that names the page.
+        step: The optimizer step that names the page.
 
     Returns:
         The path of ``heatmaps.html``.

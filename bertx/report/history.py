@@ -23,7 +23,7 @@ class Logged:
 
     Attributes:
         epoch: The epoch; -1 if unknown.
-        step: The optimiser step.
+        step: The optimizer step.
         key: What it is, such as ``val/accuracy``.
         value: The number.
     """

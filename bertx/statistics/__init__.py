@@ -14,7 +14,7 @@ from bertx.statistics.comparisons import (
     examples_needed,
     holm,
 )
-from bertx.statistics.spread import Summary, summarise
+from bertx.statistics.spread import Summary, summarize
 
 __all__ = [
     "MINIMUM",
@@ -26,5 +26,5 @@ __all__ = [
     "examples_needed",
     "holm",
     "paired_bootstrap",
-    "summarise",
+    "summarize",
 ]

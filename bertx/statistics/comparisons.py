@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from bertx.errors import InputError
 from bertx.statistics.bootstrap import PairedResult, bootstrap_means
-from bertx.statistics.spread import Array, checked, known, sample, summarise
+from bertx.statistics.spread import Array, checked, known, sample, summarize
 
 Verdict = Literal["beats", "no difference shown", "too few examples"]
 
@@ -209,7 +209,7 @@ def _verdict(count: int, shown: bool, blind: bool) -> Verdict:
 
 def _detectable(differences: Array, power: float, alpha: float) -> float:
     """The true mean difference (of S, N) that is shown with this power."""
-    return _errors(alpha, power) * summarise(differences).se
+    return _errors(alpha, power) * summarize(differences).se
 
 
 def _errors(alpha: float, power: float) -> float:

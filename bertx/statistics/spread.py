@@ -29,7 +29,7 @@ class Summary(NamedTuple):
     count: int  # type: ignore[assignment]  # hides tuple.count
 
 
-def summarise(values: ArrayLike) -> Summary:
+def summarize(values: ArrayLike) -> Summary:
     """Mean and standard error of one method.
 
     Args:
@@ -39,7 +39,7 @@ def summarise(values: ArrayLike) -> Summary:
         InputError: If values have another shape, or one is infinite.
 
     Examples:
-        >>> summarise([0.0, 1.0, float("nan"), 2.0])
+        >>> summarize([0.0, 1.0, float("nan"), 2.0])
         Summary(mean=1.0, se=0.5773502691896257, count=3)
     """
     found = known(checked(values, "values"))

@@ -18,7 +18,7 @@ TOP_WORDS: Mapping[str, Mapping[str, float]] = {
     LRP: {"worse": 1.000, "lacks": 0.985},
     LAT: {".": 0.977, "?": 0.842},
 }
-"""Mean normalised scores of some of the highest word pieces on SST-5."""
+"""Mean normalized scores of some of the highest word pieces on SST-5."""
 
 SEEDS: Mapping[str, float] = {GS: 0.912, GI: 0.912, LRP: 0.886, LAT: 0.853}
 """Pearson's r of mean piece scores of two models on SST-5 that differ in their seed."""

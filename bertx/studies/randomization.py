@@ -27,7 +27,7 @@ from bertx.metrics import (
     explained_trace,
     independent,
     parts,
-    randomised,
+    randomized,
     redrawn,
 )
 from bertx.models.scope import isolated_rng
@@ -61,7 +61,7 @@ class Place(NamedTuple):
 
     Attributes:
         scheme: How it came about: a key of `SCHEMES`, or that its labels were shuffled.
-        step: The part that was randomised last.
+        step: The part that was randomized last.
         depth: Which step it is, from 0.
     """
 
@@ -96,7 +96,7 @@ class Randomizer:
         self._model, self._methods, self._seed = model, methods, seed
         self._drawn: tuple[int, Weights] | None = None
 
-    def randomised(
+    def randomized(
         self, readings: Sequence[Reading], texts: Mapping[int, Text], draw: int
     ) -> pa.Table:
         """Compare with the model on random weights, by all schemes.
@@ -119,7 +119,7 @@ class Randomizer:
                 for number, (scheme, depth, step) in enumerate(steps):
                     names = tuple(part.name for part in step.parts)
                     if names not in known:
-                        with randomised(self._model, step.parts, self._weights(draw)):
+                        with randomized(self._model, step.parts, self._weights(draw)):
                             known[names] = correlations(self._model, originals, self._methods)
                     found[Place(scheme, step.name, depth)] = known[names]
                     advance(_share(len(readings), number, len(steps)))
@@ -128,7 +128,7 @@ class Randomizer:
     def other(
         self, readings: Sequence[Reading], texts: Mapping[int, Text], model: PreTrainedModel
     ) -> pa.Table:
-        """Compare with another model of the same classes and tokens; see `randomised`."""
+        """Compare with another model of the same classes and tokens; see `randomized`."""
         with isolated_rng():
             torch.manual_seed(self._seed)
             numbers, originals = self._originals(readings, texts)
@@ -299,7 +299,7 @@ def correlated(
         return [replace(subject.readings[number], index=number) for number in numbers]
 
     def on_random_weights(draw: int, numbers: range) -> pa.Table:
-        return randomizer().randomised(readings(numbers), texts, draw)
+        return randomizer().randomized(readings(numbers), texts, draw)
 
     makers: dict[str, tuple[str, Callable[[range], pa.Table]]] = {
         f"draw-{draw}": (f"random weights, draw {draw + 1} of {options.draws}",

@@ -33,7 +33,7 @@ class Survival:
     Attributes:
         run: The run.
         scheme: How the other model came about.
-        step: The part that was randomised last.
+        step: The part that was randomized last.
         depth: Which step it is, from 0.
         method: The method.
         signed: Whether its scores have a sign.

@@ -11,7 +11,7 @@ from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
 
 
-def normalised(found: UnitScores, settings: Settings, method: str) -> Floats:
+def normalized(found: UnitScores, settings: Settings, method: str) -> Floats:
     """Scores of a method that compare between texts (K, U); without a sign unless they keep it."""
     own = found.scores[method]
     scale: Scale = settings.scale
@@ -25,7 +25,7 @@ def word_tables(
     count = len(subject.texts)
     return [
         word_sums(found.units, found.numbers, own, count).frequent(settings.minimum_count)
-        for own in normalised(found, settings, method)
+        for own in normalized(found, settings, method)
     ]
 
 

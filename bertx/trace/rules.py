@@ -182,7 +182,7 @@ def split_weights(
     """
     positive, negative = weight.clamp(min=0), weight.clamp(max=0)
     up = linear(x, positive, bias.clamp(min=0) + STABILIZER)
-    down = y - up  # z⁺ + z⁻ = y, the stabilisers cancel
+    down = y - up  # z⁺ + z⁻ = y, the stabilizers cancel
     width = weight.shape[0]
     share_up = (relevance / _off_zero(up, STABILIZER)).reshape(-1, width)
     share_down = (relevance / _off_zero(down, -STABILIZER)).reshape(-1, width)
@@ -191,7 +191,7 @@ def split_weights(
 
 
 def _off_zero(z: Tensor, least: float) -> Tensor:
-    """In float32 a stabiliser is lost beside numbers near 1, and a sum can be exactly 0."""
+    """In float32 a stabilizer is lost beside numbers near 1, and a sum can be exactly 0."""
     return z.masked_fill_(z == 0, least)
 
 
@@ -212,7 +212,7 @@ class Epsilon:
     """The ε-rule: R_i = Σ_j x_i w_ij / (z_j + ε sign z_j) · R_j, with z = x Wᵀ + b.
 
     Attributes:
-        epsilon: Stabiliser, at least 0; it takes up relevance. 0 is the gradient.
+        epsilon: Stabilizer, at least 0; it takes up relevance. 0 is the gradient.
 
     References:
         Bach et al. (2015), On Pixel-Wise Explanations by Layer-Wise Relevance Propagation, Eq. 58.
@@ -233,7 +233,7 @@ class Epsilon:
         self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor
     ) -> Tensor:
         """See `LinearRule`."""
-        if self.epsilon:  # in float32 or wider: a half is no place for a stabiliser
+        if self.epsilon:  # in float32 or wider: a half is no place for a stabilizer
             z = y.to(torch.promote_types(y.dtype, torch.float32))
             grad = grad * (z / (z + self.epsilon * torch.where(z < 0, -1.0, 1.0)))
         return grad.to(weight.dtype) @ weight

@@ -83,7 +83,7 @@ class FunctionRecorder(ActivationMode):
         """``y`` with a node behind it."""
         if self.switch is None or not y.requires_grad:
             return y
-        return _Linearised.apply(x, y, self.switch, "activation", Secant(function))
+        return _Linearized.apply(x, y, self.switch, "activation", Secant(function))
 
     def called(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``function`` gives, with a node before or behind it."""
@@ -98,7 +98,7 @@ class FunctionRecorder(ActivationMode):
             return y
         given = dict(zip(("input", "shape", "weight", "bias", "eps"), args, strict=False)) | kwargs
         held = ConstantDenominator(given.get("weight"), given.get("eps", 1e-5))
-        return _Linearised.apply(given["input"], y, self.switch, "norm", held)
+        return _Linearized.apply(given["input"], y, self.switch, "norm", held)
 
     def _linear(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         y = skipping_linear(*args, **kwargs)
@@ -164,7 +164,7 @@ class _Shared(torch.autograd.Function):
         return (grad if share == 1 else grad * share), None, None
 
 
-class _Linearised(torch.autograd.Function):
+class _Linearized(torch.autograd.Function):
     """``y`` itself; a share of its gradient goes to y, the rest through a linear map to x."""
 
     @staticmethod

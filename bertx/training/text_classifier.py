@@ -34,7 +34,7 @@ Stage = Literal["train", "val", "test", "predict"]
 class TextClassifier(LightningModule):
     """Fine-tunes a pretrained encoder with AdamW, linear warm-up and linear decay.
 
-    Logs ``train/loss``, which is what is minimised, at every step and, at the end of an epoch,
+    Logs ``train/loss``, which is what is minimized, at every step and, at the end of an epoch,
     ``val/loss``, ``val/accuracy`` and ``val/macro_f1``; ``test/...`` likewise. Rows whose label is
     -100 or whose ``index`` is -1 (a distributed sampler's repetitions) count in none of them.
     ``val/loss`` is the mean cross-entropy over the examples, without class weights or smoothing,

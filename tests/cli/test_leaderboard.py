@@ -10,7 +10,7 @@ import pytest
 from bertx.cli import main
 from bertx.leaderboard.board import leaderboards
 from bertx.leaderboard.example_values import ExampleValue, examples_path, write_examples
-from bertx.statistics import compare, summarise
+from bertx.statistics import compare, summarize
 from tests.rendering.parsing import Page
 
 LEVELS = {"good": 0.2, "fair": 0.4, "even": 0.4, "plain": 0.45, "random": 0.5}
@@ -72,7 +72,7 @@ def test_one_leaderboard_per_metric(board):
     assert text.count("val, epoch 1, step 40") == 2 and "unsigned methods" in text
     own = {row.example: row.value for row in values(0)
            if (row.method, row.metric) == ("good", "deletion_auc")}  # fmt: skip
-    mean, se, count = summarise(list(own.values()))
+    mean, se, count = summarize(list(own.values()))
     shown = lines(text, "1")[0]
     expected = [f"{mean:.3f}", f"±{1.96 * se:.3f}", str(count)]
     assert shown == ["1", "good", *(x.replace("0.", ".") for x in expected), "a"]
@@ -94,7 +94,7 @@ def test_a_ceiling_stands_beside_the_means_of_the_same_texts(runs):
         ]
         assert standing.count == len(drawn)
         assert standing.mean == pytest.approx(np.mean(same))
-        assert standing.se == pytest.approx(summarise(same).se)
+        assert standing.se == pytest.approx(summarize(same).se)
     assert found.signed.searched[-1].role == "ceiling"
     assert all(s.role != "ceiling" for s in found.signed.standings)
 
@@ -136,7 +136,7 @@ def test_runs_are_seeds_and_share_their_examples(board):
         [r.value for r in rows if (r.method, r.metric) == ("good", "deletion_auc")]
         for rows in by_run.values()
     ]
-    mean, se, _ = summarise(table)
+    mean, se, _ = summarize(table)
     assert (found.signed.standings[0].mean, found.signed.standings[0].se) == (mean, se)
     assert found.seeds == 3
 

@@ -45,7 +45,7 @@ def test_usable_rows_of_byte_level_pieces(roberta):
     assert usable_rows(["", "<s> </s>", "<s></s><pad>", "the film", "\u200b"], roberta) == [1, 3, 4]
 
 
-def test_usable_rows_agree_with_tokenising_everything(minilm):
+def test_usable_rows_agree_with_tokenizing_everything(minilm):
     texts = [*USELESS, *USEFUL, "…", "\u0301", "\x00", "--", "\xad", "½", "_"]
     special = set(minilm.all_special_ids) - {minilm.unk_token_id}
     ids = minilm(texts, add_special_tokens=False)["input_ids"]
@@ -70,7 +70,7 @@ def test_byte_level_text_of_few_characters_may_be_overlong(roberta):
     assert count_overlong([text, "a"], roberta, 10) == (1, True)
 
 
-def test_only_texts_that_can_be_overlong_are_tokenised(tokenizer):
+def test_only_texts_that_can_be_overlong_are_tokenized(tokenizer):
     class Refusing:
         num_special_tokens_to_add = tokenizer.num_special_tokens_to_add
 

@@ -326,7 +326,7 @@ def test_all_spans_of_the_movie_reviews(movies, caplog):
     """The marked tokens of every document, by the file itself and by what was read of it."""
     with tarfile.open(movies / "docs.tar.gz") as archive:
         documents = {m.name: archive.extractfile(m).read().decode() for m in archive if m.isfile()}
-    # Nothing is long, so that nothing has to be tokenised to count what is.
+    # Nothing is long, so that nothing has to be tokenized to count what is.
     data = TextDataModule(MINILM, path=str(movies), max_length=100_000)
     with caplog.at_level(logging.INFO, "bertx.data"):
         data.setup("fit")

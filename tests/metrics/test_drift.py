@@ -1,4 +1,4 @@
-"""Explanation drift and its stabilisation point against loops and limits."""
+"""Explanation drift and its stabilization point against loops and limits."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertx.errors import InputError
-from bertx.metrics import Drift, drift, shares, spearman, stabilised
+from bertx.metrics import Drift, drift, shares, spearman, stabilized
 
 LENGTHS = (4, 1, 7, 2)
 OWN = torch.arange(7) < torch.tensor(LENGTHS)[:, None]
@@ -105,12 +105,12 @@ def test_the_metric_holds_both_numbers():
     ],
 )
 def test_the_stabilisation_point(drifts, patience, expected):
-    assert stabilised(drifts, 0.1, patience) == expected
+    assert stabilized(drifts, 0.1, patience) == expected
 
 
 def test_settings_that_are_refused():
     for threshold in (-0.1, 1.1, math.nan):
         with pytest.raises(InputError, match="threshold"):
-            stabilised([0.1], threshold)
+            stabilized([0.1], threshold)
     with pytest.raises(InputError, match="patience"):
-        stabilised([0.1], 0.1, 0)
+        stabilized([0.1], 0.1, 0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bertx.metrics import parts, randomised, redrawn
+from bertx.metrics import parts, randomized, redrawn
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
@@ -81,7 +81,7 @@ def test_a_part_moves_what_is_above_it_and_nothing_below(kind, inputs):
     weights, (states, logits) = redrawn(model), answer(model, inputs)
     lowest = {"classifier": 4, "embeddings": 0, "layers 1, 2, 3": 1}
     for part in parts(model):
-        with randomised(model, [part], weights):
+        with randomized(model, [part], weights):
             others, moved = answer(model, inputs)
         first = lowest.get(part.name) if part.name in lowest else int(part.name[-1])
         if kind == "modernbert" and part.name == "classifier":
@@ -94,7 +94,7 @@ def test_a_part_moves_what_is_above_it_and_nothing_below(kind, inputs):
 @pytest.mark.parametrize("loaded", [False, True], ids=["built", "loaded"])
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_weights_are_drawn_as_the_model_draws_them_before_training(kind, loaded, tmp_path):
-    """Also where they were loaded, which marks them as not to be initialised."""
+    """Also where they were loaded, which marks them as not to be initialized."""
     model = tiny_model(kind, labels=200)
     if loaded:
         model.save_pretrained(tmp_path)
@@ -121,7 +121,7 @@ def test_all_parts_on_other_weights_are_a_model_with_these_weights(inputs):
         other = tiny_model(kind)
         for (_, own), mine in zip(model.named_parameters(), other.parameters(), strict=True):
             mine.data.copy_(weights[own])
-        with randomised(model, parts(model), weights):
+        with randomized(model, parts(model), weights):
             assert torch.equal(answer(model, inputs)[1], answer(other, inputs)[1])
 
 
@@ -149,7 +149,7 @@ def test_all_is_as_before_also_if_the_body_raises(kind, mode):
     streams = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     with mode():
         weights = redrawn(model)
-        with pytest.raises(KeyError), randomised(model, parts(model), weights):
+        with pytest.raises(KeyError), randomized(model, parts(model), weights):
             assert not any(
                 torch.equal(a, b)
                 for a, b in zip(before.values(), bits(model).values(), strict=True)
@@ -166,15 +166,15 @@ def test_all_is_as_before_also_if_the_body_raises(kind, mode):
     assert model.training
 
 
-def test_each_module_is_initialised_once_by_the_innermost_model_that_it_is_of():
+def test_each_module_is_initialized_once_by_the_innermost_model_that_it_is_of():
     model, seen = tiny_model(), []
 
     def noting(owner, own):
-        def initialise(module):
+        def initialize(module):
             seen.append((owner, module))
             own(module)
 
-        return initialise
+        return initialize
 
     for owner in (model, model.bert):
         owner._init_weights = noting(owner, owner._init_weights)
@@ -200,13 +200,13 @@ def test_a_draw_that_raises_leaves_the_model_as_it_was():
 
 def test_a_training_step_is_bit_identical_with_and_without(inputs):
     trained = []
-    for randomise in (False, True):
+    for randomize in (False, True):
         model = tiny_model(dtype=torch.float32).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         torch.manual_seed(5)
         for _ in range(2):
-            if randomise:
-                with randomised(model, parts(model), redrawn(model)):
+            if randomize:
+                with randomized(model, parts(model), redrawn(model)):
                     trace = Trace(model, inputs, None, Needs.GRADIENT)
                     assert trace.gradient.isfinite().all()
             loss = model(**inputs.arguments(model), labels=torch.tensor([0, 1, 2])).loss
@@ -221,13 +221,13 @@ def test_parts_in_parts_are_undone_in_turn(inputs):
     model = tiny_model()
     weights, found = redrawn(model), parts(model)
     logits = answer(model, inputs)[1]
-    with randomised(model, found[:1], weights):
+    with randomized(model, found[:1], weights):
         one = answer(model, inputs)[1]
-        with randomised(model, found[1:2], weights):
+        with randomized(model, found[1:2], weights):
             both = answer(model, inputs)[1]
         assert torch.equal(answer(model, inputs)[1], one)
     assert torch.equal(answer(model, inputs)[1], logits)
-    with randomised(model, found[:2], weights):
+    with randomized(model, found[:2], weights):
         assert torch.equal(answer(model, inputs)[1], both)
     assert not torch.equal(one, both) and not torch.equal(one, logits)
 
@@ -239,7 +239,7 @@ def test_a_weight_in_two_places_stays_one(inputs):
         torch.randn(16, 16).double()
     )
     layers[2].intermediate.dense = nn.Linear(16, 16).double()
-    with randomised(model, parts(model), redrawn(model)):
+    with randomized(model, parts(model), redrawn(model)):
         assert layers[2].output.dense.weight is layers[2].attention.output.dense.weight
 
 
@@ -249,5 +249,5 @@ def test_what_cannot_be_drawn_is_named():
     with pytest.raises(UnsupportedArchitecture, match=r"leaves out classifier\.temperature"):
         redrawn(model)
     model.config.model_type = "unheard-of"
-    with pytest.raises(UnsupportedArchitecture, match="Model randomisation does not support"):
+    with pytest.raises(UnsupportedArchitecture, match="Model randomization does not support"):
         parts(model)

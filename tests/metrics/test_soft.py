@@ -90,7 +90,7 @@ def test_a_loop_over_single_sentences_gives_the_same(kind, unit, mean, tokenizer
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
-def test_a_class_that_loses_nothing_without_words_has_no_normalised_value(target, bert, inputs):
+def test_a_class_that_loses_nothing_without_words_has_no_normalized_value(target, bert, inputs):
     trace = Trace(bert, inputs, torch.full((len(TEXTS),), target), Needs.NOTHING)
     scores = random_scores(inputs)
     both = expected(bert, inputs, scores, trace.target, 4, 0.5, 0)
@@ -117,7 +117,7 @@ def test_certain_words_are_those_that_the_engine_zeroes(kind, tokenizer):
     most = whole - empty
     torch.testing.assert_close(comprehensive[:, 0], (whole - gone).clamp(min=0))
     torch.testing.assert_close(comprehensive[:, 1], ((whole - gone) / most).clamp(0, 1))
-    # The paper's S, S0 and their normalisation, as they stand there.
+    # The paper's S, S0 and their normalization, as they stand there.
     s, zero = 1 - (whole - alone).clamp(min=0), 1 - most
     torch.testing.assert_close(sufficient[:, 0], s)
     torch.testing.assert_close(sufficient[:, 1], ((s - zero) / (1 - zero)).clamp(min=0))

@@ -165,7 +165,7 @@ def test_a_model_that_classifies_no_texts_is_refused(kind):
         readout(model, "Test")
 
 
-def test_a_part_that_was_wrapped_or_quantised_is_refused():
+def test_a_part_that_was_wrapped_or_quantized_is_refused():
     class Adapter(nn.Module):
         def __init__(self, inner):
             super().__init__()
@@ -192,10 +192,10 @@ def test_a_part_that_was_wrapped_or_quantised_is_refused():
 )
 def test_models_without_gradients_are_refused_by_what_needs_them(method):
     whole = tiny_model(dtype=torch.float32)
-    quantised = torch.ao.quantization.quantize_dynamic(whole, {nn.Linear})
+    quantized = torch.ao.quantization.quantize_dynamic(whole, {nn.Linear})
     with torch.inference_mode():
         unfit = tiny_model()
-    for model in (quantised, unfit):
+    for model in (quantized, unfit):
         if method is Occlusion:
             method().check(model)
         else:

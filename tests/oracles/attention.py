@@ -100,7 +100,7 @@ def blocks_of(model):
 
 
 def value_zeroing(model, ids):
-    """Normalised maps (T, T) of every layer: each layer run again with one value vector zeroed."""
+    """Normalized maps (T, T) of every layer: each layer run again with one value vector zeroed."""
     calls = []
     with torch.no_grad(), eager(model):
         handles = [

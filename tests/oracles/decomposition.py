@@ -239,10 +239,10 @@ def cp_lrp(model, ids, target):
     exact = _forward(net, net.embeddings, constants, fixed=False)
     assert torch.allclose(exact, net.logits, atol=1e-10)
 
-    def linearised(e):
+    def linearized(e):
         return _forward(net, e, iter(constants), fixed=True)
 
-    jacobian = torch.autograd.functional.jacobian(linearised, net.embeddings)  # (C, T, D)
+    jacobian = torch.autograd.functional.jacobian(linearized, net.embeddings)  # (C, T, D)
     return (net.embeddings * jacobian[target]).sum(-1)
 
 

@@ -12,7 +12,7 @@ _QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
 
 
 def rendered(page, folder):
-    """The DOM of a page as Chromium serialises it after running whatever would run."""
+    """The DOM of a page as Chromium serializes it after running whatever would run."""
     path = folder / "page.html"
     path.write_text(page, encoding="utf-8")
     command = [

@@ -15,7 +15,7 @@ from bertx.statistics import (
     examples_needed,
     holm,
     paired_bootstrap,
-    summarise,
+    summarize,
 )
 from bertx.statistics import bootstrap as bootstrap_module
 from bertx.statistics.spread import spread
@@ -46,7 +46,7 @@ def anova(table):
 @pytest.mark.parametrize("shape", [(40,), (1, 40), (2, 7), (5, 30)])
 def test_a_mean_has_the_error_of_a_draw_of_examples_and_seeds(shape):
     values = generator(1).exponential(size=shape) + generator(2).normal(size=(*shape[:-1], 1))
-    found = summarise(values)
+    found = summarize(values)
     table = np.atleast_2d(values).tolist()
     assert found.mean == pytest.approx(values.mean())
     assert found.se == pytest.approx(sqrt(anova(table)), rel=1e-9)
@@ -57,9 +57,9 @@ def test_a_mean_has_the_error_of_a_draw_of_examples_and_seeds(shape):
 
 def test_an_example_counts_that_has_a_value_in_every_seed():
     values = np.array([[1.0, nan, 3.0, 7.0], [2.0, 5.0, nan, 9.0]])
-    assert summarise(values) == summarise(values[:, [0, 3]])
-    assert summarise([nan, 2.0])[0::2] == (2.0, 1) and isnan(summarise([2.0]).se)
-    assert isnan(summarise([]).mean) and summarise([nan]).count == 0
+    assert summarize(values) == summarize(values[:, [0, 3]])
+    assert summarize([nan, 2.0])[0::2] == (2.0, 1) and isnan(summarize([2.0]).se)
+    assert isnan(summarize([]).mean) and summarize([nan]).count == 0
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 4])
@@ -255,7 +255,7 @@ def test_all_pairs_with_their_verdicts():
 
 def test_too_few_examples_or_no_difference():
     [few] = compare({"b": three()["b"], "c": three()["c"]}, True)
-    spread_of = summarise(three()["b"] - three()["c"]).se
+    spread_of = summarize(three()["b"] - three()["c"]).se
     errors = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     assert few.detectable == pytest.approx(errors * spread_of) and few.detectable > 0.01
     for relevant, verdict in (

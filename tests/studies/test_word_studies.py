@@ -28,7 +28,7 @@ from bertx.studies.transfer import TransferOptions, transfer
 from bertx.studies.transfer import check as check_transfer
 from bertx.studies.word_rank import check as check_rank
 from bertx.studies.word_rank import word_rank
-from bertx.studies.word_scores import draws_of, normalised
+from bertx.studies.word_scores import draws_of, normalized
 from tests.studies.oracles import auc, correlation, of_class, unit_scores, word_means
 from tests.studies.runs import LEXICON, save_lexicon
 from tests.studies.subjects import subject, texts
@@ -277,6 +277,6 @@ def test_models_on_the_same_texts_share_the_draws_and_others_have_their_own(thre
 
 def test_scores_lose_their_sign_where_that_is_asked_for(three, tmp_path):
     found = explained(three[0], SETTINGS, "predicted", Parts(tmp_path))
-    plain = normalised(found, replace(SETTINGS, scale="none"), "gi")
-    bare = normalised(found, replace(SETTINGS, scale="none", signs=False), "gi")
+    plain = normalized(found, replace(SETTINGS, scale="none"), "gi")
+    bare = normalized(found, replace(SETTINGS, scale="none", signs=False), "gi")
     assert (plain < 0).any() and np.array_equal(bare, abs(plain))

@@ -26,7 +26,7 @@ def test_tokens_are_rescaled_each_for_itself():
     x, weight, bias = x.double(), weight.double(), bias.double()
     relevance = torch.randn(2, 3, 4).double() * torch.tensor([1.0, 1000.0])[:, None, None]
     out = split_weights(x, x @ weight.T + bias, weight, bias, relevance)
-    size = relevance.abs().sum(-1)  # next to nothing is lost to the stabilisers
+    size = relevance.abs().sum(-1)  # next to nothing is lost to the stabilizers
     assert ((out.sum(-1) - relevance.sum(-1)).abs() < 1e-6 * size).all()
     assert (out.sign() == relevance.sum(-1, keepdim=True).sign()).all()
 

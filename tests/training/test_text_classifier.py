@@ -1,4 +1,4 @@
-"""The module: what it optimises, logs, refuses, and reloads."""
+"""The module: what it optimizes, logs, refuses, and reloads."""
 
 import lightning.pytorch as L
 import pytest
@@ -127,12 +127,12 @@ def test_biases_and_norms_do_not_decay(module):
     assert not any("Norm" in names[p] for p in decaying["params"])
 
 
-def test_frozen_weights_are_not_optimised(module):
+def test_frozen_weights_are_not_optimized(module):
     module.model.bert.embeddings.requires_grad_(False)
     runner = trainer(max_steps=1)
     runner.fit(module, loader())
-    optimised = sum(len(group["params"]) for group in runner.optimizers[0].param_groups)
-    assert optimised == sum(p.requires_grad for p in module.parameters())
+    optimized = sum(len(group["params"]) for group in runner.optimizers[0].param_groups)
+    assert optimized == sum(p.requires_grad for p in module.parameters())
 
 
 def test_the_rate_rises_and_falls_linearly(folder):

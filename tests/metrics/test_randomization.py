@@ -1,4 +1,4 @@
-"""Model randomisation against a loop, and what methods must and must not feel."""
+"""Model randomization against a loop, and what methods must and must not feel."""
 
 import math
 
@@ -25,8 +25,8 @@ from bertx.metrics import (
     explained,
     independent,
     parts,
-    randomisation,
-    randomised,
+    randomization,
+    randomized,
     redrawn,
 )
 from bertx.models.inputs import Inputs
@@ -56,7 +56,7 @@ def batches(tokenizer):
 
 
 def table(*arguments, **settings):
-    rows = randomisation(*arguments, **settings)
+    rows = randomization(*arguments, **settings)
     found = {(row.step, row.method): row for row in rows}
     assert len(found) == len(rows)
     return found
@@ -144,7 +144,7 @@ def test_every_text_has_its_own_value(batches):
     model, methods = tiny_model(seed=3), {"input": GradientXInput(), "random": Random()}
     originals, weights = explained(model, batches, methods), redrawn(model, seed=4)
     (step,) = embeddings_only(parts(model))
-    with randomised(model, step.parts, weights):
+    with randomized(model, step.parts, weights):
         values = correlations(model, originals, methods)
         for number in (0, 1, 5, 20, 39):  # the first one has one word
             batch, row = (0, number) if number < 13 else (1, number - 13)
@@ -158,7 +158,7 @@ def test_every_text_has_its_own_value(batches):
             assert found == pytest.approx(values[..., number], abs=1e-9, nan_ok=True)
     assert values.shape == (2, 2, 40) and values[:, :, 0].isnan().all()
     assert values[0, :, 1:].std() > 0.1
-    rows = randomisation(model, batches, methods, embeddings_only, seed=4)
+    rows = randomization(model, batches, methods, embeddings_only, seed=4)
     means = [[row.spearman, row.absolute] for row in rows]
     assert values.nanmean(2).numpy() == pytest.approx(np.array(means), abs=1e-9)
 
@@ -201,7 +201,7 @@ def test_the_classes_stay_those_of_the_original_model(batches):
 
 def test_methods_that_run_the_model_again_see_the_random_one(batches):
     model, methods = tiny_model(), {"occlusion": Occlusion()}
-    (row,) = randomisation(model, batches[:1], methods, embeddings_only)
+    (row,) = randomization(model, batches[:1], methods, embeddings_only)
     assert row.step == "embeddings" and row.spearman < 0.6
 
 
@@ -212,7 +212,7 @@ def test_scores_that_overflow_have_no_correlation(batches):
             scores[3] = torch.nan
             return scores
 
-    found = randomisation(tiny_model(), batches[1:], {"it": Overflowing()}, independent)
+    found = randomization(tiny_model(), batches[1:], {"it": Overflowing()}, independent)
     assert {row.spearman_count for row in found} == {26}
     assert all(row.spearman == pytest.approx(1, abs=1e-12) for row in found)
 
@@ -231,9 +231,9 @@ def test_the_model_is_as_before_also_if_a_method_raises(batches):
     before = {name: own.clone() for name, own in model.state_dict().items()}
     objects = list(map(id, model.parameters()))
     with pytest.raises(KeyError):
-        randomisation(model, batches[:1], {"it": Broken()})
+        randomization(model, batches[:1], {"it": Broken()})
     with torch.inference_mode():
-        rows = randomisation(model, batches[:1], GRADIENT)
+        rows = randomization(model, batches[:1], GRADIENT)
     assert [row.method for row in rows] == list(GRADIENT) * 5
     after = model.state_dict()
     assert all(torch.equal(after[name], own) for name, own in before.items())
@@ -242,7 +242,7 @@ def test_the_model_is_as_before_also_if_a_method_raises(batches):
 
 
 def test_a_process_of_several_waits_for_no_other(batches, tmp_path, monkeypatch):
-    """Nothing is exchanged: one rank may randomise while others do not."""
+    """Nothing is exchanged: one rank may randomize while others do not."""
 
     def exchanged(*_args, **_settings):
         raise AssertionError("waits for other processes")
@@ -252,7 +252,7 @@ def test_a_process_of_several_waits_for_no_other(batches, tmp_path, monkeypatch)
     meeting = f"file://{tmp_path}/meet"
     torch.distributed.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
     try:
-        assert randomisation(tiny_model(), batches[:1], BLIND, embeddings_only)[0].spearman_count
+        assert randomization(tiny_model(), batches[:1], BLIND, embeddings_only)[0].spearman_count
     finally:
         torch.distributed.destroy_process_group()
 
@@ -260,6 +260,6 @@ def test_a_process_of_several_waits_for_no_other(batches, tmp_path, monkeypatch)
 def test_nothing_to_compare_is_refused(batches):
     for texts, methods in (([], BLIND), (batches, {})):
         with pytest.raises(InputError, match="expected texts and methods"):
-            randomisation(tiny_model(), texts, methods)
+            randomization(tiny_model(), texts, methods)
     with pytest.raises(ValueError, match="shorter"):
-        randomisation(tiny_model(), batches, BLIND, targets=[torch.zeros(13)])
+        randomization(tiny_model(), batches, BLIND, targets=[torch.zeros(13)])

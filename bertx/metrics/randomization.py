@@ -1,4 +1,4 @@
-"""Model randomisation: an explanation of the model must change when the model does.
+"""Model randomization: an explanation of the model must change when the model does.
 
 Parts of the model are given random weights, and the explanations of the same texts and classes are
 compared with the original ones by Spearman's rank correlation. A method whose explanations stay
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from bertx.errors import InputError
 from bertx.metrics.agreement import compare
 from bertx.metrics.estimates import Estimate, MeanMetric
-from bertx.metrics.random_weights import parts, randomised, redrawn
+from bertx.metrics.random_weights import parts, randomized, redrawn
 from bertx.metrics.ranking import spearman
 from bertx.models.anatomy import Part
 from bertx.models.inputs import Inputs, merge_by_unit
@@ -37,10 +37,10 @@ class Method(Protocol):
 
 
 class Step(NamedTuple):
-    """One randomised model.
+    """One randomized model.
 
     Attributes:
-        name: The part that was randomised last.
+        name: The part that was randomized last.
         parts: All parts that are random.
     """
 
@@ -81,11 +81,11 @@ class Explained(NamedTuple):
     scores: Tensor
 
 
-class Randomisation(NamedTuple):
-    """How far explanations by one method outlive a randomisation.
+class Randomization(NamedTuple):
+    """How far explanations by one method outlive a randomization.
 
     Attributes:
-        step: The part that was randomised last.
+        step: The part that was randomized last.
         method: Name of the method.
         spearman: Mean rank correlation of the scores with the original ones, in [-1, 1]; near 0 for
             an explanation of the model.
@@ -125,7 +125,7 @@ def explained(
     """
     if not batches or not methods:
         raise InputError(
-            f"randomisation: expected texts and methods, got {len(batches)} batches of texts and "
+            f"randomization: expected texts and methods, got {len(batches)} batches of texts and "
             f"{len(methods)} methods"
         )
     needs = Needs.of(*methods.values())
@@ -149,7 +149,7 @@ def correlations(
     """Rank correlations of explanations with those of another model of the same texts and classes.
 
     Args:
-        model: The other model, such as one whose weights are `randomised`.
+        model: The other model, such as one whose weights are `randomized`.
         originals: What `explained` gave for the first one.
         methods: The same methods.
 
@@ -165,15 +165,15 @@ def correlations(
     )
 
 
-def randomisation(
+def randomization(
     model: PreTrainedModel,
     batches: Sequence[Inputs],
     methods: Mapping[str, Method],
     scheme: Scheme = cascading,
     seed: int = 0,
     targets: Sequence[Tensor] | None = None,
-) -> list[Randomisation]:
-    """Compare explanations of a model with those of randomised versions of it.
+) -> list[Randomization]:
+    """Compare explanations of a model with those of randomized versions of it.
 
     The class of each text stays that of the original model. The model is as before afterwards, also
     if a method raises. Cost: each method once on the model and once for each step.
@@ -197,7 +197,7 @@ def randomisation(
     originals = explained(model, batches, methods, targets)
     weights, rows = redrawn(model, seed), []
     for step in scheme(parts(model)):
-        with randomised(model, step.parts, weights):
+        with randomized(model, step.parts, weights):
             values = correlations(model, originals, methods)
         rows += _rows(step.name, list(methods), values)
     return rows
@@ -230,14 +230,14 @@ def _correlated(original: Explained, others: Tensor) -> Tensor:
     return torch.stack(values).unflatten(0, (-1, 2))
 
 
-def _rows(step: str, names: Sequence[str], values: Tensor) -> list[Randomisation]:
+def _rows(step: str, names: Sequence[str], values: Tensor) -> list[Randomization]:
     """Means of values (M, 2, N)."""
     means = _Means(2 * len(names))
     means.update(values.flatten(0, 1).T)
-    # Not compute(), which waits for other processes: they may not be randomising.
+    # Not compute(), which waits for other processes: they may not be randomizing.
     found = torch.stack(list(means.estimate()), 1).tolist()  # (2 M, 3)
     pairs = zip(names, found[::2], found[1::2], strict=True)
     return [
-        Randomisation(step, name, rho, rho_se, int(count), absolute, absolute_se, int(absolutes))
+        Randomization(step, name, rho, rho_se, int(count), absolute, absolute_se, int(absolutes))
         for name, (rho, rho_se, count), (absolute, absolute_se, absolutes) in pairs
     ]
