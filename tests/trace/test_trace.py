@@ -1,6 +1,7 @@
 """The trace: one forward of the unmodified model, each part at most once, nothing left behind."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -68,8 +69,10 @@ def mixed_modes(model):
     return model
 
 
-def test_nothing_of_the_model_changes(bert, inputs):
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_nothing_of_the_model_changes(bert, inputs, attention):
     model = mixed_modes(bert)
+    model.set_attn_implementation(attention)
     before = condition(model)
     trace = Trace(model, inputs, None, ALL)
     for method in (GradientSensitivity(), GradientXInput(), LayerwiseAttentionTracing(), LRP()):
@@ -160,14 +163,14 @@ def test_what_was_not_recorded_is_an_error_that_says_how(bert, inputs, needs, pa
         getattr(Trace(bert, inputs, None, needs), part)
 
 
-def test_time_is_counted_for_each_method_as_if_alone(bert, inputs):
+def test_time_is_counted_for_each_method_as_if_alone(bert, inputs, monkeypatch):
+    """By a clock that ticks whenever it is read: each shared part takes 1, and a method alone 1."""
+    ticks = itertools.count()
+    monkeypatch.setattr("bertx.trace.trace.now", lambda _: next(ticks))
     trace = Trace(bert, inputs, None, Needs.GRADIENT)
-    _, first = trace.timed(GradientSensitivity())
-    _, second = trace.timed(GradientXInput())
-    _, nothing = trace.timed(Random())
-    shared = trace.seconds["forward"] + trace.seconds["gradient"]
-    assert first > shared and second > shared
-    assert nothing < trace.seconds["forward"]
+    methods = (GradientSensitivity(), GradientXInput(), Random(), lambda t: t.towards(0).gradient)
+    # The first one makes the gradient that the second shares; the last one makes another.
+    assert [trace.timed(method)[1] for method in methods] == [4, 3, 1, 3]
 
 
 def test_a_compiled_shell_is_taken_off_and_gives_the_same(bert, inputs):
