@@ -126,6 +126,23 @@ def test_logits_are_those_of_the_model(kind, needs, inputs):
         assert torch.equal(logits, expected)
 
 
+def test_attention_is_scaled_as_the_model_scales_it(bert, inputs):
+    for layer in bert.base_model.encoder.layer:
+        layer.attention.self.scaling = 0.1
+    with torch.no_grad():
+        expected = bert(**inputs.arguments(bert)).logits
+    logits = Trace(bert, inputs, None, Needs.ATTENTION).logits
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-13)
+
+
+def test_texts_made_in_inference_mode_enter_the_graph(tokenizer):
+    model = tiny_model("modernbert", classifier_pooling="mean")  # multiplies states by the mask
+    expected = Trace(model, Inputs.from_batch(tiny_batch(tokenizer, TEXTS))).gradient
+    with torch.inference_mode():
+        inputs = Inputs.from_batch(tiny_batch(tokenizer, TEXTS))
+    assert torch.equal(Trace(model, inputs).gradient, expected)
+
+
 def test_dropout_is_off_whatever_the_mode(bert, inputs):
     expected = Trace(bert, inputs).logits
     assert torch.equal(Trace(bert.train(), inputs).logits, expected)
