@@ -96,14 +96,13 @@ def test_a_page_holds_everything():
 def test_intervals_are_drawn_to_scale():
     page = Page(leaderboard_page([board(*SIGNED, Standing("lost", nan, nan, 0))]))
     low, high = 0.12 - 1.96 * 0.02, 0.5 + 1.96 * 0.01
-    styles = [a["style"] for _, a in page.elements if a.get("class") in ("bar", "point")]
-    assert len(styles) == 2 * len(SIGNED)
+    drawn = [a for tag, a in page.elements if tag in ("line", "circle")]
+    assert len(drawn) == 2 * len(SIGNED)
     for place, (mean, se) in enumerate([(0.12, 0.02), (0.3, 0.01), (0.4, 0.01)]):
-        left, width = map(float, re.findall(r"[\d.]+", styles[2 * place]))
-        assert left == pytest.approx(100 * (mean - 1.96 * se - low) / (high - low), abs=0.01)
-        assert width == pytest.approx(100 * 2 * 1.96 * se / (high - low), abs=0.01)
-        [point] = map(float, re.findall(r"[\d.]+", styles[2 * place + 1]))
-        assert point == pytest.approx(100 * (mean - low) / (high - low), abs=0.01)
+        line, circle = drawn[2 * place : 2 * place + 2]
+        ends = mean - 1.96 * se, mean + 1.96 * se, mean
+        places = [float(value.rstrip("%")) for value in (line["x1"], line["x2"], circle["cx"])]
+        assert places == pytest.approx([100 * (e - low) / (high - low) for e in ends], abs=0.02)
 
 
 def test_equal_means_without_errors_are_drawn_too():
