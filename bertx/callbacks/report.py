@@ -10,7 +10,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from bertx.callbacks.run import check_within, here, run_folder
 from bertx.errors import InputError, first_line
-from bertx.leaderboard.board import leaderboards
 from bertx.report.history import RATE, Logged, history_path, is_history, write_history
 
 log = logging.getLogger("bertx")
@@ -115,5 +114,5 @@ class ReportWriter(Callback):
         from bertx.rendering.files import write_whole
         from bertx.report.report import read_report, report_page
 
-        report = read_report([folder], leaderboards, self.relevant)
+        report = read_report([folder], self.relevant)
         return write_whole(folder / self.file, report_page(report))

@@ -37,7 +37,6 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.leaderboard.board import leaderboards
     from bertx.rendering.files import write_whole
     from bertx.report.report import check_places, read_report, report_page
 
@@ -47,7 +46,7 @@ def _run(options: Namespace) -> None:
     folder = places[0] if len(places) == 1 else Path()
     out = folder / PAGE if options.out is None else Path(options.out)
     check_writable("--out", out)
-    report = read_report(places, leaderboards, options.relevant)
+    report = read_report(places, options.relevant)
     try:
         write_whole(out, report_page(report))
     except OSError as error:

@@ -2,15 +2,15 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bertx.errors import InputError
-from bertx.leaderboard.example_values import ExampleValue
+from bertx.leaderboard.board import leaderboards
 from bertx.leaderboard.page import board_contents
 from bertx.leaderboard.results import Leaderboard
 from bertx.leaderboard.standings import legend
@@ -27,21 +27,16 @@ if TYPE_CHECKING:
 
 
 VERSION = version("bertx")
+_PARTS = {
+    "curves": "Faithfulness",
+    "boards": "Leaderboards",
+    "drift": "Drift",
+    "agreement": "Agreement",
+    "cost": "Cost",
+}
+"""The parts of a stage; heatmaps come after the leaderboards."""
 _NAMED = 2
 """Runs and studies whose names the heading has; of more, their number."""
-
-
-class Rank(Protocol):
-    """`bertx.leaderboard.board.leaderboards`, or what takes its place."""
-
-    def __call__(
-        self,
-        runs: dict[str, Sequence[ExampleValue]],
-        metrics: Sequence[str] = (),
-        relevant: float = 0.01,
-        note: str = "",
-    ) -> list[Leaderboard]:
-        """The leaderboards of runs that are seeds of one training."""
 
 
 @dataclass
@@ -85,12 +80,11 @@ def check_places(places: Sequence[Path]) -> None:
         seen.add(place.resolve())
 
 
-def read_report(places: Sequence[Path], rank: Rank, relevant: float = 0.01) -> Report:
+def read_report(places: Sequence[Path], relevant: float = 0.01) -> Report:
     """Read runs and studies, and rank the methods of the runs.
 
     Args:
         places: Their folders.
-        rank: What makes leaderboards of the values of runs.
         relevant: The smallest difference that matters.
 
     Raises:
@@ -109,8 +103,8 @@ def read_report(places: Sequence[Path], rank: Rank, relevant: float = 0.01) -> R
     report.studies = _told_apart(report.studies)
     report.problems += [problem for run in report.runs for problem in run.problems]
     for stage in dict.fromkeys(stage.name for run in report.runs for stage in run.stages):
-        report.boards[stage] = _boards(report, stage, rank, relevant)
-    _tell_versions(report)
+        report.boards[stage] = _boards(report, stage, relevant)
+    report.problems += _of_other_versions(report)
     return report
 
 
@@ -156,36 +150,38 @@ def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return found if len(found) > 1 else {"": list(runs)}
 
 
-def _boards(report: Report, name: str, rank: Rank, relevant: float) -> dict[str, list[Leaderboard]]:
+def _boards(report: Report, name: str, relevant: float) -> dict[str, list[Leaderboard]]:
     """The leaderboards of a stage: of all runs of the same data, or of each if that cannot be."""
     boards: dict[str, list[Leaderboard]] = {}
     for data, runs in groups_of(report.runs).items():
-        stages = {run.name: own for run in runs for own in run.stages if own.name == name}
-        known = {run: stage for run, stage in stages.items() if stage.examples}
-        found = _ranked(report, known, data, rank, relevant) if known else []
-        if found is None:
-            alone = {run: {run: stage} for run, stage in known.items()}
-            boards |= {run: _ranked(report, own, run, rank, relevant) or []
-                       for run, own in alone.items()}  # fmt: skip
-        else:
-            boards[data] = found
-    return {where: found for where, found in boards.items() if found}
+        stages = {
+            run.name: stage
+            for run in runs
+            for stage in run.stages
+            if stage.name == name and stage.examples
+        }
+        if stages:
+            boards |= _ranked(report, stages, data, relevant)
+    return boards
 
 
 def _ranked(
-    report: Report, stages: dict[str, Stage], where: str, rank: Rank, relevant: float
-) -> list[Leaderboard] | None:
-    """The leaderboards of runs; None, which is told, if they cannot be compared."""
-    names = {stage.name for stage in stages.values()}
+    report: Report, stages: Mapping[str, Stage], where: str, relevant: float
+) -> dict[str, list[Leaderboard]]:
+    """The leaderboards of runs together; where they cannot be compared, which is told, of each."""
     when = {stage.when for stage in stages.values()}
+    names = {stage.name for stage in stages.values()}
     note = ", ".join(filter(None, [where, *names, *(when if len(when) == 1 else ())]))
     try:
         examples = {run: stage.examples for run, stage in stages.items()}
-        return rank(examples, (), relevant, note)
+        return {where: leaderboards(examples, (), relevant, note)}
     except InputError as error:
         apart = "not compared with each other, each stands alone: " if len(stages) > 1 else ""
         report.problems.append(Problem(", ".join(stages), f"{apart}{error}"))
-        return None
+    boards: dict[str, list[Leaderboard]] = {}
+    for run, stage in stages.items() if len(stages) > 1 else ():
+        boards |= _ranked(report, {run: stage}, run, relevant)
+    return boards
 
 
 def _told_apart(studies: list[Study]) -> list[Study]:
@@ -198,17 +194,15 @@ def _told_apart(studies: list[Study]) -> list[Study]:
     return [replace(own, title=name) for own, name in zip(studies, names, strict=True)]
 
 
-def _tell_versions(report: Report) -> None:
-    """Say which runs and studies another bertx wrote."""
+def _of_other_versions(report: Report) -> Iterator[Problem]:
+    """The runs and studies that another bertx wrote."""
     every: list[Run | Study] = [*report.runs, *report.studies]
-    for one in every:
-        if one.version and one.version != VERSION:
-            report.problems.append(
-                Problem(
-                    str(one.folder),
-                    f"written by bertx {one.version}, read by {VERSION}: what has changed "
-                    "between them may be missing here.",
-                )
+    for own in every:
+        if own.version and own.version != VERSION:
+            yield Problem(
+                str(own.folder),
+                f"written by bertx {own.version}, read by {VERSION}: what has changed between them "
+                "may be missing here.",
             )
 
 
@@ -239,27 +233,16 @@ def _contents(report: Report) -> dict[str, Any]:
 
 def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
     """The sections of the page, as its navigation lists them: id and name."""
-    single = {"problems": "Missing", "findings": "Findings", "training": "Training"}
-    shown = {
-        **contents,
-        "training": any(contents["training"]),
-        "findings": contents["findings"] or contents["studies"],
-    }
-    found = [(key, name) for key, name in single.items() if shown[key]]
-
-    def of_stages(part: str, section: str, name: str) -> None:
-        stages = [(i, own) for i, own in enumerate(contents["stages"], 1) if own[part]]
-        for number, own in stages:
-            found.append((f"{section}-{number}",
-                          name if len(stages) == 1 else f"{name}, {own['name']}"))  # fmt: skip
-
-    of_stages("curves", "curves", "Faithfulness")
-    of_stages("boards", "boards", "Leaderboards")
-    if contents["sheets"]:
-        found.append(("heatmaps", "Heatmaps"))
-    of_stages("drifts", "drift", "Drift")
-    of_stages("agreements", "agreement", "Agreement")
-    of_stages("costs", "cost", "Cost")
+    shown = {**contents, "findings": [*contents["findings"], *contents["studies"]]}
+    first = {"problems": "Missing", "findings": "Findings", "training": "Training"}
+    found = [(key, name) for key, name in first.items() if any(shown[key])]
+    for part, name in _PARTS.items():
+        stages = [(i, stage) for i, stage in enumerate(contents["stages"], 1) if stage[part]]
+        for number, stage in stages:
+            where = "" if len(stages) == 1 else f", {stage['name']}"
+            found.append((f"{part}-{number}", f"{name}{where}"))
+        if part == "boards" and contents["sheets"]:
+            found.append(("heatmaps", "Heatmaps"))
     studies = enumerate(contents["studies"], 1)
     return found + [(f"study-{number}", study.title) for number, study in studies]
 
@@ -293,36 +276,27 @@ def _of_stage(report: Report, name: str) -> list[tuple[Run, Stage]]:
 
 
 def _stage_contents(report: Report, name: str) -> dict[str, Any]:
-    per_run = []
+    """The parts of a stage: of each run that has it what a template draws, and the leaderboards."""
+    parts: dict[str, Any] = {part: [] for part in _PARTS}
     for run, stage in _of_stage(report, name):
         unit = "token" if run.fact("faithfulness", "unit") == "token" else "word"
-        per_run.append(
-            {
-                "run": run.name,
-                "curves": sections.faithfulness(run, stage, unit),
-                "drift": sections.drift(run, stage),
-                "agreement": sections.agreement(stage),
-                "costs": sections.costs(stage),
-            }
-        )
-    return {
-        "name": name,
-        "runs": per_run,
-        "boards": [board_contents(b) for own in report.boards[name].values() for b in own],
-        "curves": any(run["curves"] for run in per_run),
-        "drifts": any(run["drift"] for run in per_run),
-        "agreements": any(run["agreement"] for run in per_run),
-        "costs": any(run["costs"] for run in per_run),
-    }
+        parts["curves"] += sections.faithfulness(run, stage, unit)
+        parts["drift"] += filter(None, [sections.drift(run, stage)])
+        for part, drawn in (
+            ("agreement", sections.agreement(stage)),
+            ("cost", sections.costs(stage)),
+        ):
+            parts[part] += [(run.name, drawn)] if drawn else []
+    parts["boards"] = [
+        board_contents(board) for boards in report.boards[name].values() for board in boards
+    ]
+    return {"name": name, **parts}
 
 
 def _charts(contents: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """All charts, each of which gets an id here."""
-    charts = [chart for own in contents["training"] for chart in own]
-    for stage in contents["stages"]:
-        for run in stage["runs"]:
-            charts += run["curves"]
-            charts += [run["drift"]] if run["drift"] else []
+    charts = [chart for charts in contents["training"] for chart in charts]
+    charts += [chart for own in contents["stages"] for chart in (*own["curves"], *own["drift"])]
     for number, chart in enumerate(charts):
         chart["id"] = f"chart-{number}"
     return [(chart["id"], chart) for chart in charts]

@@ -158,16 +158,16 @@ def test_what_is_broken_is_named_and_the_rest_is_shown(run, report, tmp_path):
 
 def test_runs_that_cannot_be_compared_stand_alone(run, report, tmp_path, monkeypatch):
     from bertx.errors import InputError
-    from bertx.leaderboard import board
+    from bertx.report import report as page
 
-    ranked = board.leaderboards
+    ranked = page.leaderboards
 
     def refusing(runs, *others):
         if len(runs) > 1:
             raise InputError("they are of other texts")
         return ranked(runs, *others)
 
-    monkeypatch.setattr(board, "leaderboards", refusing)
+    monkeypatch.setattr(page, "leaderboards", refusing)
     other = shutil.copytree(run, tmp_path / "other")
     text = report(run, other)
     assert "not compared with each other, each stands alone: they are of other texts" in text
