@@ -1,7 +1,7 @@
 """Rows of JSON: one object a line, or a document as pandas and the hub write it."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,12 +21,8 @@ def json_lines(file: Path, text: TextIO, rows: int | None, spoilt: Spoilt) -> It
         rows: At most so many rows make a table; None: all make one.
         spoilt: What stands in every column of a malformed row, if that is not to be refused.
     """
-    names: dict[str, None] = {}
-    numbered = _records(file, text, spoilt)
-    while part := list(islice(numbered, rows)):
-        sound = (record for _, record in part if isinstance(record, dict))
-        names = dict.fromkeys(name for record in sound for name in record) or names
-        yield _table(file, names, part)
+    lines = ((n, _value(file, n, line)) for n, line in enumerate(text, 1) if line.strip())
+    return _tables(file, _checked(file, "line", lines, spoilt), "line", rows)
 
 
 def json_document(file: Path, text: TextIO, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
@@ -36,63 +32,53 @@ def json_document(file: Path, text: TextIO, rows: int | None, spoilt: Spoilt) ->
     """
     first = list(islice((line for line in text if line.strip()), 2))
     text.seek(0)
-    if len(first) > 1 and _is_object(first[0]):
-        yield from json_lines(file, text, rows, spoilt)
-        return
+    if len(first) > 1 and isinstance(_value(file, 1, first[0]), dict):
+        return json_lines(file, text, rows, spoilt)
     records = enumerate(_unfolded(file, _parsed(file, text.read())), 1)
-    checked = [(number, _checked(file, number, record, spoilt)) for number, record in records]
-    step = rows or max(1, len(checked))
-    names = dict.fromkeys(n for _, record in checked if isinstance(record, dict) for n in record)
-    for start in range(0, len(checked), step):
-        yield _table(file, names, checked[start : start + step], "row")
+    return _tables(file, _checked(file, "row", records, spoilt), "row", rows)
 
 
-def _table(
-    file: Path, names: Iterable[str], part: Sequence[tuple[int, Any]], unit: Unit = "line"
-) -> Table:
-    columns = {
-        name: [record.get(name) if isinstance(record, dict) else record for _, record in part]
-        for name in names
-    }
-    return Table(str(file), columns, [number for number, _ in part], unit)
+def _tables(
+    file: Path, records: Iterator[tuple[int, Any]], unit: Unit, rows: int | None
+) -> Iterator[Table]:
+    names: dict[str, None] = {}
+    while part := list(islice(records, rows)):
+        sound = (record for _, record in part if isinstance(record, dict))
+        names = dict.fromkeys(name for record in sound for name in record) or names
+        columns = {
+            name: [record.get(name) if isinstance(record, dict) else record for _, record in part]
+            for name in names
+        }
+        yield Table(str(file), columns, [number for number, _ in part], unit)
 
 
-def _records(file: Path, text: Iterable[str], spoilt: Spoilt) -> Iterator[tuple[int, Any]]:
-    """Objects; the first one, which shows what they are like, has to be sound."""
-    known = False
-    for number, line in enumerate(text, 1):
-        if line.strip():
-            try:
-                record = _object(file, number, line)
-            except InputError as error:
-                record = spoilt(error) if known else refused(error)
-            known = True
-            yield number, record
+def _checked(
+    file: Path, unit: Unit, records: Iterable[tuple[int, Any]], spoilt: Spoilt
+) -> Iterator[tuple[int, Any]]:
+    """The records; the first one, which shows what they are like, has to be an object."""
+    for place, (number, record) in enumerate(records):
+        if not isinstance(record, dict):
+            error = record
+            if not isinstance(error, InputError):
+                error = InputError(
+                    f"{file}, {unit} {number}: expected a JSON object such as {_EXAMPLE}, but got "
+                    f"{shortened(record)}. Correct the {unit}."
+                )
+            record = spoilt(error) if place else refused(error)
+        yield number, record
 
 
-def _object(file: Path, number: int, line: str) -> dict[str, Any]:
+def _value(file: Path, number: int, line: str) -> Any:
+    """What stands in a line, or what is wrong with it."""
     try:
-        record = json.loads(line)
+        return json.loads(line)
     except json.JSONDecodeError as error:
-        raise InputError(
+        return InputError(
             f"{file}, line {number}: expected one JSON object a line, but {error.msg} at "
             f"character {error.pos + 1} of {shortened(line.strip())}. Correct the line."
-        ) from error
-    except (ValueError, RecursionError) as error:  # a number or a nesting without end
-        raise InputError(f"{file}, line {number}: {error}. Correct the line.") from error
-    if not isinstance(record, dict):
-        raise InputError(
-            f"{file}, line {number}: expected a JSON object such as {_EXAMPLE}, but got "
-            f"{shortened(record)}."
         )
-    return record
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
+    except (ValueError, RecursionError) as error:  # a number or a nesting without end
+        return InputError(f"{file}, line {number}: {error}. Correct the line.")
 
 
 def _parsed(file: Path, text: str) -> Any:
@@ -127,13 +113,3 @@ def _unfolded(file: Path, found: Any) -> list[Any]:
         return values
     rows = dict.fromkeys(row for value in values for row in value)
     return [{name: found[name].get(row) for name in found} for row in rows]
-
-
-def _checked(file: Path, number: int, record: Any, spoilt: Spoilt) -> Any:
-    if isinstance(record, dict):
-        return record
-    error = InputError(
-        f"{file}, row {number}: expected a JSON object such as {_EXAMPLE}, but got "
-        f"{shortened(record)}. Correct the row."
-    )
-    return refused(error) if number == 1 else spoilt(error)
