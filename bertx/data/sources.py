@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bertx.data.eraser import EraserFolder
-from bertx.data.files import SPLITS
+from bertx.data.files import SPLITS, FolderReader
 from bertx.data.table import Column, Table
 from bertx.errors import InputError, one_line, why
 
@@ -55,6 +55,8 @@ class Reader(Protocol):
 
 
 DEMO = "demo"
+DEMO_FOLDER = Path(__file__).parent / "demo"
+"""Reviews of which a grammar knows what decides their labels (see tests/data/demo_grammar.py)."""
 
 DATASETS: Mapping[str, Source] = {
     DEMO: Source("", None, "text", "label", ("negative", "positive")),
@@ -120,7 +122,7 @@ def open_source(dataset: str | None, path: str | None) -> tuple[Source, Reader]:
     source = find_source(dataset) if dataset else Source("")
     if path:
         return source, EraserFolder(path)
-    return source, DemoReader() if dataset == DEMO else HubReader(source)
+    return source, FolderReader(str(DEMO_FOLDER)) if dataset == DEMO else HubReader(source)
 
 
 _TOGETHER = {"fit": ("train", "validation"), "test": ("test", "predict")}
@@ -267,34 +269,3 @@ def _loaded(builder: "DatasetBuilder", names: Collection[str]) -> "dict[str, Dat
 def _values(data: "Dataset", column: str, rows: range) -> list[Any]:
     values: list[Any] = data.select_columns([column])[rows.start : rows.stop][column]
     return values
-
-
-class DemoReader:
-    """The packaged demonstration (see `bertx.data.demo`)."""
-
-    def has(self, split: str) -> bool:
-        """Whether the demonstration has ``split``."""
-        return split in ("train", "validation", "test")
-
-    def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
-        """The rows of ``split``, which are few, in one table with rationales.
-
-        Raises:
-            InputError: If there is no such split.
-        """
-        from bertx.data.demo import demo_splits
-
-        if not self.has(split):
-            raise InputError(f"the demo data set has no {split} split. Use `path`.")
-        found = demo_splits()[split]
-        columns: dict[str, Sequence[Any]] = {
-            "text": [row.text for row in found],
-            "label": [row.label for row in found],
-        }
-        lines, rationales = range(1, len(found) + 1), [row.rationale for row in found]
-        source = f"demo ({split})"
-        yield Table(source, columns, lines, "row", rationales, numbers=range(len(found)))
-
-    def names(self, column: str | None) -> list[str]:
-        """Names of its classes."""
-        return list(DATASETS[DEMO].labels or ())

@@ -5,7 +5,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from bertx.data.files import FolderReader
 from bertx.data.sources import (
     DATASETS,
-    DemoReader,
+    DEMO_FOLDER,
     HubReader,
     Source,
     find_source,
@@ -70,7 +70,7 @@ def test_any_other_name_is_a_hub_id():
 
 
 def test_what_is_opened(tmp_path):
-    assert isinstance(open_source("demo", None)[1], DemoReader)
+    assert open_source("demo", None)[1].folder == DEMO_FOLDER
     assert isinstance(open_source("sst2", None)[1], HubReader)
     source, reader = open_source("sst2", str(tmp_path))
     assert source is DATASETS["sst2"] and isinstance(reader, FolderReader)
@@ -198,9 +198,9 @@ def test_columns_that_nobody_asks_for_are_not_decoded(hub):
 
 
 def test_demo():
-    reader = DemoReader()
+    source, reader = open_source("demo", None)
     table = read(reader, "validation")
-    assert reader.names(None) == ["negative", "positive"]
-    assert len(table) == 300 == len(table.rationales)
+    assert source.labels == ("negative", "positive") and len(table) == 300
+    assert {*table.columns} == {"text", "label", "rationale"}
     assert reader.has("test") and not reader.has("predict")
     refuses(lambda: read(reader, "predict"), "demo", "predict")

@@ -1,18 +1,20 @@
-"""The packaged demonstration: reviews from a seeded grammar, with the words that decide each label.
+"""What wrote the packaged demonstration: a grammar of reviews that knows what decides each label.
+
+``python -m tests.data.demo_grammar`` writes it anew.
 
 The label of a sentence is the verdict of its main clause, or of the clause after "but": negation
 turns a verdict round, and a concession ("although ...") says the opposite of it. So no word alone
 decides a label, and the rationale of every sentence is known.
 """
 
+import json
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from random import Random
 
-from bertx.data.table import Spans
+from bertx.data.sources import DEMO_FOLDER
 
 SIZES = {"train": 2000, "validation": 300, "test": 300}
 """Sentences of each split, half of them of either label."""
@@ -75,7 +77,7 @@ class Domain:
     facts: list[str]
 
 
-_VOCABULARY = tomllib.loads((files("bertx") / "data" / "demo_words.toml").read_text("utf-8"))
+_VOCABULARY = tomllib.loads(Path(__file__).with_name("demo_words.toml").read_text("utf-8"))
 BEST, WORST = _VOCABULARY["best"], _VOCABULARY["worst"]
 LIKED, DISLIKED = _VOCABULARY["liked"], _VOCABULARY["disliked"]
 ANYWHERE = _VOCABULARY["anywhere"]
@@ -98,17 +100,18 @@ class DemoSentence:
 
     text: str
     label: int
-    rationale: Spans
+    rationale: tuple[tuple[int, int], ...]
 
 
-@cache
-def demo_splits(seed: int = SEED) -> dict[str, tuple[DemoSentence, ...]]:
-    """The sentences of each split; no sentence occurs twice, in one split or in two.
-
-    The same seed gives the same sentences in every process.
-    """
-    random, seen = Random(seed), set[str]()
+def demo_splits() -> dict[str, tuple[DemoSentence, ...]]:
+    """The sentences of each split; no sentence occurs twice, in one split or in two."""
+    random, seen = Random(SEED), set[str]()
     return {split: _draw(random, size, seen) for split, size in SIZES.items()}
+
+
+def lines(sentences: tuple[DemoSentence, ...]) -> str:
+    """The sentences as JSON lines."""
+    return "".join(f"{json.dumps(vars(sentence))}\n" for sentence in sentences)
 
 
 def _draw(random: Random, size: int, seen: set[str]) -> tuple[DemoSentence, ...]:
@@ -264,3 +267,8 @@ def _article(word: str) -> str:
 
 def _unmarked(marked: str) -> str:
     return marked.replace("[", "").replace("]", "")
+
+
+if __name__ == "__main__":
+    for split, sentences in demo_splits().items():
+        (DEMO_FOLDER / f"{split}.jsonl").write_text(lines(sentences))
