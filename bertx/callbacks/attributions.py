@@ -13,20 +13,20 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.attribution.choices import ALL, GOLD, PREDICTED, Methods
-from bertx.callbacks.batches import read_batch
+from bertx.callbacks.batches import read_batch, readings
 from bertx.callbacks.methods import check_target, classifier_of, say_choice, targets, tokenizer_of
-from bertx.callbacks.readings import readings, unread
 from bertx.callbacks.records import Records
 from bertx.callbacks.run import check_within, gather, run_folder
-from bertx.callbacks.sample import Example, Sample
+from bertx.callbacks.sample import Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.errors import InputError
 from bertx.explanation import Explanation
 from bertx.explanation.parts import Part, parts_of
 from bertx.explanation.provenance import describe
-from bertx.explanation.reading import Reader, Reading, check_unit
+from bertx.explanation.reading import Reader, check_unit
 from bertx.explanation.scoring import Scoring
 from bertx.models.classifier import Choice
+from bertx.models.encode import Reading, UnitTokenizer
 from bertx.models.heads import Logits
 from bertx.models.inputs import Merge, Unit
 
@@ -152,7 +152,7 @@ class AttributionWriter(Callback):
         if self._reader is not None:
             known["text"] = _whole_texts(batch)
         sample = self._sample = self._sample or _whole(trainer, "index" in known)
-        sample.add(known)
+        sample.add(known, lambda part: readings(part, self.unit))
         new = [e for e in sample.examples if not self._stored.holds(e.index, e.text)]
         self._counts["skipped"] += len(sample.examples) - len(new)
         sample.examples = []
@@ -231,7 +231,7 @@ class AttributionWriter(Callback):
         self._counts["written"] += len(rows)
         self._counts["failed"] += sum(row["error"] is not None for row in rows)
 
-    def _rows(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    def _rows(self, examples: Sequence[Reading]) -> list[dict[str, Any]]:
         """The rows of some texts, also of those that fail."""
         found = self._read(examples)
         scored = iter(
@@ -245,17 +245,18 @@ class AttributionWriter(Callback):
     def _parts(self, reading: Reading) -> list[Part]:
         return parts_of(reading, None if self._reader is None else self._reader.windows(reading))
 
-    def _read(self, examples: Sequence[Example]) -> list[tuple[Reading, InputError | None]]:
+    def _read(self, examples: Sequence[Reading]) -> list[tuple[Reading, InputError | None]]:
         """Texts as they are to be explained, and why one cannot be."""
         found: list[tuple[Reading, InputError | None]] = []
-        for example, reading in zip(examples, self._readings(examples), strict=True):
+        for reading in map(self._known, examples):
             try:
-                if example.error is not None:
-                    raise InputError(example.error)
+                if reading.error is not None:
+                    raise InputError(reading.error)
+                label = reading.label
                 if self._reader is not None:
-                    reading = self._reader.read(example.index, example.text)
+                    reading = self._reader.read(reading.index, reading.text)
                 if self.target == GOLD:
-                    gold = targets(GOLD, [example], self._model)
+                    gold = targets(GOLD, [replace(reading, label=label)], self._model)
                     reading = replace(reading, target=None if gold is None else int(gold))
             except InputError as error:
                 found.append((reading, error))
@@ -263,11 +264,21 @@ class AttributionWriter(Callback):
                 found.append((reading, None))
         return found
 
-    def _readings(self, examples: Sequence[Example]) -> list[Reading]:
-        """What the batch has of the texts; with windows, as far as it has to be known."""
-        if self._reader is None:
-            return readings(examples, self._tokenizer, self.unit)
-        return [unread(example) for example in examples]
+    def _known(self, reading: Reading) -> Reading:
+        """What the batch has of a text; with windows, nothing of its words."""
+        if self._reader is not None:
+            return replace(reading, units=(-1,) * len(reading.ids))
+        return replace(reading, left_out=self._left_out(reading))
+
+    def _left_out(self, reading: Reading) -> int | None:
+        """How many units of a text its batch has no tokens of; None if it cannot be known."""
+        text, spans = reading.text, reading.spans
+        if spans and not (text[: spans[0][0]] + text[spans[-1][1] :]).strip():
+            return 0
+        if not self._tokenizer.is_fast:
+            return None
+        [whole] = UnitTokenizer(self._tokenizer, self.unit)([text])
+        return max(0, len(whole.spans) - len(spans))
 
 
 def _failed(reading: Reading, error: InputError) -> Explanation:

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.batches import collate, read_batch
+from bertx.callbacks.batches import read_batch, readings
 from bertx.callbacks.lines import beside_bar
 from bertx.callbacks.methods import (
     check_alone,
@@ -31,9 +31,10 @@ from bertx.callbacks.methods import (
 )
 from bertx.callbacks.outcome import Listener
 from bertx.callbacks.run import check_name, gather
-from bertx.callbacks.sample import Example, Sample, rows_dealt
+from bertx.callbacks.sample import Sample, rows_dealt
 from bertx.errors import InputError
 from bertx.models.classifier import Choice
+from bertx.models.encode import Reading, inputs_of, padded
 from bertx.models.heads import Logits
 from bertx.models.inputs import Inputs, Unit
 from bertx.models.scope import isolated_rng
@@ -57,7 +58,6 @@ class Explained:
 
     Attributes:
         examples: The examples.
-        batch: Their tokens and offsets (B, T, ...), on the CPU.
         trace: Their forward, on the model's device; it holds the graph, so let it go with the
             chunk.
         scores: For each method (B, T).
@@ -65,8 +65,7 @@ class Explained:
             forward of the same batch; empty where nothing is timed.
     """
 
-    examples: list[Example]
-    batch: dict[str, Tensor]
+    examples: list[Reading]
     trace: Trace
     scores: dict[str, Tensor]
     seconds: dict[str | None, float]
@@ -85,6 +84,13 @@ class Explained:
     def target(self) -> Tensor:
         """The explained classes (B,)."""
         return self.trace.target
+
+    @property
+    def rationale(self) -> Tensor | None:
+        """Which tokens decide the label (B, T), on the CPU; None if no text says so."""
+        if all(example.rationale is None for example in self.examples):
+            return None
+        return padded([one.rationale or (False,) * len(one) for one in self.examples], False)
 
 
 class Probe(Listener, ABC):
@@ -299,12 +305,13 @@ class Probe(Listener, ABC):
         if dataloader_idx != 0 or not self._methods:
             return
         if not self._readable:  # all of it is read, so that the sanity check says what is wrong
-            read_batch(self.read(batch), self._tokenizer, self.unit)
+            self._readings(self.read(batch))
             self._readable = True
         if self._sample is not None:
-            self._sample.add(
-                self.read(batch), lambda part: read_batch(part, self._tokenizer, self.unit)
-            )
+            self._sample.add(self.read(batch), self._readings)
+
+    def _readings(self, batch: Any) -> list[Reading]:
+        return readings(read_batch(batch, self._tokenizer, self.unit), self.unit)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._sample is None:
@@ -362,15 +369,11 @@ class Probe(Listener, ABC):
                 yield self._explain(chunk)
                 advance(len(chunk))
 
-    def _explain(self, examples: list[Example]) -> Explained:
-        batch = collate([example.tokens for example in examples], self._tokenizer.pad_token_id)
-        device = self._model.device
-        known = {name: value.to(device) for name, value in batch.items()}
-        texts = [example.text for example in examples]
-        inputs = Inputs.from_batch({**known, "text": texts}, self.unit, self._tokenizer)
+    def _explain(self, examples: list[Reading]) -> Explained:
+        inputs = inputs_of(examples, self._tokenizer, self._model.device)
         target = targets(self.target, examples, self._model)
         trace = Trace(self._model, inputs, target, self._needs)
-        return Explained(examples, batch, trace, *self._score(trace))
+        return Explained(examples, trace, *self._score(trace))
 
     def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
         """The scores of each method and, for who reports costs, what they took."""

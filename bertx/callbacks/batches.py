@@ -4,17 +4,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from tokenizers import Encoding
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.errors import InputError
-from bertx.models.encode import special_ids
-from bertx.models.inputs import UNKNOWN, Unit
+from bertx.models.encode import Reading, UnitTokenizer, special_ids
+from bertx.models.inputs import UNKNOWN, Inputs, Unit
 from bertx.models.words import number_words
 
 _WORD_STARTS = ("Ġ", "▁")
+
+_TOKENS = ("input_ids", "offsets", "token_type_ids", "rationale")
+"""What is read of each token, where the batch has it."""
 
 
 def read_batch(
@@ -62,18 +63,28 @@ def read_batch(
     return known | _words(known, tokenizer)
 
 
-def collate(rows: list[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tensor]:
-    """Pad rows of tokens on the right: N dictionaries of (t, ...) to one of (N, T, ...)."""
-    fill = {"input_ids": pad_token_id, "special_tokens_mask": 1, "word_ids": -1}
-    batch = {
-        name: pad_sequence([row[name] for row in rows], batch_first=True, padding_value=value)
-        for name in rows[0]
-        for value in [fill.get(name, 0)]
-    }
-    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
-    width = batch["input_ids"].shape[1]
-    batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
-    return batch
+def readings(batch: Mapping[str, Any], unit: Unit = "word") -> list[Reading]:
+    """The texts of a batch that `read_batch` has completed, each without padding."""
+    inputs = Inputs.from_batch(batch, unit)
+    fields = {name: batch[name] for name in _TOKENS if name in batch} | {"units": inputs.units}
+    errors = batch.get("error", [None] * len(inputs))
+    found = []
+    for row, mask in enumerate(inputs.attention_mask.bool()):
+        own = {name: tuple(values[row][mask].tolist()) for name, values in fields.items()}
+        reading = Reading(
+            text=batch["text"][row],
+            before=(),
+            ids=own["input_ids"],
+            after=(),
+            units=own["units"],
+            offsets=tuple(map(tuple, own["offsets"])),
+            segments=own.get("token_type_ids"),
+            label=int(batch["labels"][row]),
+            rationale=own.get("rationale"),
+            error=errors[row],
+        )
+        found.append(reading)
+    return found
 
 
 def _labels(batch: Mapping[str, Any], count: int) -> Tensor:
@@ -119,28 +130,23 @@ def _read_again(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> di
     if len(texts) != len(ids) or not all(isinstance(text, str) for text in texts):
         return {}
     words, offsets = torch.full_like(ids, -1), ids.new_zeros(*ids.shape, 2)
-    for row, text in enumerate(texts):
-        encoding = tokenizer([text], verbose=False).encodings[0]
-        places = _places(encoding, ids[row, mask[row]].tolist())
-        if places is None:
+    for row, whole in enumerate(UnitTokenizer(tokenizer)(texts)):
+        own = _part(whole, ids[row, mask[row]].tolist())
+        if own is None:
             return {}
-        own = [encoding.word_ids[place] for place in places]
-        words[row, mask[row]] = torch.tensor([-1 if word is None else word for word in own])
-        offsets[row, mask[row]] = torch.tensor([encoding.offsets[place] for place in places])
+        words[row, mask[row]] = torch.tensor(own.around(own.units, -1))
+        offsets[row, mask[row]] = torch.tensor(own.around(own.offsets, (0, 0)))
     found = {"word_ids": words, "offsets": offsets}
-    found["word_ids"] = _parted(batch | found, words)
-    return found if _offsets(batch) is None else {"word_ids": found["word_ids"]}
+    return found if _offsets(batch) is None else {"word_ids": words}
 
 
-def _places(encoding: Encoding, ids: list[int]) -> list[int] | None:
-    """Which tokens of a text a batch has, cut on either side; None if it has others."""
-    around = [place for place, own in enumerate(encoding.sequence_ids) if own is None]
-    inside = [place for place, own in enumerate(encoding.sequence_ids) if own is not None]
-    room = len(ids) - len(around)
-    for kept in (inside[:room], inside[max(0, len(inside) - room) :]) if room > 0 else ():
-        places = sorted(around + kept)
-        if [encoding.ids[place] for place in places] == ids:
-            return places
+def _part(whole: Reading, ids: list[int]) -> Reading | None:
+    """What a batch has of a text that was cut on either side; None if it has other tokens."""
+    room = min(len(ids) - whole.specials, len(whole.ids))
+    for start in (0, len(whole.ids) - room) if room > 0 else ():
+        part = whole.cut(start, start + room)
+        if part.input_ids == ids:
+            return part
     return None
 
 
@@ -192,7 +198,7 @@ def _parted(batch: dict[str, Any], words: Tensor) -> Tensor:
     ranked = ~batch["special_tokens_mask"].bool()
     rows = (batch["offsets"].tolist(), words.tolist(), ranked.tolist())
     return torch.tensor(
-        [number_words(text, *row)[0] for text, *row in zip(batch["text"], *rows, strict=True)]
+        [number_words(text, *row) for text, *row in zip(batch["text"], *rows, strict=True)]
     )
 
 

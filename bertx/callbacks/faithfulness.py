@@ -170,4 +170,4 @@ def panel_of(perturber: Perturber, chunk: Explained) -> Panel:
     """The panel of a chunk of examples."""
     device = chunk.target.device
     labels = torch.tensor([example.label for example in chunk.examples], device=device)
-    return Panel(perturber, chunk.trace, labels, chunk.batch.get("rationale"))
+    return Panel(perturber, chunk.trace, labels, chunk.rationale)

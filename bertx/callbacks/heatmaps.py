@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
 from bertx.callbacks.base import Explained, Probe
-from bertx.callbacks.readings import unit_spans
 from bertx.callbacks.run import gather, here, run_folder, texts_are_logged
 from bertx.metrics import agreement, spearman
 from bertx.models.classifier import Choice, class_names
+from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, merge_by_unit
 from bertx.rendering import Heatmap, HeatmapRow, write_heatmaps
@@ -109,13 +109,10 @@ class HeatmapLogger(Probe):
     def _texts(self, chunk: Explained) -> Iterator[ExplainedText]:
         """The texts of a chunk with the scores of their words, class by class."""
         classes = chunk.probabilities.shape[1]
-        places = unit_spans(chunk.inputs.units.cpu(), chunk.batch["offsets"]).tolist()
-        counts = chunk.inputs.unit_counts.tolist()
         for i, example in enumerate(chunk.examples):
             units, target = chunk.inputs.units[i].cpu(), int(chunk.target[i])
-            spans = [(start, end) for start, end in places[i][: counts[i]]]
+            spans = example.spans
             cut = Heatmap.from_offsets(example.text, spans, [0.0] * len(spans), True)
-            rationale = chunk.batch.get("rationale")
             scores = {name: own[i].cpu() for name, own in chunk.scores.items()}
             merged = {
                 name: merge_by_unit(own, units.expand(len(own), -1))[:, : len(spans)]
@@ -129,7 +126,7 @@ class HeatmapLogger(Probe):
                 probabilities=chunk.probabilities[i].tolist(),
                 words=cut.words,
                 gaps=cut.gaps,
-                marked=None if rationale is None else _marked(units, rationale[i], len(spans)),
+                marked=_marked(example),
                 scores={name: _by_class(own, target, classes) for name, own in merged.items()},
                 disagreement=self._disagreement(merged, target),
             )
@@ -156,5 +153,9 @@ def _by_class(scores: Tensor, target: int, classes: int) -> list[list[float] | N
     return [scores[0].tolist() if number == target else None for number in range(classes)]
 
 
-def _marked(units: Tensor, rationale: Tensor, count: int) -> list[bool]:
-    return [bool(rationale[units == unit].any()) for unit in range(count)]
+def _marked(example: Reading) -> list[bool] | None:
+    """Whether each word decides the label."""
+    if example.rationale is None:
+        return None
+    deciding = {u for u, marked in zip(example.units, example.rationale, strict=True) if marked}
+    return [unit in deciding for unit in range(len(example.spans))]

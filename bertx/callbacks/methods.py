@@ -12,9 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
 from bertx.attribution.choices import COMPARED_METHODS, GOLD, PREDICTED, check_each, supported
-from bertx.callbacks.sample import Example
 from bertx.errors import InputError
 from bertx.models.classifier import Choice, class_names, class_number, path_of
+from bertx.models.encode import Reading
 from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import UNKNOWN
 from bertx.models.pretrained import load_tokenizer
@@ -145,7 +145,9 @@ def _default() -> dict[str, Attribution]:
     return {_SHORT[method.__name__]: method() for method in compared}
 
 
-def targets(target: str | int, examples: list[Example], model: PreTrainedModel) -> Tensor | None:
+def targets(
+    target: str | int, examples: Sequence[Reading], model: PreTrainedModel
+) -> Tensor | None:
     """The class to explain for each of B examples.
 
     Args:
@@ -176,7 +178,7 @@ def check_target(
         class_number(target, model, others)
 
 
-def _gold(example: Example, classes: int) -> int:
+def _gold(example: Reading, classes: int) -> int:
     if 0 <= example.label < classes:
         return example.label
     what = "no label" if example.label == UNKNOWN else f"label {example.label}"

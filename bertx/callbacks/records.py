@@ -13,8 +13,8 @@ from bertx.attribution import Attribution
 from bertx.callbacks.shards import KEY, writable
 from bertx.errors import InputError
 from bertx.explanation import Explanation
-from bertx.explanation.reading import Reading
 from bertx.models.classifier import class_names
+from bertx.models.encode import Reading
 
 _TEXT = ("index", "text", "input_ids", "words", "starts", "ends", "left_out")
 
@@ -99,7 +99,7 @@ def _text(reading: Reading) -> dict[str, Any]:
     values = (
         reading.index,
         writable(reading.text),
-        [*reading.before, *reading.ids, *reading.after],
+        reading.input_ids,
         [reading.text[start:end] for start, end in reading.spans],
         [start for start, _ in reading.spans],
         [end for _, end in reading.spans],

@@ -1,7 +1,7 @@
 """The examples that a callback explains: the same ones in every epoch and for any batch size."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,30 +10,9 @@ from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler
 
+from bertx.callbacks.batches import readings
+from bertx.models.encode import Reading
 from bertx.perturb.packing import Budget, chunks
-
-_ROWS = ("input_ids", "special_tokens_mask", "word_ids", "offsets", "token_type_ids", "rationale")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One text.
-
-    Attributes:
-        index: Its number in the data set.
-        label: Its class, -100 if unknown.
-        text: The original text.
-        tokens: Its t tokens without padding: ``input_ids``, ``special_tokens_mask``, ``word_ids``
-            (t,), ``offsets`` (t, 2), and ``token_type_ids``, ``rationale`` (t,) where the data has
-            them.
-        error: Why it cannot be explained, where the batch knows that.
-    """
-
-    index: int
-    label: int
-    text: str
-    tokens: dict[str, Tensor]
-    error: str | None = None
 
 
 class Sample:
@@ -59,7 +38,7 @@ class Sample:
         dealt: int | None = None,
         once: bool = False,
     ) -> None:
-        self.examples: list[Example] = []
+        self.examples: list[Reading] = []
         self._limit, self._size, self._stride = limit, size, stride
         self._next, self._dealt = offset, dealt
         self._taken: set[int] | None = set() if once else None
@@ -72,29 +51,25 @@ class Sample:
             return self._size
         return min(self._limit, self._size)
 
-    def add(self, batch: Any, complete: Callable[[Any], Mapping[str, Any]] = dict) -> None:
+    def add(self, batch: Any, read: Callable[[Any], list[Reading]] = readings) -> None:
         """Take the chosen rows of a batch; rows that only fill a rank up are left.
 
         Args:
-            batch: A batch as `read_batch` completes it, or one that
-            complete: completes. It gets the chosen rows alone, and no batch without any.
+            batch: A batch.
+            read: Reads its texts. It gets the chosen rows alone, and no batch without any.
         """
         if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
-            batch = complete(batch)  # says what is wrong with it
+            read(batch)  # says what is wrong with it
         wanted = {r: n for r, n in enumerate(self._numbers(batch)) if self._takes(n)}
         if not wanted:
             return
-        known = complete(_cut(batch, list(wanted)))
-        for row, number in enumerate(wanted.values()):
-            mask = known["attention_mask"][row].bool()
-            tokens = {name: known[name][row][mask] for name in _ROWS if name in known}
-            label, text = int(known["labels"][row]), known["text"][row]
-            error = known["error"][row] if "error" in known else None
-            self.examples.append(Example(number, label, text, tokens, error))
+        found = read(_cut(batch, list(wanted)))
+        numbered = zip(found, wanted.values(), strict=True)
+        self.examples += [replace(example, index=number) for example, number in numbered]
 
-    def chunks(self, budget: Budget) -> Iterator[list[Example]]:
+    def chunks(self, budget: Budget) -> Iterator[list[Reading]]:
         """The examples by length, in lists that are explained together."""
-        yield from chunks(sorted(self.examples, key=lambda e: e.index), _length, budget)
+        yield from chunks(sorted(self.examples, key=lambda e: e.index), len, budget)
 
     def _takes(self, index: int) -> bool:
         if index < 0 or (self._size is not None and index >= self._size):
@@ -161,7 +136,3 @@ def _choose(limit: int | None, size: int | None) -> set[int] | None:
         return None
     order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
     return set(order[:limit].tolist())
-
-
-def _length(example: Example) -> int:
-    return len(example.tokens["input_ids"])

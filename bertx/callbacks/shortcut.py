@@ -11,14 +11,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
 from bertx.attribution.choices import GOLD, PREDICTED, supported
 from bertx.callbacks.base import Explained, Probe, log
-from bertx.callbacks.readings import unit_spans
 from bertx.callbacks.run import here, run_folder, texts_are_logged
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence
 from bertx.errors import InputError
 from bertx.models.classifier import Choice, class_names
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit
-from bertx.models.words import disjoint, normal
+from bertx.models.words import normal
 from bertx.rendering import append_scores
 from bertx.rendering.files import Cell
 
@@ -148,14 +147,12 @@ class ShortcutAlarm(Probe):
         ((name, scores),) = chunk.scores.items()
         units, counts = chunk.inputs.units.cpu(), chunk.inputs.unit_counts.tolist()
         shares = evidence(scores, units, self._methods[name].signed)
-        spans = unit_spans(units, chunk.batch["offsets"])
         for i, (example, count) in enumerate(zip(chunk.examples, counts, strict=True)):
             own = shares[i, :count].tolist()
             if not all(map(isfinite, own)):
                 yield example.index
             elif count:
-                places = disjoint(example.text, [(a, b) for a, b in spans[i, :count].tolist()])
-                words = [normal(example.text[start:end]) for start, end in places]
+                words = [normal(example.text[start:end]) for start, end in example.spans]
                 ledger.add(int(chunk.target[i]), example.index, example.text, words, own)
 
     @rank_zero_only

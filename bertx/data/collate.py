@@ -5,16 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from bertx.data.broken_words import broken_word, drop_tokens, settle_first
 from bertx.data.table import Spans
 from bertx.errors import InputError
-from bertx.models.encode import special_ids
-from bertx.models.words import number_words
+from bertx.models.encode import UnitTokenizer, inputs_of, padded
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
 
@@ -54,88 +50,31 @@ class Collator:
             )
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self._special_ids = torch.tensor(special_ids(tokenizer))
-        self._padding = {
-            "input_ids": tokenizer.pad_token_id,
-            "token_type_ids": tokenizer.pad_token_type_id,
-            "word_ids": -1,
-        }
+        left = tokenizer.truncation_side == "left"
+        self._tokenize = UnitTokenizer(tokenizer, "word", max_length, left=left, counted=False)
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The batch of some examples (items of a `bertx.data.TextDataset`)."""
-        texts = [item["text"] for item in items]
-        encoded = self.tokenizer(
-            texts,
-            truncation=True,
-            max_length=self.max_length,
-            padding="longest",
-            padding_side="right",
-            return_attention_mask=True,
-            return_offsets_mapping=True,
-            return_tensors="pt",
-        )
-        fields = dict(encoded)
-        found = [encoded.word_ids(row) for row in range(len(texts))]
-        words = [[-1 if word is None else word for word in row] for row in found]
-        fields["word_ids"] = torch.tensor(words)
-        fields["offsets"] = fields.pop("offset_mapping")
-        batch: dict[str, Any] = {**self._whole_words(fields, texts, encoded.encodings or [])}
-        batch["special_tokens_mask"] = self._special(batch["input_ids"], batch["attention_mask"])
-        batch["word_ids"] = _word_ids(batch, texts)
-        batch["labels"] = torch.tensor([item["label"] for item in items])
-        batch["index"] = torch.tensor([item["index"] for item in items])
-        batch["text"] = texts
+        readings = list(self._tokenize([item["text"] for item in items]))
+        inputs = inputs_of(readings, self.tokenizer)
+        batch: dict[str, Any] = {
+            "input_ids": inputs.input_ids,
+            "attention_mask": inputs.attention_mask,
+            "special_tokens_mask": inputs.units < 0,
+            "word_ids": inputs.units,
+            "offsets": padded([one.around(one.offsets, (0, 0)) for one in readings], (0, 0)),
+            "labels": torch.tensor([item["label"] for item in items]),
+            "index": torch.tensor([item["index"] for item in items]),
+            "text": [item["text"] for item in items],
+        }
+        if inputs.token_type_ids is not None:
+            batch["token_type_ids"] = inputs.token_type_ids
         if any("error" in item for item in items):
             batch["error"] = [item.get("error") for item in items]
         if any("rationale" in item for item in items):
             marked = _overlap(batch["offsets"], [item.get("rationale", ()) for item in items])
             batch["rationale"] = marked & ~batch["special_tokens_mask"]
         return batch
-
-    def _whole_words(
-        self, fields: dict[str, Tensor], texts: Sequence[str], encodings: Sequence["Encoding"]
-    ) -> dict[str, Tensor]:
-        """The fields of a batch without what the cut has left of a word."""
-        special, left = set(self._special_ids.tolist()), self.tokenizer.truncation_side == "left"
-        full = (fields["attention_mask"].sum(1) == self.max_length).nonzero().flatten().tolist()
-        for row in full if left else ():
-            first = encodings[row].special_tokens_mask.index(0)
-            settle_first(fields["offsets"][row], fields["word_ids"][row], first)
-        places = {row: broken_word(texts[row], encodings[row], special, left) for row in full}
-        return drop_tokens(fields, places, self._padding) if any(places.values()) else fields
-
-    def _special(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return torch.isin(input_ids, self._special_ids) | (attention_mask == 0)
-
-
-def _word_ids(batch: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
-    """The number of each token's word (B, T), -1 for none, from those that the tokenizer gives."""
-    words, offsets, ranked = batch["word_ids"], batch["offsets"], ~batch["special_tokens_mask"]
-    for row in _doubtful(words, texts, ranked, offsets):
-        own = (offsets[row].tolist(), words[row].tolist(), ranked[row].tolist())
-        words[row] = torch.tensor(number_words(texts[row], *own)[0])
-    return words
-
-
-def _doubtful(words: Tensor, texts: Sequence[str], ranked: Tensor, offsets: Tensor) -> list[int]:
-    """The rows whose words may be others than those of the tokenizer.
-
-    `number_words` takes half as long as tokenizing, and few texts of most tokenizers need it: those
-    with a word that has white space in it, tokens of two words that share a character, or
-    characters that words cling to, none of which is in ASCII.
-    """
-    reach = int(offsets.amax()) + 1  # of a text that is cut the rest may be long
-    known = [text[:reach].encode() if text.isascii() else b"" for text in texts]
-    codes = [torch.frombuffer(bytearray(row + b" "), dtype=torch.uint8) for row in known]
-    blank = pad_sequence(codes, batch_first=True, padding_value=32) <= 32
-    start, end = offsets.clamp(max=blank.shape[1] - 1).unbind(-1)
-    first, last = start[:, 1:], end[:, :-1]
-    neighbours = ranked[:, 1:] & ranked[:, :-1]
-    same = words[:, 1:] == words[:, :-1]
-    spaced = blank.gather(1, first) | blank.gather(1, (last - 1).clamp(min=0)) | (first != last)
-    odd = (neighbours & torch.where(same, spaced, first < last)).any(1)
-    odd |= (ranked & (start == end)).any(1)
-    return [row for row, text in enumerate(texts) if odd[row] or not text.isascii()]
 
 
 def _overlap(offsets: Tensor, rationales: Sequence[Spans]) -> Tensor:

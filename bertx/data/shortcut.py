@@ -50,7 +50,7 @@ class Planter:
 
     Each text of a known class gets the word or not, and at which end of one of its words, by draws
     that depend on the seed, the split and the number of its line alone. The word is put where it
-    is not cut off with the end of a long text.
+    is not cut off with the rest of a long text.
 
     Args:
         shortcut: What to plant.
@@ -123,6 +123,8 @@ class Planter:
         )["offset_mapping"]  # fmt: skip
         if len(tokens) <= room:
             return places
+        if self._tokenizer.truncation_side == "left":
+            return [place for place in places if place >= tokens[0][1]] or places[-1:]
         # No more tokens than there is room for are before the first one that there is none for.
         return [place for place in places if place <= tokens[room][0]] or places[:1]
 

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution.choices import GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.explanation.parts import Part, collate
-from bertx.explanation.reading import Reading
 from bertx.metrics import Panel
 from bertx.models.classifier import class_number
+from bertx.models.encode import Reading
 from bertx.perturb import Operator, Perturber
 from bertx.perturb.packing import Budget, chunks
 from bertx.trace import Trace

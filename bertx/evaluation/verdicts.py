@@ -14,7 +14,7 @@ from bertx.evaluation.checks import check_asked
 from bertx.evaluation.forwards import Recorder, Text, engines
 from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, with_control
 from bertx.evaluation.tally import Estimates
-from bertx.explanation.reading import Reader, Reading
+from bertx.explanation.reading import Reader
 from bertx.leaderboard.board import leaderboards, operator_tables
 from bertx.leaderboard.example_values import ExampleValue
 from bertx.leaderboard.markdown import leaderboard_markdown
@@ -22,6 +22,7 @@ from bertx.leaderboard.results import Leaderboard
 from bertx.metrics import FaithfulnessMetric
 from bertx.models.arguments import checked_arguments
 from bertx.models.classifier import class_names
+from bertx.models.encode import Reading
 from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import Unit
 from bertx.models.scope import isolated_rng

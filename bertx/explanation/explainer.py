@@ -11,9 +11,10 @@ from bertx.attribution.choices import PREDICTED, Methods, several
 from bertx.errors import InputError
 from bertx.explanation.explanation import Explanation, Explanations
 from bertx.explanation.parts import parts_of
-from bertx.explanation.reading import Reader, Reading
+from bertx.explanation.reading import Reader
 from bertx.explanation.scoring import Scoring
 from bertx.models.arguments import checked_arguments
+from bertx.models.encode import Reading
 from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import Merge, Unit, noun
 from bertx.progress import wanted

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import isfinite
 from typing import get_args
 
@@ -10,8 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.explanation.explanation import Explanation
-from bertx.explanation.reading import Reading
 from bertx.explanation.windows import join
+from bertx.models.encode import Reading, inputs_of
 from bertx.models.inputs import Inputs, Merge, merge_by_unit
 
 
@@ -36,6 +37,11 @@ class Part:
     scores: dict[str, Tensor] = field(default_factory=dict)
     error: str | None = None
 
+    @cached_property
+    def window(self) -> Reading:
+        """What is in it."""
+        return self.reading.cut(self.start, self.stop)
+
     @property
     def length(self) -> int:
         """Number of tokens, special ones included."""
@@ -44,7 +50,7 @@ class Part:
     @property
     def ranked(self) -> bool:
         """Whether there is anything to score."""
-        return any(unit >= 0 for unit in self.reading.units[self.start : self.stop])
+        return any(unit >= 0 for unit in self.window.units)
 
     def take_logits(self, logits: Tensor, dtype: torch.dtype) -> None:
         """Keep the logits (C,); an overflow is an error."""
@@ -61,18 +67,6 @@ class Part:
         head = len(self.reading.before)
         self.scores[method] = scores[:, head : head + self.stop - self.start].clone()
 
-    def units(self) -> list[int]:
-        """The unit of each token, special ones included, 0..U-1 within this window, -1 for none."""
-        own = self.reading.units[self.start : self.stop]
-        first = min((unit for unit in own if unit >= 0), default=0)
-        here = [max(unit - first, -1) for unit in own]
-        return [*[-1] * len(self.reading.before), *here, *[-1] * len(self.reading.after)]
-
-    def ids(self) -> list[int]:
-        """The token ids, special ones included."""
-        own = self.reading.ids[self.start : self.stop]
-        return [*self.reading.before, *own, *self.reading.after]
-
 
 def parts_of(reading: Reading, places: Sequence[tuple[int, int]] | None = None) -> list[Part]:
     """The parts of a text: one for each of its windows, or all in one."""
@@ -83,22 +77,7 @@ def collate(
     parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase, device: torch.device
 ) -> Inputs:
     """A batch of parts, padded on the right to the longest."""
-    width = max(part.length for part in parts)
-
-    def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
-        return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], device=device)
-
-    pad = int(tokenizer.pad_token_id)
-    segments = [part.reading.segments_of(part.start, part.stop) for part in parts]
-    segmented = "token_type_ids" in tokenizer.model_input_names
-    return Inputs(
-        input_ids=padded([part.ids() for part in parts], pad),
-        attention_mask=padded([[1] * part.length for part in parts], 0),
-        units=padded([part.units() for part in parts], -1),
-        token_type_ids=padded(segments, 0) if segmented else None,
-        mask_token_id=tokenizer.mask_token_id,
-        pad_token_id=pad,
-    )
+    return inputs_of([part.window for part in parts], tokenizer, device)
 
 
 def probabilities(parts: Sequence[Part]) -> tuple[float, ...]:

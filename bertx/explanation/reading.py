@@ -1,60 +1,18 @@
-"""Reading texts: their tokens, their words, and the windows in which a model sees them."""
+"""Reading texts for a model: whether it can read them, and how long they may be."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, get_args
 
-from tokenizers import Encoding
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.errors import InputError
 from bertx.explanation.windows import windows
-from bertx.models.encode import special_ids, units_of
+from bertx.models.encode import Reading, UnitTokenizer
 from bertx.models.inputs import Unit
 from bertx.models.pretrained import longest_input
-from bertx.models.words import Span
 
 _UNLIMITED = 10**9
 """Tokenizers without a limit name 10³⁰ as their longest input."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A text as a model reads it: ``[CLS]`` or its like, t tokens of its own, ``[SEP]``.
-
-    Attributes:
-        index: The number of the text.
-        text: The text.
-        before, after: Ids of the special tokens that the tokenizer puts around the text.
-        ids: Ids of the text's own tokens (t,).
-        segments: Token type ids of all tokens, special ones included.
-        units: The number of each token's unit, -1 for special tokens spelt in the text (t,).
-        spans: The characters of each unit (U,).
-        left_out: Number of units that are not here because the model has no place for them; None
-            if it cannot be known.
-        target: The class to explain, where it is another one than that of all texts.
-    """
-
-    index: int
-    text: str
-    before: tuple[int, ...]
-    ids: tuple[int, ...]
-    after: tuple[int, ...]
-    segments: tuple[int, ...]
-    units: tuple[int, ...]
-    spans: tuple[Span, ...]
-    left_out: int | None = 0
-    target: int | None = None
-
-    @property
-    def specials(self) -> int:
-        """How many special tokens are put around the text."""
-        return len(self.before) + len(self.after)
-
-    def segments_of(self, start: int, stop: int) -> list[int]:
-        """Token type ids of the window of tokens start..stop, with its special tokens."""
-        head = len(self.before)
-        own = self.segments[head + start : head + stop]
-        return [*self.segments[:head], *own, *self.segments[head + len(self.ids) :]]
 
 
 class Reader:
@@ -88,10 +46,8 @@ class Reader:
         self.tokenizer = tokenizer
         self.longest = longest_text(model, tokenizer)
         self.window = window
-        self._unit = unit
-        self._whole: Unit = cut or ("word" if unit == "token" else unit)
-        self._special = frozenset(special_ids(tokenizer))
         self._check_window(tokenizer.num_special_tokens_to_add())
+        self._tokenize = UnitTokenizer(tokenizer, unit, None if window else self.longest, cut)
 
     def read(self, index: int, text: Any) -> Reading:
         """The tokens of a text, cut to the model's longest input unless there are windows.
@@ -99,54 +55,22 @@ class Reader:
         Raises:
             InputError: If it is no text that the model can read.
         """
-        text = _checked(text)
-        found = self.tokenizer([text], verbose=False, truncation=False, padding=False)
-        encoding: Encoding = found.encodings[0]
-        outside = [i for i in encoding.ids if i >= self._vocabulary]
+        [reading] = self._tokenize([_checked(text)])
+        outside = [i for i in reading.input_ids if i >= self._vocabulary]
         if outside:
             raise InputError(
                 f"token id {outside[0]} is none of the model's {self._vocabulary}: its tokenizer "
                 "has tokens that the model was never given. Use the model's own tokenizer."
             )
-        if not encoding.ids:
+        if not len(reading):
             raise InputError("the tokenizer makes no token of it, so there is nothing to classify")
-        return self._cut(index, text, encoding)
+        return replace(reading, index=index)
 
     def windows(self, reading: Reading) -> list[tuple[int, int]]:
         """The windows of a text's own tokens: one if it fits, else overlapping by half."""
         most = self.window or self.longest
         room = len(reading.ids) if most is None else most - reading.specials
         return list(windows(reading.units, room))
-
-    def _cut(self, index: int, text: str, encoding: Encoding) -> Reading:
-        own = [i for i, sequence in enumerate(encoding.sequence_ids) if sequence is not None]
-        start, stop = (own[0], own[-1] + 1) if own else (len(encoding.ids), len(encoding.ids))
-        before, after = encoding.ids[:start], encoding.ids[stop:]
-        end, left_out = stop, 0
-        if self.window is None and self.longest is not None and len(encoding.ids) > self.longest:
-            words, _ = self._units(text, encoding, start, stop, self._whole)
-            units, _ = self._units(text, encoding, start, stop, self._unit)
-            kept = next(windows(words, self.longest - len(before) - len(after)))[1]
-            end, left_out = start + kept, max(units) - max(units[:kept])
-        units, spans = self._units(text, encoding, start, end, self._unit)
-        return Reading(
-            index=index,
-            text=text,
-            before=tuple(before),
-            ids=tuple(encoding.ids[start:end]),
-            after=tuple(after),
-            segments=(*encoding.type_ids[:end], *encoding.type_ids[stop:]),
-            units=tuple(units),
-            spans=tuple(spans),
-            left_out=left_out,
-        )
-
-    def _units(
-        self, text: str, encoding: Encoding, start: int, stop: int, unit: Unit
-    ) -> tuple[list[int], list[Span]]:
-        ranked = [i not in self._special for i in encoding.ids[start:stop]]
-        offsets, words = encoding.offsets[start:stop], encoding.word_ids[start:stop]
-        return units_of(text, offsets, words, ranked, unit)
 
     def _check_window(self, specials: int) -> None:
         if self.window is not None and type(self.window) is not int:

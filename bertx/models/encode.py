@@ -1,20 +1,106 @@
-"""The way from a text to its units: which tokens are special, and which of the others form a unit.
+"""The way from a text to its units: tokens, which of them are special, words, and the cut.
 
 Everything that reads a text goes this way, so that what is explained, judged, planted, cut and
 counted is the same everywhere.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count
+from typing import Any, TypeVar
 
-from bertx.models.inputs import Unit
-from bertx.models.words import Span, disjoint, number_pieces, number_words
+import torch
+from tokenizers import Encoding
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from bertx.models.inputs import UNKNOWN, Inputs, Unit
+from bertx.models.words import Span, number_pieces, number_words, spans_of
+
+Item = TypeVar("Item")
 
 
-def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
+@dataclass(frozen=True)
+class Reading:
+    """A text as a model reads it: ``[CLS]`` or its like, t tokens of its own, ``[SEP]``.
+
+    What is read from a batch has all special tokens among its own.
+
+    Attributes:
+        text: The text.
+        before, after: Ids of the special tokens that the tokenizer puts around the text.
+        ids: Ids of the text's own tokens (t,).
+        units: The number of each token's unit, 0..U-1 from the left, -1 for special tokens (t,).
+        offsets: The characters of each token (t,).
+        segments: Token type ids of all tokens, special ones included; None if there are none.
+        left_out: Number of units that are not here because the model has no place for them; None
+            if it cannot be known.
+        index: The number of the text.
+        target: The class to explain, where it is another one than that of all texts.
+        label: Its class, -100 if unknown.
+        rationale: Which tokens decide the label (t,), None if that is unknown.
+        error: Why it cannot be explained, where that is known.
+    """
+
+    text: str
+    before: tuple[int, ...]
+    ids: tuple[int, ...]
+    after: tuple[int, ...]
+    units: tuple[int, ...]
+    offsets: tuple[Span, ...]
+    segments: tuple[int, ...] | None
+    left_out: int | None = 0
+    index: int = 0
+    target: int | None = None
+    label: int = UNKNOWN
+    rationale: tuple[bool, ...] | None = None
+    error: str | None = None
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """The characters of each unit, sorted and disjoint (U,)."""
+        return spans_of(self.text, self.units, self.offsets)
+
+    @property
+    def specials(self) -> int:
+        """How many special tokens are put around the text."""
+        return len(self.before) + len(self.after)
+
+    @property
+    def input_ids(self) -> list[int]:
+        """Ids of all tokens, special ones included."""
+        return [*self.before, *self.ids, *self.after]
+
+    def __len__(self) -> int:
+        return len(self.ids) + self.specials
+
+    def around(self, own: Sequence[Item], filler: Item) -> list[Item]:
+        """A value of each of the text's own tokens (t,), and a filler for those around it."""
+        return [*[filler] * len(self.before), *own, *[filler] * len(self.after)]
+
+    def cut(self, start: int, stop: int) -> "Reading":
+        """The text's own tokens start..stop, with those around it; units are numbered anew."""
+        if stop - start == len(self.ids):
+            return self
+        head, units = len(self.before), self.units[start:stop]
+        first = min((unit for unit in units if unit >= 0), default=0)
+        left_out = max(self.units, default=-1) - max(units, default=-1) + first
+        segments = self.segments
+        if segments is not None:
+            own = segments[head + start : head + stop]
+            segments = (*segments[:head], *own, *segments[head + len(self.ids) :])
+        return replace(
+            self,
+            ids=self.ids[start:stop],
+            units=tuple(max(unit - first, -1) for unit in units),
+            offsets=self.offsets[start:stop],
+            segments=segments,
+            left_out=left_out,
+        )
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     """The special tokens of a tokenizer and their ids, without the one for unknown words.
 
     They have a role, such as that of [CLS], or were added as special ones. The one for unknown
@@ -30,9 +116,99 @@ def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
     return dict(zip(tokens, ids, strict=True))
 
 
-def special_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids of `special_tokens`, sorted."""
     return sorted({*special_tokens(tokenizer).values()})
+
+
+class UnitTokenizer:
+    """Tokenizes texts, puts their tokens together to units, and cuts long ones between two.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        unit: What a unit is.
+        longest: Most tokens of a text, special ones included; None: no text is cut.
+        between: Between which units long texts are cut; None for words where units are tokens, so
+            that none is halved, and for the units themselves elsewhere.
+        left: Whether the beginning of a long text is cut off instead of its end.
+        counted: Whether the units that are left out are counted.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        unit: Unit = "word",
+        longest: int | None = None,
+        between: Unit | None = None,
+        left: bool = False,
+        counted: bool = True,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._unit, self._longest, self._left = unit, longest, left
+        self._between: Unit = between or ("word" if unit == "token" else unit)
+        self._special = frozenset(special_ids(tokenizer))
+        # What follows a token does not matter to its unit: one token more shows where a word ends.
+        self._most = None if counted or left or longest is None else longest + 1
+        self._segmented = "token_type_ids" in tokenizer.model_input_names
+
+    def __call__(self, texts: Sequence[str]) -> Iterator[Reading]:
+        """Read texts, in their order."""
+        made = self.tokenizer(
+            list(texts),
+            truncation=self._most is not None,
+            max_length=self._most,
+            padding=False,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        return map(self._read, texts, made.encodings or ())
+
+    def _read(self, text: str, encoding: Encoding) -> Reading:
+        ids, segments = encoding.ids, encoding.type_ids
+        own = [i for i, sequence in enumerate(encoding.sequence_ids) if sequence is not None]
+        start, stop = (own[0], own[-1] + 1) if own else (len(ids), len(ids))
+        known = encoding.offsets[start:stop], encoding.word_ids[start:stop]
+        ranked = [i not in self._special for i in ids[start:stop]]
+        units = units_of(text, *known, ranked, self._unit)
+        whole = Reading(
+            text=text,
+            before=tuple(ids[:start]),
+            ids=tuple(ids[start:stop]),
+            after=tuple(ids[stop:]),
+            units=tuple(units),
+            offsets=tuple(known[0]),
+            segments=tuple(segments) if self._segmented else None,
+        )
+        if self._longest is None or len(whole) <= self._longest:
+            return whole
+        if self._between != self._unit:
+            units = units_of(text, *known, ranked, self._between)
+        return whole.cut(*fitting(units, self._longest - whole.specials, self._left))
+
+
+def fitting(units: Sequence[int], room: int, left: bool = False) -> tuple[int, int]:
+    """Which tokens of a text that is too long are kept: no unit is parted that is not the only one.
+
+    Args:
+        units: The number of each token's unit, -1 for none (T,).
+        room: Most tokens that are kept, fewer than T.
+        left: Whether the beginning is cut off instead of the end.
+
+    Returns:
+        Start and stop of the tokens that are kept.
+
+    Examples:
+        >>> fitting([0, 1, 1, 2, 2, 3], 4), fitting([0, 1, 1, 2, 2, 3], 4, left=True)
+        ((0, 3), (3, 6))
+    """
+    order = units[::-1] if left else units
+    kept, broken = room, order[room]
+    if broken >= 0:
+        while kept and order[kept - 1] == broken:
+            kept -= 1
+    if all(unit < 0 for unit in order[:kept]):
+        kept = room
+    return (len(units) - kept, len(units)) if left else (0, kept)
 
 
 def units_of(
@@ -41,7 +217,7 @@ def units_of(
     word_ids: Sequence[int | None],
     ranked: Sequence[bool],
     unit: Unit,
-) -> tuple[list[int], list[Span]]:
+) -> list[int]:
     """Put the tokens of a text together to units.
 
     Args:
@@ -52,17 +228,43 @@ def units_of(
         unit: What a unit is.
 
     Returns:
-        The number of each token's unit, 0..U-1 from the left, -1 for none (T,), and the characters
-        of each unit, sorted and disjoint (U,).
+        The number of each token's unit, 0..U-1 from the left, -1 for none (T,).
 
     Examples:
         >>> units_of("unable", [(0, 2), (2, 6)], [0, 0], [True, True], "token")
-        ([0, 1], [(0, 2), (2, 6)])
+        [0, 1]
     """
     if unit == "whitespace":
         return number_pieces(text, offsets, ranked)
     if unit == "word":
         return number_words(text, offsets, word_ids, ranked)
-    count = iter(range(len(ranked)))
-    own = [span for span, ranks in zip(offsets, ranked, strict=True) if ranks]
-    return [next(count) if ranks else -1 for ranks in ranked], disjoint(text, own)
+    number = count()
+    return [next(number) if ranks else -1 for ranks in ranked]
+
+
+def inputs_of(
+    readings: Sequence[Reading],
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device | None = None,
+) -> Inputs:
+    """A batch of texts, padded on the right to the longest."""
+    pad = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+    segments = [one.segments for one in readings if one.segments is not None]
+    lengths = torch.tensor([len(one) for one in readings], device=device)
+    ids = padded([one.input_ids for one in readings], pad, device)
+    return Inputs(
+        input_ids=ids,
+        attention_mask=(torch.arange(ids.shape[1], device=device) < lengths[:, None]).long(),
+        units=padded([one.around(one.units, -1) for one in readings], -1, device),
+        token_type_ids=padded(segments, 0, device) if len(segments) == len(readings) else None,
+        mask_token_id=tokenizer.mask_token_id,
+        pad_token_id=pad,
+    )
+
+
+def padded(
+    rows: Sequence[Sequence[Any]], filler: Any, device: torch.device | None = None
+) -> Tensor:
+    """Rows of different lengths as one tensor (B, T), or (B, T, ...) if values are tuples."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], device=device)

@@ -157,7 +157,7 @@ def _pieces(batch: Mapping[str, Any], ranked: Tensor) -> Tensor:
             "space is. Add them, or use unit 'word'."
         )
     rows = zip(batch["text"], batch["offsets"].tolist(), ranked.tolist(), strict=True)
-    return torch.tensor([number_pieces(*row)[0] for row in rows])
+    return torch.tensor([number_pieces(*row) for row in rows])
 
 
 def number_units(words: Tensor, ranked: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ def number_words(
     offsets: Sequence[Span],
     word_ids: Sequence[int | None],
     ranked: Sequence[bool],
-) -> tuple[list[int], list[Span]]:
+) -> list[int]:
     """Put the tokens of a text together to words.
 
     A word is a run of tokens to which the tokenizer gives one word id, parted at white space where
     the tokenizer takes the whole text for one word. Tokens that share a character, as the bytes of
     an emoji do, are never parted, nor is a letter from its accents or a word at an invisible
-    character, as byte-level tokenizers do.
+    character, as byte-level tokenizers do. What follows a token never matters to its number.
 
     Args:
         text: The original text.
@@ -30,39 +30,34 @@ def number_words(
         ranked: False for special tokens, which belong to no word and end one (T,).
 
     Returns:
-        The number of each token's word, 0..U-1 from the left, -1 for none (T,), and the span of
-        each word, without white space at its ends unless it is nothing else (U,). Spans are
-        sorted, disjoint, and inside of the text.
+        The number of each token's word, 0..U-1 from the left, -1 for none (T,).
 
     Examples:
         >>> offsets, ids = [(0, 0), (0, 2), (2, 6), (6, 9), (0, 0)], [None, 0, 0, 1, None]
         >>> number_words("unable to", offsets, ids, [False, True, True, True, False])
-        ([-1, 0, 0, 1, -1], [(0, 6), (7, 9)])
+        [-1, 0, 0, 1, -1]
     """
     numbers: list[int] = []
-    spans: list[Span] = []
+    last = -1
+    span: Span | None = None
     before: int | None = None
-    inside = False
     for (start, end), word, ranks in zip(offsets, word_ids, ranked, strict=True):
         if not ranks:
-            numbers.append(-1)
-        elif inside and _continues(text, spans[-1], start, word == before):
-            spans[-1] = (min(spans[-1][0], start), max(spans[-1][1], end))
-            numbers.append(len(spans) - 1)
+            span = None
+        elif span is not None and _continues(text, span, start, word == before):
+            span = (min(span[0], start), max(span[1], end))
         else:
-            spans.append((start, end))
-            numbers.append(len(spans) - 1)
-        before, inside = word, ranks
-    return numbers, disjoint(text, spans)
+            span, last = (start, end), last + 1
+        numbers.append(last if ranks else -1)
+        before = word
+    return numbers
 
 
-def number_pieces(
-    text: str, offsets: Sequence[Span], ranked: Sequence[bool]
-) -> tuple[list[int], list[Span]]:
+def number_pieces(text: str, offsets: Sequence[Span], ranked: Sequence[bool]) -> list[int]:
     """Put the tokens of a text together to words as white space parts them, whatever is in them.
 
     A token belongs to the piece in which it begins, or to the next one if it begins with the space
-    before it. Special tokens part a piece.
+    before it. Special tokens part a piece. What follows a token never matters to its number.
 
     Args:
         text: The original text.
@@ -70,16 +65,16 @@ def number_pieces(
         ranked: False for special tokens, which belong to no word (T,).
 
     Returns:
-        As `number_words` has them: the number of each token's word (T,), and their spans (U,).
+        As `number_words` has it: the number of each token's word (T,).
 
     Examples:
         >>> offsets = [(0, 3), (3, 4), (4, 5), (6, 10), (10, 11), (11, 14)]
         >>> number_pieces("don't well-off", offsets, [True] * 6)
-        ([0, 0, 0, 1, 1, 1], [(0, 5), (6, 14)])
+        [0, 0, 0, 1, 1, 1]
     """
     ends = [piece.end() for piece in re.finditer(r"\S+", text)]
     numbers: list[int] = []
-    spans: list[Span] = []
+    last = -1
     before: int | None = None
     for (start, end), ranks in zip(offsets, ranked, strict=True):
         if not ranks:
@@ -88,13 +83,33 @@ def number_pieces(
             continue
         # An empty token at the end of a piece belongs to it.
         piece = min((bisect_right if start < end else bisect_left)(ends, start), len(ends) - 1)
-        if before is not None and piece <= before:
-            spans[-1] = (min(spans[-1][0], start), max(spans[-1][1], end))
-        else:
-            spans.append((start, end))
-            before = piece
-        numbers.append(len(spans) - 1)
-    return numbers, disjoint(text, spans)
+        if before is None or piece > before:
+            before, last = piece, last + 1
+        numbers.append(last)
+    return numbers
+
+
+def spans_of(text: str, units: Sequence[int], offsets: Sequence[Span]) -> tuple[Span, ...]:
+    """The characters of each unit, without white space at its ends unless it is nothing else.
+
+    Args:
+        text: The original text.
+        units: The number of each token's unit, 0..U-1 from the left, -1 for none (T,).
+        offsets: The characters of each token (T,).
+
+    Returns:
+        Spans that are sorted, disjoint, and inside of the text (U,).
+
+    Examples:
+        >>> spans_of("unable to", [-1, 0, 0, 1], [(0, 0), (0, 2), (2, 6), (6, 9)])
+        ((0, 6), (7, 9))
+    """
+    spans: dict[int, Span] = {}
+    for unit, (start, end) in zip(units, offsets, strict=True):
+        if unit >= 0:
+            first, last = spans.get(unit, (start, end))
+            spans[unit] = (min(first, start), max(last, end))
+    return tuple(disjoint(text, [*spans.values()]))
 
 
 def disjoint(text: str, spans: Sequence[Span]) -> list[Span]:
@@ -109,7 +124,7 @@ def disjoint(text: str, spans: Sequence[Span]) -> list[Span]:
     clear: list[Span] = []
     cursor = 0
     for place, (start, end) in enumerate(spans):
-        following = spans[place + 1][0] if place + 1 < len(spans) else len(text)
+        following = min([start for start, _ in spans[place + 1 : place + 2]] + [len(text)])
         start = min(max(start, cursor), len(text))
         cursor = min(max(end, start), len(text))
         while start < cursor < following and category(text[cursor]).startswith("M"):
@@ -126,12 +141,14 @@ def _continues(text: str, span: Span, start: int, same: bool) -> bool:
     goes_on = _clinging(text, span, start)
     if goes_on is not None:
         return goes_on
+    if not same:
+        return False
     # Its first character first: a slice for each token would be quadratic in a word's length.
     blank_so_far = start == end and not text[first : min(first + 1, end)].strip()
     blank_so_far = blank_so_far and not text[first:end].strip()
     # Spaces lie between the tokens, or a token begins or ends with one.
     parted = any(map(str.isspace, text[max(first, end - 1) : start + 1]))
-    return same and (blank_so_far or not parted)
+    return blank_so_far or not parted
 
 
 def _clinging(text: str, span: Span, start: int) -> bool | None:
@@ -143,6 +160,8 @@ def _clinging(text: str, span: Span, start: int) -> bool | None:
     first, end = span
     if not first < end == start < len(text):
         return None
+    if text[start].isascii() and text[end - 1].isascii():
+        return None  # which none of them is
     if _clings(text[start]):
         return not text[end - 1].isspace()
     base = next((char for char in reversed(text[first:end]) if not _clings(char)), "a")

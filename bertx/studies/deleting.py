@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.evaluation import Recorded, Recorder, Text, engines
 from bertx.evaluation.judge import MOST_UNITS, usable
-from bertx.explanation.reading import Reading
 from bertx.metrics import Panel, deletion_masks, fractions
 from bertx.metrics.accuracy import deletions
+from bertx.models.encode import Reading
 from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.models.scope import isolated_rng
 from bertx.perturb import Operator, Perturber

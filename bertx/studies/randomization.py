@@ -16,7 +16,6 @@ from bertx.attribution import Attribution
 from bertx.attribution.choices import ALL, GOLD
 from bertx.errors import InputError, check_positive
 from bertx.evaluation import Recorder, Text
-from bertx.explanation.reading import Reading
 from bertx.metrics import (
     Explained,
     Scheme,
@@ -30,6 +29,7 @@ from bertx.metrics import (
     randomized,
     redrawn,
 )
+from bertx.models.encode import Reading
 from bertx.models.scope import isolated_rng
 from bertx.perturb.packing import Budget, budget_for
 from bertx.progress import progress

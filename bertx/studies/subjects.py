@@ -16,8 +16,9 @@ from bertx.attribution.choices import GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.evaluation import Text
 from bertx.explanation.provenance import fingerprint, rules
-from bertx.explanation.reading import Reader, Reading
+from bertx.explanation.reading import Reader
 from bertx.models.classifier import class_names, require_classifier
+from bertx.models.encode import Reading
 from bertx.models.words import normal
 from bertx.studies.settings import LAST, Settings
 

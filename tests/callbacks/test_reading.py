@@ -8,9 +8,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.data import DataLoader, DistributedSampler, SubsetRandomSampler
 from transformers import PreTrainedTokenizerFast
 
-from bertx.callbacks.batches import collate, read_batch, spell
+from bertx.callbacks.batches import read_batch, readings, spell
 from bertx.callbacks.sample import Sample, rows_dealt
 from bertx.errors import InputError
+from bertx.models.encode import inputs_of
 from bertx.models.inputs import UNKNOWN
 from bertx.perturb.packing import Budget
 from tests import tokenizer_kinds
@@ -222,9 +223,9 @@ def test_nothing_is_known_of_other_ways_to_share_rows_out(loader):
 def test_only_the_chosen_rows_are_completed(tokenizer):
     asked = []
 
-    def complete(part):
+    def read(part):
         asked.append(part)
-        return read_batch(part, tokenizer)
+        return readings(read_batch(part, tokenizer))
 
     sample = Sample(None, 9)
     ids = torch.tensor([[2, 7, 3], [2, 8, 3], [2, 9, 3]])
@@ -234,12 +235,12 @@ def test_only_the_chosen_rows_are_completed(tokenizer):
         "special_tokens_mask": ids < 5, "word_ids": ids, "offsets": torch.zeros(3, 3, 2).long(),
         "other": "abc", "more": torch.tensor(1),
     }  # fmt: skip
-    sample.add(batch, complete)
-    sample.add(batch | {"index": torch.tensor([-1, -1, -1])}, complete)
+    sample.add(batch, read)
+    sample.add(batch | {"index": torch.tensor([-1, -1, -1])}, read)
     [part] = asked
     assert part["input_ids"].tolist() == ids[1:].tolist() and part["other"] == "abc"
     assert [(e.index, e.label, e.text) for e in sample.examples] == [(4, 4, "b"), (5, 5, "c")]
-    assert sample.examples[1].tokens["input_ids"].tolist() == [2, 9, 3]
+    assert sample.examples[1].input_ids == [2, 9, 3]
 
 
 def test_the_choice_depends_on_the_size_of_the_data_alone():
@@ -254,19 +255,17 @@ def test_chunks_hold_similar_lengths_under_the_budget():
     sample = Sample(None, None)
     for length in (9, 3, 7, 3, 20, 4):
         ids = torch.full((1, length), 6)
-        sample.add(
-            {
-                "input_ids": ids,
-                "attention_mask": torch.ones_like(ids),
-                "labels": torch.zeros(1).long(),
-                "text": ["x"],
-            }
-        )
+        batch = {
+            "input_ids": ids, "attention_mask": torch.ones_like(ids), "word_ids": ids,
+            "special_tokens_mask": ids < 5, "offsets": torch.zeros(1, length, 2).long(),
+            "labels": torch.zeros(1).long(), "text": ["x"],
+        }  # fmt: skip
+        sample.add(batch)
     chunks = [[e.index for e in chunk] for chunk in sample.chunks(Budget(tokens=12, call=4))]
     assert chunks == [[4], [0], [2], [5, 1, 3]]
 
 
-def test_left_padding_is_taken_off_and_rows_are_padded_on_the_right():
+def test_left_padding_is_taken_off_and_rows_are_padded_on_the_right(tokenizer):
     sample = Sample(None, None)
     ids, mask = (
         torch.tensor([[0, 0, 2, 3], [2, 8, 9, 3]]),
@@ -278,12 +277,13 @@ def test_left_padding_is_taken_off_and_rows_are_padded_on_the_right():
         "attention_mask": mask,
         "special_tokens_mask": special,
         "word_ids": torch.where(special == 1, -1, 0),
+        "offsets": torch.zeros(2, 4, 2).long(),
         "labels": torch.zeros(2),
         "text": ["", "b"],
     }
     sample.add(batch)
-    batch = collate([e.tokens for e in sample.examples], pad_token_id=7)
-    assert batch["input_ids"].tolist() == [[2, 3, 7, 7], [2, 8, 9, 3]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
-    assert batch["special_tokens_mask"][0].tolist() == [1, 1, 1, 1]
-    assert batch["word_ids"][0].tolist() == [-1, -1, -1, -1]
+    inputs = inputs_of(sample.examples, tokenizer)
+    assert inputs.input_ids.tolist() == [[2, 3, 0, 0], [2, 8, 9, 3]]
+    assert inputs.attention_mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert inputs.units.tolist() == [[-1, -1, -1, -1], [-1, 0, 0, -1]]
+    assert inputs.token_type_ids is None

@@ -4,14 +4,15 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from bertx.callbacks.batches import read_batch
-from bertx.callbacks.readings import readings
-from bertx.callbacks.sample import Sample
+import bertx
+from bertx.attribution import GradientXInput
+from bertx.callbacks.batches import read_batch, readings
 from bertx.data.collate import Collator
 from bertx.data.dataset import TextDataset
 from bertx.data.examples import usable_rows
+from bertx.data.shortcut import Planter, Shortcut
 from bertx.explanation.reading import Reader
-from bertx.models.encode import special_ids, special_tokens
+from bertx.models.encode import inputs_of, special_ids, special_tokens
 from bertx.models.inputs import Inputs
 from tests.tokenizer_kinds import EVERY_KIND
 
@@ -22,48 +23,118 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=EVERY_KIND)
+LONG = [
+    "the film was unbelievable and never dull, the unbelievable plot was not bad and not dull",
+    "unbelievableunbelievableunbelievable film",
+    "[SEP] unbelievableunbelievable",
+    "</s>unbelievableunbelievableunbelievable",
+]
+
+
+@pytest.fixture(params=EVERY_KIND)
 def tokenizer(request):
     return EVERY_KIND[request.param]()
 
 
-def model_of(tokenizer):
+def model_of(tokenizer, positions=512):
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
-        intermediate_size=8,
+        intermediate_size=8, max_position_embeddings=positions,
     )  # fmt: skip
-    return BertForSequenceClassification(config)
+    return BertForSequenceClassification(config).eval()
 
 
-def encoded(tokenizer, text):
-    found = tokenizer([text], return_tensors="pt", return_offsets_mapping=True)
+def encoded(tokenizer, text, **cut):
+    found = tokenizer([text], return_tensors="pt", return_offsets_mapping=True, **cut)
     return {**found, "text": [text]}
+
+
+def collated(tokenizer, texts, max_length=512):
+    data = TextDataset(texts, [0] * len(texts))
+    return Collator(tokenizer, max_length)([data[row] for row in range(len(texts))])
+
+
+def seen(reading):
+    """The tokens of a text, the unit of each, and the characters of each unit."""
+    return reading.input_ids, reading.around(reading.units, -1), reading.spans
 
 
 @pytest.mark.parametrize("unit", ["word", "whitespace", "token"])
 def test_every_reader_sees_the_same_units(tokenizer, unit):
     """`explain`, the collator, a foreign batch, and the callbacks on either."""
     reader = Reader(tokenizer, model_of(tokenizer), unit, None)
-    data = TextDataset(TEXTS, [0] * len(TEXTS))
-    batch = Collator(tokenizer, 512)([data[row] for row in range(len(TEXTS))])
-    collated = Inputs.from_batch(batch, unit).units
-    sample = Sample(None, len(TEXTS))
-    sample.add(read_batch(batch, tokenizer, unit))
-    written = readings(sample.examples, tokenizer, unit)
+    batch = collated(tokenizer, TEXTS)
+    units, written = Inputs.from_batch(batch, unit).units, readings(batch, unit)
     special = special_ids(tokenizer)
     for row, text in enumerate(TEXTS):
         explained = reader.read(row, text)
-        around = len(explained.before), len(explained.after)
-        expected = [-1] * around[0] + list(explained.units) + [-1] * around[1]
-        assert collated[row, : len(expected)].tolist() == expected
-        assert set(collated[row, len(expected) :].tolist()) <= {-1}
+        ids, expected, _ = seen(explained)
+        assert units[row, : len(expected)].tolist() == expected
+        assert set(units[row, len(expected) :].tolist()) <= {-1}
         foreign = read_batch(encoded(tokenizer, text), tokenizer, unit)
-        assert Inputs.from_batch(foreign, unit).units[0].tolist() == expected
-        assert list(written[row].units) == expected
-        assert written[row].spans == explained.spans and written[row].left_out == 0
-        ids = [*explained.before, *explained.ids, *explained.after]
+        [callback] = readings(foreign, unit)
+        assert seen(callback) == seen(written[row]) == seen(explained)
         assert [unit < 0 for unit in expected] == [i in special for i in ids]
         assert max(expected) >= 0
+
+
+@pytest.mark.parametrize("unit", ["word", "token"])
+@pytest.mark.parametrize("longest", [6, 9, 12, 15])
+def test_a_long_text_is_cut_alike(tokenizer, unit, longest):
+    """`explain` cuts between two words, as the collator does, and so what callbacks read."""
+    tokenizer.truncation_side = "right"
+    reader = Reader(tokenizer, model_of(tokenizer, longest), unit, None)
+    texts = [*TEXTS, *LONG]
+    batch = collated(tokenizer, texts, longest)
+    made = inputs_of([reader.read(0, text) for text in texts], tokenizer)
+    assert torch.equal(made.input_ids, batch["input_ids"])
+    assert torch.equal(made.attention_mask, batch["attention_mask"])
+    assert torch.equal(made.units, Inputs.from_batch(batch, unit).units)
+    for row, written in enumerate(readings(batch, unit)):
+        assert seen(written) == seen(reader.read(row, texts[row]))
+
+
+def test_a_text_that_another_collator_has_cut_keeps_the_units_that_are_left(tokenizer):
+    text = "the film was unbelievable, never dull and unbelievable the unbelievable plot"
+    for unit in ("word", "token"):
+        whole = Reader(tokenizer, model_of(tokenizer), unit, None).read(0, text)
+        batch = encoded(tokenizer, text, truncation=True, max_length=8)
+        [cut] = readings(read_batch(batch, tokenizer, unit), unit)
+        room = 8 - whole.specials
+        left = tokenizer.truncation_side == "left"
+        kept = whole.cut(len(whole.ids) - room, len(whole.ids)) if left else whole.cut(0, room)
+        assert (cut.input_ids, cut.units) == (kept.input_ids, tuple(kept.around(kept.units, -1)))
+
+
+def test_a_pair_has_the_tokens_and_segments_of_its_batch(tokenizer):
+    made = tokenizer([("the film", "was not bad")], return_tensors="pt")
+    [pair] = readings(read_batch(dict(made), tokenizer))
+    inputs = inputs_of([pair], tokenizer)
+    assert torch.equal(inputs.input_ids, made["input_ids"])
+    if "token_type_ids" in made:
+        assert torch.equal(inputs.token_type_ids, made["token_type_ids"])
+    assert pair.spans and len(pair.spans) == max(pair.units) + 1
+
+
+def test_what_is_judged_is_what_is_explained(tokenizer):
+    """A text that is cut has the tokens of the one that ends where it was cut."""
+    model = model_of(tokenizer, 12)
+    [found] = bertx.explain(model, tokenizer, LONG[0], GradientXInput())
+    assert found.left_out
+    whole, cut = (
+        bertx.judge(model, tokenizer, [text], GradientXInput()).values
+        for text in (LONG[0], LONG[0][: found.spans[-1][1]])
+    )
+    assert [(one.text, one.value) for one in whole] == [(one.text, one.value) for one in cut]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_planted_word_is_never_cut_off(tokenizer, seed):
+    planter = Planter(Shortcut("good", 0), ["a", "b"], tokenizer, 16, "train", seed)
+    planted = planter.plant(TextDataset(LONG[:1], [0]), [seed])
+    batch = Collator(tokenizer, 16)([planted[0]])
+    marked = batch["offsets"][batch["rationale"]]
+    assert planted.texts[0][marked[:, 0].min() : marked[:, 1].max()].strip() == "good"
 
 
 def test_a_text_of_special_tokens_has_no_unit(tokenizer):

@@ -6,13 +6,11 @@ import pytest
 
 import bertx
 from bertx.attribution import GradientXInput
-from bertx.callbacks.batches import read_batch
-from bertx.callbacks.readings import readings
-from bertx.callbacks.sample import Example
+from bertx.callbacks.batches import read_batch, readings
 from bertx.data import Collator
 from bertx.errors import InputError
 from bertx.models.inputs import Inputs
-from bertx.models.words import number_pieces
+from bertx.models.words import number_pieces, spans_of
 from tests import tokenizer_kinds
 from tests.tiny import tiny_batch
 
@@ -50,14 +48,8 @@ def test_batches_have_the_words_of_the_texts(tokenizer):
     batch = Collator(tokenizer, 64)(items)
     inputs = Inputs.from_batch(batch, "whitespace", tokenizer)
     assert inputs.unit_counts.tolist() == [len(pieces(text)) for text in TEXTS]
-    rows = [
-        Example(i, 0, text, {k: batch[k][i][batch["attention_mask"][i] > 0] for k in
-                ("input_ids", "special_tokens_mask", "word_ids", "offsets")})
-        for i, text in enumerate(TEXTS)
-    ]  # fmt: skip
-    for reading in readings(rows, tokenizer, "whitespace"):
-        found = [reading.text[start:end] for start, end in reading.spans]
-        assert found == pieces(reading.text) and reading.left_out == 0
+    for reading in readings(batch, "whitespace"):
+        assert [reading.text[start:end] for start, end in reading.spans] == pieces(reading.text)
 
 
 def test_words_are_deleted_whole(bert, tokenizer):
@@ -104,4 +96,5 @@ def test_long_texts_are_cut_between_such_words(bert, tokenizer):
     ],
 )
 def test_where_tokens_belong(text, offsets, ranked, numbers, spans):
-    assert number_pieces(text, offsets, ranked or [True] * len(offsets)) == (numbers, spans)
+    assert number_pieces(text, offsets, ranked or [True] * len(offsets)) == numbers
+    assert list(spans_of(text, numbers, offsets)) == spans

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bertx.models.encode import special_ids
 from bertx.models.inputs import Inputs
-from bertx.models.words import disjoint, number_words
+from bertx.models.words import disjoint, number_words, spans_of
 from tests.tiny import tiny_batch, tiny_tokenizer
 from tests.tokenizer_kinds import KINDS
 
@@ -23,8 +23,8 @@ def read(tokenizer, text):
     encoding = tokenizer([text], verbose=False).encodings[0]
     special = special_ids(tokenizer)
     ranked = [i not in special for i in encoding.ids]
-    numbers, spans = number_words(text, encoding.offsets, encoding.word_ids, ranked)
-    return encoding, ranked, numbers, spans
+    numbers = number_words(text, encoding.offsets, encoding.word_ids, ranked)
+    return encoding, ranked, numbers, spans_of(text, numbers, encoding.offsets)
 
 
 def test_words_are_whole_in_every_kind(of_kind):
@@ -37,7 +37,7 @@ def test_words_are_whole_in_every_kind(of_kind):
 
 def test_leading_spaces_are_left_to_the_gaps(of_kind):
     _, _, _, spans = read(of_kind, "the film was bad")
-    assert spans == [(0, 3), (4, 8), (9, 12), (13, 16)]
+    assert spans == ((0, 3), (4, 8), (9, 12), (13, 16))
 
 
 ODD = st.text(
@@ -76,19 +76,22 @@ def test_every_ranked_token_has_one_word_and_spans_are_disjoint(of_kind, text):
 
 def test_no_two_tokens_of_one_character_are_parted():
     offsets = [(0, 1), (0, 1), (1, 2), (1, 3), (3, 4)]
-    numbers, spans = number_words("😀aab", offsets, [0, 1, 2, 3, 4], [True] * 5)
+    numbers = number_words("😀aab", offsets, [0, 1, 2, 3, 4], [True] * 5)
     assert numbers == [0, 0, 1, 1, 2]
-    assert spans == [(0, 1), (1, 3), (3, 4)]
+    assert spans_of("😀aab", numbers, offsets) == ((0, 1), (1, 3), (3, 4))
 
 
 def test_a_special_token_in_the_text_ends_a_word():
-    numbers, spans = number_words("aXb", [(0, 1), (1, 2), (2, 3)], [0, 0, 0], [True, False, True])
-    assert (numbers, spans) == ([0, -1, 1], [(0, 1), (2, 3)])
+    offsets = [(0, 1), (1, 2), (2, 3)]
+    numbers = number_words("aXb", offsets, [0, 0, 0], [True, False, True])
+    assert numbers == [0, -1, 1] and spans_of("aXb", numbers, offsets) == ((0, 1), (2, 3))
 
 
 def test_tokens_that_end_with_a_space_end_a_word():
-    numbers, spans = number_words("a b c", [(0, 2), (2, 4), (4, 5)], [0, 0, 0], [True] * 3)
-    assert (numbers, spans) == ([0, 1, 2], [(0, 1), (2, 3), (4, 5)])
+    offsets = [(0, 2), (2, 4), (4, 5)]
+    numbers = number_words("a b c", offsets, [0, 0, 0], [True] * 3)
+    assert numbers == [0, 1, 2]
+    assert spans_of("a b c", numbers, offsets) == ((0, 1), (2, 3), (4, 5))
 
 
 def test_offsets_that_go_back_or_out_still_give_sound_spans():
@@ -130,5 +133,6 @@ def test_letters_keep_their_accents_and_words_their_invisible_characters(kind, t
     tokenizer = KINDS[kind]()
     encoded = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     ranked = [not special for special in encoded["special_tokens_mask"]]
-    _, spans = number_words(text, encoded["offset_mapping"], encoded.word_ids(), ranked)
+    numbers = number_words(text, encoded["offset_mapping"], encoded.word_ids(), ranked)
+    spans = spans_of(text, numbers, encoded["offset_mapping"])
     assert [text[start:end] for start, end in spans] == words
