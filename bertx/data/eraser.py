@@ -14,7 +14,7 @@ from typing import Any
 
 from bertx.data.files import FolderReader, stream_tables
 from bertx.data.rationales import Annotated, Unusable, merge, read_rows
-from bertx.data.reports import report_queries
+from bertx.data.reports import warn
 from bertx.data.table import Spans, Table, shortened
 from bertx.errors import InputError
 
@@ -55,7 +55,12 @@ class EraserFolder(FolderReader):
         """
         for table in super().tables(split, rows):
             if rows is None and _is_eraser(table):
-                report_queries(split, len(set(map(str, table.columns.get("query", ())))))
+                queries = len(set(map(str, table.columns.get("query", ()))))
+                if queries > 1:
+                    warn(
+                        f"{split}: the texts have {queries:,} different queries, which are no part "
+                        "of them"
+                    )
             yield self._with_documents(table)
 
     def _with_documents(self, table: Table) -> Table:

@@ -12,7 +12,7 @@ from bertx.data.collate import Collator
 from bertx.data.columns import find_label_column, find_text_column, require_label_column
 from bertx.data.dataset import TextDataset, sample_rows
 from bertx.data.examples import Form
-from bertx.data.labels import Name, checked_labels, label_names
+from bertx.data.labels import Name, checked_labels, label_names, spelt_alike
 from bertx.data.loading import (
     Batches,
     ConsecutiveBatches,
@@ -24,11 +24,11 @@ from bertx.data.loading import (
     token_counts,
 )
 from bertx.data.masking import Masking
-from bertx.data.reports import report_alike, report_overlong, report_shuffled
+from bertx.data.reports import report_overlong, warn
 from bertx.data.shortcut import Planter, Shortcut
 from bertx.data.sources import open_source
 from bertx.data.splits import Splits, StreamedTexts
-from bertx.data.table import Table
+from bertx.data.table import Table, listed
 from bertx.errors import InputError
 from bertx.progress import progress
 
@@ -160,7 +160,11 @@ class TextDataModule(LightningDataModule):
             )
         table = self._splits.table("train")
         names = label_names(table, require_label_column(table, self.label_column, usual))
-        report_alike(table.source, names)
+        for group in spelt_alike(names):
+            warn(
+                f"{table.source}: {listed(group)} are different classes, though they look like "
+                "one. If they are one, write them in the same way"
+            )
         return names
 
     @cached_property
@@ -193,8 +197,8 @@ class TextDataModule(LightningDataModule):
         """All usable texts of a split, whether their labels are known or not.
 
         A column of labels may be missing unless it was named, and -1 is no label unless it is a
-        class. Where there is no validation file,
-        its texts are those held out from training, as `dataset_of` has them after `setup`.
+        class. Where there is no validation file, its texts are those held out from training, as
+        `dataset_of` has them after `setup`.
         """
         if split == "validation" and not self.reader.has(split) and self.reader.has("train"):
             self.setup("validate")
@@ -294,18 +298,17 @@ class TextDataModule(LightningDataModule):
         """Make ``split`` as it will be used, once."""
         if split in self._datasets:
             return
-        data = {
-            "train": self._splits.training,
-            "validation": self._splits.validation,
-            "test": lambda: self._splits.labelled("test"),
-        }[split]()
+        data = self._splits.of(split)
         limit = self.train_examples if split == "train" else self.max_examples
         data = data.select(sample_rows(len(data), limit, self.seed))
         if split == "train":
             _check_classes(data, self.labels)
             if self.shuffle_labels:
                 data = data.shuffled(self.seed)
-                report_shuffled(len(data))
+                warn(
+                    f"train: the labels of {len(data):,} texts are shuffled: nothing but these can "
+                    "be learned, by heart"
+                )
         report_overlong(split, data.texts, self.tokenizer, self.max_length)
         self._datasets[split] = data
 

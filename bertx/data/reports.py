@@ -2,14 +2,13 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from bertx.data.labels import spelt_alike
-from bertx.data.table import Table, listed
+from bertx.data.table import Table
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ ESTIMATE_FROM = 50_000
 logger = logging.getLogger("bertx.data")
 
 _AT_ONCE = 1000  # texts: a million encodings at once would take gigabytes
-
 
 _WORDLESS = "are without a word (empty, white space, special tokens or invisible characters only)"
 _REMARKS = {
@@ -87,46 +85,29 @@ class Tally:
         for remark, words in _REMARKS.items():
             if count := self.counts[remark]:
                 total = self.used if remark in _OF_THE_USED else self.total
-                _warn(f"{split}: {_of(count, total)} {words.format(self.first[remark])}")
+                warn(f"{split}: {_of(count, total)} {words.format(self.first[remark])}")
 
     def _report_left_out(self, split: str) -> None:
         count, total = self.left_out, self.total + self.left_out
         if count and count == total:
             raise InputError(f"{split}: none of {total:,} texts can be used. {self.reasons[0]}")
         for reason in self.reasons:
-            _warn(reason)
+            warn(reason)
         if count:
             texts = _of(count, total)
-            _warn(f"{split}: {texts} cannot be used and are left out; the first are named above")
+            warn(f"{split}: {texts} cannot be used and are left out; the first are named above")
+
+
+@rank_zero_only
+def warn(line: str) -> None:
+    """Say a line, by one process."""
+    logger.warning(line)
 
 
 def report_unlabelled(split: str, count: int, total: int) -> None:
     """Report rows without a label."""
     if count:
-        _warn(f"{split}: {_of(count, total)} are without a label and are left out")
-
-
-def report_alike(source: str, names: Iterable[str]) -> None:
-    """Report classes whose names a person would take for one."""
-    for group in spelt_alike(names):
-        _warn(
-            f"{source}: {listed(group)} are different classes, though they look like one. If they "
-            "are one, write them in the same way"
-        )
-
-
-def report_shuffled(count: int) -> None:
-    """Report that the training texts have labels of others."""
-    _warn(
-        f"train: the labels of {count:,} texts are shuffled: nothing but these can be learned, by "
-        "heart"
-    )
-
-
-def report_queries(split: str, count: int) -> None:
-    """Report questions that a data set asks about its texts, if there are several."""
-    if count > 1:
-        _warn(f"{split}: the texts have {count:,} different queries, which are no part of them")
+        warn(f"{split}: {_of(count, total)} are without a label and are left out")
 
 
 @rank_zero_only
@@ -172,13 +153,8 @@ def say_overlong(split: str, count: int, exact: bool, total: int, max_length: in
     """Report that ``count`` of ``total`` texts are cut, exactly or by an estimate."""
     if count:
         number = _of(count, total) if exact else f"about {_of(count, total)}"
-        _warn(f"{split}: {number} are longer than {max_length} tokens and are cut")
+        warn(f"{split}: {number} are longer than {max_length} tokens and are cut")
 
 
 def _of(count: int, total: int) -> str:
     return f"{count:,} of {total:,} texts"
-
-
-@rank_zero_only
-def _warn(line: str) -> None:
-    logger.warning(line)

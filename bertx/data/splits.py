@@ -60,29 +60,24 @@ class Splits:
             (self._tables[split],) = self.reader.tables(split)
         return self._tables[split]
 
-    def training(self) -> TextDataset:
-        """The training texts that are not held out."""
-        whole = self.labelled("train")
-        if self.reader.has("validation"):
-            return whole
-        return whole.select(hold_out(whole.labels, self.held_out, self.seed)[0])
-
-    def validation(self) -> TextDataset:
-        """The validation texts, or those held out.
+    def of(self, split: str) -> TextDataset:
+        """The labelled texts of a split, held out from training where there is no validation split.
 
         Raises:
-            InputError: If none can be held out.
+            InputError: If none can be held out; as `labelled`.
         """
-        if self.reader.has("validation"):
-            return self.labelled("validation")
+        if split == "test" or self.reader.has("validation"):
+            return self.labelled(split)
         whole = self.labelled("train")
-        held = hold_out(whole.labels, self.held_out, self.seed)[1]
-        if not held:
+        kept, held_out = hold_out(whole.labels, self.held_out, self.seed)
+        if split == "train":
+            return whole.select(kept)
+        if not held_out:
             raise InputError(
                 "train: expected two texts of a class, to hold one out for validation, but each "
                 "class has one. Add texts, or a validation split."
             )
-        return whole.select(held)
+        return whole.select(held_out)
 
     def labelled(self, split: str) -> TextDataset:
         """The usable texts of ``split`` whose label is known.
