@@ -21,7 +21,7 @@ _PANEL, _LEAST = 1.65, 4.6
 _LONGEST, _LONGEST_OF_PANEL = 24, 18
 _BINS = 24
 
-Said = tuple[float, str]
+Labelled = tuple[float, str]
 """A correlation, and what is printed below it."""
 
 
@@ -88,7 +88,7 @@ def _cell(axes: "Axes", row: int, column: int, value: float) -> None:
 @styled
 def pair_grid_figure(
     values: Mapping[str, Sequence[float]],
-    correlations: Mapping[tuple[str, str], Said],
+    correlations: Mapping[tuple[str, str], Labelled],
     title: str,
     subtitle: str = "",
 ) -> "Figure":
@@ -109,7 +109,7 @@ def pair_grid_figure(
     Raises:
         InputError: If there are fewer than two series, or they differ in length.
     """
-    names, lengths = list(values), {len(own) for own in values.values()}
+    names, lengths = list(values), {len(series) for series in values.values()}
     if len(names) < 2 or len(lengths) > 1:
         raise InputError(
             f"pair_grid_figure: expected two series or more of one length, got {len(names)} of the "
@@ -117,24 +117,24 @@ def pair_grid_figure(
         )
     side = max(len(names) * _PANEL + 0.6, _LEAST)
     figure = blank_figure(side, side)
-    every = [x for own in values.values() for x in own]
+    every = [x for series in values.values() for x in series]
     edge = 0.05 * (max(every) - min(every) or 1.0)
     limits = min(every) - edge, max(every) + edge
     grid = figure.subplots(len(names), len(names))
     for (row, column), axes in np.ndenumerate(grid):
-        mine, other = names[row], names[column]
+        name, other = names[row], names[column]
         axes.grid(False)
         axes.spines[:].set(visible=True, color="#c8c8c8")
         if row < column:
-            _fill(axes, correlations[mine, other])
+            _fill(axes, correlations[name, other])
             continue
         axes.set_xlim(limits)
         axes.locator_params(nbins=3)
         if row == column:
-            _histogram(axes, values[mine], mine)
+            _histogram(axes, values[name], name)
         else:
-            _points(axes, values[other], values[mine])
-        axes.tick_params(labelsize=8, labelbottom=mine == names[-1], labelleft=column == 0)
+            _points(axes, values[other], values[name])
+        axes.tick_params(labelsize=8, labelbottom=name == names[-1], labelleft=column == 0)
     add_heading(figure, title, subtitle)
     return figure
 
@@ -161,8 +161,8 @@ def _points(axes: "Axes", x: Sequence[float], y: Sequence[float]) -> None:
     axes.axvline(0, color="#d0d0d0", lw=0.8, zorder=0)
 
 
-def _fill(axes: "Axes", said: Said) -> None:
-    value, below = said
+def _fill(axes: "Axes", correlation: Labelled) -> None:
+    value, below = correlation
     colour, ink = _colours(value)
     axes.set(facecolor=colour, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

@@ -104,8 +104,8 @@ def curves_figure(
 
     height = max(_HEIGHT, _ENTRY * (len(curves) + note.count("\n") + 4))
     axes = blank_figure(_WIDTH, height).add_subplot()
-    found = looks({curve.name: curve.role for curve in curves})
-    lines = [draw_line(axes, c.fractions, c.mean, c.low, c.high, found[c.name]) for c in curves]
+    styles = looks({curve.name: curve.role for curve in curves})
+    lines = [draw_line(axes, c.fractions, c.mean, c.low, c.high, styles[c.name]) for c in curves]
     units = "tokens" if unit == "token" else "words"
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"share of {units} {DONE[kind]}")
     axes.set_ylabel("probability of the explained class")

@@ -104,9 +104,9 @@ def _table(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None], tit
         table.add_column(_head(name, higher), justify="right", no_wrap=True)
     table.add_column("for-\nwards", justify="right", no_wrap=True)
     for signed, league in ((True, "signed"), (False, "unsigned")):
-        if own := [row for row in rows if row.signed is signed]:
+        if league_rows := [row for row in rows if row.signed is signed]:
             table.add_row(f"[dim]{league}[/dim]")
-            for cells in _cells(own, metrics):
+            for cells in _cells(league_rows, metrics):
                 table.add_row(*cells)
             table.add_section()
     return table
@@ -137,10 +137,10 @@ def _cells(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None]) -> 
 
 
 def _best(rows: Sequence[MethodResult], name: str, higher: bool | None) -> float | None:
-    known = [row.scores[name].mean for row in rows if not isnan(row.scores[name].mean)]
-    if not known or higher is None:
+    means = [row.scores[name].mean for row in rows if not isnan(row.scores[name].mean)]
+    if not means or higher is None:
         return None
-    return max(known) if higher else min(known)
+    return max(means) if higher else min(means)
 
 
 def interval(score: Score) -> str:

@@ -44,9 +44,9 @@ def append_scores(path: Path, rows: Sequence[Mapping[str, Cell]]) -> Path:
                 "Give every row the same keys in the same order."
             )
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    known = next(csv.reader(StringIO(before)), columns)
-    if known != columns:
-        _set_aside(path, known, columns)
+    before_columns = next(csv.reader(StringIO(before)), columns)
+    if before_columns != columns:
+        _set_aside(path, before_columns, columns)
         before = ""
     lines = StringIO()
     writer = csv.writer(lines, lineterminator="\n")
@@ -124,12 +124,12 @@ def _behind_links(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
 
 
-def _set_aside(path: Path, known: Sequence[str], columns: Sequence[str]) -> None:
+def _set_aside(path: Path, before: Sequence[str], columns: Sequence[str]) -> None:
     """Rename a table, never over another file."""
     names = (path.with_name(f"{path.stem}.{n}{path.suffix}") for n in count(1))
     kept = next(name for name in names if not name.exists())
     path.rename(kept)
     log.warning(
-        f"{path} had the columns {', '.join(known)}, but now they are {', '.join(columns)}: the "
+        f"{path} had the columns {', '.join(before)}, but now they are {', '.join(columns)}: the "
         f"old table is kept as {kept}, and a new one begins"
     )

@@ -104,9 +104,9 @@ class HeatmapFile:
         )
 
 
-def write_heatmap_file(path: Path, found: HeatmapFile) -> Path:
+def write_heatmap_file(path: Path, contents: HeatmapFile) -> Path:
     """Write all of it as JSON, whole or not at all; numbers that are not finite become null."""
-    return write_whole(path, json.dumps({"version": VERSION, **_plain(asdict(found))}))
+    return write_whole(path, json.dumps({"version": VERSION, **_plain(asdict(contents))}))
 
 
 def read_heatmap_file(path: Path) -> HeatmapFile:
@@ -116,17 +116,17 @@ def read_heatmap_file(path: Path) -> HeatmapFile:
         InputError: If the file cannot be read, is of another version or is damaged.
     """
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        version = known.pop("version")
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        version = contents.pop("version")
         if version != VERSION:
             raise InputError(
                 f"{path}: expected version {VERSION}, but it is of version {version!r}. Read it "
                 "with the bertx that wrote it, or explain again."
             )
-        texts = [_text(own) for own in known.pop("texts")]
-        found = HeatmapFile(**known, texts=texts)
-        _check(found)
-        return found
+        texts = [_text(text) for text in contents.pop("texts")]
+        heatmaps = HeatmapFile(**contents, texts=texts)
+        _check(heatmaps)
+        return heatmaps
     except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         if isinstance(error, InputError) and str(error).startswith(f"{path}: "):
             raise
@@ -136,38 +136,39 @@ def read_heatmap_file(path: Path) -> HeatmapFile:
         ) from error
 
 
-def _text(own: dict[str, Any]) -> ExplainedText:
+def _text(entry: dict[str, Any]) -> ExplainedText:
     """A text, with NaN where there is null; damaged parts raise."""
+    values = {field.name: entry[field.name] for field in fields(ExplainedText)}
     scores = {
-        method: [None if row is None else [_number(s) for s in row] for row in rows]
-        for method, rows in own["scores"].items()
+        method: [None if row is None else [_number(score) for score in row] for row in rows]
+        for method, rows in values["scores"].items()
     }
-    gold = None if own["gold"] is None else int(own["gold"])
-    own = {
-        **own,
-        "index": int(own["index"]),
-        "gold": gold,
-        "explained": int(own["explained"]),
+    values |= {
+        "index": int(values["index"]),
+        "gold": None if values["gold"] is None else int(values["gold"]),
+        "explained": int(values["explained"]),
         "scores": scores,
-        "disagreement": _number(own["disagreement"]),
+        "disagreement": _number(values["disagreement"]),
     }
-    return ExplainedText(**{field.name: own[field.name] for field in fields(ExplainedText)})
+    return ExplainedText(**values)
 
 
-def _check(found: HeatmapFile) -> None:
+def _check(heatmaps: HeatmapFile) -> None:
     """Raise where parts of a file are of another kind, or not of one size."""
-    if not isinstance(found.signed, dict) or not isinstance(found.classes, list):
+    if not isinstance(heatmaps.signed, dict) or not isinstance(heatmaps.classes, list):
         raise ValueError("its methods or classes are missing")
-    for text in found.texts:
-        if text.scores.keys() != found.signed.keys():
+    for text in heatmaps.texts:
+        if text.scores.keys() != heatmaps.signed.keys():
             raise ValueError(f"text {text.index}: its methods are not those of the file")
         for rows in [text.probabilities, *text.scores.values()]:
-            if len(rows) != len(found.classes):
-                raise ValueError(f"text {text.index}: {len(rows)} of {len(found.classes)} classes")
-        for number in range(len(found.classes)):
-            for method in found.signed:
+            if len(rows) != len(heatmaps.classes):
+                raise ValueError(
+                    f"text {text.index}: {len(rows)} of {len(heatmaps.classes)} classes"
+                )
+        for number in range(len(heatmaps.classes)):
+            for method in heatmaps.signed:
                 text.heatmap(method, number, True)
-    found.rows()
+    heatmaps.rows()
 
 
 def _number(value: float | None) -> float:
@@ -179,7 +180,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}") if isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _plain(own) for key, own in value.items()}
+        return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(own) for own in value]
+        return [_plain(part) for part in value]
     return value

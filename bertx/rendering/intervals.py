@@ -127,8 +127,8 @@ def _draw_dots(axes: "Axes", panel: DotPanel, rows: Sequence[str], series: Seque
     for row, value in panel.published:
         if row in rows:
             axes.plot([value], [rows.index(row) + first], **_OPEN)
-    known = [x for dot in panel.dots for x in (dot.value, dot.low, *dot.single) if isfinite(x)]
-    low = min([0.0, *known])
+    places = [x for dot in panel.dots for x in (dot.value, dot.low, *dot.single) if isfinite(x)]
+    low = min([0.0, *places])
     axes.set_xlim(low - 0.03, 1.03)
     if low < 0:
         axes.axvline(0, **_ZERO)
@@ -176,7 +176,7 @@ def word_bars_figure(panels: Sequence[WordBars], title: str, subtitle: str = "")
     if not panels:
         raise InputError("word_bars_figure: expected at least one panel, got none")
     leagues = [[panel for panel in panels if panel.signed == signed] for signed in (True, False)]
-    rows = [own[at : at + _MOST] for own in leagues for at in range(0, len(own), _MOST)]
+    rows = [league[at : at + _MOST] for league in leagues for at in range(0, len(league), _MOST)]
     heights = [max(map(_lines, row)) * _LINE + _FRAME for row in rows]
     columns = max(map(len, rows))
     width = columns * (_PANEL + _LETTER * _LONGEST_WORD / 2)

@@ -113,21 +113,23 @@ def panels_figure(rows: Sequence[Sequence[LinePanel]], scale: Scale, title: str)
         raise InputError("panels_figure: expected at least one panel, got none")
     columns = max(map(len, rows))
     every = [line for row in rows for panel in row for line in panel.lines]
-    found = looks({line.name: line.role for line in every})
-    figure = blank_figure(*_size(rows, len(found)))
+    styles = looks({line.name: line.role for line in every})
+    figure = blank_figure(*_size(rows, len(styles)))
     entries: dict[str, Line2D] = {}
     for number, row in enumerate(rows):
         for place, panel in enumerate(row):
             axes = figure.add_subplot(len(rows), columns, number * columns + place + 1)
             for line in panel.lines:
-                entries.setdefault(line.name, _draw(axes, line, found[line.name]))
+                entries.setdefault(line.name, _draw(axes, line, styles[line.name]))
             _dress(axes, panel, scale)
             lowest = number == len(rows) - 1 or place >= len(rows[number + 1])
             axes.tick_params(labelleft=place == 0, labelbottom=lowest)
             axes.set_ylabel(scale.y if place == 0 else "")
             axes.set_xlabel(scale.x if lowest else "")
     add_heading(figure, title)
-    _legend(figure, [(name, entries[name]) for name in found], any(own.published for own in every))
+    _legend(
+        figure, [(name, entries[name]) for name in styles], any(line.published for line in every)
+    )
     return figure
 
 

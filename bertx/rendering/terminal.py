@@ -49,8 +49,8 @@ def terminal_legend(signed: bool, colours: bool) -> "Text":
     from rich.text import Text
 
     if not colours:
-        said = "above 0 towards the class, below 0 against it" if signed else "0 or more"
-        return Text(f"word(score), {said}")
+        meaning = "above 0 towards the class, below 0 against it" if signed else "0 or more"
+        return Text(f"word(score), {meaning}")
     low, high = ("against the class", "towards the class") if signed else ("0", "largest score")
     legend = Text(f"{low} ", style="dim")
     for colour in scale(signed):

@@ -113,10 +113,10 @@ def ticks(low: float, high: float, about: int) -> list[float]:
 
 def _named(marks: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
     """Places with their names, each name once: between whole numbers there is none."""
-    found: dict[str, float] = {}
+    places: dict[str, float] = {}
     for place, name in marks:
-        found.setdefault(name, place)
-    return [(place, name) for name, place in found.items()]
+        places.setdefault(name, place)
+    return [(place, name) for name, place in places.items()]
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class _Frame:
 
 def _span(values: Sequence[float], margin: float, alone: float = 0.0) -> tuple[float, float]:
     """The ends of an axis, `alone` to either side of a single value (half of it, if that is 0)."""
-    known = [value for value in values if isfinite(value)]
-    low, high = min(known, default=0.0), max(known, default=1.0)
+    finite = [value for value in values if isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
     if low == high:
         half = alone or abs(low) / 2 or 0.5
         return low - half, high + half
@@ -161,7 +161,7 @@ def _tick(value: float) -> str:
 
 
 def _drawn(line: Line, frame: _Frame) -> dict[str, Any]:
-    known = [(frame.x(x), frame.y(y)) for x, y in line.points if not isnan(y)]
+    points = [(frame.x(x), frame.y(y)) for x, y in line.points if not isnan(y)]
     ends = [
         (frame.x(x), frame.y(low), frame.y(high))
         for (x, _), (low, high) in zip(line.points, line.band, strict=False)
@@ -172,9 +172,9 @@ def _drawn(line: Line, frame: _Frame) -> dict[str, Any]:
         "name": line.name,
         "note": line.note,
         "look": line.look,
-        "path": _path(known),
+        "path": _path(points),
         "band": f"{_path(around)}Z" if ends else "",
-        "dots": known if len(known) == 1 else [],
+        "dots": points if len(points) == 1 else [],
     }
 
 
@@ -191,13 +191,13 @@ def _places(xs: Sequence[float]) -> list[float]:
 
 
 def _read(chart: Chart, frame: _Frame, place: float) -> dict[str, Any]:
-    found = [_at(line, place) for line in chart.lines]
+    indices = [_at(line, place) for line in chart.lines]
     return {
         "x": frame.x(place),
         "label": f"{chart.x} {chart.x_form(place)}",
         "y": [None if i is None else frame.y(line.points[i][1])
-              for line, i in zip(chart.lines, found, strict=True)],
-        "values": [_words(chart, line, i) for line, i in zip(chart.lines, found, strict=True)],
+              for line, i in zip(chart.lines, indices, strict=True)],
+        "values": [_words(chart, line, i) for line, i in zip(chart.lines, indices, strict=True)],
     }  # fmt: skip
 
 

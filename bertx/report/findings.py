@@ -29,11 +29,11 @@ def training_findings(runs: Sequence[Run]) -> Iterator[Finding]:
         }
         if best:
             shares = [100 * row.value for row in best.values()]
-            said = {r.name: _accuracy(r, best[r.name], stage) for r in runs if r.name in best}
+            evidence = {r.name: _accuracy(r, best[r.name], stage) for r in runs if r.name in best}
             yield Finding(
                 f"{_subject(best, 'classifies', 'classify')} {_span(shares, '.1f')} % of the "
                 f"{texts} texts correctly.",
-                _lines(said),
+                _lines(evidence),
             )
     risen = {run.name: rise for run in runs if not run.shuffled and (rise := _rise(run))}
     if risen:
@@ -48,37 +48,37 @@ def training_findings(runs: Sequence[Run]) -> Iterator[Finding]:
 def board_findings(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
     """Which methods are best and by how much, which are no better than chance, what is possible."""
     for name in ("signed", "unsigned"):
-        known = [(board, board.leagues[name]) for board in boards if name in board.leagues]
-        if known:
-            yield from _best(name, known)
+        leagues = [(board, board.leagues[name]) for board in boards if name in board.leagues]
+        if leagues:
+            yield from _best(name, leagues)
     yield from _no_better_than_chance(boards)
     yield from _within_reach(boards)
 
 
 def drift_findings(stages: Stages) -> Iterator[Finding]:
     """Whether the explanations still change."""
-    known = {run.name: moving for run, stage in stages if (moving := _moving(stage))}
+    moving = {run.name: rows for run, stage in stages if (rows := _moving(stage))}
     settled = {
         name: [f"{row['method']} since epoch {row['settled']}" for row in rows if _settled(row)]
-        for name, rows in known.items()
+        for name, rows in moving.items()
     }
     count = sum(1 for methods in settled.values() if methods)
-    if not known:
+    if not moving:
         return
-    if count == len(known):
+    if count == len(moving):
         text = "The explanations have settled."
     elif count:
-        text = f"The explanations have settled in {count} of {len(known)} runs."
+        text = f"The explanations have settled in {count} of {len(moving)} runs."
     else:
         text = "The explanations still change from one validation to the next."
-    said = {
+    evidence = {
         name: "; ".join(
             filter(None, [", ".join(settled[name]), "moved since the validation before: "
                    + ", ".join(f"{row['method']} {percent(row['drift'])}" for row in rows)])
         )
-        for name, rows in known.items()
+        for name, rows in moving.items()
     }  # fmt: skip
-    yield Finding(text, _lines(said), tone="good" if count == len(known) else "warn")
+    yield Finding(text, _lines(evidence), tone="good" if count == len(moving) else "warn")
 
 
 def shortcut_findings(stages: Stages) -> Iterator[Finding]:
@@ -87,8 +87,8 @@ def shortcut_findings(stages: Stages) -> Iterator[Finding]:
     for run, stage in stages:
         least, bound = run.alarm["min_texts"], run.alarm["bound"]
         judged = [row for row in stage.shortcuts if min(row["of"], row["others"]) >= least]
-        found = sorted(judged, key=lambda row: -row["excess"])
-        for row in found[:_ALARMS]:
+        ranked = sorted(judged, key=lambda row: -row["excess"])
+        for row in ranked[:_ALARMS]:
             if row["excess"] > bound:
                 yield Finding(
                     f"A shortcut? {row['word']!r} carries {percent(row['share'])} of what speaks "
@@ -97,10 +97,10 @@ def shortcut_findings(stages: Stages) -> Iterator[Finding]:
                     f"{row['elsewhere']} of {row['others']} others",
                     tone="warn",
                 )
-        if found and found[0]["excess"] <= bound:
+        if ranked and ranked[0]["excess"] <= bound:
             quiet[run.name] = (
-                f"the largest share, {percent(found[0]['excess'])} of {found[0]['class']!r}, is "
-                f"that of {found[0]['word']!r}; the alarm is raised above {percent(bound)}"
+                f"the largest share, {percent(ranked[0]['excess'])} of {ranked[0]['class']!r}, is "
+                f"that of {ranked[0]['word']!r}; the alarm is raised above {percent(bound)}"
             )
     if quiet:
         where = f" in {', '.join(quiet)}" if len(quiet) < len(stages) else ""
@@ -109,7 +109,7 @@ def shortcut_findings(stages: Stages) -> Iterator[Finding]:
 
 def agreement_findings(stages: Stages) -> Iterator[Finding]:
     """Which methods say the same."""
-    means, said = [], {}
+    means, evidence = [], {}
     for run, stage in stages:
         floors = {name for name, role in stage.roles.items() if role != "method"}
         pairs = [row for row in stage.agreement
@@ -117,33 +117,33 @@ def agreement_findings(stages: Stages) -> Iterator[Finding]:
         if len(pairs) > 1:
             ranked = sorted(pairs, key=lambda row: -row["spearman"])
             means.append(sum(row["spearman"] for row in pairs) / len(pairs))
-            said[run.name] = (
+            evidence[run.name] = (
                 f"{_pair(ranked[0], 'most')}, {_pair(ranked[-1], 'least')}, over "
                 f"{pairs[0]['count']} texts"
             )
-    if said:
+    if evidence:
         yield Finding(
             f"The methods agree with a mean rank correlation of {_span(means, '.2f')}; methods "
             "that agree need not be right.",
-            _lines(said),
+            _lines(evidence),
         )
 
 
 def cost_findings(stages: Stages) -> Iterator[Finding]:
     """What the methods cost."""
-    every, said = [], {}
+    every, evidence = [], {}
     for run, stage in stages:
         costs = sorted((row["cost"], row["method"]) for row in stage.results if row["cost"] > 0)
-        own = [pair for pair in costs if stage.roles.get(pair[1]) == "method"]
-        if own:
-            every += own
-            said[run.name] = ", ".join(f"{method} {cost:.1f}" for cost, method in own)
+        methods = [pair for pair in costs if stage.roles.get(pair[1]) == "method"]
+        if methods:
+            every += methods
+            evidence[run.name] = ", ".join(f"{method} {cost:.1f}" for cost, method in methods)
     if len({method for _, method in every}) > 1:
         (least, cheap), (most, dear) = min(every), max(every)
         yield Finding(
             f"An explanation costs {least:.1f} ({cheap}) to {most:.1f} ({dear}) plain forward "
             "passes.",
-            _lines(said),
+            _lines(evidence),
         )
 
 
@@ -169,11 +169,11 @@ def _subject(names: Collection[str], one: str, several: str) -> str:
     return f"{next(iter(names))} {one}" if len(names) == 1 else f"The {len(names)} runs {several}"
 
 
-def _lines(said: Mapping[str, str]) -> str:
+def _lines(evidence: Mapping[str, str]) -> str:
     """A line for each run, with its name where there are several."""
-    if len(said) == 1:
-        return next(iter(said.values()))
-    return "\n".join(f"{name}: {words}" for name, words in said.items())
+    if len(evidence) == 1:
+        return next(iter(evidence.values()))
+    return "\n".join(f"{name}: {words}" for name, words in evidence.items())
 
 
 def _span(values: Sequence[float], form: str) -> str:
@@ -210,8 +210,8 @@ def _rise(run: Run) -> str:
 def _moving(stage: Stage) -> list[Row]:
     """The last drift of each method that has one, the control apart, smallest first."""
     floors = {name for name, role in stage.roles.items() if role != "method"}
-    known = [row for row in stage.drift if not isnan(row["drift"])]
-    last = {row["method"]: row for row in known if row["method"] not in floors}
+    rows = [row for row in stage.drift if not isnan(row["drift"])]
+    last = {row["method"]: row for row in rows if row["method"] not in floors}
     return sorted(last.values(), key=lambda row: row["drift"])
 
 
@@ -223,14 +223,14 @@ def _pair(row: Row, how: str) -> str:
     return f"{row['a']} and {row['b']} {how} ({short(row['spearman'], '.2f')})"
 
 
-def _best(name: str, known: Sequence[tuple[Leaderboard, League]]) -> Iterator[Finding]:
+def _best(name: str, leagues: Sequence[tuple[Leaderboard, League]]) -> Iterator[Finding]:
     """The method of a league that is best by most metrics."""
-    tops = [(board, league, top) for board, league in known if (top := _top(board, league))]
+    tops = [(board, league, top) for board, league in leagues if (top := _top(board, league))]
     if not tops:
         return
     wins = [top.method for _, _, top in tops]
     leader = max(dict.fromkeys(wins), key=wins.count)
-    every = dict.fromkeys(s.method for _, league in known for s in _methods(league.standings))
+    every = dict.fromkeys(s.method for _, league in leagues for s in _methods(league.standings))
     rivals = [method for method in every if method != leader]
     beaten = {v.worse for _, league, _ in tops for v in _of(league, leader)
               if v.verdict == "beats"} & set(rivals)  # fmt: skip
@@ -251,19 +251,19 @@ def _evidence(board: Leaderboard, league: League, top: Standing) -> str:
     """A metric's best method, with its margin over the next."""
     form = form_of(board.ranked(league))
     width = "" if isnan(top.width) else f" ±{short(top.width, form)}"
-    said = f"{board.metric}: {top.method} {short(top.mean, form)}{width}"
+    sentence = f"{board.metric}: {top.method} {short(top.mean, form)}{width}"
     rivals = [s.method for s in _methods(board.ranked(league)) if s.method != top.method]
     if not rivals:
-        return said
+        return sentence
     pair = next((v for v in _of(league, top.method) if v.worse == rivals[0]), None)
     if pair is None:
-        return said
+        return sentence
     margin = f"{short(pair.difference, form)} ({short(pair.low, form)} to {short(pair.high, form)})"
     if pair.verdict == "beats":
-        return f"{said}, better than {rivals[0]} by {margin}"
+        return f"{sentence}, better than {rivals[0]} by {margin}"
     alike = [v.worse for v in verdicts_of(board, league)
              if v.better == top.method and v.verdict != "beats" and v.worse in rivals]  # fmt: skip
-    return f"{said}, not to be told from {', '.join(alike)} on {pair.count:,} texts"
+    return f"{sentence}, not to be told from {', '.join(alike)} on {pair.count:,} texts"
 
 
 def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:

@@ -74,7 +74,7 @@ def read_history(path: Path) -> list[Logged]:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restval="")
             columns = reader.fieldnames or []
-            read = _own if list(columns) == _COLUMNS else _wide
+            read = _long if list(columns) == _COLUMNS else _wide
             if "step" not in columns:
                 raise ValueError(f"the columns are {', '.join(columns) or 'none'}")
             rows = [logged for row in reader for logged in read(row)]
@@ -88,11 +88,11 @@ def read_history(path: Path) -> list[Logged]:
 
 def values_of(rows: Sequence[Logged], key: str) -> list[Logged]:
     """The rows of a key, by step; of one step the last."""
-    found = {row.step: row for row in rows if row.key == key}
-    return [found[step] for step in sorted(found)]
+    by_step = {row.step: row for row in rows if row.key == key}
+    return [by_step[step] for step in sorted(by_step)]
 
 
-def _own(row: dict[str, str]) -> Iterator[Logged]:
+def _long(row: dict[str, str]) -> Iterator[Logged]:
     yield Logged(int(row["epoch"]), int(row["step"]), row["key"], float(row["value"]))
 
 

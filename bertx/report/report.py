@@ -144,10 +144,10 @@ def script_json(data: Any) -> str:
 
 def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Runs by their data, which is an empty name where all have the same."""
-    found: dict[str, list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.data, []).append(run)
-    return found if len(found) > 1 else {"": list(runs)}
+        groups.setdefault(run.data, []).append(run)
+    return groups if len(groups) > 1 else {"": list(runs)}
 
 
 def _boards(report: Report, name: str, relevant: float) -> dict[str, list[Leaderboard]]:
@@ -188,21 +188,21 @@ def _told_apart(studies: list[Study]) -> list[Study]:
     """The studies; those with a title that another one has too get the name of their folder."""
     titles = [study.title for study in studies]
     names = [
-        f"{own.title}, {own.folder.name}" if titles.count(own.title) > 1 else own.title
-        for own in studies
+        f"{study.title}, {study.folder.name}" if titles.count(study.title) > 1 else study.title
+        for study in studies
     ]
-    return [replace(own, title=name) for own, name in zip(studies, names, strict=True)]
+    return [replace(study, title=name) for study, name in zip(studies, names, strict=True)]
 
 
 def _of_other_versions(report: Report) -> Iterator[Problem]:
     """The runs and studies that another bertx wrote."""
     every: list[Run | Study] = [*report.runs, *report.studies]
-    for own in every:
-        if own.version and own.version != VERSION:
+    for source in every:
+        if source.version and source.version != VERSION:
             yield Problem(
-                str(own.folder),
-                f"written by bertx {own.version}, read by {VERSION}: what has changed between them "
-                "may be missing here.",
+                str(source.folder),
+                f"written by bertx {source.version}, read by {VERSION}: what has changed between "
+                "them may be missing here.",
             )
 
 
@@ -213,7 +213,7 @@ def _contents(report: Report) -> dict[str, Any]:
         "title": _title(report),
         "version": VERSION,
         "runs": facts,
-        "facts": list(dict.fromkeys(key for own in facts for key in own)),
+        "facts": list(dict.fromkeys(key for run_facts in facts for key in run_facts)),
         "findings": _run_findings(report),
         "problems": [(p.path, p.reason) for p in report.problems],
         "training": [
@@ -235,25 +235,25 @@ def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
     """The sections of the page, as its navigation lists them: id and name."""
     shown = {**contents, "findings": [*contents["findings"], *contents["studies"]]}
     first = {"problems": "Missing", "findings": "Findings", "training": "Training"}
-    found = [(key, name) for key, name in first.items() if any(shown[key])]
+    places = [(key, name) for key, name in first.items() if any(shown[key])]
     for part, name in _PARTS.items():
         stages = [(i, stage) for i, stage in enumerate(contents["stages"], 1) if stage[part]]
         for number, stage in stages:
             where = "" if len(stages) == 1 else f", {stage['name']}"
-            found.append((f"{part}-{number}", f"{name}{where}"))
+            places.append((f"{part}-{number}", f"{name}{where}"))
         if part == "boards" and contents["sheets"]:
-            found.append(("heatmaps", "Heatmaps"))
+            places.append(("heatmaps", "Heatmaps"))
     studies = enumerate(contents["studies"], 1)
-    return found + [(f"study-{number}", study.title) for number, study in studies]
+    return places + [(f"study-{number}", study.title) for number, study in studies]
 
 
 def _run_findings(report: Report) -> list[Finding]:
-    found: list[Finding] = []
+    sentences: list[Finding] = []
     for data, runs in groups_of(report.runs).items():
-        found += _prefixed(data, findings.training_findings(runs))
+        sentences += _prefixed(data, findings.training_findings(runs))
     for name, boards in report.boards.items():
-        for where, own in boards.items():
-            found += _prefixed(where, findings.board_findings(own))
+        for where, ranked in boards.items():
+            sentences += _prefixed(where, findings.board_findings(ranked))
         stages = _of_stage(report, name)
         for make in (
             findings.drift_findings,
@@ -262,12 +262,12 @@ def _run_findings(report: Report) -> list[Finding]:
             findings.cost_findings,
             findings.empty_findings,
         ):
-            found += make(stages)
-    return found
+            sentences += make(stages)
+    return sentences
 
 
-def _prefixed(where: str, found: Iterable[Finding]) -> Iterator[Finding]:
-    for finding in found:
+def _prefixed(where: str, sentences: Iterable[Finding]) -> Iterator[Finding]:
+    for finding in sentences:
         yield replace(finding, text=f"{where}: {finding.text}") if where else finding
 
 
@@ -296,7 +296,9 @@ def _stage_contents(report: Report, name: str) -> dict[str, Any]:
 def _charts(contents: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """All charts, each of which gets an id here."""
     charts = [chart for charts in contents["training"] for chart in charts]
-    charts += [chart for own in contents["stages"] for chart in (*own["curves"], *own["drift"])]
+    charts += [
+        chart for stage in contents["stages"] for chart in (*stage["curves"], *stage["drift"])
+    ]
     for number, chart in enumerate(charts):
         chart["id"] = f"chart-{number}"
     return [(chart["id"], chart) for chart in charts]
@@ -313,8 +315,8 @@ def _run_facts(run: Run) -> dict[str, str]:
         "batch size": run.fact("data", "batch_size"),
         "trained": None if last is None else f"to epoch {last.epoch}, step {last.step}",
     }
-    known = {key: str(value) for key, value in facts.items() if value not in (None, "")}
-    return {"run": run.name, **known, "folder": str(run.folder)}
+    given = {key: str(value) for key, value in facts.items() if value not in (None, "")}
+    return {"run": run.name, **given, "folder": str(run.folder)}
 
 
 def _title(report: Report) -> str:
@@ -330,7 +332,7 @@ def _names(places: Sequence[Path]) -> list[str]:
     """A short name for each place: as many of its last folders as tell it from the others."""
     parts = [place.resolve().parts for place in places]
     for count in range(1, max(map(len, parts), default=1) + 1):
-        names = ["/".join(own[-count:]) for own in parts]
+        names = ["/".join(folders[-count:]) for folders in parts]
         if len(set(names)) == len(names):
             return names
     return [str(place) for place in places]

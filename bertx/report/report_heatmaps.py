@@ -30,11 +30,11 @@ def sheets_of(runs: Sequence[Run], budget: int = BUDGET) -> list[dict[str, Any]]
     If they take more than the budget, the classes are left out that were neither explained,
     predicted nor right, then the last texts; ``left_out`` of a sheet says so.
     """
-    found = [(run, stage) for run in runs for stage in run.stages if stage.heatmaps]
-    known = [(f"{run.name}, {stage.name}", stage.heatmaps) for run, stage in found]
-    sheets = [_sheet(name, own, all_classes=True) for name, own in known if own]
+    stages = [(run, stage) for run in runs for stage in run.stages if stage.heatmaps]
+    files = [(f"{run.name}, {stage.name}", stage.heatmaps) for run, stage in stages]
+    sheets = [_sheet(name, file, all_classes=True) for name, file in files if file]
     if _size(sheets) > budget:
-        sheets = [_sheet(name, own, all_classes=False) for name, own in known if own]
+        sheets = [_sheet(name, file, all_classes=False) for name, file in files if file]
     for sheet in sheets:
         share = budget * len(sheet["texts"]) // max(1, sum(len(s["texts"]) for s in sheets))
         count = len(sheet["texts"])
@@ -47,24 +47,24 @@ def sheets_of(runs: Sequence[Run], budget: int = BUDGET) -> list[dict[str, Any]]
     return sheets
 
 
-def _sheet(name: str, own: HeatmapFile, all_classes: bool) -> dict[str, Any]:
+def _sheet(name: str, file: HeatmapFile, all_classes: bool) -> dict[str, Any]:
     note = "" if all_classes else "Classes beside the explained, predicted and right ones are left "
     return {
         "name": printable(name),
-        "when": f"epoch {own.epoch}, step {own.step}",
-        "unit": "token" if own.unit == "token" else "word",
-        "classes": [printable(label) for label in own.classes],
+        "when": f"epoch {file.epoch}, step {file.step}",
+        "unit": "token" if file.unit == "token" else "word",
+        "classes": [printable(label) for label in file.classes],
         "methods": [
-            {"name": printable(method), "signed": signed} for method, signed in own.signed.items()
+            {"name": printable(method), "signed": signed} for method, signed in file.signed.items()
         ],
-        "texts": [_text(text, own, all_classes) for text in own.texts],
+        "texts": [_text(text, file, all_classes) for text in file.texts],
         "left_out": f"{note}out, so that the page stays small." if note else "",
     }
 
 
-def _text(text: ExplainedText, own: HeatmapFile, all_classes: bool) -> dict[str, Any]:
+def _text(text: ExplainedText, file: HeatmapFile, all_classes: bool) -> dict[str, Any]:
     kept = {text.explained, text.predicted, text.gold}
-    shown = [all_classes or number in kept for number in range(len(own.classes))]
+    shown = [all_classes or number in kept for number in range(len(file.classes))]
     gold = text.gold
     return {
         "n": text.index,
@@ -80,7 +80,7 @@ def _text(text: ExplainedText, own: HeatmapFile, all_classes: bool) -> dict[str,
         "scores": [
             [_scores(text.heatmap(method, n, sign)) if keep else None
              for n, keep in enumerate(shown)]
-            for method, sign in own.signed.items()
+            for method, sign in file.signed.items()
         ],
     }  # fmt: skip
 

@@ -85,11 +85,11 @@ class Stage:
     @property
     def roles(self) -> dict[str, Role]:
         """What each method of the stage is, in their order."""
-        found: dict[str, Role] = {row["method"]: "method" for row in self.results}
-        found |= {row["method"]: "method" for row in (*self.curves, *self.searched, *self.drift)}
+        roles: dict[str, Role] = {row["method"]: "method" for row in self.results}
+        roles |= {row["method"]: "method" for row in (*self.curves, *self.searched, *self.drift)}
         if self.heatmaps is not None:
-            found |= {method: "method" for method in self.heatmaps.signed}
-        return found | {row.method: row.role for row in self.examples}
+            roles |= {method: "method" for method in self.heatmaps.signed}
+        return roles | {row.method: row.role for row in self.examples}
 
 
 @dataclass
@@ -116,10 +116,10 @@ class Run:
 
     def fact(self, *keys: str) -> Any:
         """A setting by its path; None if it is not there."""
-        found: Any = self.config
+        setting: Any = self.config
         for key in keys:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+            setting = setting.get(key) if isinstance(setting, Mapping) else None
+        return setting
 
     @property
     def data(self) -> str:
@@ -137,11 +137,15 @@ class Run:
     def alarm(self) -> dict[str, float]:
         """When its `ShortcutAlarm` warns: share of a word, and texts of a class."""
         callbacks = self.fact("trainer", "callbacks")
-        for own in callbacks if isinstance(callbacks, list) else []:
-            if isinstance(own, dict) and str(own.get("class_path")).endswith("ShortcutAlarm"):
-                given = own.get("init_args")
-                known = given if isinstance(given, dict) else {}
-                numbers = {k: v for k, v in known.items() if k in ALARM and isinstance(v, _NUMBERS)}
+        for callback in callbacks if isinstance(callbacks, list) else []:
+            if isinstance(callback, dict) and str(callback.get("class_path")).endswith(
+                "ShortcutAlarm"
+            ):
+                given = callback.get("init_args")
+                settings = given if isinstance(given, dict) else {}
+                numbers = {
+                    k: v for k, v in settings.items() if k in ALARM and isinstance(v, _NUMBERS)
+                }
                 return ALARM | numbers
         return ALARM
 
@@ -163,8 +167,8 @@ def read_run(folder: Path, name: str) -> Run:
     if (folder / CONFIG).is_file():  # other projects than bertx's own have none
         unknown: tuple[dict[str, Any], str] = ({}, "")
         run.config, run.version = _try(run, lambda: _config(folder / CONFIG), unknown)
-    if found := find_history(folder):
-        run.history = _try(run, lambda: read_history(found), [])
+    if history := find_history(folder):
+        run.history = _try(run, lambda: read_history(history), [])
     for place in _places(folder / "bertx"):
         run.stages.append(_stage(run, place, place.relative_to(folder / "bertx").as_posix()))
     run.problems += _missing(run)
@@ -183,11 +187,14 @@ def _try(run: Run, read: Callable[[], T], otherwise: T) -> T:
 def _missing(run: Run) -> Iterator[Problem]:
     """The files that the configuration lets expect, and that are not there."""
     stages = run.stages
-    known = {
-        "faithfulness": ("faithfulness.csv", any(own.results or own.examples for own in stages)),
-        "heatmaps": ("heatmaps.json", any(own.heatmaps for own in stages)),
+    expected = {
+        "faithfulness": (
+            "faithfulness.csv",
+            any(stage.results or stage.examples for stage in stages),
+        ),
+        "heatmaps": ("heatmaps.json", any(stage.heatmaps for stage in stages)),
     }
-    for key, (file, there) in known.items():
+    for key, (file, there) in expected.items():
         settings = run.config.get(key)
         wanted = isinstance(settings, dict) and settings.get("methods") != {}
         if wanted and not there and not any(p.path.endswith(file) for p in run.problems):
@@ -202,9 +209,9 @@ def _places(folder: Path) -> list[Path]:
     """The folders of stages: those that have what a callback writes; ``val`` before ``test``."""
     if not folder.is_dir():
         return []
-    found = {path.parent for mark in _MARKS for path in folder.rglob(mark)}
-    own = [place for place in found if place.name != "searched" and place != folder]
-    return sorted(own, key=lambda p: (p.relative_to(folder).parts[0] != "val", str(p)))
+    folders = {path.parent for mark in _MARKS for path in folder.rglob(mark)}
+    stages = [place for place in folders if place.name != "searched" and place != folder]
+    return sorted(stages, key=lambda p: (p.relative_to(folder).parts[0] != "val", str(p)))
 
 
 def _stage(run: Run, folder: Path, name: str) -> Stage:
@@ -272,15 +279,15 @@ def _rows(path: Path) -> Iterator[Row]:
 def _row(
     path: Path, number: int, row: dict[str, str], kinds: Mapping[str, Callable[[str], Any]]
 ) -> Row:
-    found: Row = dict(row)
+    values: Row = dict(row)
     for name, kind in kinds.items():
         try:
-            found[name] = nan if kind is float and not row[name] else kind(row[name])
+            values[name] = nan if kind is float and not row[name] else kind(row[name])
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"{path}, line {number}: {name!r} is {row[name]!r}, which is no number."
             ) from error
-    return found
+    return values
 
 
 def _last(rows: Sequence[Row]) -> list[Row]:
@@ -291,12 +298,12 @@ def _last(rows: Sequence[Row]) -> list[Row]:
 
 def curves_of(rows: Sequence[Row], roles: Mapping[str, Role]) -> dict[str, list[Curve]]:
     """The curves of a table, by kind, each with its area by the trapezoidal rule."""
-    found: dict[str, dict[str, list[Row]]] = {}
+    tables: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
-        found.setdefault(row["kind"], {}).setdefault(row["method"], []).append(row)
+        tables.setdefault(row["kind"], {}).setdefault(row["method"], []).append(row)
     return {
-        kind: [_curve(name, own, roles.get(name, "method")) for name, own in methods.items()]
-        for kind, methods in found.items()
+        kind: [_curve(name, points, roles.get(name, "method")) for name, points in methods.items()]
+        for kind, methods in tables.items()
     }
 
 

@@ -52,17 +52,17 @@ def training(runs: Sequence[Run], where: str = "") -> list[dict[str, Any]]:
 
 def faithfulness(run: Run, stage: Stage, unit: str) -> list[dict[str, Any]]:
     """Charts of deletion and insertion, then those over the texts that were searched."""
-    found = looks(stage.roles)
+    styles = looks(stage.roles)
     charts = []
     for rows, where in ((stage.curves, ""), (stage.searched, ", texts that were searched")):
         for kind, curves in curves_of(rows, _limits(stage.roles, rows)).items():
-            charts.append(_curves_chart(run, curves, kind, where, unit, found))
+            charts.append(_curves_chart(run, curves, kind, where, unit, styles))
     return [chart_contents(chart) for chart in charts]
 
 
 def drift(run: Run, stage: Stage) -> dict[str, Any] | None:
     """A chart of how far the explanations moved; None before the second validation."""
-    found = looks(stage.roles)
+    styles = looks(stage.roles)
     lines = []
     for method in dict.fromkeys(row["method"] for row in stage.drift):
         rows = [r for r in stage.drift if r["method"] == method and not isnan(r["drift"])]
@@ -73,7 +73,7 @@ def drift(run: Run, stage: Stage) -> dict[str, Any] | None:
         ]
         if points:
             last = percent(points[-1][1])
-            lines.append(Line(method, points, ends, last, found.get(method, "c0 s0")))
+            lines.append(Line(method, points, ends, last, styles.get(method, "c0 s0")))
     if not lines:
         return None
     return chart_contents(
@@ -102,16 +102,16 @@ def shades() -> list[tuple[str, str, str]]:
 
 def costs(stage: Stage) -> list[dict[str, Any]]:
     """What each method costs, cheapest first, with the length of its bar in percent."""
-    known = sorted((row["cost"], row["method"]) for row in stage.results if not isnan(row["cost"]))
-    most = max((cost for cost, _ in known), default=0.0) or 1.0
+    ranked = sorted((row["cost"], row["method"]) for row in stage.results if not isnan(row["cost"]))
+    most = max((cost for cost, _ in ranked), default=0.0) or 1.0
     return [
         {"method": method, "cost": f"{cost:.1f}", "width": f"{100 * cost / most:.1f}"}
-        for cost, method in known
+        for cost, method in ranked
     ]
 
 
 def _curves_chart(
-    run: Run, curves: Sequence[Curve], kind: str, where: str, unit: str, found: Mapping[str, str]
+    run: Run, curves: Sequence[Curve], kind: str, where: str, unit: str, styles: Mapping[str, str]
 ) -> Chart:
     better = BETTER.get(kind, "")
     sign = -1 if better == "higher" else 1
@@ -122,7 +122,7 @@ def _curves_chart(
             list(zip(curve.fractions, curve.mean, strict=True)),
             list(zip(curve.low, curve.high, strict=True)),
             short(curve.auc, ".3f"),
-            curve.role if curve.role != "method" else found.get(curve.name, "c0 s0"),
+            curve.role if curve.role != "method" else styles.get(curve.name, "c0 s0"),
         )
         for curve in ranked
     ]
@@ -183,11 +183,11 @@ def _thinned(rows: Sequence[Logged]) -> list[tuple[float, float]]:
 
 def _told(title: str, lines: Sequence[Line], form: Any) -> str:
     """A chart in words: where each line begins and ends."""
-    said = [
+    ends = [
         f"{line.name} from {form(line.points[0][1])} to {form(line.points[-1][1])}"
         for line in lines
     ]
-    return f"{title}: {', '.join(said)}."
+    return f"{title}: {', '.join(ends)}."
 
 
 def _plain(value: float) -> str:
