@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "report": "errors leaderboard metrics models rendering statistics",
     "explanation": "attribution errors models perturb progress rendering trace",
     "evaluation": "attribution errors explanation leaderboard metrics models perturb progress "
-    "rendering trace",
+    "rendering statistics trace",
     "callbacks": "attribution errors evaluation explanation leaderboard metrics models perturb "
     "progress rendering report trace",
     "studies": "attribution errors evaluation explanation metrics models perturb progress "

@@ -53,6 +53,11 @@ def _parser() -> Parser:
     add("--ceiling_examples", type=int, default=16, help="About how many texts are searched for "
         "the best order; 0 for none.")  # fmt: skip
     add("--relevant", default=0.01, type=float, help="The smallest difference that matters.")
+    add("--until", choices=["all", "decided"], default="all", help="Ask everything of all texts, "
+        "or take them in random order and ask on each pair of methods until it is decided, or "
+        "unlikely to be.")  # fmt: skip
+    add("--confidence", type=float, help="With --until decided: the chance that all verdicts of a "
+        "table are right. Default: 0.95.")  # fmt: skip
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
     _add_output(parser)
     return parser
@@ -95,11 +100,17 @@ def _run(options: Namespace) -> None:
     from bertx.leaderboard.board import leaderboards, operator_tables
 
     check_output(options)
+    if options.until == "decided":
+        options.confidence = options.confidence or 0.95
+    elif options.confidence is not None:
+        raise InputError("--confidence: it goes with --until decided, which is not given")
     if options.out is not None:
         check_writable("--out", Path(options.out), folder=True)
     verdicts = _judged(options)
     note = f"{_count(verdicts)} texts of {options.dataset or options.path}, {options.split}"
-    boards = leaderboards({STAGE: verdicts.values}, (), options.relevant, note)
+    if verdicts.confidence is not None:
+        note += ", until decided"
+    boards = leaderboards({STAGE: verdicts.values}, (), options.relevant, note, verdicts.confidence)
     try:
         show(boards, operator_tables(boards), options, f"Explanations of {options.model}")
         _tell_left_out(verdicts)
@@ -136,6 +147,8 @@ def _judged(options: Namespace) -> "Verdicts":
         options.target,
         options.unit,
         ceiling_examples=options.ceiling_examples,
+        confidence=options.confidence,
+        relevant=options.relevant,
     )
 
 
@@ -187,7 +200,7 @@ def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
 
     place = folder / "bertx" / STAGE
     try:
-        write_examples(examples_path(place, 0, 0), verdicts.values)
+        write_examples(examples_path(place, 0, 0), verdicts.values, verdicts.confidence)
         rows = []
         for operator, estimates in verdicts.estimates.items():
             for part, drawn, note in estimates.figures(verdicts.control):

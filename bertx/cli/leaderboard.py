@@ -1,7 +1,7 @@
 """The subcommand leaderboard: which method is better, from what runs wrote of single examples."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,8 @@ def _run(options: Namespace) -> None:
     check_output(options)
     files = _files(options)
     runs = {run: read_examples(path) for run, path in files.items()}
-    boards = leaderboards(runs, metrics, options.relevant, _note(options.stage, files.values()))
+    note = _note(options.stage, files.values())
+    boards = leaderboards(runs, metrics, options.relevant, note, _confidence(files))
     if not boards:
         raise InputError(
             f"{', '.join(map(str, files.values()))}: expected values of methods by a metric that "
@@ -80,6 +81,20 @@ def _files(options: Namespace) -> dict[str, Path]:
                 raise InputError(f"{other} and {run} are the same run. Give each once.")
         files[run] = path
     return files
+
+
+def _confidence(files: Mapping[str, Path]) -> float | None:
+    """At which the pairs of one run were decided text by text, None if they were not."""
+    from bertx.leaderboard.example_values import confidence_of
+
+    found = {run: confidence_of(path) for run, path in files.items()}
+    decided = next((run for run, confidence in found.items() if confidence is not None), None)
+    if decided is not None and len(files) > 1:
+        raise InputError(
+            f"{decided}: its pairs were judged --until decided, so that what came out says how "
+            "many texts were asked. Give it alone, or judge all texts to compare several runs."
+        )
+    return None if decided is None else found[decided]
 
 
 def _note(stage: str, files: Iterable[Path]) -> str:

@@ -3,7 +3,7 @@
 import logging
 import random
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import nan
 from typing import NamedTuple, get_args
 
@@ -87,7 +87,13 @@ class Judge:
         self._limits = {n: m for n, m in metrics.items() if m.limit is not None}
         self._tally = Tally(list(methods), self.control, metrics, classes, device, local)
 
-    def add(self, panel: Panel, scores: Mapping[str, Tensor], examples: Sequence[int]) -> None:
+    def add(
+        self,
+        panel: Panel,
+        scores: Mapping[str, Tensor],
+        examples: Sequence[int],
+        asked: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
         """Judge the explanations of the B texts of a panel; all questions are asked at once.
 
         Texts without units, and those with a score or a probability that is not finite, are left
@@ -95,24 +101,22 @@ class Judge:
 
         Args:
             panel: The texts.
-            scores: Token scores (B, T) of each method.
+            scores: Token scores (B, T) of each method that is asked about.
             examples: Their numbers.
+            asked: The methods that each metric is asked about; None for all.
         """
         sound = usable(panel.trace, scores, examples)
         self.left_out += int((~sound & (panel.inputs.unit_counts > 0)).sum())
         if not sound.any():
             return
-        cases = [
-            Case(panel, own.masked_fill(~sound[:, None], 0), self._methods[name])
-            for name, own in scores.items()
-        ]
+        asked = dict.fromkeys(self._metrics, self._methods) if asked is None else asked
         values = {
-            name: own.masked_fill(~sound[:, None], nan)
-            for name, own in judge(cases, self._asked).items()
+            name: value.masked_fill(~sound[:, None], nan)
+            for name, value in self._ask(panel, scores, sound, asked).items()
         }
         self._tally.add(values, values.pop(EMPTY)[0])
         known = list(zip(examples, _checksums(panel.inputs), strict=True))
-        self._keep(panel, values, known)
+        self._keep(panel, values, known, asked)
         self._search(panel, known, sound, values)
 
     def add_cost(self, seconds: Mapping[str | None, float]) -> None:
@@ -123,10 +127,37 @@ class Judge:
         """Means, gains, ceilings and costs over all ranks, a collective call unless local."""
         return self._tally.compute()
 
-    def _keep(self, panel: Panel, values: Mapping[str, Tensor], known: Sequence[Example]) -> None:
+    def _ask(
+        self,
+        panel: Panel,
+        scores: Mapping[str, Tensor],
+        sound: Tensor,
+        asked: Mapping[str, Collection[str]],
+    ) -> dict[str, Tensor]:
+        """The values (M, B, J) of all metrics; the first explanation's text is emptied as well."""
+        blank = torch.zeros_like(panel.inputs.units, dtype=panel.trace.probabilities.dtype)
+        cases = [
+            Case(panel, scores.get(name, blank).masked_fill(~sound[:, None], 0), method)
+            for name, method in self._methods.items()
+        ]
+        numbers = {
+            metric: [n for n, name in enumerate(self._methods) if name in asked[metric]]
+            for metric in self._metrics
+        }
+        return judge(cases, self._asked, {**numbers, EMPTY: [0]})
+
+    def _keep(
+        self,
+        panel: Panel,
+        values: Mapping[str, Tensor],
+        known: Sequence[Example],
+        asked: Mapping[str, Collection[str]],
+    ) -> None:
         targets = panel.target.tolist()
         for metric, own in values.items():
             for (name, method), part in zip(self._methods.items(), own, strict=True):
+                if name not in asked[metric]:
+                    continue
                 role: Role = "floor" if name == self.control else "method"
                 who = Judged(name, method.signed, role, _made_with(method))
                 rows = zip(known, targets, part[:, -1].tolist(), strict=True)

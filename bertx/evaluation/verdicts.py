@@ -13,6 +13,7 @@ from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_asked
 from bertx.evaluation.forwards import Recorder, Text, engines
 from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, with_control
+from bertx.evaluation.rounds import Asked, Rounds
 from bertx.evaluation.tally import Estimates
 from bertx.explanation.reading import Reader
 from bertx.leaderboard.board import leaderboards, operator_tables
@@ -30,6 +31,7 @@ from bertx.perturb import Operator
 from bertx.perturb.packing import Budget, budget_for
 from bertx.progress import progress as task
 from bertx.progress import wanted
+from bertx.statistics import MINIMUM
 from bertx.trace import plain_seconds
 from bertx.trace.needs import Needs
 
@@ -48,6 +50,8 @@ class Verdicts:
         signed: For each method whether its scores have a sign.
         control: Name of the random control, None if there was none.
         left_out: Numbers of the texts that could not be used, and why.
+        confidence: The confidence at which pairs of methods were decided, text by text; then the
+            values are in the order of the texts. None if all were asked of all texts.
     """
 
     estimates: Mapping[Operator, Estimates]
@@ -55,6 +59,7 @@ class Verdicts:
     signed: Mapping[str, bool]
     control: str | None
     left_out: Mapping[int, str]
+    confidence: float | None = None
 
     def leaderboards(self, relevant: float = 0.01) -> list[Leaderboard]:
         """What follows for each pair of methods, by each metric and operator.
@@ -62,7 +67,7 @@ class Verdicts:
         Args:
             relevant: The smallest difference that matters; see `bertx.statistics.compare`.
         """
-        return leaderboards({"judge": self.values}, relevant=relevant)
+        return leaderboards({"judge": self.values}, (), relevant, confidence=self.confidence)
 
     def markdown(self, relevant: float = 0.01) -> str:
         """The leaderboards and, with several operators, their tables, as Markdown."""
@@ -95,6 +100,8 @@ def judge(
     token_budget: int | None = None,
     logits: Logits | None = None,
     progress: bool | None = None,
+    confidence: float | None = None,
+    relevant: float = 0.01,
 ) -> Verdicts:
     """Find out which explanations of a classifier can be trusted.
 
@@ -121,6 +128,11 @@ def judge(
         logits: For an encoder with a head of your own, as in `bertx.explain`.
         progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
             a line every 30 s. None: on a terminal and in a notebook.
+        confidence: Ask the texts in random order, and each pair of methods until it is decided
+            with this confidence or is unlikely to be by the last text; see
+            `bertx.statistics.compare_in_order`. The ceiling is searched for the first of them.
+            None: ask everything of all texts.
+        relevant: The smallest difference that matters where ``confidence`` is given.
 
     Raises:
         InputError: If a setting, the model or the tokenizer cannot be used, or no text can.
@@ -129,7 +141,7 @@ def judge(
     model, tokenizer = checked_arguments(model, tokenizer)
     found = classifier_for(model, logits)
     check_positive(token_budget=token_budget)
-    court = _Court(
+    evaluation = _Evaluation(
         model=found,
         tokenizer=tokenizer,
         methods=with_control(named(methods, found, COMPARED_METHODS)),
@@ -139,15 +151,25 @@ def judge(
         unit=unit,
         ceiling_examples=ceiling_examples,
         budget=budget_for(found.device, token_budget, recorded=True),
+        rounds=None if confidence is None else _rounds(confidence, relevant, ceiling_examples),
     )
     listed = [texts] if isinstance(texts, Text) else several(texts)
     given = [text if isinstance(text, Text) else Text(text) for text in listed]
     with wanted(progress):
-        return court.judge(given)
+        return evaluation.judge(given)
+
+
+def _rounds(confidence: float, relevant: float, ceiling_examples: int | None) -> Rounds:
+    if ceiling_examples is None:
+        raise InputError(
+            "ceiling_examples: expected a number where pairs are asked until they are decided, got "
+            "None for all texts. Not all are asked."
+        )
+    return Rounds(confidence, relevant, max(ceiling_examples, MINIMUM))
 
 
 @dataclass
-class _Court:
+class _Evaluation:
     """How explanations are judged, and what it takes; see `judge`."""
 
     model: PreTrainedModel
@@ -159,6 +181,7 @@ class _Court:
     unit: Unit
     ceiling_examples: int | None
     budget: Budget
+    rounds: Rounds | None = None
     left_out: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -169,35 +192,85 @@ class _Court:
         self.needs = Needs.of(*self.methods.values(), *self.metrics.values())
 
     def judge(self, texts: Sequence[Text]) -> Verdicts:
-        readings, numbered = self._read(texts), dict(enumerate(texts))
-        judges = self._judges(len(readings))
-        spent = []
-        with task("Judging explanations of texts", len(readings)) as advance:
-            for chunk in self.recorder.chunks(readings):
-                spent.append(self._explain(chunk, numbered, judges))
-                advance(len(chunk))
-        for own in judges.values():
+        readings = self._read(texts)
+        if self.rounds is not None:
+            readings = self.rounds.drawn(readings)
+        places = {reading.index: place for place, reading in enumerate(readings)}
+        judges = self._judges(places)
+        spent = self._ask(readings, dict(enumerate(texts)), judges)
+        for one in judges.values():
             for seconds in spent[1:] or spent:  # the first forwards are slow
-                own.add_cost(seconds)
-        found = [own.compute() for own in judges.values()]
+                one.add_cost(seconds)
+        found = [one.compute() for one in judges.values()]
         return Verdicts(
-            {operator: own.filled(found[0]) for operator, own in zip(judges, found, strict=True)},
-            [value for own in judges.values() for value in own.values],
+            {operator: one.filled(found[0]) for operator, one in zip(judges, found, strict=True)},
+            self._values(judges, places),
             {name: method.signed for name, method in self.methods.items()},
             next(iter(judges.values())).control,
             self.left_out,
+            None if self.rounds is None else self.rounds.confidence,
         )
 
-    def _judges(self, texts: int) -> dict[Operator, Judge]:
+    def _ask(
+        self,
+        readings: Sequence[Reading],
+        texts: Mapping[int, Text],
+        judges: Mapping[Operator, Judge],
+    ) -> list[dict[str | None, float]]:
+        """Judge the explanations of the texts, as long as there is something to ask.
+
+        Returns:
+            What it cost, chunk by chunk, where all methods were asked.
+        """
+        portions = iter([readings]) if self.rounds is None else self.rounds.portions(readings)
+        places = {reading.index: place for place, reading in enumerate(readings)}
+        asked, count = self._everything(), 0
+        spent = []
+        with task("Judging explanations of texts", len(readings)) as advance:
+            for portion in portions:
+                for chunk in self.recorder.chunks(portion):
+                    seconds = self._explain(chunk, texts, judges, asked)
+                    spent += [seconds] if len(seconds) > len(self.methods) else []
+                    advance(len(chunk))
+                count += len(portion)
+                if self.rounds is not None:
+                    asked = self.rounds.open(self._values(judges, places), count, len(readings))
+                    if not any(asked.values()):
+                        break
+        return spent
+
+    def _everything(self) -> Asked:
+        return {
+            (name, operator if metric.uses_operator else ""): self.methods
+            for name, metric in self.metrics.items()
+            for operator in self.engines
+        }
+
+    def _values(
+        self, judges: Mapping[Operator, Judge], places: Mapping[int, int]
+    ) -> list[ExampleValue]:
+        """All values, where texts come in random order in that order."""
+        values = [value for one in judges.values() for value in one.values]
+        if self.rounds is not None:
+            values.sort(key=lambda value: places[value.example])
+        return values
+
+    def _judges(self, places: Mapping[int, int]) -> dict[Operator, Judge]:
         """One for each operator; what uses none is asked by the first alone."""
         using = {name: metric for name, metric in self.metrics.items() if metric.uses_operator}
+        first = self.ceiling_examples or 0
+        searched = (
+            drawn_by_number(self.ceiling_examples, len(places))
+            if self.rounds is None
+            else lambda number: places[number] < first
+        )
         return {
             operator: Judge(
                 self.methods,
                 using if number else self.metrics,
                 class_names(self.model),
                 self.model.device,
-                drawn_by_number(self.ceiling_examples, texts),
+                searched,
                 local=True,
             )
             for number, operator in enumerate(self.engines)
@@ -228,14 +301,22 @@ class _Court:
 
     @isolated_rng()
     def _explain(
-        self, chunk: list[Reading], texts: Mapping[int, Text], judges: Mapping[Operator, Judge]
+        self,
+        chunk: list[Reading],
+        texts: Mapping[int, Text],
+        judges: Mapping[Operator, Judge],
+        asked: Asked,
     ) -> dict[str | None, float]:
         """Judge the explanations of some texts; what they cost."""
         recorded = self.recorder.record(chunk, texts, self.needs)
         scores = {}
         seconds: dict[str | None, float] = {None: plain_seconds(self.model, recorded.trace.inputs)}
-        for name, method in self.methods.items():
-            scores[name], seconds[name] = recorded.trace.timed(method)
+        for name in sorted(set().union(*asked.values()), key=list(self.methods).index):
+            scores[name], seconds[name] = recorded.trace.timed(self.methods[name])
         for operator, engine in self.engines.items():
-            judges[operator].add(recorded.panel(engine), scores, recorded.numbers)
+            whom = {
+                name: asked.get((name, operator if metric.uses_operator else ""), scores)
+                for name, metric in self.metrics.items()
+            }
+            judges[operator].add(recorded.panel(engine), scores, recorded.numbers, whom)
         return seconds

@@ -3,6 +3,8 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from math import isnan, nan
 from typing import NamedTuple, TypeVar
@@ -20,7 +22,7 @@ from bertx.leaderboard.results import (
     Standing,
 )
 from bertx.rendering.curves import Role
-from bertx.statistics import Comparison, compare, summarize
+from bertx.statistics import Comparison, compare, compare_in_order, summarize
 
 log = logging.getLogger("bertx")
 
@@ -49,7 +51,11 @@ class Contender(NamedTuple):
 
 
 def leaderboards(
-    runs: Runs, metrics: Sequence[str] = (), relevant: float = 0.01, note: str = ""
+    runs: Runs,
+    metrics: Sequence[str] = (),
+    relevant: float = 0.01,
+    note: str = "",
+    confidence: float | None = None,
 ) -> list[Leaderboard]:
     """Rank all methods, by each metric and operator.
 
@@ -61,11 +67,18 @@ def leaderboards(
         metrics: The metrics; none for all that have a better direction.
         relevant: The smallest difference that matters; see `bertx.statistics.compare`.
         note: Where the values come from.
+        confidence: For values of one run, in the order in which its examples were drawn, that came
+            until it was decided: the confidence of all verdicts together; see
+            `bertx.statistics.compare_in_order`. None: `bertx.statistics.compare`.
 
     Raises:
         InputError: If a metric is unknown or has no direction, or if runs contradict each other
             (on a text, a metric or a method) or have no example in common.
     """
+    judge: Callable[..., list[Comparison]] = partial(compare, relevant=relevant)
+    order: Callable[[Sequence[int]], list[int]] = sorted
+    if confidence is not None:
+        judge, order = partial(compare_in_order, relevant=relevant, alpha=1 - confidence), list
     _check_texts(runs)
     directions = _agreed(runs, lambda row: row.metric, lambda row: row.higher_is_better)
     contenders = _agreed(
@@ -77,14 +90,15 @@ def leaderboards(
     for metric, operator in _shared(values):
         if metric not in wanted:
             continue
-        arrays = _arrays({run: own[metric, operator] for run, own in values.items()})
+        arrays = _arrays({run: own[metric, operator] for run, own in values.items()}, order)
         higher = bool(directions[metric])
         signed, unsigned = (
-            _league(arrays, contenders, sign, operator, higher, relevant) for sign in (True, False)
+            _league(arrays, contenders, sign, operator, partial(judge, higher_is_better=higher))
+            for sign in (True, False)
         )
         if signed or unsigned:
-            about = (metric, operator, higher, signed, unsigned, len(runs), relevant, note)
-            boards.append(Leaderboard(*about))
+            board = Leaderboard(metric, operator, higher, signed, unsigned, len(runs), relevant)
+            boards.append(replace(board, note=note, confidence=confidence))
     return sorted(boards, key=lambda board: wanted.index(board.metric))
 
 
@@ -170,10 +184,13 @@ def _shared(runs: Mapping[str, Mapping[K, object]]) -> list[K]:
     return [key for key in every if all(key in own for own in runs.values())]
 
 
-def _arrays(runs: Mapping[str, Mapping[str, Mapping[int, float]]]) -> Arrays:
+def _arrays(
+    runs: Mapping[str, Mapping[str, Mapping[int, float]]],
+    order: Callable[[Sequence[int]], list[int]],
+) -> Arrays:
     """The values of methods that all runs have on the examples that all runs have."""
-    seen = [set(chain.from_iterable(own.values())) for own in runs.values()]
-    examples = sorted(set.intersection(*seen))
+    seen = [dict.fromkeys(chain.from_iterable(own.values())) for own in runs.values()]
+    examples = order([e for e in seen[0] if all(e in other for other in seen)])
     if not examples:
         raise InputError(
             f"{', '.join(runs)} have no example in common. Compare runs whose monitors have the "
@@ -190,8 +207,7 @@ def _league(
     contenders: Mapping[str, Contender],
     signed: bool,
     operator: str,
-    higher: bool,
-    relevant: float,
+    judge: Callable[[Arrays], Sequence[Comparison]],
 ) -> League | None:
     """Methods of one kind with all floors and ceilings; None if there are no methods."""
     facts = {method: contenders[method] for method in arrays}
@@ -211,7 +227,7 @@ def _league(
         ]
 
     rivals = {method: arrays[method] for method in own if facts[method].role != "ceiling"}
-    verdicts = [_verdict(c) for c in compare(rivals, higher, relevant)]
+    verdicts = [_verdict(c) for c in judge(rivals)]
     searched = _searched(arrays, [m for m in own if facts[m].role == "ceiling"], list(rivals))
     if not searched:
         return League(standings(own, arrays), verdicts)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _NAMED = re.compile(r"epoch=(\d+)-step=(\d+)\.parquet")
 _OPTIONAL = ("higher_is_better", "value")
+_CONFIDENCE = b"confidence"
 _DEFAULTS = {"made_with": "", "text": 0}
 
 
@@ -83,12 +84,16 @@ def find_examples(folder: Path, epoch: int | None = None) -> Path:
     return found[max(wanted)]
 
 
-def write_examples(path: Path, rows: Sequence[ExampleValue]) -> Path:
+def write_examples(
+    path: Path, rows: Sequence[ExampleValue], confidence: float | None = None
+) -> Path:
     """Write a table with one row for each value, whole or not at all.
 
     Args:
         path: The file; its folder is made if it is missing.
         rows: The values. NaN becomes null.
+        confidence: At which pairs of methods were decided text by text, if they were: then the
+            order of the rows matters.
 
     Returns:
         ``path``.
@@ -105,11 +110,22 @@ def write_examples(path: Path, rows: Sequence[ExampleValue]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        parquet.write_table(pa.Table.from_pydict(columns, _schema()), draft, compression="zstd")
+        table = pa.Table.from_pydict(columns, _schema())
+        if confidence is not None:
+            table = table.replace_schema_metadata({_CONFIDENCE: str(confidence)})
+        parquet.write_table(table, draft, compression="zstd")
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def confidence_of(path: Path) -> float | None:
+    """The confidence with which `write_examples` wrote a file, None without one."""
+    from pyarrow import parquet
+
+    metadata = parquet.read_schema(path).metadata or {}
+    return float(metadata[_CONFIDENCE]) if _CONFIDENCE in metadata else None
 
 
 def read_examples(path: Path) -> list[ExampleValue]:

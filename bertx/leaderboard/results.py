@@ -103,6 +103,8 @@ class Leaderboard:
         seeds: From how many seeds the model was trained.
         relevant: The smallest difference that matters, by which "too few examples" is judged.
         note: Where the values come from.
+        confidence: Of all verdicts together, if each was reached with as few examples as it took;
+            None if all are on the same examples.
     """
 
     metric: str
@@ -113,6 +115,7 @@ class Leaderboard:
     seeds: int = 1
     relevant: float = 0.01
     note: str = ""
+    confidence: float | None = None
 
     @property
     def leagues(self) -> dict[str, League]:

@@ -19,6 +19,7 @@ SAME_OPERATOR = "†"
 _OPENINGS: dict[Verdict, str] = {
     "beats": "{} beats {}",
     "no difference shown": "No difference shown between {} and {}",
+    "no relevant difference": "No relevant difference between {} and {}",
     "too few examples": "Too few examples to tell {} from {}",
 }
 
@@ -176,17 +177,11 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
     """What the marks mean, one sentence each."""
     every = [*boards, *(board for table in tables for board in table.boards)]
     seeds = max((board.seeds for board in every), default=1)
-    relevant = sorted({board.relevant for board in every})
     leagues = [league for board in every for league in board.leagues.values()]
     standings = [s for league in leagues for s in (*league.standings, *league.searched)]
     said = [
         f"± 1.96 standard errors over {'examples and seeds' if seeds > 1 else 'examples'}.",
-        "Methods with a letter in common cannot be told apart: paired bootstrap, Holm-corrected "
-        "for all pairs of a table, 5 %.",
-        "In brackets: how many examples would probably (80 %) show a difference as large as the "
-        "one observed.",
-        f"Too few examples: a difference of {', '.join(f'{r:g}' for r in relevant)} would often "
-        "not be shown.",
+        *_how_compared(every),
     ]
     roles = {standing.role for standing in standings}
     if "floor" in roles:
@@ -203,6 +198,30 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
             "are found more often than the 5 % that are stated."
         )
     return said
+
+
+def _how_compared(boards: Sequence[Leaderboard]) -> list[str]:
+    """What letters and verdicts follow from."""
+    relevant = ", ".join(f"{r:g}" for r in sorted({board.relevant for board in boards}))
+    [confidence] = {board.confidence for board in boards} or {None}
+    if confidence is None:
+        return [
+            "Methods with a letter in common cannot be told apart: paired bootstrap, "
+            "Holm-corrected for all pairs of a table, 5 %.",
+            "In brackets: how many examples would probably (80 %) show a difference as large as "
+            "the one observed.",
+            f"Too few examples: a difference of {relevant} would often not be shown.",
+        ]
+    return [
+        "Each method was asked until all its pairs were decided (n): compare methods by the "
+        "verdicts, not by means over different examples.",
+        "Methods with a letter in common are not told apart: confidence sequences of paired "
+        f"differences, which allow stopping at any time; all verdicts of a table are right with "
+        f"{confidence:.0%} confidence.",
+        f"No relevant difference: it lies within ±{relevant}.",
+        "In brackets: how many examples a verdict took or, where there are too few, would probably "
+        "take.",
+    ]
 
 
 def form_of(standings: Sequence[Standing]) -> str:

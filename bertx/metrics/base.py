@@ -1,9 +1,10 @@
 """Judging explanations: what every metric is, and how all of them put their questions at once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import nan
 from typing import ClassVar, Literal
 
 import torch
@@ -217,34 +218,51 @@ def followed(case: Case, answers: Tensor) -> Tensor:
     return answers.gather(2, target[:, None, None].expand(-1, answers.shape[1], 1))[..., 0]
 
 
-def judge(cases: Sequence[Case], metrics: Mapping[str, FaithfulnessMetric]) -> dict[str, Tensor]:
+def judge(
+    cases: Sequence[Case],
+    metrics: Mapping[str, FaithfulnessMetric],
+    asked: Mapping[str, Collection[int]] | None = None,
+) -> dict[str, Tensor]:
     """Put all questions of all metrics about M explanations of the same texts at once.
 
     Args:
         cases: The explanations, of one panel.
         metrics: Metrics by name; their states stay as they are.
+        asked: For each metric the numbers of the explanations that it is asked about; None for
+            all.
 
     Returns:
-        For each metric the values (M, B, J).
+        For each metric the values (M, B, J), NaN where it was not asked.
     """
     panel = cases[0].panel
     if any(case.panel is not panel for case in cases):
         raise ValueError("expected cases of one panel: the engine answers them in one call")
-    asked = [(metric, case, metric.kept(case)) for metric in metrics.values() for case in cases]
-    questions = [kept for _, _, kept in asked if kept is not None]
-    classes = panel.trace.logits.shape[1]
-    answers = (
-        panel.perturber(panel.inputs, torch.cat(questions, 1))
-        if questions
-        else panel.trace.probabilities.new_zeros(len(panel.inputs), 0, classes)
-    )
-    parts = iter(answers.split([kept.shape[1] for kept in questions], 1))
-    values = []
+    pairs = [
+        (name, number)
+        for name in metrics
+        for number in range(len(cases))
+        if asked is None or number in asked[name]
+    ]
+    answers = _answers(panel, [metrics[name].kept(cases[number]) for name, number in pairs])
+    like = panel.trace.probabilities
+    values = {
+        name: [like.new_full((len(like), len(metric.columns)), nan)] * len(cases)
+        for name, metric in metrics.items()
+    }
     with torch.inference_mode(False), torch.no_grad():
-        for metric, case, kept in asked:
-            own = answers[:, :0] if kept is None else next(parts)
-            values.append(metric.values(case, own).detach())
-        return {
-            name: torch.stack(values[number * len(cases) : (number + 1) * len(cases)])
-            for number, name in enumerate(metrics)
-        }
+        for (name, number), answer in zip(pairs, answers, strict=True):
+            values[name][number] = metrics[name].values(cases[number], answer).detach()
+        return {name: torch.stack(rows) for name, rows in values.items()}
+
+
+def _answers(panel: Panel, versions: Sequence[Tensor | None]) -> Iterator[Tensor]:
+    """Probabilities (B, N, C) of the N versions (B, N, U) of each question, in one call."""
+    asked = [kept for kept in versions if kept is not None]
+    probabilities = panel.trace.probabilities
+    answers = (
+        panel.perturber(panel.inputs, torch.cat(asked, 1))
+        if asked
+        else probabilities[:, None].narrow(1, 0, 0)
+    )
+    parts = iter(answers.split([kept.shape[1] for kept in asked], 1))
+    return (answers[:, :0] if kept is None else next(parts) for kept in versions)

@@ -14,6 +14,7 @@ from bertx.statistics.comparisons import (
     examples_needed,
     holm,
 )
+from bertx.statistics.sequential import compare_in_order, confidence_sequence
 from bertx.statistics.spread import Summary, summarize
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Summary",
     "Verdict",
     "compare",
+    "compare_in_order",
+    "confidence_sequence",
     "examples_needed",
     "holm",
     "paired_bootstrap",

@@ -19,7 +19,7 @@ from bertx.errors import InputError
 from bertx.statistics.bootstrap import PairedResult, bootstrap_means
 from bertx.statistics.spread import Array, checked, known, sample, summarize
 
-Verdict = Literal["beats", "no difference shown", "too few examples"]
+Verdict = Literal["beats", "no difference shown", "no relevant difference", "too few examples"]
 
 MINIMUM = 20
 """With fewer examples nothing is said: they do not show how differences spread."""
@@ -159,7 +159,7 @@ def compare(
     Raises:
         InputError: If shapes differ, a value is infinite, or there are too few draws.
     """
-    found = _same_shape(values)
+    found = same_shape(values)
     pairs = list(combinations(found, 2))
     sign = 1 if higher_is_better else -1
     apart = [sign * (found[a] - found[b]) for a, b in pairs]
@@ -221,7 +221,12 @@ def _quantile(share: float) -> float:
     return NormalDist().inv_cdf(share)
 
 
-def _same_shape(values: Mapping[str, ArrayLike]) -> dict[str, Array]:
+def same_shape(values: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Values of each method as (S, N).
+
+    Raises:
+        InputError: If shapes differ, or a value is infinite.
+    """
     shapes = {name: np.shape(given) for name, given in values.items()}
     if len(set(shapes.values())) > 1:
         raise InputError(
