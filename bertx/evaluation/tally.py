@@ -106,7 +106,7 @@ class Estimates:
                     if own
                 },
                 cost=self.costs.get(method, float("nan")),
-                count=self.count,
+                count=max(own[method].value_count for own in self.means.values()),
             )
             for method, sign in signed.items()
         ]

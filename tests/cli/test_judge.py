@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,39 @@ def test_what_is_written_is_what_a_leaderboard_reads(judge, tmp_path, capsys):
     assert row["operator"] == "mask" and (folder / "mask" / "deletion.svg").is_file()
     main(["leaderboard", str(out), "--stage", "judge", "--markdown"])
     assert "### deletion_auc, mask: lower is better" in capsys.readouterr().out
+
+
+def test_until_it_is_decided(judge, tmp_path, capsys):
+    out = tmp_path / "judged"
+    texts = [" ".join(words) for words in permutations(["the", "film", "was", "great", "but"])]
+    data = save_rows(tmp_path / "rows", text=texts)
+    shown = judge(
+        "--methods", "Occlusion,GradientXInput", "--until", "decided", "--confidence", "0.9",
+        "--relevant", "1e-6", "--ceiling_examples", "0", "--out", out, texts=("--path", data),
+    ).out  # fmt: skip
+    values = read_examples(out / "bertx" / "judge" / "examples" / "epoch=0-step=0.parquet")
+    count = len({value.example for value in values})
+    assert 20 <= count < len(texts) == 120
+    assert f"{count} texts of {data}, validation, until decided" in " ".join(shown.split())
+    assert "90% confidence" in " ".join(shown.split()) and "beats" in shown
+    main(["leaderboard", str(out), "--stage", "judge", "--relevant", "1e-6"])
+    again = capsys.readouterr().out
+    assert [line for line in again.splitlines() if "beats" in line] == [
+        line for line in shown.splitlines() if "beats" in line
+    ]
+    shutil.copytree(out, tmp_path / "other")
+    with pytest.raises(SystemExit):
+        main(["leaderboard", str(out), str(tmp_path / "other"), "--stage", "judge"])
+    assert "judged --until decided" in capsys.readouterr().err
+
+
+def test_a_confidence_needs_something_to_decide(judge, capsys):
+    with pytest.raises(SystemExit):
+        judge("--confidence", "0.9")
+    assert "--confidence: it goes with --until decided" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        judge("--until", "decided", "--confidence", "95")
+    assert "confidence must be between 0 and 1" in capsys.readouterr().err
 
 
 def test_a_page_and_markdown(judge, tmp_path):

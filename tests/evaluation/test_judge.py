@@ -116,6 +116,27 @@ def test_all_questions_of_a_panel_are_one_call():
     assert own.perturber.calls == 1
 
 
+def test_who_is_not_asked_has_no_value_and_no_count():
+    own, whole = panel(), judged(panel())
+    judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: False)
+    scores = {name: METHODS[name](own.trace) for name in ("gi", "random")}
+    whom = {name: ("gi", "random") for name in metrics()} | {"sufficiency": ("gi",)}
+    judge.add(own, scores, NUMBERS, whom)
+    assert own.perturber.calls == 1
+    found = {(v.metric, v.method, v.example): v.value for v in judge.values}
+    every = {(v.metric, v.method, v.example): v.value for v in whole.values}
+    assert set(found) == {key for key in every if key[1] in whom[key[0]]}
+    assert found == pytest.approx({key: every[key] for key in found}, abs=1e-12)
+    more = {"gi": torch.rand(1, 5).double()}
+    judge.add(panel(["a dull plot"]), more, [1], {name: ("gi",) for name in whom})
+    estimates = judge.compute()
+    means = estimates.means["deletion_auc"]
+    assert [means[name].value_count for name in METHODS] == [4, 0, 3]
+    assert float(estimates.means["sufficiency"]["random"].value_count) == 0
+    assert int(estimates.gains["deletion_auc"]["gi"].count) == 3
+    assert [row.count for row in estimates.results(dict.fromkeys(METHODS, True))] == [4, 0, 3]
+
+
 def test_the_ceiling_is_no_worse_than_any_order():
     texts = ["the film was great", "a dull awful book", "plot of the movie"]
     own = panel(texts)
