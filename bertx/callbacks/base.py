@@ -31,7 +31,7 @@ from bertx.callbacks.methods import (
 )
 from bertx.callbacks.outcome import Listener
 from bertx.callbacks.run import check_name, gather
-from bertx.callbacks.sample import Sample, rows_dealt
+from bertx.callbacks.sample import Sample, in_chunks, rows_dealt
 from bertx.errors import InputError
 from bertx.models.classifier import Choice
 from bertx.models.encode import Reading, inputs_of, padded
@@ -365,9 +365,13 @@ class Probe(Listener, ABC):
     def _explain_all(self, stage: str, sample: Sample) -> Iterator[Explained]:
         what = f"{type(self).__name__}, {stage} examples"
         with progress(what, len(sample.examples)) as advance:
-            for chunk in sample.chunks(budget_for(self._model.device, recorded=True)):
+            for chunk in self._chunks(sample):
                 yield self._explain(chunk)
                 advance(len(chunk))
+
+    def _chunks(self, sample: Sample) -> Iterator[list[Reading]]:
+        """The examples that are explained together, one list after the other."""
+        return in_chunks(sample.examples, budget_for(self._model.device, recorded=True))
 
     def _explain(self, examples: list[Reading]) -> Explained:
         inputs = inputs_of(examples, self._tokenizer, self._model.device)

@@ -1,6 +1,8 @@
 """FaithfulnessMonitor: how much the explanations of a model are worth, while it trains."""
 
 from collections.abc import Iterator
+from math import inf, nan
+from time import monotonic
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -10,14 +12,25 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.callbacks.base import Explained, Probe, log
 from bertx.callbacks.run import gather, here, run_folder
-from bertx.evaluation import Estimates, Judge, check_asked, default_metrics, drawn_by_number
+from bertx.callbacks.sample import Sample, in_chunks
+from bertx.errors import InputError
+from bertx.evaluation import (
+    Estimates,
+    Judge,
+    check_asked,
+    default_metrics,
+    drawn_by_number,
+    portions,
+)
 from bertx.evaluation.tally import EMPTY, searched_name
 from bertx.leaderboard.example_values import ExampleValue, examples_path, write_examples
 from bertx.metrics import FaithfulnessMetric, Panel
 from bertx.models.classifier import Choice, class_names
+from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, noun
 from bertx.perturb import Operator, Perturber
+from bertx.perturb.packing import budget_for
 from bertx.rendering import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.loggers import log_curves, to_each
 from bertx.trace import Trace, plain_seconds
@@ -51,6 +64,10 @@ class FaithfulnessMonitor(Probe):
         ceiling_examples: About how many of the examples, drawn by their number, are searched for
             the best order (greedily; exactly up to 8 units), which costs U² forwards for U units;
             0 for no ceiling, null for all. Texts of more than 40 units are never searched.
+        budget: The largest share of the time of training to be spent on this, such as ``5%`` or
+            ``0.05``: so many examples of the sample are explained at the end of an epoch, in a
+            fixed random order and at least 20, as its time allows. ``val/faithfulness_examples``
+            says how many. Null: all of them.
         compiled: Answer the metrics' questions by ``torch.compile`` of the model, in few shapes:
             some minutes before the first answer, faster ones after it; see `Perturber`.
 
@@ -70,6 +87,7 @@ class FaithfulnessMonitor(Probe):
         unit: Unit = "word",
         operator: Operator = "mask",
         ceiling_examples: int | None = 16,
+        budget: float | str | None = None,
         compiled: bool = False,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
@@ -82,9 +100,39 @@ class FaithfulnessMonitor(Probe):
         self.metrics = default_metrics() if metrics is None else metrics
         self.operator = operator
         self.ceiling_examples = ceiling_examples
+        self.budget = budget
         self.compiled = compiled
+        self._share = None if budget is None else _share(budget)
+        self._free_since: float | None = None
         self.results: list[MethodResult] = []
         check_asked(methods or (), self.metrics, ceiling_examples)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the budget."""
+        self._free_since = monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop it: validation and test runs of their own have no budget."""
+        self._free_since = None
+
+    def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super()._end(trainer, pl_module, stage)
+        if self._free_since is not None:
+            self._free_since = monotonic()
+
+    def _chunks(self, sample: Sample) -> Iterator[list[Reading]]:
+        """As many as the budget has time for; a chunk is judged before the next is asked for."""
+        if self._share is None or self._free_since is None:
+            yield from super()._chunks(sample)
+            return
+        start, done = monotonic(), 0
+        seconds = self._share * (start - self._free_since)
+        for portion in portions(sample.drawn()):
+            taken = monotonic() - start
+            if done and taken * (done + len(portion)) / done > seconds:
+                break
+            yield from in_chunks(portion, budget_for(self._model.device, recorded=True))
+            done += len(portion)
 
     def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
         """The scores of each method, and what they took."""
@@ -114,7 +162,10 @@ class FaithfulnessMonitor(Probe):
             if not judge.left_out:
                 log.warning(f"{stage}: no example of the sample came by; nothing is explained")
             return
-        for key, value in estimates.scalars().items():
+        scalars = estimates.scalars()
+        if self._share is not None:
+            scalars["faithfulness_examples"] = estimates.count
+        for key, value in scalars.items():
             pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
         self.results = estimates.results({n: m.signed for n, m in self._methods.items()})
         self._write(trainer, stage, estimates, judge.control, gather(judge.values))
@@ -164,6 +215,20 @@ class FaithfulnessMonitor(Probe):
             title = f"Faithfulness of {noun(self.unit)}s under {self.operator!r}"
             title += "" if self.name is None else f", {self.name}"
             Console().print(faithfulness_table(self.results, directions, title))
+
+
+def _share(budget: float | str) -> float:
+    """A share of a time, as a number or in percent."""
+    text = str(budget).strip()
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = nan
+    if not 0 < share < inf:
+        raise InputError(
+            f"budget: expected a share of the time of training, such as 5% or 0.05, got {budget!r}"
+        )
+    return share
 
 
 def panel_of(perturber: Perturber, chunk: Explained) -> Panel:

@@ -1,6 +1,6 @@
 """The examples that a callback explains: the same ones in every epoch and for any batch size."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,9 +67,15 @@ class Sample:
         numbered = zip(found, wanted.values(), strict=True)
         self.examples += [replace(example, index=number) for example, number in numbered]
 
-    def chunks(self, budget: Budget) -> Iterator[list[Reading]]:
-        """The examples by length, in lists that are explained together."""
-        yield from chunks(sorted(self.examples, key=lambda e: e.index), len, budget)
+    def drawn(self) -> list[Reading]:
+        """The examples in the random order by which they are chosen.
+
+        The first n of all are those that a sample of n has.
+        """
+        if self._size is None:
+            return sorted(self.examples, key=lambda e: e.index)
+        places = _order(self._size).argsort().tolist()
+        return sorted(self.examples, key=lambda e: places[e.index])
 
     def _takes(self, index: int) -> bool:
         if index < 0 or (self._size is not None and index >= self._size):
@@ -93,6 +99,11 @@ class Sample:
             return numbers
         pairs = zip(numbers, places, strict=True)
         return [number if place < self._dealt else -1 for number, place in pairs]
+
+
+def in_chunks(examples: Sequence[Reading], budget: Budget) -> Iterator[list[Reading]]:
+    """Examples by length, in lists that are explained together."""
+    yield from chunks(sorted(examples, key=lambda e: e.index), len, budget)
 
 
 def rows_dealt(loader: Any, ranks: int) -> int | None:
@@ -134,5 +145,8 @@ def _part(value: Any, count: int, rows: list[int]) -> Any:
 def _choose(limit: int | None, size: int | None) -> set[int] | None:
     if limit is None or size is None or limit >= size:
         return None
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
-    return set(order[:limit].tolist())
+    return set(_order(size)[:limit].tolist())
+
+
+def _order(size: int) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(0))

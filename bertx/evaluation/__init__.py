@@ -3,6 +3,7 @@
 from bertx.evaluation.checks import check_asked
 from bertx.evaluation.forwards import Recorded, Recorder, Text, engines
 from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, reach
+from bertx.evaluation.rounds import portions
 from bertx.evaluation.tally import Estimates, Tally
 from bertx.evaluation.verdicts import Verdicts, judge
 
@@ -19,5 +20,6 @@ __all__ = [
     "drawn_by_number",
     "engines",
     "judge",
+    "portions",
     "reach",
 ]

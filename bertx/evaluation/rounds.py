@@ -22,6 +22,19 @@ HOPELESS = 0.05
 """The chance of a verdict by the last text below which a pair is not asked any further."""
 
 
+def portions(texts: Sequence[T], first: int = MINIMUM) -> Iterator[Sequence[T]]:
+    """Parts of the texts, each a quarter of those before it, and never less than `MINIMUM`.
+
+    Args:
+        texts: The texts.
+        first: The size of the first part.
+    """
+    start, size = 0, max(first, MINIMUM)
+    while start < len(texts):
+        yield texts[start : start + size]
+        start, size = start + size, max(MINIMUM, (start + size) // 4)
+
+
 @dataclass(frozen=True)
 class Rounds:
     """Portions of texts in random order, and what is left to ask after each of them.
@@ -53,11 +66,8 @@ class Rounds:
         return random.Random(0).sample(texts, len(texts))
 
     def portions(self, texts: Sequence[T]) -> Iterator[Sequence[T]]:
-        """Parts of the texts, each a quarter of those before it, and not too few at once."""
-        start, size = 0, max(self.first, MINIMUM)
-        while start < len(texts):
-            yield texts[start : start + size]
-            start, size = start + size, max(MINIMUM, (start + size) // 4)
+        """The texts of each portion."""
+        return portions(texts, self.first)
 
     def open(self, values: Sequence[ExampleValue], asked: int, of: int) -> Asked:
         """Whom to ask on: the methods of pairs that are open, and likely enough to be decided.

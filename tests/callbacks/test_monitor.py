@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from bertx.attribution import LRP, Attribution, GradientSensitivity, GradientXInput, Random
-from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, faithfulness
 from bertx.callbacks.batches import read_batch
 from bertx.errors import InputError
-from bertx.leaderboard.example_values import read_examples
+from bertx.leaderboard.example_values import find_examples, read_examples
 from bertx.metrics import DeletionCurve, InsertionCurve, Panel, area, fractions
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
@@ -101,6 +101,58 @@ def test_training_is_bit_identical_with_and_without(tmp_path, kwargs):
     module.eval()
     fresh = ForeignModule().state_dict()
     assert not all(torch.equal(v, weights[0][k]) for k, v in fresh.items())
+
+
+class Timed:
+    """A clock that a method moves on."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Slow(GradientXInput):
+    """Takes a second for each text."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def scores(self, trace):
+        self.clock.now += len(trace.inputs)
+        return super().scores(trace)
+
+
+@pytest.mark.parametrize(("budget", "expected"), [("10%", 20), (0.1, 20), ("60%", 60), (9, 96)])
+def test_a_budget_says_how_many_examples(tmp_path, monkeypatch, budget, expected):
+    clock = Timed()
+    monkeypatch.setattr(faithfulness, "monotonic", clock)
+
+    monitor = FaithfulnessMonitor(
+        {"slow": Slow(clock)}, {"deletion_auc": DeletionCurve(2)}, ceiling_examples=0, budget=budget
+    )
+
+    class Validating(ForeignModule):
+        def on_validation_epoch_start(self):
+            clock.now += 100
+
+    runner = trainer(tmp_path, [monitor])
+    data = DATA * 4
+    runner.fit(Validating(), loader(), loader(data=data))
+    assert runner.callback_metrics["val/faithfulness_examples"] == expected
+    folder = tmp_path / "version_0" / "bertx" / "val"
+    chosen = {value.example for value in read_examples(find_examples(folder))}
+    order = torch.randperm(96, generator=torch.Generator().manual_seed(0)).tolist()
+    assert chosen == set(order[:expected])
+    runner.test(Validating(), loader(data=data), verbose=False)
+    assert runner.callback_metrics["test/faithfulness_examples"] == 96
+
+
+@pytest.mark.parametrize("budget", ["much", "0%", -1, "nan"])
+def test_a_budget_is_a_share(budget):
+    with pytest.raises(InputError, match="budget: expected a share of the time of training"):
+        FaithfulnessMonitor(budget=budget)
 
 
 class Failing(Attribution):

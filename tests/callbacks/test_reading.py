@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, DistributedSampler, SubsetRandomSampler
 from transformers import PreTrainedTokenizerFast
 
 from bertx.callbacks.batches import read_batch, readings, spell
-from bertx.callbacks.sample import Sample, rows_dealt
+from bertx.callbacks.sample import Sample, in_chunks, rows_dealt
 from bertx.errors import InputError
 from bertx.models.encode import inputs_of
 from bertx.models.inputs import UNKNOWN
@@ -261,7 +261,8 @@ def test_chunks_hold_similar_lengths_under_the_budget():
             "labels": torch.zeros(1).long(), "text": ["x"],
         }  # fmt: skip
         sample.add(batch)
-    chunks = [[e.index for e in chunk] for chunk in sample.chunks(Budget(tokens=12, call=4))]
+    parts = in_chunks(sample.examples, Budget(tokens=12, call=4))
+    chunks = [[e.index for e in chunk] for chunk in parts]
     assert chunks == [[4], [0], [2], [5, 1, 3]]
 
 
