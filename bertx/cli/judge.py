@@ -52,13 +52,8 @@ def _parser() -> Parser:
     )
     add("--ceiling_examples", type=int, default=16, help="About how many texts are searched for "
         "the best order; 0 for none.")  # fmt: skip
-    add("--relevant", default=0.01, type=float, help="The smallest difference that matters.")
-    add("--until", choices=["all", "decided"], default="all", help="Ask everything of all texts, "
-        "or take them in random order and ask on each pair of methods until it is decided, or "
-        "unlikely to be.")  # fmt: skip
-    add("--confidence", type=float, help="With --until decided: the chance that all verdicts of a "
-        "table are right. Default: 0.95.")  # fmt: skip
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
+    _add_verdicts(parser)
     _add_output(parser)
     return parser
 
@@ -87,6 +82,16 @@ def _add_choices(parser: Parser) -> None:
         "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
 
 
+def _add_verdicts(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--relevant", default=0.01, type=float, help="The smallest difference that matters.")
+    add("--until", choices=["all", "decided"], default="all", help="Ask everything of all texts, "
+        "or take them in random order and ask about each pair of methods until it is decided, or "
+        "unlikely to be.")  # fmt: skip
+    add("--confidence", type=float, help="With --until decided: the chance that all verdicts of a "
+        "table are right. Default: 0.95.")  # fmt: skip
+
+
 def _add_output(parser: Parser) -> None:
     add = parser.add_argument
     add("--markdown", action="store_true", help="Print Markdown instead.")
@@ -101,7 +106,7 @@ def _run(options: Namespace) -> None:
 
     check_output(options)
     if options.until == "decided":
-        options.confidence = options.confidence or 0.95
+        options.confidence = 0.95 if options.confidence is None else options.confidence
     elif options.confidence is not None:
         raise InputError("--confidence: it goes with --until decided, which is not given")
     if options.out is not None:
