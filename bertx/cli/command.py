@@ -48,8 +48,8 @@ from bertx.data import TextDataModule
 from bertx.errors import InputError, out_of_space
 from bertx.models.checkpoint import is_checkpoint, read_checkpoint
 from bertx.rendering.files import write_whole
+from bertx.report.csv_logger import ContinuedCSVLogger
 from bertx.report.loggers import to_each
-from bertx.report.metrics_file import ContinuedCSVLogger
 from bertx.report.resilient import ResilientWandbLogger
 from bertx.training import TextClassifier
 

@@ -72,7 +72,7 @@ def heatmap_page(rows: Sequence[HeatmapRow], title: str) -> str:
         A whole HTML document without scripts, links or outside assets, light or dark as the
         reader prefers. Everything that comes from data is escaped.
     """
-    return template("page.html.jinja").render(**_contents(rows, title))
+    return template("heatmaps.html.jinja").render(**_contents(rows, title))
 
 
 def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: int) -> Path:
@@ -118,7 +118,7 @@ class HeatmapSheet:
         """Begin the page."""
         self._draft = begin_draft(self.path)
         self._file = self._draft.open("w", encoding="utf-8", errors="replace", newline="")
-        page = template("page.html.jinja").render(
+        page = template("heatmaps.html.jinja").render(
             title=self._title,
             examples=None,
             when=[],

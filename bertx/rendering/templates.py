@@ -1,6 +1,7 @@
 """The templates of pages: strict about what they are given, and escaping all of it."""
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertx.rendering.heatmap import printable
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 def template(name: str) -> "Template":
     """A template by the name of its file."""
     return _environment().get_template(name)
+
+
+def source(name: str) -> str:
+    """The style sheet or the script of a page by the name of its file."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache

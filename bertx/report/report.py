@@ -16,9 +16,9 @@ from bertx.leaderboard.results import Leaderboard
 from bertx.leaderboard.standings import legend
 from bertx.rendering.colours import scale
 from bertx.rendering.heatmap import ends
-from bertx.rendering.templates import template
+from bertx.rendering.templates import source, template
 from bertx.report import findings, sections
-from bertx.report.report_heatmaps import palette, sheets_of
+from bertx.report.heatmaps import palette, sheets_of
 from bertx.report.run import Problem, Run, Stage, is_run, problem_of, read_run
 from bertx.report.study import Finding, Study, is_study, read_study
 
@@ -115,7 +115,7 @@ def report_page(report: Report) -> str:
         A whole HTML document that loads nothing; its policy allows its one script and its one
         style sheet alone. Everything that comes from data is escaped.
     """
-    style, script = _source("report.css"), _source("report.js")
+    style, script = source("report.css"), source("report.js")
     contents = _contents(report)
     style += "".join(
         f".{name} {{ background: {colour}; color: {ink}; }}\n"
@@ -197,11 +197,11 @@ def _told_apart(studies: list[Study]) -> list[Study]:
 def _of_other_versions(report: Report) -> Iterator[Problem]:
     """The runs and studies that another bertx wrote."""
     every: list[Run | Study] = [*report.runs, *report.studies]
-    for source in every:
-        if source.version and source.version != VERSION:
+    for place in every:
+        if place.version and place.version != VERSION:
             yield Problem(
-                str(source.folder),
-                f"written by bertx {source.version}, read by {VERSION}: what has changed between "
+                str(place.folder),
+                f"written by bertx {place.version}, read by {VERSION}: what has changed between "
                 "them may be missing here.",
             )
 
@@ -336,10 +336,6 @@ def _names(places: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(place) for place in places]
-
-
-def _source(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _hash(source: str) -> str:

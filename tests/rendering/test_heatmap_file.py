@@ -16,8 +16,9 @@ from bertx.rendering.heatmap_file import (
     read_heatmap_file,
     write_heatmap_file,
 )
+from bertx.rendering.templates import source
+from bertx.report.heatmaps import palette, sheets_of
 from bertx.report.report import script_json
-from bertx.report.report_heatmaps import palette, sheets_of
 from bertx.report.run import Run, Stage
 from tests.rendering.examples import HOSTILE
 
@@ -123,6 +124,6 @@ def test_no_data_can_end_the_script_that_holds_it():
 
 
 def test_lines_have_the_colours_of_figures():
-    css = (Path(__file__).parents[2] / "bertx" / "report" / "report.css").read_text()
+    css = source("report.css")
     for number, colour in enumerate(PALETTE):
         assert f"--c{number}: light-dark({colour.lower()}," in css
