@@ -225,7 +225,7 @@ def test_textbook_rules_are_their_sums(case, name):
 def test_textbook_rules_by_the_names_of_parts(kind):
     model, text = tiny_model(kind, seed=6), one_text(7, seed=6)
     e, _ = embedded(model, text)
-    patterns = {"*classifier*": Epsilon(0.1), "*.[123].*": AlphaBeta(2.0)}
+    patterns = {"*classifier*": Epsilon(0.1), "*.[123].*": AlphaBeta(2.0), "*.[12].*": Epsilon()}
     others = {}
     for name, part in model.named_modules():
         if fnmatchcase(name, "*.[123].*"):
