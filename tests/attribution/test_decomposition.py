@@ -6,6 +6,7 @@ import torch
 import bertx.attribution.decomposition as decomposition
 from bertx.attribution import CPLRP
 from bertx.attribution.decomposition import DecompX
+from bertx.attribution.layers import PADDING, groups
 from bertx.errors import InputError
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
@@ -47,6 +48,12 @@ def test_scores_add_up_to_the_logit(kind, pooling, seed, tokenizer):
     assert ((dropped.sum(-1) - trace.logits).abs() > 1e-3).any()
 
 
+def test_the_biases_of_fused_queries_keys_and_values_are_told_apart(tokenizer):
+    trace = trace_of(tiny_model("modernbert", attention_bias=True), tokenizer)
+    total = DecompX().every_class(trace).sum(-1)
+    torch.testing.assert_close(total, trace.logits, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(("kind", "pooling"), READERS)
 def test_without_biases_it_is_cp_lrp(kind, pooling, tokenizer):
     model = model_of(kind, pooling, seed=3)
@@ -71,6 +78,27 @@ def test_scores_do_not_depend_on_chunks_padding_or_order(kind, bias, tokenizer, 
         for row, scores in enumerate(alone):
             for batch in (together, backwards):
                 torch.testing.assert_close(batch[row, : len(scores)], scores, rtol=0, atol=1e-12)
+
+
+def test_groups_keep_the_budget_and_little_padding(tokenizer):
+    trace = trace_of(tiny_model(), tokenizer, ["the film was good " * n for n in range(1, 8)] * 2)
+    for budget in (1, 1000, 10**6):
+        found = list(groups(trace, budget))
+        assert sorted(torch.cat([group.rows for group in found]).tolist()) == list(range(14))
+        for group in found:
+            work = len(group.rows) * group.mask.shape[1] ** 2
+            assert len(group.rows) == 1 or work <= budget
+            assert work <= PADDING * group.mask.sum(1).square().sum()
+    with pytest.raises(InputError, match="does not compute what its parts do"):
+        group.compare(trace.logits[group.rows] + torch.eye(2, 3))
+
+
+def test_a_token_that_is_hidden_within_a_text_is_no_end_of_it(tokenizer):
+    batch = tiny_batch(tokenizer, TEXTS)
+    batch["attention_mask"][:, 1] = 0
+    trace = Trace(tiny_model(), Inputs.from_batch(batch), None, ALL)
+    total = DecompX().every_class(trace).sum(-1)
+    torch.testing.assert_close(total, trace.logits, rtol=0, atol=1e-12)
 
 
 def test_the_last_bias_goes_evenly_to_tokens_of_which_nothing_is_left(tokenizer):

@@ -55,6 +55,14 @@ def test_all_classes_come_from_one_call_of_the_engine(bert, tokenizer):
     assert found[0].sum(1).abs().max() < 1e-12
 
 
+def test_the_budget_is_kept(bert, tokenizer):
+    inputs = Inputs.from_batch(tiny_batch(tokenizer, TEXTS), "word", tokenizer)
+    trace, sizes = Trace(bert, inputs, None, Needs.NOTHING), []
+    bert.base_model.embeddings.register_forward_hook(lambda *a: sizes.append(a[2].shape[:2]))
+    Occlusion(token_budget=30)(trace)
+    assert all(rows == 1 or rows * longest <= 30 for rows, longest in sizes)
+
+
 def test_a_text_without_words_scores_zero(bert, tokenizer):
     for texts in (["", "dull"], [""]):
         inputs = Inputs.from_batch(tiny_batch(tokenizer, texts), "word", tokenizer)

@@ -63,7 +63,8 @@ def test_scores_always_add_up(samples, bert, tokenizer):
 def test_more_samples_come_nearer_to_shapley_values(bert, tokenizer):
     texts = ["the film was really very good , but dull !"]  # 10 units
     trace = trace_of(bert, tokenizer, texts)
-    exact = KernelShap(1022)(trace)
+    exact = KernelShap(1022)(trace)  # as many as there are
+    assert torch.equal(exact, KernelShap(2000)(trace))
     errors = [
         sum((KernelShap(n, seed)(trace) - exact).square().sum() for seed in range(8))
         for n in (30, 200, 1000)

@@ -54,6 +54,16 @@ def test_a_token_that_nothing_changes_stands_for_itself(tokenizer):
     assert (scores[:, 0] == 1).all() and (scores[:, 1:] == 0).all()
 
 
+def test_small_distances_count_in_single_precision_too(tokenizer):
+    scores = []
+    for dtype in (torch.float64, torch.float32):
+        model = tiny_model(dtype=dtype)
+        for block in model.base_model.encoder.layer:
+            block.attention.self.value.weight.data.mul_(1e-3)
+        scores.append(ValueZeroing("last")(trace_of(model, tokenizer)))
+    torch.testing.assert_close(scores[1].double(), scores[0], rtol=1e-2, atol=1e-3)
+
+
 def test_no_chunk_is_larger_than_the_budget(tokenizer):
     sizes = []
     model = tiny_model()

@@ -290,3 +290,9 @@ def test_an_activation_that_no_hook_reaches_is_refused(setting):
 def test_an_activation_that_is_not_zero_at_zero_is_refused():
     with pytest.raises(UnsupportedArchitecture, match="activations that are 0 at 0"):
         CPLRP().check(tiny_model("bert", hidden_act="sigmoid"))
+
+
+def test_a_model_type_that_is_not_known_is_refused(bert):
+    bert.config.model_type = "own"
+    with pytest.raises(UnsupportedArchitecture, match="'own'.*it supports bert, "):
+        AttnLRP().check(bert)
