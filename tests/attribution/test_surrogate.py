@@ -84,7 +84,9 @@ def test_the_sizes_of_coalitions_follow_shapleys_kernel():
     assert (kept.double().mean(0) - 0.5).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("method", [KernelShap(200, seed=3), Lime(200, seed=3, width=0.2)])
+@pytest.mark.parametrize(
+    "method", [KernelShap(201, seed=3), Lime(200, seed=3, width=0.2, penalty=0.5)]
+)
 def test_captum_fits_the_same_to_the_same_draws(method, bert, tokenizer, monkeypatch):
     captum = pytest.importorskip("captum.attr")
     pytest.importorskip("sklearn")
@@ -109,7 +111,7 @@ def test_captum_fits_the_same_to_the_same_draws(method, bert, tokenizer, monkeyp
         reference.perturb_func = draws
     else:
         near = get_exp_kernel_similarity_function("cosine", kernel_width=0.2)
-        reference = captum.Lime(forward, SkLearnRidge(alpha=1.0), near, draws)
+        reference = captum.Lime(forward, SkLearnRidge(alpha=method.penalty), near, draws)
     found = reference.attribute(
         torch.ones(1, units), n_samples=len(rows), perturbations_per_eval=len(rows)
     )
