@@ -59,7 +59,8 @@ def test_small_distances_count_in_single_precision_too(tokenizer):
     for dtype in (torch.float64, torch.float32):
         model = tiny_model(dtype=dtype)
         for block in model.base_model.encoder.layer:
-            block.attention.self.value.weight.data.mul_(1e-4)
+            for parameter in block.attention.self.value.parameters():
+                parameter.data.mul_(1e-4)
         scores.append(ValueZeroing("last")(trace_of(model, tokenizer)))
     torch.testing.assert_close(scores[1].double(), scores[0], rtol=0, atol=1e-2)
 
