@@ -294,5 +294,5 @@ def test_an_activation_that_is_not_zero_at_zero_is_refused():
 
 def test_a_model_type_that_is_not_known_is_refused(bert):
     bert.config.model_type = "own"
-    with pytest.raises(UnsupportedArchitecture, match="'own'.*it supports bert, "):
+    with pytest.raises(UnsupportedArchitecture, match=r"'own'.*it supports bert, "):
         AttnLRP().check(bert)
