@@ -22,8 +22,9 @@ from bertx.evaluation import (
     drawn_by_number,
     portions,
 )
-from bertx.evaluation.tally import EMPTY, searched_name
-from bertx.leaderboard.example_values import ExampleValue, examples_path, write_examples
+from bertx.evaluation.estimates import searched_name
+from bertx.evaluation.table import EMPTY
+from bertx.leaderboard.example_values import examples_path, write_examples
 from bertx.metrics import FaithfulnessMetric, Panel
 from bertx.models.classifier import Choice, class_names
 from bertx.models.encode import Reading
@@ -148,15 +149,15 @@ class FaithfulnessMonitor(Probe):
         """Judge all chunks and log what comes out."""
         classes = class_names(self._model)
         searched = drawn_by_number(self.ceiling_examples, self._count)
-        judge = Judge(self._methods, self.metrics, classes, pl_module.device, searched)
+        judge = Judge(self._methods, self.metrics, classes, searched)
         spent = []
         for chunk in chunks:
             numbers = [example.index for example in chunk.examples]
             judge.add(panel_of(self._perturber, chunk), chunk.scores, numbers)
             spent.append(chunk.seconds)
             del chunk  # and the graph, before the next one is made
-        for seconds in spent[1:] or spent:  # the first forwards after training are slow
-            judge.add_cost(seconds)
+        judge.table = gather(judge.table)
+        judge.seconds = gather(spent[1:] or spent)  # the first forwards after training are slow
         estimates = judge.compute()
         if not estimates.count:
             if not judge.left_out:
@@ -168,7 +169,7 @@ class FaithfulnessMonitor(Probe):
         for key, value in scalars.items():
             pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
         self.results = estimates.results({n: m.signed for n, m in self._methods.items()})
-        self._write(trainer, stage, estimates, judge.control, gather(judge.values))
+        self._write(trainer, stage, estimates, judge)
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super()._prepare(trainer, pl_module)
@@ -191,18 +192,17 @@ class FaithfulnessMonitor(Probe):
         trainer: Trainer,
         stage: str,
         estimates: Estimates,
-        control: str | None,
-        values: list[ExampleValue],
+        judge: Judge,
     ) -> None:
         folder = run_folder(trainer) / "bertx" / stage
         if not trainer.is_global_zero:
             return
         epoch, step = here(trainer)
-        for part, drawn, note in estimates.figures(control):
+        for part, drawn, note in estimates.figures(judge.control):
             write_curves(folder / part, drawn, epoch, step, self.unit, note)
             key = "_".join(filter(None, (f"{stage}/curves", part)))
             to_each(trainer.loggers, log_curves, key, drawn, epoch, step, self.unit, note)
-        write_examples(examples_path(folder, epoch, step), values)
+        write_examples(examples_path(folder, epoch, step), judge.values)
         rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)
 

@@ -1,10 +1,10 @@
 """Which explanation to trust: all methods before the same judges, while training or after it."""
 
 from bertx.evaluation.checks import check_asked
+from bertx.evaluation.estimates import Estimates
 from bertx.evaluation.forwards import Recorded, Recorder, Text, engines
 from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, reach
 from bertx.evaluation.rounds import portions
-from bertx.evaluation.tally import Estimates, Tally
 from bertx.evaluation.verdicts import Verdicts, judge
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "Judge",
     "Recorded",
     "Recorder",
-    "Tally",
     "Text",
     "Verdicts",
     "check_asked",

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from bertx.errors import InputError
-from bertx.evaluation.tally import CEILING, EMPTY, searched_name
+from bertx.evaluation.estimates import searched_name
+from bertx.evaluation.table import CEILING, EMPTY
 from bertx.metrics import CurveMetric, FaithfulnessMetric
 from bertx.rendering import gain_name
 

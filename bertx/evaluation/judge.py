@@ -3,9 +3,9 @@
 import logging
 import random
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import nan
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,8 @@ from torch import Tensor
 from bertx.attribution import Attribution, Random
 from bertx.errors import InputError
 from bertx.evaluation.checks import check_method_names
-from bertx.evaluation.tally import CEILING, EMPTY, Estimates, Metrics, Tally
+from bertx.evaluation.estimates import Estimates, estimates
+from bertx.evaluation.table import EMPTY, Measured, Metrics
 from bertx.leaderboard.example_values import ExampleValue
 from bertx.metrics import (
     Case,
@@ -28,7 +29,6 @@ from bertx.metrics import (
     judge,
 )
 from bertx.models.inputs import Inputs, spread_by_unit
-from bertx.rendering.curves import Role
 from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")
@@ -36,32 +36,19 @@ log = logging.getLogger("bertx")
 MOST_UNITS = 40
 """Units of the longest text that is searched for the best order: U units take U² forwards."""
 
-Example = tuple[int, int]
-"""Its number and the checksum of its tokens; see `ExampleValue`."""
-
-
-class Judged(NamedTuple):
-    """Who made a ranking; see `ExampleValue`."""
-
-    method: str
-    signed: bool
-    role: Role
-    made_with: str
-
 
 class Judge:
     """Judges M methods by all metrics, each text by the same class, units, bins and operator.
 
     Args:
         methods: The methods by name. The first `Random` is the control, the floor of every figure.
-        metrics: The metrics by name; they are copied.
+        metrics: The metrics by name.
         classes: Names of the C classes.
-        device: Where the sums live, which is where they are exchanged between ranks.
         searched: Whether an example, by its number, is searched for the best order: the ceiling.
-        local: Whether the sums are of this process alone, whatever others do.
 
     Attributes:
-        values: What each metric says of each explanation of each text.
+        table: What was measured, one entry for each panel; other processes' may be added.
+        seconds: For some batches the time of each method and, under None, of the plain forward.
         control: Name of the control, None if there is none.
         left_out: Number of texts that were left out with a warning.
 
@@ -74,18 +61,17 @@ class Judge:
         methods: Mapping[str, Attribution],
         metrics: Metrics,
         classes: list[str],
-        device: torch.device,
         searched: Callable[[int], bool],
-        local: bool = False,
     ) -> None:
         check_method_names(methods)
         self.control = next((n for n, m in methods.items() if isinstance(m, Random)), None)
-        self.values: list[ExampleValue] = []
+        self.table: list[Measured] = []
+        self.seconds: list[dict[str | None, float]] = []
         self.left_out = 0
         self._methods, self._metrics, self._searched = methods, metrics, searched
+        self._classes = classes
         self._asked = {**metrics, EMPTY: FullyPerturbed(classes)}
         self._limits = {n: m for n, m in metrics.items() if m.limit is not None}
-        self._tally = Tally(list(methods), self.control, metrics, classes, device, local)
 
     def add(
         self,
@@ -109,23 +95,46 @@ class Judge:
         self.left_out += int((~sound & (panel.inputs.unit_counts > 0)).sum())
         if not sound.any():
             return
-        asked = dict.fromkeys(self._metrics, self._methods) if asked is None else asked
+        asked = dict.fromkeys(self._metrics, tuple(self._methods)) if asked is None else asked
         values = {
-            name: value.masked_fill(~sound[:, None], nan)
+            name: value.masked_fill(~sound[:, None], nan).to("cpu", torch.float64)
             for name, value in self._ask(panel, scores, sound, asked).items()
         }
-        self._tally.add(values, values.pop(EMPTY)[0])
-        known = list(zip(examples, _checksums(panel.inputs), strict=True))
-        self._keep(panel, values, known, asked)
-        self._search(panel, known, sound, values)
+        numbers = torch.tensor([self._searched(example) for example in examples])
+        part = sound.cpu() & (panel.inputs.unit_counts <= MOST_UNITS).cpu() & numbers
+        self.table.append(
+            Measured(
+                examples=list(examples),
+                texts=_checksums(panel.inputs),
+                targets=panel.target.tolist(),
+                operator=panel.perturber.operator,
+                empty=values.pop(EMPTY)[0],
+                values=values,
+                asked=asked,
+                searched=part & bool(self._limits),
+                ceilings=self._ceilings(panel, part),
+            )
+        )
 
-    def add_cost(self, seconds: Mapping[str | None, float]) -> None:
-        """Add the time of each method and, under None, of the plain forward."""
-        self._tally.add_cost(seconds)
+    @property
+    def values(self) -> list[ExampleValue]:
+        """The metrics' numbers: one for each text, method and metric."""
+        return [
+            row
+            for part in self.table
+            for row in part.rows(self._metrics, self._methods, self.control)
+        ]
 
     def compute(self) -> Estimates:
-        """Means, gains, ceilings and costs over all ranks, a collective call unless local."""
-        return self._tally.compute()
+        """Means, gains, ceilings and costs of what is in the table."""
+        return estimates(
+            self.table,
+            self.seconds,
+            self._metrics,
+            list(self._methods),
+            self.control,
+            self._classes,
+        )
 
     def _ask(
         self,
@@ -146,62 +155,19 @@ class Judge:
         }
         return judge(cases, self._asked, {**numbers, EMPTY: [0]})
 
-    def _keep(
-        self,
-        panel: Panel,
-        values: Mapping[str, Tensor],
-        known: Sequence[Example],
-        asked: Mapping[str, Collection[str]],
-    ) -> None:
-        targets = panel.target.tolist()
-        for metric, own in values.items():
-            for (name, method), part in zip(self._methods.items(), own, strict=True):
-                if name not in asked[metric]:
-                    continue
-                role: Role = "floor" if name == self.control else "method"
-                who = Judged(name, method.signed, role, _made_with(method))
-                rows = zip(known, targets, part[:, -1].tolist(), strict=True)
-                self.values += self._rows(metric, who, panel, rows)
-
-    def _search(
-        self,
-        panel: Panel,
-        known: Sequence[Example],
-        sound: Tensor,
-        methods: Mapping[str, Tensor],
-    ) -> None:
-        """Add what the best orders reach, and the methods on the same texts."""
-        wanted = torch.tensor([self._searched(example) for example, _ in known])
-        part = sound & (panel.inputs.unit_counts <= MOST_UNITS) & wanted.to(sound.device)
+    def _ceilings(self, panel: Panel, part: Tensor) -> dict[str, Tensor]:
+        """What the best orders reach (B, J), NaN for texts that are not a part."""
+        blank = {
+            name: torch.full((len(part), len(metric.columns)), nan, dtype=torch.float64)
+            for name, metric in self._limits.items()
+        }
         if not self._limits or not part.any():
-            return
+            return blank
         needs = Needs.of(*self._limits.values())
         own = panel if bool(part.all()) else panel.rows(part, needs)
-        chosen = [which for which, mine in zip(known, part, strict=True) if mine]
-        who = Judged(CEILING, True, "ceiling", "")
-        for metric, values in reach(own, self._limits).items():
-            self._tally.add_ceiling(metric, values, methods[metric][:, part])
-            rows = zip(chosen, own.target.tolist(), values[:, -1].tolist(), strict=True)
-            self.values += self._rows(metric, who, panel, rows)
-
-    def _rows(
-        self, metric: str, who: Judged, panel: Panel, found: Iterable[tuple[Example, int, float]]
-    ) -> Iterator[ExampleValue]:
-        used = self._metrics[metric].uses_operator
-        for (example, text), target, value in found:
-            yield ExampleValue(
-                example=example,
-                target=target,
-                method=who.method,
-                signed=who.signed,
-                role=who.role,
-                made_with=who.made_with,
-                operator=panel.perturber.operator if used else "",
-                metric=metric,
-                higher_is_better=self._metrics[metric].higher_is_better,
-                value=value,
-                text=text,
-            )
+        for name, values in reach(own, self._limits).items():
+            blank[name][part] = values.to("cpu", torch.float64)
+        return blank
 
 
 def usable(trace: Trace, scores: Mapping[str, Tensor], examples: Sequence[int]) -> Tensor:
@@ -234,11 +200,6 @@ def _checksums(inputs: Inputs) -> list[int]:
     """A number for each text that tells other tokens apart, however they are padded."""
     rows = zip(inputs.input_ids.cpu().long(), inputs.attention_mask.cpu().bool(), strict=True)
     return [zlib.crc32(ids[mask].numpy().tobytes()) for ids, mask in rows]
-
-
-def _made_with(method: Attribution) -> str:
-    """What a method itself puts in place of words: an operator, or the baseline of a path."""
-    return str(getattr(method, "operator", "") or getattr(method, "baseline", ""))
 
 
 def reach(panel: Panel, metrics: Metrics) -> dict[str, Tensor]:

@@ -11,10 +11,10 @@ from bertx.attribution import Attribution
 from bertx.attribution.choices import COMPARED_METHODS, GOLD, PREDICTED, Methods, named, several
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_asked
+from bertx.evaluation.estimates import Estimates
 from bertx.evaluation.forwards import Recorder, Text, engines
 from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, with_control
 from bertx.evaluation.rounds import Asked, Rounds
-from bertx.evaluation.tally import Estimates
 from bertx.explanation.reading import Reader
 from bertx.leaderboard.board import leaderboards, operator_tables
 from bertx.leaderboard.example_values import ExampleValue
@@ -199,8 +199,7 @@ class _Evaluation:
         judges = self._judges(places)
         spent = self._ask(readings, dict(enumerate(texts)), judges)
         for one in judges.values():
-            for seconds in spent[1:] or spent:  # the first forwards are slow
-                one.add_cost(seconds)
+            one.seconds += spent[1:] or spent  # the first forwards are slow
         found = [one.compute() for one in judges.values()]
         return Verdicts(
             {operator: one.filled(found[0]) for operator, one in zip(judges, found, strict=True)},
@@ -269,9 +268,7 @@ class _Evaluation:
                 self.methods,
                 using if number else self.metrics,
                 class_names(self.model),
-                self.model.device,
                 searched,
-                local=True,
             )
             for number, operator in enumerate(self.engines)
         }

@@ -24,7 +24,7 @@ from bertx.metrics.curves import (
     removal_counts,
 )
 from bertx.metrics.drift import Drift, drift, shares, stabilized
-from bertx.metrics.estimates import Z95, Difference, Estimate, MeanMetric, PairedDifference
+from bertx.metrics.estimates import Estimate, MeanMetric
 from bertx.metrics.infidelity import Infidelity
 from bertx.metrics.normalized import (
     NormalizedComprehensiveness,
@@ -67,14 +67,12 @@ from bertx.metrics.tau import LeaveOneOutTau
 from bertx.models.anatomy import Part
 
 __all__ = [
-    "Z95",
     "AccuracyDrop",
     "Agreement",
     "Case",
     "Comprehensiveness",
     "CurveMetric",
     "DeletionCurve",
-    "Difference",
     "Drift",
     "Estimate",
     "Explained",
@@ -91,7 +89,6 @@ __all__ = [
     "Method",
     "NormalizedComprehensiveness",
     "NormalizedSufficiency",
-    "PairedDifference",
     "Panel",
     "Part",
     "PlausibilityMetric",

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from bertx.statistics.spread import Z95
-
 # Apple's devices have no float64.
 PRECISION = torch.float32 if torch.backends.mps.is_available() else torch.float64
 
@@ -48,6 +46,15 @@ class Estimate(NamedTuple):
         return int(self.counts.flatten()[-1])
 
 
+def mean_of(values: Tensor) -> Estimate:
+    """The means of values (N, J) of N examples; NaN marks an example without one."""
+    known = values.detach().to(torch.float64)
+    counts = (~known.isnan()).sum(0).to(torch.float64)
+    mean = known.nansum(0) / counts
+    squares = (known - mean).square().nansum(0)
+    return Estimate(mean, (squares / (counts - 1) / counts).sqrt(), counts)
+
+
 class MeanMetric(Metric):
     """Mean and standard error over examples of J values; NaN marks an example without one.
 
@@ -79,51 +86,3 @@ class MeanMetric(Metric):
         mean = total / counts
         variance = (squares - total * mean).clamp(min=0) / (counts - 1)
         return Estimate(mean, (variance / counts).sqrt(), counts)
-
-
-class Difference(NamedTuple):
-    """The mean of a paired difference.
-
-    Attributes:
-        mean: Mean of a - b over examples.
-        se: Its standard error; NaN for fewer than two examples.
-        count: Number of examples.
-    """
-
-    mean: Tensor
-    se: Tensor
-    count: Tensor  # type: ignore[assignment]  # hides tuple.count
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 lies outside the 95 % interval; False where there is none."""
-        return bool(self.mean.abs() > Z95 * self.se)
-
-
-class PairedDifference(MeanMetric):
-    """Mean difference of two values of the same examples, such as the areas of two methods.
-
-    Pairing takes out what makes one example easier than another, so that far fewer examples tell
-    two methods apart than their own intervals suggest. Where one of both is NaN there is no pair.
-
-    Examples:
-        >>> metric = PairedDifference()
-        >>> metric.update(torch.tensor([0.9, 0.5, 0.7]), torch.tensor([0.6, 0.3, 0.4]))
-        >>> metric.compute().excludes_zero
-        True
-    """
-
-    higher_is_better = None
-    state = "difference_sums"
-
-    def __init__(self) -> None:
-        super().__init__(1)
-
-    def update(self, a: Tensor, b: Tensor) -> None:
-        """Add a - b for the values (B,) of B examples."""
-        self.add((a.to(PRECISION) - b.to(PRECISION))[:, None])
-
-    def compute(self) -> Difference:
-        """The mean of all differences so far; NaN if there were none."""
-        mean, se, counts = self.estimate()
-        return Difference(mean[0], se[0], counts[0])

@@ -1,15 +1,15 @@
 """The judge against single questions, one text and one method at a time."""
 
 import logging
+import pickle
 from math import isnan
 
 import pytest
 import torch
-from torchmetrics import metric as torchmetric
 
 from bertx.attribution import Attribution, GradientXInput, Occlusion, Random
 from bertx.errors import InputError
-from bertx.evaluation import Judge, Tally, check_asked, reach
+from bertx.evaluation import Judge, check_asked, reach
 from bertx.metrics import (
     AccuracyDrop,
     Comprehensiveness,
@@ -60,9 +60,7 @@ def panel(texts=TEXTS, operator="mask", **known):
 
 
 def judged(own, methods=METHODS, asked=None, searched=lambda _: False, numbers=NUMBERS):
-    judge = Judge(
-        methods, metrics() if asked is None else asked, CLASSES, torch.device("cpu"), searched
-    )
+    judge = Judge(methods, metrics() if asked is None else asked, CLASSES, searched)
     judge.add(own, {name: m(own.trace) for name, m in methods.items()}, numbers)
     return judge
 
@@ -110,7 +108,7 @@ def test_means_gains_and_the_empty_text():
 def test_all_questions_of_a_panel_are_one_call():
     own = panel()
     methods = {"gi": GradientXInput(), "random": Random()}
-    judge = Judge(methods, metrics(), CLASSES, torch.device("cpu"), lambda _: False)
+    judge = Judge(methods, metrics(), CLASSES, lambda _: False)
     scores = {name: method(own.trace) for name, method in methods.items()}
     judge.add(own, scores, NUMBERS)
     assert own.perturber.calls == 1
@@ -118,7 +116,7 @@ def test_all_questions_of_a_panel_are_one_call():
 
 def test_who_is_not_asked_has_no_value_and_no_count():
     own, whole = panel(), judged(panel())
-    judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: False)
+    judge = Judge(METHODS, metrics(), CLASSES, lambda _: False)
     scores = {name: METHODS[name](own.trace) for name in ("gi", "random")}
     whom = {name: ("gi", "random") for name in metrics()} | {"sufficiency": ("gi",)}
     judge.add(own, scores, NUMBERS, whom)
@@ -133,7 +131,7 @@ def test_who_is_not_asked_has_no_value_and_no_count():
     means = estimates.means["deletion_auc"]
     assert [means[name].value_count for name in METHODS] == [4, 0, 3]
     assert float(estimates.means["sufficiency"]["random"].value_count) == 0
-    assert int(estimates.gains["deletion_auc"]["gi"].count) == 3
+    assert estimates.gains["deletion_auc"]["gi"].value_count == 3
     assert [row.count for row in estimates.results(dict.fromkeys(METHODS, True))] == [4, 0, 3]
 
 
@@ -226,7 +224,7 @@ def test_texts_are_told_apart_however_they_are_padded():
 
 def test_batches_do_not_matter():
     whole = judged(panel(), searched=lambda _: True).compute().scalars()
-    judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: True)
+    judge = Judge(METHODS, metrics(), CLASSES, lambda _: True)
     for text, number in zip(TEXTS, NUMBERS, strict=True):
         own = panel([text])
         judge.add(own, {name: m(own.trace) for name, m in METHODS.items()}, [number])
@@ -319,36 +317,22 @@ def test_values_that_use_no_operator_have_none():
     assert operators["d", "ceiling"] == "mask" and ("p1", "ceiling") not in operators
 
 
-def test_a_local_judge_waits_for_nobody(monkeypatch):
-    def gather(*_, **__):
-        raise TimeoutError
-
-    monkeypatch.setattr(torchmetric, "jit_distributed_available", lambda: True)
-    monkeypatch.setattr(torchmetric, "gather_all_tensors", gather)
-    own = panel()
-    scores = {name: method(own.trace) for name, method in METHODS.items()}
-    for local in (False, True):
-        judge = Judge(METHODS, metrics(), CLASSES, torch.device("cpu"), lambda _: True, local)
-        judge.add(own, scores, NUMBERS)
-        judge.add_cost({None: 1.0, **dict.fromkeys(METHODS, 2.0)})
-        if local:
-            assert judge.compute().count == 3 and judge.compute().costs["gi"] == 2
-        else:
-            with pytest.raises(TimeoutError):
-                judge.compute()
+def test_costs_are_times_by_that_of_the_plain_forward():
+    judge = judged(panel())
+    assert judge.compute().costs == {}
+    judge.seconds = [{None: 0.01, **dict.fromkeys(METHODS, 0.07)}] * 1000
+    assert judge.compute().costs == pytest.approx(dict.fromkeys(METHODS, 7), rel=1e-9)
 
 
-def test_costs_are_exact_in_any_precision():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        tally = Tally(["gi"], None, {}, CLASSES, torch.device("cpu"))
-        for _ in range(1000):
-            tally.add_cost({None: 0.01, "gi": 0.07})
-        assert tally.compute().costs["gi"] == pytest.approx(7, rel=1e-9)
-    finally:
-        torch.set_default_dtype(before)
-    assert Tally(["gi"], None, {}, CLASSES, torch.device("cpu")).compute().costs == {}
+def test_tables_of_several_processes_are_one():
+    whole, first = judged(panel()), judged(panel(TEXTS[:1]), numbers=NUMBERS[:1])
+    other = judged(panel(TEXTS[1:]), numbers=NUMBERS[1:])
+    first.table += pickle.loads(pickle.dumps(other.table))
+    expected, found = whole.compute().scalars(), first.compute().scalars()
+    assert found == pytest.approx(expected, abs=1e-10)
+    nobody = judged(panel(["", ""]), numbers=[0, 1])
+    assert nobody.table == [] and nobody.compute().count == 0
+    assert nobody.compute().means.keys() == metrics().keys()
 
 
 def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):

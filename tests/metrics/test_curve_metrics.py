@@ -8,12 +8,11 @@ from torchmetrics import MetricCollection
 from bertx.errors import InputError
 from bertx.metrics import (
     DeletionCurve,
-    Difference,
     InsertionCurve,
-    PairedDifference,
     fractions,
     with_area,
 )
+from bertx.metrics.estimates import mean_of
 from tests.ranks import synced
 
 CURVES = torch.rand(23, 6, generator=torch.Generator().manual_seed(0))
@@ -124,39 +123,11 @@ def test_other_points_are_refused():
         DeletionCurve(points=1)
 
 
-def test_paired_difference():
-    a, b = CURVES[:, 0], CURVES[:, 1] - 0.3
-    metric = PairedDifference()
-    for own, other in zip(a.split(RAGGED), b.split(RAGGED), strict=True):
-        metric.update(own, other)
-    difference = (a - b).double().numpy()
-    se = difference.std(ddof=1) / np.sqrt(23)
-    assert float(metric.compute().mean) == pytest.approx(difference.mean(), abs=1e-7)
-    assert float(metric.compute().se) == pytest.approx(se, abs=1e-7)
-    assert metric.compute().count == 23
-    assert metric.compute().excludes_zero == (abs(difference.mean()) > 1.96 * se)
-
-
-def test_whether_an_interval_excludes_zero():
-    def excludes(mean, se):
-        return Difference(torch.tensor(mean), torch.tensor(se), torch.tensor(9.0)).excludes_zero
-
-    assert excludes(0.2, 0.1) and excludes(-0.2, 0.1)
-    assert not excludes(0.19, 0.1) and not excludes(-0.19, 0.1)
-    assert not excludes(0.2, float("nan"))
-
-
 def test_two_ranks_equal_one():
-    def paired(rows):
-        metric = PairedDifference()
-        metric.update(rows[:, 0], rows[:, 1])
-        return metric
-
     ranks = VALUES[:5], VALUES[5:]
     for kind in (DeletionCurve, InsertionCurve):
         found = synced(*(updated(kind(6), *shard.split(3)) for shard in ranks))
         assert equal(found, reference(VALUES))
-    assert equal(synced(*map(paired, ranks)), paired(VALUES).compute())
 
 
 def test_a_missing_value_counts_nowhere():
@@ -168,6 +139,5 @@ def test_a_missing_value_counts_nowhere():
     assert found.counts.tolist() == [23, 23, 15, 23, 1, 23, 23]
     few = np.nanstd(numbers[:, 2], ddof=1) / np.sqrt(15)
     assert float(found.se[2]) == pytest.approx(few, abs=1e-12) and found.se[4].isnan()
-    paired = PairedDifference()
-    paired.update(holes[:, 2], holes[:, 0])
-    assert paired.compute().count == 15
+    apart = mean_of(holes)
+    assert all(np.allclose(a, b, equal_nan=True) for a, b in zip(apart, found, strict=True))

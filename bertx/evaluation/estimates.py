@@ -1,41 +1,24 @@
-"""The metrics of one epoch: means, differences to the control and cost of every method."""
+"""What the table of values comes to: means, differences to the control and cost of every method."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import isnan
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from bertx.metrics import (
-    Z95,
-    CurveMetric,
-    Difference,
-    Estimate,
-    FaithfulnessMetric,
-    FullyPerturbed,
-    PairedDifference,
-)
+from bertx.evaluation.table import CEILING, EMPTY, Measured, Metrics, joined
+from bertx.metrics import CurveMetric, Estimate
 from bertx.metrics.curve_metrics import Kind
-from bertx.metrics.estimates import PRECISION, MeanMetric
+from bertx.metrics.estimates import mean_of
 from bertx.rendering import Curve, MethodResult, Score, gain_name
 from bertx.rendering.curves import Role
-
-Metrics = Mapping[str, FaithfulnessMetric]
-CEILING = "ceiling"
-"""The name under which the search that shows what can be reached is logged."""
-EMPTY = "fully_perturbed"
-"""The name under which the probability of a text without its units is logged."""
-
-M = TypeVar("M", bound=MeanMetric)
+from bertx.statistics.spread import Z95
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a tally came to, equal on all ranks unless it is local.
+    """What a table of values comes to.
 
     Attributes:
         metrics: The metrics.
@@ -51,7 +34,7 @@ class Estimates:
 
     metrics: Metrics
     means: dict[str, dict[str, Estimate]]
-    gains: dict[str, dict[str, Difference]]
+    gains: dict[str, dict[str, Estimate]]
     ceilings: dict[str, Estimate]
     searched: dict[str, dict[str, Estimate]]
     empty: dict[str, Score]
@@ -81,7 +64,7 @@ class Estimates:
         }
         for name, gains in self.gains.items():
             for method, gain in gains.items():
-                scores[f"{gain_name(name)}/{method}"] = _gain(gain)
+                scores[f"{gain_name(name)}/{method}"] = _score(gain)
         scores |= {f"{name}/{CEILING}": _score(e) for name, e in self.ceilings.items()}
         for name in filter(self._in_part, self.ceilings):
             own = {**self.searched[name], CEILING: self.ceilings[name]}
@@ -101,7 +84,7 @@ class Estimates:
                 signed=sign,
                 scores={name: _score(own[method]) for name, own in self.means.items()},
                 gains={
-                    name: _gain(own[method]) if method in own else None
+                    name: _score(own[method]) if method in own else None
                     for name, own in self.gains.items()
                     if own
                 },
@@ -179,113 +162,72 @@ class Estimates:
         return "\n".join(["p of an empty text", *(f"{p:.2f}  {name}" for name, p in known)])
 
 
-class Tally:
-    """Adds up what the chunks of one epoch show.
+def estimates(
+    table: Sequence[Measured],
+    seconds: Sequence[Mapping[str | None, float]],
+    metrics: Metrics,
+    methods: Sequence[str],
+    control: str | None,
+    classes: Sequence[str],
+) -> Estimates:
+    """Means, gains, ceilings and costs from the values of all texts.
 
     Args:
+        table: The values.
+        seconds: For some batches the time of each method and, under None, of the plain forward.
+        metrics: The metrics by name.
         methods: Names of the M methods.
         control: The one that the others are compared with, if any.
-        metrics: The metrics; they are copied.
-        classes: Names of the classes.
-        device: Where the sums live, which is where they are exchanged between ranks.
-        local: Whether the sums are of this process alone, whatever others do.
+        classes: Names of the C classes.
     """
-
-    def __init__(
-        self,
-        methods: list[str],
-        control: str | None,
-        metrics: Metrics,
-        classes: list[str],
-        device: torch.device,
-        local: bool = False,
-    ) -> None:
-        def ready(metric: M) -> M:
-            metric.to(device)
-            metric.reset()
-            if local:
-                metric.distributed_available_fn = lambda: False
-            return metric
-
-        def fresh(metric: FaithfulnessMetric) -> FaithfulnessMetric:
-            return ready(deepcopy(metric))
-
-        self.metrics = metrics
-        self._methods, self._control = methods, control
-        self._means = {n: {m: fresh(metric) for m in methods} for n, metric in metrics.items()}
-        rivals = [name for name in methods if control is not None and name != control]
-        self._gains = {
-            name: {rival: ready(PairedDifference()) for rival in rivals}
-            for name, metric in metrics.items()
-            if metric.higher_is_better is not None
-        }
-        self._ceilings = {n: fresh(m) for n, m in metrics.items() if m.limit is not None}
-        self._searched = {n: {m: fresh(metrics[n]) for m in methods} for n in self._ceilings}
-        self._empty = ready(FullyPerturbed(classes))
-        self._seconds = ready(_Seconds(1 + len(methods)))
-
-    def add(self, values: Mapping[str, Tensor], empty: Tensor) -> None:
-        """Add values (M, B, J) by metric, and those of fully perturbed texts (B, C + 1)."""
-        for name, own in self._means.items():
-            for metric, part in zip(own.values(), values[name], strict=True):
-                metric.update(part)
-        for name, gains in self._gains.items():
-            last = dict(zip(self._methods, values[name][..., -1], strict=True))
-            control = last.get(str(self._control))
-            for method, gain in gains.items():
-                pair = (last[method], control) if self._higher(name) else (control, last[method])
-                gain.update(*pair)
-        self._empty.update(empty)
-
-    def add_ceiling(self, name: str, values: Tensor, others: Tensor) -> None:
-        """Add the values (B, J) that the search reaches, and those of the methods (M, B, J)."""
-        self._ceilings[name].update(values)
-        for metric, part in zip(self._searched[name].values(), others, strict=True):
-            metric.update(part)
-
-    def add_cost(self, seconds: Mapping[str | None, float]) -> None:
-        """Add the time of each method and, under None, of the plain forward."""
-        self._seconds.update([seconds[name] for name in (None, *self._methods)])
-
-    def compute(self) -> Estimates:
-        """Reduce over all ranks, a collective call; not if the tally is local."""
-        with warnings.catch_warnings():  # a rank may have seen no example
-            warnings.filterwarnings("ignore", ".*before the ``update`` method")
-            return self._compute()
-
-    def _compute(self) -> Estimates:
-        plain, *own = self._seconds.compute().mean.tolist()
-        costs = {n: spent / plain for n, spent in zip(self._methods, own, strict=True) if plain > 0}
-        empty = self._empty.compute()
-        pairs = zip(self._empty.columns, empty.mean.tolist(), empty.se.tolist(), strict=True)
-        return Estimates(
-            self.metrics,
-            {n: {m: k.compute() for m, k in own.items()} for n, own in self._means.items()},
-            {n: {m: k.compute() for m, k in own.items()} for n, own in self._gains.items()},
-            {name: metric.compute() for name, metric in self._ceilings.items()},
-            {n: {m: k.compute() for m, k in own.items()} for n, own in self._searched.items()},
-            {name: Score(mean, se) for name, mean, se in list(pairs)[:-1]},
-            costs,
-            int(empty.counts[-1]),
-        )
-
-    def _higher(self, name: str) -> bool:
-        return bool(self.metrics[name].higher_is_better)
+    searched = torch.cat([part.searched for part in table]) if table else torch.zeros(0).bool()
+    values = {
+        name: joined([part.values[name] for part in table], len(methods), 0, len(metric.columns))
+        for name, metric in metrics.items()
+    }
+    ceilings = {
+        name: joined([part.ceilings[name] for part in table], 0, len(metric.columns))[searched]
+        for name, metric in metrics.items()
+        if metric.limit is not None
+    }
+    empty = mean_of(joined([part.empty for part in table], 0, len(classes) + 1))
+    pairs = zip(classes, empty.mean.tolist(), empty.se.tolist(), strict=False)
+    return Estimates(
+        metrics,
+        {name: _means(methods, own) for name, own in values.items()},
+        {
+            name: _gains(methods, control, own[..., -1], metrics[name].higher_is_better)
+            for name, own in values.items()
+            if metrics[name].higher_is_better is not None
+        },
+        {name: mean_of(own) for name, own in ceilings.items()},
+        {name: _means(methods, values[name][:, searched]) for name in ceilings},
+        {name: Score(mean, se) for name, mean, se in pairs},
+        _costs(methods, seconds),
+        int(empty.counts[-1]),
+    )
 
 
-class _Seconds(MeanMetric):
-    """Mean times over chunks, in float64 whatever precision the run has."""
+def _means(methods: Sequence[str], values: Tensor) -> dict[str, Estimate]:
+    return {name: mean_of(part) for name, part in zip(methods, values, strict=True)}
 
-    higher_is_better = None
-    state = "seconds_sums"
 
-    def update(self, seconds: Sequence[float]) -> None:
-        """Add the times of one chunk."""
-        self.add(torch.tensor([seconds], dtype=PRECISION))
+def _gains(
+    methods: Sequence[str], control: str | None, values: Tensor, higher: bool | None
+) -> dict[str, Estimate]:
+    """How much better each method is than the control, of values (M, B)."""
+    if control is None:
+        return {}
+    apart = (values - values[methods.index(control)]) * (1 if higher else -1)
+    found = zip(methods, apart[..., None], strict=True)
+    return {name: mean_of(part) for name, part in found if name != control}
 
-    def compute(self) -> Estimate:
-        """The means."""
-        return self.estimate()
+
+def _costs(
+    methods: Sequence[str], seconds: Sequence[Mapping[str | None, float]]
+) -> dict[str, float]:
+    plain = sum(own[None] for own in seconds)
+    return {name: sum(own[name] for own in seconds) / plain for name in methods if plain > 0}
 
 
 def searched_name(metric: str) -> str:
@@ -295,10 +237,6 @@ def searched_name(metric: str) -> str:
 
 def _score(estimate: Estimate) -> Score:
     return Score(float(estimate.value), float(estimate.value_se))
-
-
-def _gain(gain: Difference) -> Score:
-    return Score(float(gain.mean), float(gain.se))
 
 
 def _line(name: str, estimate: Estimate, metric: CurveMetric, role: Role) -> Curve:
