@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.attribution.choices import ALL, GOLD, PREDICTED, Methods
-from bertx.callbacks.batches import read_batch, readings
+from bertx.callbacks.batches import read_batch
 from bertx.callbacks.methods import check_target, classifier_of, say_choice, targets, tokenizer_of
 from bertx.callbacks.records import Records
 from bertx.callbacks.run import check_within, gather, run_folder
@@ -148,11 +148,9 @@ class AttributionWriter(Callback):
         if self._shards is None:
             return
         batch = self.read(batch)
-        known = read_batch(batch, self._tokenizer, self.unit)
-        if self._reader is not None:
-            known["text"] = _whole_texts(batch)
-        sample = self._sample = self._sample or _whole(trainer, "index" in known)
-        sample.add(known, lambda part: readings(part, self.unit))
+        numbered = isinstance(batch, Mapping) and "index" in batch
+        sample = self._sample = self._sample or _whole(trainer, numbered)
+        sample.add(batch, self._texts)
         new = [e for e in sample.examples if not self._stored.holds(e.index, e.text)]
         self._counts["skipped"] += len(sample.examples) - len(new)
         sample.examples = []
@@ -231,44 +229,47 @@ class AttributionWriter(Callback):
         self._counts["written"] += len(rows)
         self._counts["failed"] += sum(row["error"] is not None for row in rows)
 
+    def _texts(self, batch: Any) -> list[Reading]:
+        """What a batch has of its texts; with windows, nothing of their words."""
+        found = read_batch(batch, self._tokenizer, self.unit)
+        if self._reader is None:
+            return found
+        return [
+            replace(one, text=text, units=(-1,) * len(one.ids))
+            for one, text in zip(found, _whole_texts(batch), strict=True)
+        ]
+
     def _rows(self, examples: Sequence[Reading]) -> list[dict[str, Any]]:
         """The rows of some texts, also of those that fail."""
-        found = self._read(examples)
-        scored = iter(
-            self._score([self._parts(reading) for reading, error in found if error is None])
-        )
+        found = [self._read(example) for example in examples]
+        scored = iter(self._score([self._parts(one) for one in found if one.error is None]))
         return [
-            self._records.row(reading, next(scored) if error is None else [_failed(reading, error)])
-            for reading, error in found
+            self._records.row(
+                one,
+                next(scored)
+                if one.error is None
+                else [Explanation(one.index, one.text, error=one.error)],
+            )
+            for one in found
         ]
 
     def _parts(self, reading: Reading) -> list[Part]:
         return parts_of(reading, None if self._reader is None else self._reader.windows(reading))
 
-    def _read(self, examples: Sequence[Reading]) -> list[tuple[Reading, InputError | None]]:
-        """Texts as they are to be explained, and why one cannot be."""
-        found: list[tuple[Reading, InputError | None]] = []
-        for reading in map(self._known, examples):
-            try:
-                if reading.error is not None:
-                    raise InputError(reading.error)
-                label = reading.label
-                if self._reader is not None:
-                    reading = self._reader.read(reading.index, reading.text)
-                if self.target == GOLD:
-                    gold = targets(GOLD, [replace(reading, label=label)], self._model)
-                    reading = replace(reading, target=None if gold is None else int(gold))
-            except InputError as error:
-                found.append((reading, error))
-            else:
-                found.append((reading, None))
-        return found
-
-    def _known(self, reading: Reading) -> Reading:
-        """What the batch has of a text; with windows, nothing of its words."""
-        if self._reader is not None:
-            return replace(reading, units=(-1,) * len(reading.ids))
-        return replace(reading, left_out=self._left_out(reading))
+    def _read(self, example: Reading) -> Reading:
+        """A text as it is to be explained, or with why it cannot be."""
+        if self._reader is None:
+            example = replace(example, left_out=self._left_out(example))
+        if example.error is not None:
+            return example
+        try:
+            if self._reader is not None:
+                whole = self._reader.read(example.index, example.text)
+                example = replace(whole, label=example.label)
+            gold = targets(GOLD, [example], self._model) if self.target == GOLD else None
+        except InputError as error:
+            return replace(example, error=str(error))
+        return example if gold is None else replace(example, target=int(gold))
 
     def _left_out(self, reading: Reading) -> int | None:
         """How many units of a text its batch has no tokens of; None if it cannot be known."""
@@ -279,10 +280,6 @@ class AttributionWriter(Callback):
             return None
         [whole] = UnitTokenizer(self._tokenizer, self.unit)([text])
         return max(0, len(whole.spans) - len(spans))
-
-
-def _failed(reading: Reading, error: InputError) -> Explanation:
-    return Explanation(reading.index, reading.text, error=str(error))
 
 
 def _whole_texts(batch: Mapping[str, Any]) -> Sequence[str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.batches import read_batch, readings
+from bertx.callbacks.batches import read_batch
 from bertx.callbacks.lines import beside_bar
 from bertx.callbacks.methods import (
     check_alone,
@@ -311,7 +311,7 @@ class Probe(Listener, ABC):
             self._sample.add(self.read(batch), self._readings)
 
     def _readings(self, batch: Any) -> list[Reading]:
-        return readings(read_batch(batch, self._tokenizer, self.unit), self.unit)
+        return read_batch(batch, self._tokenizer, self.unit)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._sample is None:

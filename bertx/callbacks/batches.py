@@ -1,6 +1,6 @@
 """Reading the batches of any project: what bertx's collator makes, or less."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,34 +8,40 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.errors import InputError
-from bertx.models.encode import Reading, UnitTokenizer, special_ids
-from bertx.models.inputs import UNKNOWN, Inputs, Unit
-from bertx.models.words import number_words
+from bertx.models.encode import Reading, UnitTokenizer, special_ids, units_of
+from bertx.models.inputs import UNKNOWN, Unit
+from bertx.models.words import Span
 
 _WORD_STARTS = ("Ġ", "▁")
 
-_TOKENS = ("input_ids", "offsets", "token_type_ids", "rationale")
+_TOKENS = ("input_ids", "word_ids", "token_type_ids", "rationale")
 """What is read of each token, where the batch has it."""
+
+Row = Mapping[str, tuple[Any, ...]]
+"""What a batch has of each of t tokens, without padding."""
+
+Units = tuple[str, Sequence[int], Sequence[Span]]
+"""A text, the number of each token's unit (t,), and the characters of each token (t,)."""
 
 
 def read_batch(
     batch: Any, tokenizer: PreTrainedTokenizerBase, unit: Unit = "word"
-) -> dict[str, Any]:
-    """Complete a batch from what it holds.
+) -> list[Reading]:
+    """Read the texts of a batch from what it holds.
 
     Args:
         batch: A mapping with ``input_ids`` (B, T). ``attention_mask``, ``special_tokens_mask``
             and ``labels`` (or ``label``) are worked out if they are missing. With ``text``, the
-            strings that a fast tokenizer made the ids of, ``word_ids`` (B, T) and ``offsets``
-            (B, T, 2; or Hugging Face's ``offset_mapping``) are read from it again. Where that does
-            not give the ids of the batch, ``text`` is kept together with offsets alone; if either
-            is missing, both are spelt from the tokens. So are missing ``word_ids``, parted at the
-            white space of a text that is kept.
+            strings that a fast tokenizer made the ids of, words and offsets are read from it again
+            if there are no ``word_ids`` (B, T). Where that does not give the ids of the batch,
+            ``text`` is kept together with ``offsets`` (B, T, 2; or Hugging Face's
+            ``offset_mapping``) alone; if either is missing, both are spelt from the tokens. So are
+            missing ``word_ids``, parted at the white space of a text that is kept.
         tokenizer: The tokenizer that made the ids.
         unit: What will be ranked.
 
     Returns:
-        A dictionary with all of these, on the CPU, and whatever else the batch holds.
+        The texts with their labels, rationales and errors, each without padding.
 
     Raises:
         InputError: If the batch is no mapping with ``input_ids``, its labels are no class numbers,
@@ -47,44 +53,45 @@ def read_batch(
             f"expected a batch that maps 'input_ids' to a tensor, got {type(batch).__name__}. "
             "Override read(batch) of the callback to return such a mapping."
         )
-    known = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
-    ids = known["input_ids"]
-    if "attention_mask" not in known:
-        known["attention_mask"] = (ids != tokenizer.pad_token_id).long()
-    if "special_tokens_mask" not in known:
-        known["special_tokens_mask"] = _special(ids, known["attention_mask"], tokenizer)
-    known["labels"] = _labels(known, len(ids))
-    known = _read_again(known, tokenizer) | known
-    if unit == "whitespace" and not (_has_text(known) or _marks_words(tokenizer)):
-        raise InputError(
-            "unit 'whitespace': the tokens of this tokenizer do not show where white space is. Add "
-            "'text' and 'offset_mapping' to the batch, or use unit 'word'."
-        )
-    return known | _words(known, tokenizer)
-
-
-def readings(batch: Mapping[str, Any], unit: Unit = "word") -> list[Reading]:
-    """The texts of a batch that `read_batch` has completed, each without padding."""
-    inputs = Inputs.from_batch(batch, unit)
-    fields = {name: batch[name] for name in _TOKENS if name in batch} | {"units": inputs.units}
-    errors = batch.get("error", [None] * len(inputs))
-    found = []
-    for row, mask in enumerate(inputs.attention_mask.bool()):
-        own = {name: tuple(values[row][mask].tolist()) for name, values in fields.items()}
-        reading = Reading(
-            text=batch["text"][row],
+    batch = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in batch.items()}
+    rows = _rows(batch, tokenizer)
+    labels = _labels(batch, len(rows)).tolist()
+    errors = batch.get("error", [None] * len(rows))
+    texts = _read_again(batch, rows, tokenizer, unit) or _given(batch, rows, tokenizer, unit)
+    return [
+        Reading(
+            text=text,
             before=(),
-            ids=own["input_ids"],
+            ids=row["input_ids"],
             after=(),
-            units=own["units"],
-            offsets=tuple(map(tuple, own["offsets"])),
-            segments=own.get("token_type_ids"),
-            label=int(batch["labels"][row]),
-            rationale=own.get("rationale"),
-            error=errors[row],
+            units=tuple(units),
+            offsets=tuple(offsets),
+            segments=row.get("token_type_ids"),
+            label=label,
+            rationale=row.get("rationale"),
+            error=error,
         )
-        found.append(reading)
-    return found
+        for (text, units, offsets), row, label, error in zip(
+            texts, rows, labels, errors, strict=True
+        )
+    ]
+
+
+def _rows(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+    """What a batch has of the tokens of each text, and whether these may be ranked."""
+    ids = batch["input_ids"]
+    mask = torch.as_tensor(batch.get("attention_mask", ids != tokenizer.pad_token_id)).bool()
+    special = batch.get("special_tokens_mask")
+    if special is None:
+        special = torch.isin(ids, torch.tensor(special_ids(tokenizer), dtype=ids.dtype))
+    fields = {name: batch[name] for name in _TOKENS if name in batch}
+    fields["ranked"] = ~special.bool()
+    if isinstance(offsets := batch.get("offsets", batch.get("offset_mapping")), Tensor):
+        fields["offsets"] = offsets
+    return [
+        {name: tuple(values[row][here].tolist()) for name, values in fields.items()}
+        for row, here in enumerate(mask)
+    ]
 
 
 def _labels(batch: Mapping[str, Any], count: int) -> Tensor:
@@ -117,27 +124,23 @@ def _numbers(given: Any) -> Tensor | None:
     return numbers.long()
 
 
-def _special(ids: Tensor, mask: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    special = torch.tensor(special_ids(tokenizer), dtype=ids.dtype)
-    return (mask == 0) | torch.isin(ids, special)
-
-
-def _read_again(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """``word_ids`` and ``offsets`` of the texts, where these give the ids of the batch."""
-    texts, ids, mask = batch.get("text"), batch["input_ids"], batch["attention_mask"].bool()
+def _read_again(
+    batch: Mapping[str, Any], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, unit: Unit
+) -> list[Units]:
+    """The units of the texts, where these give the ids of the batch; else nothing."""
+    texts = batch.get("text")
     if not tokenizer.is_fast or "word_ids" in batch or not isinstance(texts, (list, tuple)):
-        return {}
-    if len(texts) != len(ids) or not all(isinstance(text, str) for text in texts):
-        return {}
-    words, offsets = torch.full_like(ids, -1), ids.new_zeros(*ids.shape, 2)
-    for row, whole in enumerate(UnitTokenizer(tokenizer)(texts)):
-        own = _part(whole, ids[row, mask[row]].tolist())
-        if own is None:
-            return {}
-        words[row, mask[row]] = torch.tensor(own.around(own.units, -1))
-        offsets[row, mask[row]] = torch.tensor(own.around(own.offsets, (0, 0)))
-    found = {"word_ids": words, "offsets": offsets}
-    return found if _offsets(batch) is None else {"word_ids": words}
+        return []
+    if len(texts) != len(rows) or not all(isinstance(text, str) for text in texts):
+        return []
+    found: list[Units] = []
+    for row, whole in zip(rows, UnitTokenizer(tokenizer, unit)(texts), strict=True):
+        part = _part(whole, [*row["input_ids"]])
+        if part is None:
+            return []
+        units, offsets = part.around(part.units, -1), part.around(part.offsets, (0, 0))
+        found.append((whole.text, units, offsets))
+    return found
 
 
 def _part(whole: Reading, ids: list[int]) -> Reading | None:
@@ -150,29 +153,57 @@ def _part(whole: Reading, ids: list[int]) -> Reading | None:
     return None
 
 
-def _words(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """``text``, ``offsets`` and ``word_ids``, where the offsets are those of the text."""
-    own = {"word_ids": batch["word_ids"]} if "word_ids" in batch else {}
-    if not _has_text(batch):
-        return _spell(batch, tokenizer) | own
-    offsets = _offsets(batch)
-    _check_texts(batch, offsets)
-    kept = {"text": batch["text"], "offsets": offsets}
-    return kept | (own or {"word_ids": _parted(batch | kept, _spell(batch, tokenizer)["word_ids"])})
+def _given(
+    batch: Mapping[str, Any], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, unit: Unit
+) -> list[Units]:
+    """The units of the texts by their offsets, or else as their tokens spell them."""
+    texts = batch["text"] if "text" in batch and all("offsets" in row for row in rows) else None
+    marked = _marks_words(tokenizer)
+    if unit == "whitespace" and texts is None and not marked:
+        raise InputError(
+            "unit 'whitespace': the tokens of this tokenizer do not show where white space is. Add "
+            "'text' and 'offset_mapping' to the batch, or use unit 'word'."
+        )
+    if texts is not None:
+        _check_texts(texts, rows)
+    found: list[Units] = []
+    for number, row in enumerate(rows):
+        pieces = tokenizer.convert_ids_to_tokens([*row["input_ids"]])
+        special = [not ranks for ranks in row["ranked"]]
+        text, words, spans = spell(zip(pieces, special, strict=True), marked)
+        if texts is not None:
+            text, spans = texts[number], [(start, end) for start, end in row["offsets"]]
+        if unit == "word" and (texts is None or "word_ids" in row):
+            units = _runs(row.get("word_ids", words), row["ranked"])
+        else:
+            units = units_of(text, spans, words, row["ranked"], unit)
+        found.append((text, units, spans))
+    return found
 
 
-def _check_texts(batch: Mapping[str, Any], offsets: Tensor) -> None:
+def _runs(words: Sequence[int], ranked: Sequence[bool]) -> list[int]:
+    """Number the runs of equal words that may be ranked, -1 for what may not (t,)."""
+    numbers: list[int] = []
+    last, before = -1, None
+    for word, ranks in zip(words, ranked, strict=True):
+        last += ranks and word != before
+        numbers.append(last if ranks else -1)
+        before = word if ranks else None
+    return numbers
+
+
+def _check_texts(texts: Any, rows: Sequence[Row]) -> None:
     """Refuse texts that are not what the offsets count the characters of."""
-    texts, ranked = batch["text"], ~batch["special_tokens_mask"].bool()
-    alike = isinstance(texts, (list, tuple)) and len(texts) == len(offsets)
+    alike = isinstance(texts, (list, tuple)) and len(texts) == len(rows)
     if not alike or not all(isinstance(text, str) for text in texts):
         raise InputError(
-            f"text: expected a list of {len(offsets)} strings, got {texts!r:.80}. Override "
+            f"text: expected a list of {len(rows)} strings, got {texts!r:.80}. Override "
             "read(batch) of the callback to return them, or a batch without 'text'."
         )
-    for text, spans, own in zip(texts, offsets, ranked, strict=True):
-        starts, ends = spans[own].unbind(-1)
-        if (starts.diff() < 0).any() or (ends > len(text)).any():
+    for text, row in zip(texts, rows, strict=True):
+        pairs = zip(row["offsets"], row["ranked"], strict=True)
+        starts, ends = zip(*[(0, 0), *(span for span, ranks in pairs if ranks)], strict=True)
+        if list(starts) != sorted(starts) or max(ends) > len(text):
             raise InputError(
                 f"text {text[:60]!r}: its tokens' offsets are not all places in it, as those of a "
                 "pair of texts are. Override read(batch) of the callback to return a batch without "
@@ -180,38 +211,9 @@ def _check_texts(batch: Mapping[str, Any], offsets: Tensor) -> None:
             )
 
 
-def _offsets(batch: Mapping[str, Any]) -> Any:
-    return batch.get("offsets", batch.get("offset_mapping"))
-
-
-def _has_text(batch: Mapping[str, Any]) -> bool:
-    return "text" in batch and isinstance(_offsets(batch), Tensor)
-
-
 def _marks_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether tokens show where white space was."""
     return any(piece.startswith(_WORD_STARTS) for piece in tokenizer.tokenize("a a"))
-
-
-def _parted(batch: dict[str, Any], words: Tensor) -> Tensor:
-    """Words of pieces (B, T), parted where white space lies between the tokens of one."""
-    ranked = ~batch["special_tokens_mask"].bool()
-    rows = (batch["offsets"].tolist(), words.tolist(), ranked.tolist())
-    return torch.tensor(
-        [number_words(text, *row) for text, *row in zip(batch["text"], *rows, strict=True)]
-    )
-
-
-def _spell(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    texts, words, offsets = [], [], []
-    marked = _marks_words(tokenizer)
-    for ids, special in zip(batch["input_ids"], batch["special_tokens_mask"].bool(), strict=True):
-        pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
-        text, numbers, spans = spell(zip(pieces, special.tolist(), strict=True), marked)
-        texts.append(text)
-        words.append(numbers)
-        offsets.append(spans)
-    return {"text": texts, "word_ids": torch.tensor(words), "offsets": torch.tensor(offsets)}
 
 
 def spell(

@@ -10,7 +10,6 @@ from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler
 
-from bertx.callbacks.batches import readings
 from bertx.models.encode import Reading
 from bertx.perturb.packing import Budget, chunks
 
@@ -51,7 +50,7 @@ class Sample:
             return self._size
         return min(self._limit, self._size)
 
-    def add(self, batch: Any, read: Callable[[Any], list[Reading]] = readings) -> None:
+    def add(self, batch: Any, read: Callable[[Any], list[Reading]]) -> None:
         """Take the chosen rows of a batch; rows that only fill a rank up are left.
 
         Args:

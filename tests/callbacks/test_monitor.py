@@ -16,7 +16,7 @@ from bertx.errors import InputError
 from bertx.leaderboard.example_values import find_examples, read_examples
 from bertx.metrics import DeletionCurve, InsertionCurve, Panel, area, fractions
 from bertx.models.anatomy import UnsupportedArchitecture
-from bertx.models.inputs import Inputs
+from bertx.models.encode import inputs_of
 from bertx.perturb import Perturber
 from bertx.trace import Needs, Trace
 from tests.callbacks.toy import DATA, ForeignModule, Plain, loader, trainer
@@ -68,8 +68,8 @@ def test_numbers_are_those_of_the_definition(tmp_path):
     )
     module = ForeignModule()
     trainer(tmp_path, [monitor]).validate(module, loader(5), verbose=False)
-    batch = read_batch(Plain()(DATA), tiny_tokenizer())
-    inputs, grid = Inputs.from_batch(batch), fractions(6)
+    tokenizer = tiny_tokenizer()
+    inputs, grid = inputs_of(read_batch(Plain()(DATA), tokenizer), tokenizer), fractions(6)
     trace = Trace(module.net, inputs, None, Needs.GRADIENT)
     scores = torch.stack([m(trace) for m in (GradientSensitivity(), GradientXInput())])
     perturber = Perturber(module.net, "remove", mask_token_id=4, pad_token_id=0)

@@ -8,34 +8,54 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.data import DataLoader, DistributedSampler, SubsetRandomSampler
 from transformers import PreTrainedTokenizerFast
 
-from bertx.callbacks.batches import read_batch, readings, spell
+from bertx.callbacks.batches import read_batch, spell
 from bertx.callbacks.sample import Sample, in_chunks, rows_dealt
 from bertx.errors import InputError
 from bertx.models.encode import inputs_of
 from bertx.models.inputs import UNKNOWN
 from bertx.perturb.packing import Budget
 from tests import tokenizer_kinds
-from tests.tiny import tiny_batch
+from tests.tiny import tiny_batch, tiny_tokenizer
 
 TEXTS = ["the film was unbelievable !", "zzz dull"]
+
+
+def pieces(reading):
+    """The characters of each token."""
+    return [reading.text[start:end] for start, end in reading.offsets]
+
+
+def words(reading):
+    return [reading.text[start:end] for start, end in reading.spans]
 
 
 def test_a_batch_of_ids_alone_is_completed(tokenizer):
     full = tiny_batch(tokenizer, TEXTS)
     read = read_batch({"input_ids": full["input_ids"]}, tokenizer)
-    for name in ("attention_mask", "word_ids"):
-        assert torch.equal(read[name], full[name])
-    assert torch.equal(read["special_tokens_mask"], full["special_tokens_mask"].bool())
-    assert read["labels"].tolist() == [UNKNOWN] * 2
-    assert read["text"] == ["the film was unbelievable !", "[UNK] dull"]
-    start, end = read["offsets"][0, 4].tolist(), read["offsets"][0, 6].tolist()
-    assert read["text"][0][start[0] : end[1]] == "unbelievable"
+    for row, reading in enumerate(read):
+        mask = full["attention_mask"][row].bool()
+        assert reading.input_ids == full["input_ids"][row, mask].tolist()
+        assert list(reading.units) == full["word_ids"][row, mask].tolist()
+        assert reading.label == UNKNOWN and reading.rationale is reading.error is None
+    assert [reading.text for reading in read] == ["the film was unbelievable !", "[UNK] dull"]
+    assert words(read[0]) == ["the", "film", "was", "unbelievable", "!"]
 
 
 def test_what_a_batch_holds_is_kept(tokenizer):
     full = tiny_batch(tokenizer, TEXTS, [1, 2])
-    read = read_batch(full, tokenizer)
-    assert all(read[name] is full[name] or torch.equal(read[name], full[name]) for name in full)
+    full["rationale"] = full["word_ids"] == 1
+    full["error"] = [None, "why"]
+    full["token_type_ids"] = full["word_ids"].clamp(0, 1)
+    for row, reading in enumerate(read_batch(full, tokenizer)):
+        mask = full["attention_mask"][row].bool()
+        for name, values in [
+            ("input_ids", reading.ids), ("word_ids", reading.units),
+            ("token_type_ids", reading.segments), ("rationale", reading.rationale),
+        ]:  # fmt: skip
+            assert list(values) == full[name][row, mask].tolist()
+        assert [*map(list, reading.offsets)] == full["offsets"][row, mask].tolist()
+        assert (reading.text, reading.label) == (TEXTS[row], row + 1)
+        assert reading.error == full["error"][row]
 
 
 @pytest.mark.parametrize("batch", [(1, 2), {"ids": torch.ones(1, 1)}, {"input_ids": [[1, 2]]}])
@@ -55,53 +75,52 @@ def test_a_text_without_offsets_is_read_again(side):
     )  # fmt: skip
     batch = {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
     read = read_batch(batch | {"text": texts}, tokenizer)
-    assert read["text"] == texts
-    assert torch.equal(read["offsets"], made["offset_mapping"])
-    words = [
-        text[start:end].strip()
-        for row, text in enumerate(texts)
-        for number in range(int(read["word_ids"][row].max()) + 1)
-        for own in [read["offsets"][row][read["word_ids"][row] == number]]
-        for start, end in [(int(own[0, 0]), int(own[-1, 1]))]
-    ]
-    assert "zzz" in words and ("!" in words) == ("unbelievable" in words) and "</s>" not in words
+    assert [reading.text for reading in read] == texts
+    for row, reading in enumerate(read):
+        offsets = made["offset_mapping"][row, made["attention_mask"][row].bool()]
+        assert [*map(list, reading.offsets)] == offsets.tolist()
+    found = [word for reading in read for word in words(reading)]
+    assert "zzz" in found and ("!" in found) == ("unbelievable" in found) and "</s>" not in found
 
 
 def test_another_text_is_spelt_anew(tokenizer):
     full = tiny_batch(tokenizer, ["The   FILM was unbelievable!"])
     other = {"input_ids": full["input_ids"], "text": ["the film was good!"]}
-    read = read_batch(other, tokenizer)
-    assert read["text"] == ["the film was unbelievable !"]
-    assert [read["text"][0][a:b] for a, b in read["offsets"][0].tolist()] == [
-        "", "the", "film", "was", "un", "believ", "able", "!", "",
-    ]  # fmt: skip
+    [read] = read_batch(other, tokenizer)
+    assert read.text == "the film was unbelievable !"
+    assert pieces(read) == ["", "the", "film", "was", "un", "believ", "able", "!", ""]
 
 
 def test_offsets_without_their_text_are_spelt_anew(tokenizer):
     full = tiny_batch(tokenizer, ["The   FILM was"])
     for name in ("offsets", "offset_mapping"):
         batch = {"input_ids": full["input_ids"], name: full["offsets"]}
-        read = read_batch(batch, tokenizer)
-        assert read["text"] == ["the film was"]
-        assert read["offsets"][0].tolist() == [[0, 0], [0, 3], [4, 8], [9, 12], [0, 0]]
+        [read] = read_batch(batch, tokenizer)
+        assert read.text == "the film was"
+        assert read.offsets == ((0, 0), (0, 3), (4, 8), (9, 12), (0, 0))
 
 
 def test_a_text_is_kept_with_its_offsets_by_any_name(tokenizer):
-    full = tiny_batch(tokenizer, ["The   FILM was unbelievable!", "zzz  dull"])
+    texts = ["The   FILM was unbelievable!", "zzz  dull"]
+    full = tiny_batch(tokenizer, texts)
+    written = [text.replace("FILM", "PLOT") for text in texts]  # whose tokens are others
     for name in ("offsets", "offset_mapping"):
-        batch = {"input_ids": full["input_ids"], "text": full["text"], name: full["offsets"]}
-        read = read_batch(batch, tokenizer)
-        assert read["text"] == full["text"]
-        assert torch.equal(read["offsets"], full["offsets"])
-        assert torch.equal(read["word_ids"], full["word_ids"])
+        batch = {"input_ids": full["input_ids"], "text": written, name: full["offsets"]}
+        for row, reading in enumerate(read_batch(batch, tokenizer)):
+            mask = full["attention_mask"][row].bool()
+            assert reading.text == written[row]
+            assert [*map(list, reading.offsets)] == full["offsets"][row, mask].tolist()
+            assert list(reading.units) == full["word_ids"][row, mask].tolist()
 
 
 def test_the_words_of_a_batch_are_kept(tokenizer):
     full = tiny_batch(tokenizer, TEXTS)
-    words = full["word_ids"] // 2
+    given = full["word_ids"] // 2
     for extra in ({}, {"text": full["text"]}, {"text": full["text"], "offsets": full["offsets"]}):
-        read = read_batch({"input_ids": full["input_ids"], "word_ids": words, **extra}, tokenizer)
-        assert read["word_ids"] is words
+        batch = {"input_ids": full["input_ids"], "word_ids": given, **extra}
+        for row, reading in enumerate(read_batch(batch, tokenizer)):
+            mask = full["attention_mask"][row].bool()
+            assert list(reading.units) == given[row, mask].tolist()
 
 
 def byte_level():
@@ -114,9 +133,9 @@ def byte_level():
 
 
 def test_byte_level_pieces_are_spelt_to_words():
-    read = read_batch({"input_ids": torch.tensor([[0, 2, 3, 4, 5, 1, 6]])}, byte_level())
-    assert read["text"] == ["film goodness!"]
-    assert read["word_ids"].tolist() == [[-1, 0, 1, 1, 1, -1, -1]]
+    [read] = read_batch({"input_ids": torch.tensor([[0, 2, 3, 4, 5, 1, 6]])}, byte_level())
+    assert read.text == "film goodness!"
+    assert read.units == (-1, 0, 1, 1, 1, -1)
 
 
 @pytest.mark.parametrize("kind", [tokenizer_kinds.byte_level, tokenizer_kinds.sentence_piece])
@@ -124,8 +143,8 @@ def test_a_text_of_one_word_is_one_word_whatever_marks_words(kind):
     tokenizer = kind()
     ids = torch.tensor([tokenizer("badunfilm")["input_ids"]])
     assert ids.shape[1] > 3
-    read = read_batch({"input_ids": ids}, tokenizer)
-    assert read["text"] == ["badunfilm"] and set(read["word_ids"][0].tolist()) == {-1, 0}
+    [read] = read_batch({"input_ids": ids}, tokenizer)
+    assert read.text == "badunfilm" and set(read.units) == {-1, 0}
 
 
 def test_white_space_of_the_text_parts_words_that_pieces_do_not():
@@ -134,7 +153,8 @@ def test_white_space_of_the_text_parts_words_that_pieces_do_not():
         "text": ["good\nfilmness"],
         "offset_mapping": torch.tensor([[[0, 0], [0, 4], [4, 5], [5, 9], [9, 13], [0, 0]]]),
     }
-    assert read_batch(batch, byte_level())["word_ids"].tolist() == [[-1, 0, 1, 1, 1, -1]]
+    [read] = read_batch(batch, byte_level())
+    assert read.units == (-1, 0, 1, 1, 1, -1)
 
 
 def test_a_special_token_in_the_middle_ends_a_word():
@@ -142,9 +162,13 @@ def test_a_special_token_in_the_middle_ends_a_word():
     assert spell(pieces) == ("a b", [0, -1, 1], [(0, 1), (0, 0), (2, 3)])
 
 
+def read(batch):
+    return read_batch(batch, tiny_tokenizer())
+
+
 def add(sample, *parts, index=None):
     for n, part in enumerate(parts):
-        ids = torch.tensor([[2, i + 5, 3] for i in part])
+        ids = torch.tensor([[2, i % 9 + 5, 3] for i in part])
         batch = {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
@@ -156,7 +180,7 @@ def add(sample, *parts, index=None):
         }
         if index is not None:
             batch["index"] = torch.tensor(index[n])
-        sample.add(batch)
+        sample.add(batch, read)
     return [e.index for e in sample.examples]
 
 
@@ -225,7 +249,7 @@ def test_only_the_chosen_rows_are_completed(tokenizer):
 
     def read(part):
         asked.append(part)
-        return readings(read_batch(part, tokenizer))
+        return read_batch(part, tokenizer)
 
     sample = Sample(None, 9)
     ids = torch.tensor([[2, 7, 3], [2, 8, 3], [2, 9, 3]])
@@ -260,7 +284,7 @@ def test_chunks_hold_similar_lengths_under_the_budget():
             "special_tokens_mask": ids < 5, "offsets": torch.zeros(1, length, 2).long(),
             "labels": torch.zeros(1).long(), "text": ["x"],
         }  # fmt: skip
-        sample.add(batch)
+        sample.add(batch, read)
     parts = in_chunks(sample.examples, Budget(tokens=12, call=4))
     chunks = [[e.index for e in chunk] for chunk in parts]
     assert chunks == [[4], [0], [2], [5, 1, 3]]
@@ -282,7 +306,7 @@ def test_left_padding_is_taken_off_and_rows_are_padded_on_the_right(tokenizer):
         "labels": torch.zeros(2),
         "text": ["", "b"],
     }
-    sample.add(batch)
+    sample.add(batch, read)
     inputs = inputs_of(sample.examples, tokenizer)
     assert inputs.input_ids.tolist() == [[2, 3, 0, 0], [2, 8, 9, 3]]
     assert inputs.attention_mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]

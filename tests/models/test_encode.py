@@ -6,7 +6,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import bertx
 from bertx.attribution import GradientXInput
-from bertx.callbacks.batches import read_batch, readings
+from bertx.callbacks.batches import read_batch
 from bertx.data.collate import Collator
 from bertx.data.dataset import TextDataset
 from bertx.data.examples import usable_rows
@@ -64,16 +64,15 @@ def test_every_reader_sees_the_same_units(tokenizer, unit):
     """`explain`, the collator, a foreign batch, and the callbacks on either."""
     reader = Reader(tokenizer, model_of(tokenizer), unit, None)
     batch = collated(tokenizer, TEXTS)
-    units, written = Inputs.from_batch(batch, unit).units, readings(batch, unit)
+    units, written = Inputs.from_batch(batch, unit).units, read_batch(batch, tokenizer, unit)
     special = special_ids(tokenizer)
     for row, text in enumerate(TEXTS):
         explained = reader.read(row, text)
         ids, expected, _ = seen(explained)
         assert units[row, : len(expected)].tolist() == expected
         assert set(units[row, len(expected) :].tolist()) <= {-1}
-        foreign = read_batch(encoded(tokenizer, text), tokenizer, unit)
-        [callback] = readings(foreign, unit)
-        assert seen(callback) == seen(written[row]) == seen(explained)
+        [foreign] = read_batch(encoded(tokenizer, text), tokenizer, unit)
+        assert seen(foreign) == seen(written[row]) == seen(explained)
         assert [unit < 0 for unit in expected] == [i in special for i in ids]
         assert max(expected) >= 0
 
@@ -90,7 +89,7 @@ def test_a_long_text_is_cut_alike(tokenizer, unit, longest):
     assert torch.equal(made.input_ids, batch["input_ids"])
     assert torch.equal(made.attention_mask, batch["attention_mask"])
     assert torch.equal(made.units, Inputs.from_batch(batch, unit).units)
-    for row, written in enumerate(readings(batch, unit)):
+    for row, written in enumerate(read_batch(batch, tokenizer, unit)):
         assert seen(written) == seen(reader.read(row, texts[row]))
 
 
@@ -99,7 +98,7 @@ def test_a_text_that_another_collator_has_cut_keeps_the_units_that_are_left(toke
     for unit in ("word", "token"):
         whole = Reader(tokenizer, model_of(tokenizer), unit, None).read(0, text)
         batch = encoded(tokenizer, text, truncation=True, max_length=8)
-        [cut] = readings(read_batch(batch, tokenizer, unit), unit)
+        [cut] = read_batch(batch, tokenizer, unit)
         room = 8 - whole.specials
         left = tokenizer.truncation_side == "left"
         kept = whole.cut(len(whole.ids) - room, len(whole.ids)) if left else whole.cut(0, room)
@@ -108,7 +107,7 @@ def test_a_text_that_another_collator_has_cut_keeps_the_units_that_are_left(toke
 
 def test_a_pair_has_the_tokens_and_segments_of_its_batch(tokenizer):
     made = tokenizer([("the film", "was not bad")], return_tensors="pt")
-    [pair] = readings(read_batch(dict(made), tokenizer))
+    [pair] = read_batch(dict(made), tokenizer)
     inputs = inputs_of([pair], tokenizer)
     assert torch.equal(inputs.input_ids, made["input_ids"])
     if "token_type_ids" in made:

@@ -6,7 +6,7 @@ import pytest
 
 import bertx
 from bertx.attribution import GradientXInput
-from bertx.callbacks.batches import read_batch, readings
+from bertx.callbacks.batches import read_batch
 from bertx.data import Collator
 from bertx.errors import InputError
 from bertx.models.inputs import Inputs
@@ -48,7 +48,7 @@ def test_batches_have_the_words_of_the_texts(tokenizer):
     batch = Collator(tokenizer, 64)(items)
     inputs = Inputs.from_batch(batch, "whitespace", tokenizer)
     assert inputs.unit_counts.tolist() == [len(pieces(text)) for text in TEXTS]
-    for reading in readings(batch, "whitespace"):
+    for reading in read_batch(batch, tokenizer, "whitespace"):
         assert [reading.text[start:end] for start, end in reading.spans] == pieces(reading.text)
 
 
@@ -64,10 +64,9 @@ def test_tokens_that_mark_words_show_white_space(kind):
     tokenizer = tokenizer_kinds.KINDS[kind]()
     text = "was n't  state-of-the-art"
     full = tokenizer([text], return_tensors="pt", return_offsets_mapping=True)
-    alone = read_batch({"input_ids": full["input_ids"]}, tokenizer, "whitespace")
-    known = read_batch({**full, "text": [text]}, tokenizer, "whitespace")
-    for batch in (alone, known):
-        assert Inputs.from_batch(batch, "whitespace").unit_counts.tolist() == [3]
+    for batch in ({"input_ids": full["input_ids"]}, {**full, "text": [text]}):
+        [reading] = read_batch(batch, tokenizer, "whitespace")
+        assert len(reading.spans) == 3
 
 
 def test_tokens_that_do_not_are_refused_without_their_text(tokenizer):
