@@ -76,5 +76,5 @@ class Attribution(ABC):
                 with explicit_attention(model):
                     pass
             except InputError as error:
-                known = f"models that use transformers' attention interface ({error})"
-                raise UnsupportedArchitecture(name, model, known) from error
+                supported = f"models that use transformers' attention interface ({error})"
+                raise UnsupportedArchitecture(name, model, supported) from error

@@ -52,25 +52,25 @@ def named(
         UnsupportedArchitecture: If a method is not defined for the model, or no default one is.
     """
     if methods is None:
-        known = {method.__name__: method() for method in usual}
-        chosen = supported(known, model)
+        defaults = {method.__name__: method() for method in usual}
+        chosen = supported(defaults, model)
         if not chosen:
-            check_each(known, model)
+            check_each(defaults, model)
         return chosen
     if not isinstance(methods, Mapping):
         methods = _listed(methods)
-    found = (
+    by_name = (
         dict(methods)
         if isinstance(methods, Mapping)
         else {type(method).__name__: method for method in methods}
     )
-    if len(found) < len(methods) or not found:
+    if len(by_name) < len(methods) or not by_name:
         raise InputError(
             "methods: expected at least one, and no class twice in a list: name them in a dict "
             "such as {'gi': GradientXInput()}"
         )
-    check_each(found, model)
-    return found
+    check_each(by_name, model)
+    return by_name
 
 
 def several(texts: Any) -> list[Any]:
@@ -113,19 +113,19 @@ def supported(methods: Mapping[str, Attribution], model: PreTrainedModel) -> dic
 def _listed(methods: Any) -> list[Attribution]:
     if isinstance(methods, (Attribution, type, str)) or not isinstance(methods, Iterable):
         methods = [methods]
-    found = list(methods)
-    for method in found:  # before classes are told apart by their names: these are no names yet
+    given = list(methods)
+    for method in given:  # before classes are told apart by their names: these are no names yet
         if not isinstance(method, Attribution):
             raise _no_method("methods", method)
-    return found
+    return given
 
 
 def _no_method(where: str, got: Any) -> InputError:
     name = got.__name__ if isinstance(got, type) else got
-    known = isinstance(got, type) or (isinstance(got, str) and got in known_methods)
+    is_method = isinstance(got, type) or (isinstance(got, str) and got in known_methods)
     return InputError(
         f"{where}: expected an instance of bertx.attribution.Attribution, got {got!r}."
-        f"{f' Did you mean {name}()?' if known else ''}"
+        f"{f' Did you mean {name}()?' if is_method else ''}"
     )
 
 

@@ -90,8 +90,8 @@ class DecompX(Attribution):
         zero = torch.zeros(1, dtype=model.dtype, device=model.device)
         for step in (*parts.layers, *parts.head):
             if step.activation is not None and step.activation(zero).abs().item() > 0:
-                known = "activations that are 0 at 0, such as gelu, relu, silu and tanh"
-                raise UnsupportedArchitecture(type(self).__name__, model, known)
+                needed = "activations that are 0 at 0, such as gelu, relu, silu and tanh"
+                raise UnsupportedArchitecture(type(self).__name__, model, needed)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), sums to the target's logit unless biases are dropped."""
@@ -108,12 +108,12 @@ class DecompX(Attribution):
     @torch.no_grad()
     def _classes(self, trace: Trace) -> Tensor:
         mask = reading(trace)
-        found = mask.new_zeros(len(mask), trace.logits.shape[1], mask.shape[1])
+        scores = mask.new_zeros(len(mask), trace.logits.shape[1], mask.shape[1])
         for group in groups(trace, self.budget):
             logits = self._of(group)
             group.compare(logits.total)
-            found[group.rows, :, : logits.parts.shape[1]] = logits.parts.transpose(1, 2)
-        return found
+            scores[group.rows, :, : logits.parts.shape[1]] = logits.parts.transpose(1, 2)
+        return scores
 
     def _of(self, group: Group) -> "Decomposed":
         """The logits (N, C) of a group's texts as parts (N, T, C)."""
@@ -130,12 +130,12 @@ class DecompX(Attribution):
 
     def _start(self, group: Group, parts: Anatomy) -> "Decomposed":
         x, projection = group.embeddings, parts.projection
-        own = x
+        tokens = x
         if projection is not None:
             projected = Affine.of(projection)
-            x = projected(own)
-            own = linear(own, projected.weight) if self.bias == "none" else x
-        return Decomposed(x, own.mT.diag_embed().permute(0, 2, 3, 1), group.mask, self.bias)
+            x = projected(tokens)
+            tokens = linear(tokens, projected.weight) if self.bias == "none" else x
+        return Decomposed(x, tokens.mT.diag_embed().permute(0, 2, 3, 1), group.mask, self.bias)
 
 
 @dataclass

@@ -100,8 +100,8 @@ class DeepLift(Attribution):
                 width = part.input_ids.shape[1]
                 whole = _Rescaled(trace.model, table, part, calls)
                 x, reference = words[rows, :width].requires_grad_(), start[rows, :width]
-                found = Rescale(whole, eps=small).attribute(x, reference, trace.target[rows])
-                scores[rows, :width] = wide(found).sum(-1)
+                multiplied = Rescale(whole, eps=small).attribute(x, reference, trace.target[rows])
+                scores[rows, :width] = wide(multiplied).sum(-1)
         return scores
 
 

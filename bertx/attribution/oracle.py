@@ -65,10 +65,10 @@ class BeamOracle(Attribution):
         """(B, T), in (0, 1] on the tokens of one-token units; see the class for longer ones."""
         perturber = perturber_of(trace, self.operator, self.token_budget)
         search = Search(perturber, trace.inputs, trace.target)
-        found = search.orders(self.beam, self.exact)
+        orders = search.orders(self.beam, self.exact)
         width = max(int(trace.inputs.unit_counts.max()), 1)
-        scores = torch.zeros(len(found), width, dtype=trace.probabilities.dtype)
-        for row, deletion in zip(scores, found, strict=True):
+        scores = torch.zeros(len(orders), width, dtype=trace.probabilities.dtype)
+        for row, deletion in zip(scores, orders, strict=True):
             units = len(deletion.order)
             row[list(deletion.order)] = torch.arange(units, 0, -1).to(row) / max(units, 1)
         return spread_by_unit(scores.to(trace.inputs.units.device), trace.inputs.units)

@@ -36,13 +36,13 @@ def check_parts(model: PreTrainedModel, method: str) -> None:
     if not own_code(model):
         return
     head_reads(model, method)
-    known = "models that compute what their parts do"
+    supported = "models that compute what their parts do"
     texts = short_texts(model)
     try:
         with isolated_rng():
             trace = Trace(model, texts, None, Needs.ATTENTION)
     except InputError as error:
-        raise UnsupportedArchitecture(method, model, f"{known} ({error})") from error
+        raise UnsupportedArchitecture(method, model, f"{supported} ({error})") from error
     half = trace.logits.dtype in (torch.bfloat16, torch.float16)
     with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
         for group in groups(trace, texts.input_ids.numel() ** 2):
@@ -50,7 +50,7 @@ def check_parts(model: PreTrainedModel, method: str) -> None:
             off = (recomputed(group, parts) - expected).abs().max()
             if not off <= (HALF if half else TOLERANCE) * expected.abs().max():
                 changed = "the logits of this one are others than those of its layers and head"
-                raise UnsupportedArchitecture(method, model, f"{known}; {changed}")
+                raise UnsupportedArchitecture(method, model, f"{supported}; {changed}")
 
 
 def recomputed(group: Group, parts: Anatomy) -> Tensor:

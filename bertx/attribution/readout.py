@@ -60,50 +60,50 @@ def head_reads(
     believed, code = readout(model, method), own_code(model)
     if not code:
         return believed
-    found = _of_short_texts(model, method, (believed, code))
+    expected = _of_short_texts(model, method, (believed, code))
     if texts is not None:
         seen = _of_real_texts(model, method, (believed, code), texts)
-        if seen not in (found, NOTHING):
-            read = f"{NAMES[found]} in random texts, but in a real one {NAMES.get(seen, seen)}"
+        if seen not in (expected, NOTHING):
+            read = f"{NAMES[expected]} in random texts, but in a real one {NAMES.get(seen, seen)}"
             raise UnsupportedArchitecture(method, model, f"{HEADS}; this one reads {read}")
-    return found
+    return expected
 
 
 def _of_short_texts(model: PreTrainedModel, method: str, key: object) -> Literal["first", "mean"]:
-    known = _tried.get(model)
-    if known is not None and known[0] == key:
-        return known[1]
-    found = _try_out(model, method, short_texts(model))
-    if found != "first" and found != "mean":
-        raise UnsupportedArchitecture(method, model, f"{HEADS}; this one reads {found}")
-    _tried[model] = key, "first" if found == "first" else "mean"
+    cached = _tried.get(model)
+    if cached is not None and cached[0] == key:
+        return cached[1]
+    read = _try_out(model, method, short_texts(model))
+    if read != "first" and read != "mean":
+        raise UnsupportedArchitecture(method, model, f"{HEADS}; this one reads {read}")
+    _tried[model] = key, "first" if read == "first" else "mean"
     return _tried[model][1]
 
 
 def _of_real_texts(model: PreTrainedModel, method: str, key: object, texts: Inputs) -> str:
     """What a head reads of the longest text; that of one token says nothing."""
-    known = _seen.get(model)
-    if known is not None and known[0] == key:
-        return known[1]
+    cached = _seen.get(model)
+    if cached is not None and cached[0] == key:
+        return cached[1]
     lengths = texts.attention_mask.ne(0).sum(1)
     longest = int(lengths.argmax())
     if lengths[longest] < 2:
         return NOTHING
-    found = _try_out(model, method, _row(texts, longest))
-    if found != NOTHING:
-        _seen[model] = key, found
-    return found
+    read = _try_out(model, method, _row(texts, longest))
+    if read != NOTHING:
+        _seen[model] = key, read
+    return read
 
 
 def own_code(model: nn.Module) -> Code:
     """The forwards of all modules whose class, or forward, is not of transformers or torch."""
-    found = []
+    forwards = []
     for module in model.modules():
-        own = vars(module).get("forward")
-        forward = getattr(type(module), "forward", type(module)) if own is None else own
-        if own is not None or not all(map(_shipped, (type(module), forward))):
-            found.append(ref(getattr(forward, "__func__", forward)))
-    return tuple(found)
+        override = vars(module).get("forward")
+        forward = getattr(type(module), "forward", type(module)) if override is None else override
+        if override is not None or not all(map(_shipped, (type(module), forward))):
+            forwards.append(ref(getattr(forward, "__func__", forward)))
+    return tuple(forwards)
 
 
 def _row(texts: Inputs, row: int) -> Inputs:
@@ -142,7 +142,7 @@ def _where(answer: Tensor, last: Tensor, first: Tensor, mask: Tensor) -> str:
     if slope is None or not slope.abs().sum() > 0:
         return NOTHING
     whole, through = _gradient(answer, first), _gradient(last, first, slope)
-    if not all(made is None or made.isfinite().all() for made in (slope, whole, through)):
+    if not all(g is None or g.isfinite().all() for g in (slope, whole, through)):
         return NOTHING
     if not _same(whole, through):
         return "more than the last layer, such as lower ones"
@@ -151,7 +151,7 @@ def _where(answer: Tensor, last: Tensor, first: Tensor, mask: Tensor) -> str:
         return "first"
     if not _same(slope[~mask], nothing[~mask], slope):
         return "padding too"
-    even = torch.stack([own[on].mean(0) for own, on in zip(slope, mask, strict=True)])
+    even = torch.stack([row[on].mean(0) for row, on in zip(slope, mask, strict=True)])
     if _same(slope[mask], even[:, None].expand_as(slope)[mask], slope):
         return "mean"
     sizes = slope[0].abs().amax(-1)
@@ -165,8 +165,8 @@ def _where(answer: Tensor, last: Tensor, first: Tensor, mask: Tensor) -> str:
 def _gradient(output: Tensor, source: Tensor, weights: Tensor | None = None) -> Tensor | None:
     if not output.requires_grad or not source.requires_grad:
         return None
-    (found,) = torch.autograd.grad(output, source, weights, retain_graph=True, allow_unused=True)
-    return found
+    (gradient,) = torch.autograd.grad(output, source, weights, retain_graph=True, allow_unused=True)
+    return gradient
 
 
 def _same(a: Tensor | None, b: Tensor | None, scale: Tensor | None = None) -> bool:
@@ -183,13 +183,13 @@ def _shipped(code: object) -> bool:
 @exclusive
 def _last_states(base: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the states of the last layer that a base model answers."""
-    found: list[Tensor] = []
+    states: list[Tensor] = []
 
     def note(_module: nn.Module, _args: object, output: Any) -> None:
-        found.append(output if isinstance(output, Tensor) else output[0])
+        states.append(output if isinstance(output, Tensor) else output[0])
 
     handle = base.register_forward_hook(note)
     try:
-        yield found
+        yield states
     finally:
         handle.remove()

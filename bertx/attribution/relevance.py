@@ -50,8 +50,8 @@ class ModifiedGradient(Attribution):
             raise UnsupportedArchitecture(name, model, ", ".join(ENCODERS))
         zero = torch.zeros(1, dtype=model.dtype, device=model.device)
         if any(module(zero).abs().item() > 0 for module in activation_modules(model)):
-            known = "activations that are 0 at 0, such as gelu, relu, silu and tanh"
-            raise UnsupportedArchitecture(name, model, known)
+            needed = "activations that are 0 at 0, such as gelu, relu, silu and tanh"
+            raise UnsupportedArchitecture(name, model, needed)
         check_activations_seen(model, name)
 
     def scores(self, trace: Trace) -> Tensor:

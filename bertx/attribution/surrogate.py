@@ -75,8 +75,8 @@ class Surrogate(UnitAttribution):
         for text, (coalitions, weights) in enumerate(drawn):
             asked = p[text, 2 : 2 + len(weights)]
             if counts[text] and p[text].isfinite().all():
-                found = self.fit(coalitions.double(), weights, asked, p[text, 0], p[text, 1])
-                scores[text, :, : counts[text]] = found.T
+                fitted = self.fit(coalitions.double(), weights, asked, p[text, 0], p[text, 1])
+                scores[text, :, : counts[text]] = fitted.T
             elif counts[text]:  # a solver would raise
                 scores[text, :, : counts[text]] = torch.nan
         return scores.to(answers)

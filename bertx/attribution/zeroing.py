@@ -71,11 +71,11 @@ class ValueZeroing(Attribution):
     @torch.no_grad()
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative, sums to 1."""
-        found = torch.zeros_like(reading(trace))
+        scored = torch.zeros_like(reading(trace))
         for group in groups(trace, self.budget):
             scores = self._of(group)
-            found[group.rows, : scores.shape[1]] = scores
-        return found
+            scored[group.rows, : scores.shape[1]] = scores
+        return scored
 
     def _of(self, group: Group) -> Tensor:
         parts = anatomy(group.trace.model, type(self).__name__)
@@ -111,17 +111,17 @@ class ValueZeroing(Attribution):
         distances = []
         for start in range(0, x.shape[1], size):
             some = slice(start, start + size)
-            taken = weights[..., some].permute(0, 3, 2, 1) @ parts[:, some]  # (N, chunk, R, D)
-            moved = after_attention(layer, Plain(attended[:, None] - taken)).value
+            value_part = weights[..., some].permute(0, 3, 2, 1) @ parts[:, some]  # (N, chunk, R, D)
+            moved = after_attention(layer, Plain(attended[:, None] - value_part)).value
             # 1 - cos, without the rounding of 1 minus nearly 1
             distances.append((normalize(moved, dim=-1) - true).square().sum(-1) / 2)
-        found = torch.cat(distances, 1).transpose(1, 2)
+        moves = torch.cat(distances, 1).transpose(1, 2)
         # padding's values have no attention: what they change is rounding
-        rounding = (32 * torch.finfo(found.dtype).eps) ** 2
-        found = torch.where(found < rounding, 0, found)
-        total = found.sum(-1, keepdim=True)
-        own = torch.eye(*found.shape[1:], dtype=found.dtype, device=found.device)
-        return torch.where(total == 0, own, found / total)  # NaN stays NaN
+        rounding = (32 * torch.finfo(moves.dtype).eps) ** 2
+        moves = torch.where(moves < rounding, 0, moves)
+        total = moves.sum(-1, keepdim=True)
+        identity = torch.eye(*moves.shape[1:], dtype=moves.dtype, device=moves.device)
+        return torch.where(total == 0, identity, moves / total)  # NaN stays NaN
 
 
 def _value_parts(layer: AnyLayer, x: Tensor, heads: int) -> Tensor:

@@ -82,9 +82,9 @@ def deletions(scores: Tensor, unit_counts: Tensor, steps: int) -> Tensor:
 def _accuracies(answers: Tensor, labels: Tensor) -> Tensor:
     labels = labels.to(answers.device)[:, None]
     right = answers.argmax(2) == labels
-    known, at_first = labels >= 0, right[:, :1]
+    labelled, at_first = labels >= 0, right[:, :1]
     first_right, first_wrong = (
-        right.to(answers.dtype).masked_fill(~(known & group), torch.nan)
+        right.to(answers.dtype).masked_fill(~(labelled & group), torch.nan)
         for group in (at_first, ~at_first)
     )
     return torch.cat([first_right, first_wrong, first_right[:, 1:].mean(1, keepdim=True)], 1)

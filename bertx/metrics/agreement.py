@@ -23,13 +23,13 @@ Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
 """
 
 
-def top_k_overlap(a: Tensor, b: Tensor, own: Tensor, k: int) -> Tensor:
+def top_k_overlap(a: Tensor, b: Tensor, mask: Tensor, k: int) -> Tensor:
     """Share of the k highest ranked units that two explanations have in common.
 
     Args:
         a: Unit scores (B, U), finite; of equal ones the unit further left comes first.
         b: The other scores (B, U).
-        own: Which places are units (B, U), those from the left.
+        mask: Which places are units (B, U), those from the left.
         k: Number of units that are looked at, the same for all texts.
 
     Returns:
@@ -50,7 +50,7 @@ def top_k_overlap(a: Tensor, b: Tensor, own: Tensor, k: int) -> Tensor:
     """
     if k < 1:
         raise InputError(f"k must be at least 1 (the highest ranked unit alone), got {k}")
-    counts = own.sum(1)
+    counts = mask.sum(1)
     both = (ranks(a, counts) < k) & (ranks(b, counts) < k)
     return (both.sum(1).to(PRECISION) / k).masked_fill(counts <= k, torch.nan)
 
@@ -65,35 +65,35 @@ class TopKOverlap:
 
     k: int = 3
 
-    def __call__(self, a: Tensor, b: Tensor, own: Tensor) -> Tensor:
+    def __call__(self, a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
         """Share of the k highest ranked units that both have (B,)."""
-        return top_k_overlap(a, b, own, self.k)
+        return top_k_overlap(a, b, mask, self.k)
 
 
-def compare(a: Tensor, b: Tensor, own: Tensor, measure: Measure) -> Tensor:
+def compare(a: Tensor, b: Tensor, mask: Tensor, measure: Measure) -> Tensor:
     """The measure (B,), in float64 where there is one; NaN where a score (B, U) is not finite."""
-    finite = ((a.isfinite() & b.isfinite()) | ~own).all(1)
-    used = own & finite[:, None]
-    return measure(a.where(used, 0), b.where(used, 0), own).to(PRECISION).where(finite, torch.nan)
+    finite = ((a.isfinite() & b.isfinite()) | ~mask).all(1)
+    used = mask & finite[:, None]
+    return measure(a.where(used, 0), b.where(used, 0), mask).to(PRECISION).where(finite, torch.nan)
 
 
-def agreement(scores: Tensor, own: Tensor, measure: Measure) -> Tensor:
+def agreement(scores: Tensor, mask: Tensor, measure: Measure) -> Tensor:
     """How far each two of M explanations agree on each text.
 
     Args:
         scores: Unit scores of each explanation (M, B, U).
-        own: Which places are units (B, U), those from the left.
+        mask: Which places are units (B, U), those from the left.
         measure: What compares two, in either order.
 
     Returns:
         (B, M, M), symmetric; NaN where the measure has no value or scores are not finite.
     """
     number = len(scores)
-    values = torch.full((own.shape[0], number, number), torch.nan, dtype=PRECISION)
+    values = torch.full((mask.shape[0], number, number), torch.nan, dtype=PRECISION)
     values = values.to(scores.device)
     for i in range(number):
         for j in range(i + 1):
-            pair = compare(scores[i], scores[j], own, measure)
+            pair = compare(scores[i], scores[j], mask, measure)
             values[:, i, j] = values[:, j, i] = pair
     return values
 
@@ -138,19 +138,19 @@ class Agreement(MeanMetric):
         self.names = tuple(names)
         self.measure = measure
 
-    def update(self, scores: Tensor, own: Tensor) -> None:
+    def update(self, scores: Tensor, mask: Tensor) -> None:
         """Add B texts: unit scores of each explanation (M, B, U), which places are units (B, U).
 
         Raises:
             InputError: If there are not M explanations of these texts.
         """
-        if scores.shape != (len(self.names), *own.shape):
+        if scores.shape != (len(self.names), *mask.shape):
             raise InputError(
                 f"Agreement: expected scores of shape (M, B, U), M = {len(self.names)} for "
                 f"{', '.join(self.names)}, and which places are units (B, U); got "
-                f"{tuple(scores.shape)} and {tuple(own.shape)}."
+                f"{tuple(scores.shape)} and {tuple(mask.shape)}."
             )
-        self.add(agreement(scores, own, self.measure).flatten(1))
+        self.add(agreement(scores, mask, self.measure).flatten(1))
 
     def compute(self) -> Estimate:
         """Means, standard errors and counts of all texts so far, (M, M) each."""

@@ -120,8 +120,8 @@ class FullyPerturbed(FaithfulnessMetric):
     def values(self, case: Case, answers: Tensor) -> Tensor:
         """p_c under the class that it is of, NaN under the others, and p_c (B, C + 1)."""
         p = followed(case, answers)
-        own = torch.full_like(answers[:, 0], torch.nan)
-        return torch.cat([own.scatter(1, case.panel.target[:, None], p), p], 1)
+        values = torch.full_like(answers[:, 0], torch.nan)
+        return torch.cat([values.scatter(1, case.panel.target[:, None], p), p], 1)
 
 
 def with_area(curves: Tensor, fractions: Tensor) -> Tensor:

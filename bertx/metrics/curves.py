@@ -76,8 +76,8 @@ def ranks(scores: Tensor, unit_counts: Tensor) -> Tensor:
         tensor([[1, 0, 2, 3]])
     """
     places = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape)
-    own = places < unit_counts[:, None]
-    order = scores.masked_fill(~own, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    mask = places < unit_counts[:, None]
+    order = scores.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     return torch.empty_like(order).scatter_(1, order, places)
 
 

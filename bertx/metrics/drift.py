@@ -16,12 +16,12 @@ from bertx.metrics.estimates import PRECISION, Estimate, MeanMetric
 from bertx.metrics.ranking import spearman
 
 
-def shares(scores: Tensor, own: Tensor) -> Tensor:
+def shares(scores: Tensor, mask: Tensor) -> Tensor:
     """Each unit's share of what the scores of its text amount to, with their sign.
 
     Args:
         scores: Unit scores (B, U), finite.
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
 
     Returns:
         s_u / Σ_v |s_v| (B, U), absolute values summing to 1; 0 beyond a text's own units; NaN for
@@ -31,13 +31,13 @@ def shares(scores: Tensor, own: Tensor) -> Tensor:
         >>> shares(torch.tensor([[3.0, -1.0]]), torch.ones(1, 2, dtype=torch.bool))
         tensor([[ 0.7500, -0.2500]], dtype=torch.float64)
     """
-    scores = scores.to(PRECISION).masked_fill(~own, 0)
+    scores = scores.to(PRECISION).masked_fill(~mask, 0)
     largest = scores.abs().amax(1, keepdim=True)
     scores = scores / largest  # no sum overflows, no small score is lost
     return scores / scores.abs().sum(1, keepdim=True)
 
 
-def drift(before: Tensor, after: Tensor, own: Tensor) -> Tensor:
+def drift(before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
     """Half the L1 distance between the shares of two explanations of the same texts.
 
     ½ Σ_u |s_u / Σ|s| - s'_u / Σ|s'|| : for unsigned scores the total variation distance, the share
@@ -46,7 +46,7 @@ def drift(before: Tensor, after: Tensor, own: Tensor) -> Tensor:
     Args:
         before: Unit scores (B, U), as of one epoch.
         after: Unit scores of the same method (B, U), as of a later one.
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
 
     Returns:
         In [0, 1], 0 for equal shares; NaN where a score is not finite or all scores of a text are 0
@@ -57,7 +57,7 @@ def drift(before: Tensor, after: Tensor, own: Tensor) -> Tensor:
         >>> drift(before, after, torch.ones(1, 2, dtype=torch.bool))
         tensor([0.2500], dtype=torch.float64)
     """
-    return compare(before, after, own, _distance)
+    return compare(before, after, mask, _distance)
 
 
 def stabilized(drifts: Sequence[float], threshold: float, patience: int = 2) -> int | None:
@@ -109,15 +109,15 @@ class Drift(MeanMetric):
     def __init__(self) -> None:
         super().__init__(len(self.columns))
 
-    def update(self, before: Tensor, after: Tensor, own: Tensor) -> None:
+    def update(self, before: Tensor, after: Tensor, mask: Tensor) -> None:
         """Add B texts: unit scores of both epochs and which places are units, (B, U) each."""
-        correlation = compare(before, after, own, spearman)
-        self.add(torch.stack([correlation, drift(before, after, own)], 1))
+        correlation = compare(before, after, mask, spearman)
+        self.add(torch.stack([correlation, drift(before, after, mask)], 1))
 
     def compute(self) -> Estimate:
         """The means of all texts so far."""
         return self.estimate()
 
 
-def _distance(before: Tensor, after: Tensor, own: Tensor) -> Tensor:
-    return (shares(before, own) - shares(after, own)).abs().sum(1) / 2
+def _distance(before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
+    return (shares(before, mask) - shares(after, mask)).abs().sum(1) / 2

@@ -74,10 +74,10 @@ class MeanMetric(Metric):
     def add(self, values: Tensor) -> None:
         """Add the values (B, J) of B examples."""
         values = values.detach().to(PRECISION)
-        known = ~values.isnan()
-        powers = torch.stack([known.to(PRECISION), values, values.square()])
+        valid = ~values.isnan()
+        powers = torch.stack([valid.to(PRECISION), values, values.square()])
         # Out of place: a state that was reset in inference mode must not be changed outside it.
-        total = powers.masked_fill(~known, 0).sum(1).to(getattr(self, self.state).device)
+        total = powers.masked_fill(~valid, 0).sum(1).to(getattr(self, self.state).device)
         setattr(self, self.state, getattr(self, self.state) + total)
 
     def estimate(self) -> Estimate:

@@ -14,7 +14,7 @@ from bertx.perturb.embeddings import logits_from, rerunning
 from bertx.trace import Trace
 
 _Settings = tuple[int, float, int]
-_KNOWN: WeakKeyDictionary[Trace, dict[_Settings, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
+_CACHE: WeakKeyDictionary[Trace, dict[_Settings, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 """Draws of a trace and what they take from its logits: the same for all explanations of it."""
 
 
@@ -96,22 +96,26 @@ class Infidelity(FaithfulnessMetric):
     def values(self, case: Case, answers: Tensor) -> Tensor:
         """The error of the scores as they are, and of the best multiple of them (B, 2)."""
         trace = case.panel.trace
-        removed, found = self._draws(trace)
+        removed, observed = self._draws(trace)
         units = merge_by_unit(case.scores.to(PRECISION), trace.inputs.units)
-        said = (removed * units[:, None]).sum(2)
-        power = said.square().sum(1)
-        scale = torch.where(power > 0, (said * found).sum(1) / power, 0)
-        errors = torch.stack([said - found, scale[:, None] * said - found], 2).square().mean(1)
+        predicted = (removed * units[:, None]).sum(2)
+        power = predicted.square().sum(1)
+        scale = torch.where(power > 0, (predicted * observed).sum(1) / power, 0)
+        errors = (
+            torch.stack([predicted - observed, scale[:, None] * predicted - observed], 2)
+            .square()
+            .mean(1)
+        )
         least = torch.tensor([1, 2], device=errors.device)
         return errors.masked_fill(trace.inputs.unit_counts[:, None] < least, torch.nan)
 
     def _draws(self, trace: Trace) -> tuple[Tensor, Tensor]:
         """Removals (B, S, U) and what they take from the logit (B, S), once for each trace."""
-        known, settings = _KNOWN.setdefault(trace, {}), (self.samples, self.share, self.seed)
-        if settings not in known:
+        cached, settings = _CACHE.setdefault(trace, {}), (self.samples, self.share, self.seed)
+        if settings not in cached:
             removed = removals(trace.inputs, *settings)
-            known[settings] = removed, _drops(trace, removed, self.token_budget).to(PRECISION)
-        return known[settings]
+            cached[settings] = removed, _drops(trace, removed, self.token_budget).to(PRECISION)
+        return cached[settings]
 
 
 def _drops(trace: Trace, removed: Tensor, token_budget: int | None) -> Tensor:

@@ -146,9 +146,9 @@ def with_limits(
     Returns:
         (B, 4).
     """
-    own = torch.arange(p.shape[1] - 1, device=p.device) < unit_counts[:, None]
+    mask = torch.arange(p.shape[1] - 1, device=p.device) < unit_counts[:, None]
     totals = [
-        p[:, 1:].masked_fill(~own, 0).sum(1),
+        p[:, 1:].masked_fill(~mask, 0).sum(1),
         p.new_tensor([deletion.cost for deletion in highest]),
         p.new_tensor([deletion.cost for deletion in lowest]),
     ]

@@ -31,7 +31,7 @@ from bertx.models.inputs import number_units
 log = logging.getLogger("bertx")
 
 
-def average_precision(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+def average_precision(scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
     """Area under the steps of the precision-recall curve.
 
     AP = Σ_n (R_n - R_{n-1}) P_n, P_n and R_n precision and recall of the units that score at least
@@ -42,7 +42,7 @@ def average_precision(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
     Args:
         scores: Unit scores (B, U), finite.
         marks: Which units are marked (B, U).
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
 
     Returns:
         In (0, 1], 1 if all marked units come first; NaN where nothing can be ranked (B,).
@@ -56,12 +56,12 @@ def average_precision(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
         >>> average_precision(scores, marks, torch.ones_like(marks))
         tensor([0.8333], dtype=torch.float64)
     """
-    marks = marks & own
+    marks = marks & mask
     at_least = scores[:, None, :] >= scores[:, :, None]
-    return _mean_over(marks, _precision(at_least & own[:, None], marks), own)
+    return _mean_over(marks, _precision(at_least & mask[:, None], marks), mask)
 
 
-def trapezoid_precision(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+def trapezoid_precision(scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
     """Area under the straight lines between the points of the precision-recall curve.
 
     Σ_n (R_n - R_{n-1}) (P_n + P_{n-1}) / 2 with P_0 = 1: what ERASER reports as AUPRC. The lines
@@ -71,35 +71,35 @@ def trapezoid_precision(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
     Args:
         scores: Unit scores (B, U), finite.
         marks: Which units are marked (B, U).
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
 
     Returns:
         In (0, 1], 1 if all marked units come first; NaN where nothing can be ranked (B,).
     """
-    marks = marks & own
+    marks = marks & mask
     above = scores[:, None, :] > scores[:, :, None]
-    before = _precision(above & own[:, None], marks)
-    return (_mean_over(marks, before, own) + average_precision(scores, marks, own)) / 2
+    before = _precision(above & mask[:, None], marks)
+    return (_mean_over(marks, before, mask) + average_precision(scores, marks, mask)) / 2
 
 
-def rationale_f1(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+def rationale_f1(scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
     """F1 of the k highest ranked units, k the number of marked ones: precision and recall are one.
 
     Args:
         scores: Unit scores (B, U), finite; of equal ones the unit further left comes first.
         marks: Which units are marked (B, U).
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
 
     Returns:
         Share of the marked units that are among the k, in [0, 1]; NaN where nothing can be ranked
         (B,).
     """
-    marks = marks & own
-    hits = (_top(scores, marks.sum(1), own) & marks).sum(1)
-    return _decided(hits.to(PRECISION) / marks.sum(1), marks, own)
+    marks = marks & mask
+    hits = (_top(scores, marks.sum(1), mask) & marks).sum(1)
+    return _decided(hits.to(PRECISION) / marks.sum(1), marks, mask)
 
 
-def rationale_iou(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+def rationale_iou(scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
     """F1 of spans, of which two match if they share at least half of what they cover together.
 
     The k highest ranked units, k the number of marked ones, fall into spans of neighbours, and so
@@ -109,27 +109,27 @@ def rationale_iou(scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
     Args:
         scores: Unit scores (B, U), finite; of equal ones the unit further left comes first.
         marks: Which units are marked (B, U).
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
 
     Returns:
         2 right / (predicted + marked spans), in [0, 1]; NaN where nothing can be ranked (B,).
     """
-    marks = marks & own
-    predicted, marked = _spans(_top(scores, marks.sum(1), own)), _spans(marks)
+    marks = marks & mask
+    predicted, marked = _spans(_top(scores, marks.sum(1), mask)), _spans(marks)
     both = predicted @ marked.mT  # (B, R, R)
     either = predicted.sum(2)[:, :, None] + marked.sum(2)[:, None] - both
     right = ((2 * both >= either) & (both > 0)).any(2).sum(1)
     spans = predicted.any(2).sum(1) + marked.any(2).sum(1)
-    return _decided(2 * right.to(PRECISION) / spans, marks, own)
+    return _decided(2 * right.to(PRECISION) / spans, marks, mask)
 
 
-def precision_at_k(scores: Tensor, marks: Tensor, own: Tensor, k: int = 1) -> Tensor:
+def precision_at_k(scores: Tensor, marks: Tensor, mask: Tensor, k: int = 1) -> Tensor:
     """Share of the k highest ranked units that are marked.
 
     Args:
         scores: Unit scores (B, U), finite; of equal ones the unit further left comes first.
         marks: Which units are marked (B, U).
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
         k: Number of units that are looked at, the same for all texts.
 
     Returns:
@@ -140,9 +140,9 @@ def precision_at_k(scores: Tensor, marks: Tensor, own: Tensor, k: int = 1) -> Te
         InputError: If k is below 1.
     """
     _check(k)
-    marks, counts = marks & own, own.sum(1)
-    hits = (_top(scores, torch.full_like(counts, k), own) & marks).sum(1)
-    return _decided(hits.to(PRECISION) / k, marks, own).masked_fill(counts <= k, torch.nan)
+    marks, counts = marks & mask, mask.sum(1)
+    hits = (_top(scores, torch.full_like(counts, k), mask) & marks).sum(1)
+    return _decided(hits.to(PRECISION) / k, marks, mask).masked_fill(counts <= k, torch.nan)
 
 
 class PlausibilityMetric(FaithfulnessMetric):
@@ -152,7 +152,7 @@ class PlausibilityMetric(FaithfulnessMetric):
     _warned = False
 
     @abstractmethod
-    def compare(self, scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+    def compare(self, scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
         """The values (B, J) from scores, marks and which places are units, (B, U) each."""
 
     def values(self, case: Case, answers: Tensor) -> Tensor:
@@ -186,10 +186,10 @@ class RationaleAUPRC(PlausibilityMetric):
     def __init__(self) -> None:
         super().__init__(["trapezoid", "auprc"])
 
-    def compare(self, scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+    def compare(self, scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
         """The area under lines and the area under steps (B, 2)."""
-        lines = trapezoid_precision(scores, marks, own)
-        return torch.stack([lines, average_precision(scores, marks, own)], 1)
+        lines = trapezoid_precision(scores, marks, mask)
+        return torch.stack([lines, average_precision(scores, marks, mask)], 1)
 
 
 class RationaleF1(PlausibilityMetric):
@@ -207,9 +207,9 @@ class RationaleF1(PlausibilityMetric):
     def __init__(self) -> None:
         super().__init__(["f1"])
 
-    def compare(self, scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+    def compare(self, scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
         """F1 (B, 1)."""
-        return rationale_f1(scores, marks, own)[:, None]
+        return rationale_f1(scores, marks, mask)[:, None]
 
 
 class RationaleIOU(PlausibilityMetric):
@@ -227,9 +227,9 @@ class RationaleIOU(PlausibilityMetric):
     def __init__(self) -> None:
         super().__init__(["iou_f1"])
 
-    def compare(self, scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+    def compare(self, scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
         """F1 of spans (B, 1)."""
-        return rationale_iou(scores, marks, own)[:, None]
+        return rationale_iou(scores, marks, mask)[:, None]
 
 
 class PrecisionAtK(PlausibilityMetric):
@@ -254,9 +254,9 @@ class PrecisionAtK(PlausibilityMetric):
         super().__init__([f"precision@{k}"])
         self.k = k
 
-    def compare(self, scores: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+    def compare(self, scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
         """Precision (B, 1)."""
-        return precision_at_k(scores, marks, own, self.k)[:, None]
+        return precision_at_k(scores, marks, mask, self.k)[:, None]
 
 
 def _check(k: int) -> None:
@@ -271,20 +271,20 @@ def _precision(chosen: Tensor, marks: Tensor) -> Tensor:
     return torch.where(sizes > 0, hits / sizes, 1)
 
 
-def _mean_over(marks: Tensor, values: Tensor, own: Tensor) -> Tensor:
+def _mean_over(marks: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """Mean of the values (B, U) of the marked units: each is one step of recall."""
-    return _decided(values.masked_fill(~marks, 0).sum(1) / marks.sum(1), marks, own)
+    return _decided(values.masked_fill(~marks, 0).sum(1) / marks.sum(1), marks, mask)
 
 
-def _decided(values: Tensor, marks: Tensor, own: Tensor) -> Tensor:
+def _decided(values: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
     """The values (B,), NaN where nothing or everything is marked."""
-    decided = marks.any(1) & (own & ~marks).any(1)
-    return values.masked_fill(~decided, torch.nan)
+    mixed = marks.any(1) & (mask & ~marks).any(1)
+    return values.masked_fill(~mixed, torch.nan)
 
 
-def _top(scores: Tensor, sizes: Tensor, own: Tensor) -> Tensor:
+def _top(scores: Tensor, sizes: Tensor, mask: Tensor) -> Tensor:
     """The ``sizes`` (B,) highest ranked units (B, U), no more than a text has."""
-    return ranks(scores, own.sum(1)) < sizes[:, None]
+    return ranks(scores, mask.sum(1)) < sizes[:, None]
 
 
 def _spans(chosen: Tensor) -> Tensor:

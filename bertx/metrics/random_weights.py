@@ -47,18 +47,21 @@ def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
         # What is not drawn stays NaN. Parameters that were loaded bear a mark that lets
         # transformers' initialization pass over them; these are new and have none.
         drawn: dict[Tensor, Tensor] = {
-            own: nn.Parameter(torch.full_like(own, torch.nan, device="cpu"))
-            for own in model.parameters()
+            weight: nn.Parameter(torch.full_like(weight, torch.nan, device="cpu"))
+            for weight in model.parameters()
         }
-        aside: dict[Tensor, Tensor] = {own: own.to("cpu", copy=True) for own in model.buffers()}
+        aside: dict[Tensor, Tensor] = {
+            weight: weight.to("cpu", copy=True) for weight in model.buffers()
+        }
         with _exchanged(model, drawn | aside):
             torch.default_generator.manual_seed(seed)
             _initialize(model, model)
-    left = [name for name, own in model.named_parameters() if drawn[own].isnan().any()]
+    left = [name for name, weight in model.named_parameters() if drawn[weight].isnan().any()]
     if left:
-        known = f"models that initialize all their weights: this one leaves out {', '.join(left)}"
-        raise UnsupportedArchitecture(_NAME, model, known)
-    return {own: drawn[own].detach() for own in model.parameters()}
+        names = ", ".join(left)
+        supported = f"models that initialize all their weights: this one leaves out {names}"
+        raise UnsupportedArchitecture(_NAME, model, supported)
+    return {weight: drawn[weight].detach() for weight in model.parameters()}
 
 
 @exclusive
@@ -72,9 +75,9 @@ def randomized(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Ite
     """
     with torch.inference_mode(False):
         chosen: dict[Tensor, Tensor] = {
-            own: nn.Parameter(weights[own].to(own.device), own.requires_grad)
+            weight: nn.Parameter(weights[weight].to(weight.device), weight.requires_grad)
             for part in parts
-            for own in part.parameters
+            for weight in part.parameters
         }
     with _exchanged(model, chosen):
         yield
@@ -84,19 +87,19 @@ def randomized(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Ite
 def _exchanged(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[None]:
     """Put other tensors in the places of parameters and buffers, all places of a shared one."""
     places: list[tuple[dict[str, Any], str, Tensor]] = [
-        (slots, name, own)
+        (slots, name, tensor)
         for module in model.modules()
         for slots in (module._parameters, module._buffers)
-        for name, own in slots.items()
-        if own is not None and own in others
+        for name, tensor in slots.items()
+        if tensor is not None and tensor in others
     ]
     try:
-        for slots, name, own in places:
-            slots[name] = others[own]
+        for slots, name, tensor in places:
+            slots[name] = others[tensor]
         yield
     finally:
-        for slots, name, own in places:
-            slots[name] = own
+        for slots, name, tensor in places:
+            slots[name] = tensor
 
 
 def _initialize(module: nn.Module, owner: PreTrainedModel) -> None:

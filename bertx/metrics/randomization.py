@@ -129,10 +129,10 @@ def explained(
             f"{len(methods)} methods"
         )
     needs = Needs.of(*methods.values())
-    known = [None] * len(batches) if targets is None else targets
+    each = [None] * len(batches) if targets is None else targets
     return [
         explained_trace(Trace(model, inputs, target, needs), methods)
-        for inputs, target in zip(batches, known, strict=True)
+        for inputs, target in zip(batches, each, strict=True)
     ]
 
 
@@ -158,7 +158,7 @@ def correlations(
         absolute values (M, 2, N); NaN for a text whose scores, by one of both models, are all equal
         or not all finite.
     """
-    inputs, targets = [own.inputs for own in originals], [own.target for own in originals]
+    inputs, targets = zip(*((one.inputs, one.target) for one in originals), strict=True)
     others = explained(model, inputs, methods, targets)
     return torch.cat(
         [_correlated(one, other.scores) for one, other in zip(originals, others, strict=True)], 2
@@ -221,9 +221,9 @@ class _Means(MeanMetric):
 def _correlated(original: Explained, others: Tensor) -> Tensor:
     """Correlations of unit scores (M, B, U): of them, of their absolute values (M, 2, B)."""
     counts = original.inputs.unit_counts
-    own = torch.arange(others.shape[2], device=counts.device) < counts[:, None]
+    mask = torch.arange(others.shape[2], device=counts.device) < counts[:, None]
     values = [
-        compare(a, b, own, spearman)
+        compare(a, b, mask, spearman)
         for first, second in zip(original.scores, others, strict=True)
         for a, b in ((first, second), (first.abs(), second.abs()))
     ]
@@ -235,8 +235,8 @@ def _rows(step: str, names: Sequence[str], values: Tensor) -> list[Randomization
     means = _Means(2 * len(names))
     means.update(values.flatten(0, 1).T)
     # Not compute(), which waits for other processes: they may not be randomizing.
-    found = torch.stack(list(means.estimate()), 1).tolist()  # (2 M, 3)
-    pairs = zip(names, found[::2], found[1::2], strict=True)
+    estimates = torch.stack(list(means.estimate()), 1).tolist()  # (2 M, 3)
+    pairs = zip(names, estimates[::2], estimates[1::2], strict=True)
     return [
         Randomization(step, name, rho, rho_se, int(count), absolute, absolute_se, int(absolutes))
         for name, (rho, rho_se, count), (absolute, absolute_se, absolutes) in pairs

@@ -5,7 +5,7 @@ from torch import Tensor
 from bertx.metrics.estimates import PRECISION
 
 
-def kendall(a: Tensor, b: Tensor, own: Tensor) -> Tensor:
+def kendall(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
     """Kendall's tau-b: concordant less discordant pairs, as a share of those that are not tied.
 
     (P - Q) / sqrt(A B), of all pairs P ordered alike in a and b, Q ordered otherwise, A not tied
@@ -14,7 +14,7 @@ def kendall(a: Tensor, b: Tensor, own: Tensor) -> Tensor:
     Args:
         a: Scores of the units (B, U), finite.
         b: Other scores of the same units (B, U), finite.
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
 
     Returns:
         From -1 for opposite orders to 1 for the same order (B,); NaN where all scores of a or b
@@ -29,17 +29,17 @@ def kendall(a: Tensor, b: Tensor, own: Tensor) -> Tensor:
         >>> kendall(a, b, torch.tensor([[True, True, True, False]]))
         tensor([0.3333], dtype=torch.float64)
     """
-    a, b = _signs(a, own), _signs(b, own)
+    a, b = _signs(a, mask), _signs(b, mask)
     return _cosine(a.flatten(1), b.flatten(1))
 
 
-def spearman(a: Tensor, b: Tensor, own: Tensor) -> Tensor:
+def spearman(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
     """Spearman's rho: Pearson's correlation of the ranks, tied scores having their mean rank.
 
     Args:
         a: Scores of the units (B, U), finite.
         b: Other scores of the same units (B, U), finite.
-        own: Which places are units (B, U).
+        mask: Which places are units (B, U).
 
     Returns:
         From -1 for opposite orders to 1 for the same order (B,); NaN where all scores of a or b
@@ -52,15 +52,15 @@ def spearman(a: Tensor, b: Tensor, own: Tensor) -> Tensor:
         tensor([0.5000], dtype=torch.float64)
     """
     # The units below one less those above it are twice its rank's distance from the mean rank.
-    return _cosine(_signs(a, own).sum(2), _signs(b, own).sum(2))
+    return _cosine(_signs(a, mask).sum(2), _signs(b, mask).sum(2))
 
 
-def _signs(scores: Tensor, own: Tensor) -> Tensor:
+def _signs(scores: Tensor, mask: Tensor) -> Tensor:
     """1 where unit i is above unit j, -1 where below, 0 for ties and places that are no unit.
 
     In int8 (B, U, U): the largest tensor there is, of long texts.
     """
-    above = (scores[:, :, None] > scores[:, None]) & own[:, :, None] & own[:, None]
+    above = (scores[:, :, None] > scores[:, None]) & mask[:, :, None] & mask[:, None]
     return above.char() - above.mT.char()
 
 

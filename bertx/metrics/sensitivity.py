@@ -106,8 +106,8 @@ def moved_words(
 
     def move(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         places = torch.searchsorted(ids, args[0].contiguous()).clamp(max=len(ids) - 1)
-        known = (ids[places] == args[0])[..., None]
-        return output + (known * shifts[places]).to(output.dtype)
+        shifted = (ids[places] == args[0])[..., None]
+        return output + (shifted * shifts[places]).to(output.dtype)
 
     handle = table.register_forward_hook(move)
     try:
@@ -140,8 +140,8 @@ def _explained(trace: Trace, method: Callable[[Trace], Tensor], needs: Needs) ->
     for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
         rows = sorted(rows)
         inputs = trace.inputs.rows(torch.tensor(rows))
-        found = method(Trace(trace.model, inputs, trace.target[rows], needs))
-        scores[rows, : found.shape[1]] = found.to(PRECISION)
+        explained = method(Trace(trace.model, inputs, trace.target[rows], needs))
+        scores[rows, : explained.shape[1]] = explained.to(PRECISION)
     return scores
 
 

@@ -36,8 +36,8 @@ class LeaveOneOutTau(FaithfulnessMetric):
 
     def values(self, case: Case, answers: Tensor) -> Tensor:
         """Tau-b (B, 1)."""
-        own = case.panel.own(case.units.shape[1])
-        return kendall(case.units, drops(followed(case, answers)), own)[:, None]
+        mask = case.panel.own(case.units.shape[1])
+        return kendall(case.units, drops(followed(case, answers)), mask)[:, None]
 
 
 def each_left_out(scores: Tensor) -> Tensor:

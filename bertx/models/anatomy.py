@@ -136,8 +136,8 @@ def check_differentiable(model: PreTrainedModel, method: str) -> None:
     """
     whole = not any(".quantized." in type(part).__module__ for part in model.modules())
     if not whole or any(parameter.is_inference() for parameter in model.parameters()):
-        known = "models with gradients: no quantized layers, no weights made in inference mode"
-        raise UnsupportedArchitecture(method, model, known)
+        supported = "models with gradients: no quantized layers, no weights made in inference mode"
+        raise UnsupportedArchitecture(method, model, supported)
 
 
 def check_activations_seen(model: PreTrainedModel, method: str) -> None:
@@ -148,12 +148,13 @@ def check_activations_seen(model: PreTrainedModel, method: str) -> None:
             module that computes activations and products in one.
     """
     if hidden := unseen_activations(model):
-        known = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
-        raise UnsupportedArchitecture(method, model, known)
+        supported = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
+        raise UnsupportedArchitecture(method, model, supported)
     fused = {type(part).__name__ for part in model.modules() if isinstance(part, _FUSED)}
     if fused:
-        known = f"models without {' and '.join(sorted(fused))} of torch, whose inside is not seen"
-        raise UnsupportedArchitecture(method, model, known)
+        named = " and ".join(sorted(fused))
+        supported = f"models without {named} of torch, whose inside is not seen"
+        raise UnsupportedArchitecture(method, model, supported)
 
 
 def readout(model: PreTrainedModel, method: str) -> Literal["first", "mean"]:
@@ -166,8 +167,8 @@ def readout(model: PreTrainedModel, method: str) -> Literal["first", "mean"]:
     if model.config.model_type not in ENCODERS or not any(
         name.endswith("ForSequenceClassification") for name in named
     ):
-        known = f"sequence classifiers of the types {', '.join(ENCODERS)}"
-        raise UnsupportedArchitecture(method, model, known)
+        supported = f"sequence classifiers of the types {', '.join(ENCODERS)}"
+        raise UnsupportedArchitecture(method, model, supported)
     return "mean" if getattr(model.config, "classifier_pooling", "cls") == "mean" else "first"
 
 
@@ -188,17 +189,17 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
             raise UnsupportedArchitecture(method, model, f"encoders without {setting}")
     if getattr(model.config, "conv_kernel_size", 0) > 0:
         raise UnsupportedArchitecture(method, model, "DeBERTa with conv_kernel_size 0")
-    known = (
+    supported = (
         "models whose linear maps and LayerNorms are those of transformers, not wrapped, those of "
         "the head included"
     )
     try:
-        found = ENCODERS[model.config.model_type](model)
+        parts = ENCODERS[model.config.model_type](model)
     except AttributeError as error:
-        raise UnsupportedArchitecture(method, model, known) from error
-    if not all(map(_is_plain, _named_parts(found))):
-        raise UnsupportedArchitecture(method, model, known)
-    return found
+        raise UnsupportedArchitecture(method, model, supported) from error
+    if not all(map(_is_plain, _named_parts(parts))):
+        raise UnsupportedArchitecture(method, model, supported)
+    return parts
 
 
 def parts(model: PreTrainedModel, method: str = "Model randomization") -> tuple[Part, ...]:
@@ -214,22 +215,22 @@ def parts(model: PreTrainedModel, method: str = "Model randomization") -> tuple[
     Raises:
         UnsupportedArchitecture: If the model has no `anatomy`.
     """
-    found = anatomy(model, method)
+    named = anatomy(model, method)
     blocks: dict[nn.Module, list[int]] = {}
-    for number, layer in enumerate(found.layers, 1):
+    for number, layer in enumerate(named.layers, 1):
         blocks.setdefault(_block(model, layer), []).append(number)
-    steps = [part for step in found.head for part in vars(step).values()]
-    above = [part for part in (*steps, found.last_norm) if isinstance(part, nn.Module)]
+    steps = [part for step in named.head for part in vars(step).values()]
+    above = [part for part in (*steps, named.last_norm) if isinstance(part, nn.Module)]
     below = set(model.base_model.parameters())
-    head = [own for part in above for own in part.parameters()]
-    head += [own for own in model.parameters() if own not in below]
+    head = [weight for part in above for weight in part.parameters()]
+    head += [weight for weight in model.parameters() if weight not in below]
     layers = [
-        Part(f"layer{'s' * (len(own) > 1)} {', '.join(map(str, own))}", tuple(block.parameters()),
-             tuple(own))
-        for block, own in blocks.items()
+        Part(f"layer{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}",
+             tuple(block.parameters()), tuple(numbers))
+        for block, numbers in blocks.items()
     ]  # fmt: skip
-    known = {*head, *(own for part in layers for own in part.parameters)}
-    rest = tuple(own for own in model.parameters() if own not in known)
+    assigned = {*head, *(weight for part in layers for weight in part.parameters)}
+    rest = tuple(weight for weight in model.parameters() if weight not in assigned)
     top = Part("classifier", tuple(dict.fromkeys(head)))
     return (top, *reversed(layers), Part("embeddings", rest))
 
@@ -240,8 +241,8 @@ def _block(model: nn.Module, layer: Layer | GatedLayer) -> nn.Module:
     return [module for module in model.modules() if maps <= set(module.modules())][-1]
 
 
-def _named_parts(found: Anatomy) -> list[object]:
-    steps = [found, *found.layers, *found.head]
+def _named_parts(whole: Anatomy) -> list[object]:
+    steps = [whole, *whole.layers, *whole.head]
     parts = [part for step in steps for part in vars(step).items()]
     other = ("activation", "call", "layers", "head")
     return [part for name, part in parts if name not in other and part is not None]

@@ -23,9 +23,9 @@ def classifiers_in(module: nn.Module) -> dict[str, PreTrainedModel]:
     One that is inside another, such as that of an adapter's wrapper, is a part of it; one that is
     held under two names has the first.
     """
-    found = {path: part for path, part in module.named_modules() if _classifies(part)}
-    inside = {id(part) for model in found.values() for part in list(model.modules())[1:]}
-    return {bare(path): model for path, model in found.items() if id(model) not in inside}
+    models = {path: part for path, part in module.named_modules() if _classifies(part)}
+    inside = {id(part) for model in models.values() for part in list(model.modules())[1:]}
+    return {bare(path): model for path, model in models.items() if id(model) not in inside}
 
 
 def classifier_in(module: nn.Module, choice: Choice | None = None) -> PreTrainedModel | None:
@@ -39,14 +39,14 @@ def classifier_in(module: nn.Module, choice: Choice | None = None) -> PreTrained
         InputError: If there are several and none was chosen, the choice leads nowhere, or it is
             asked through a learned prompt, which the classifier alone lacks.
     """
-    found = classifiers_in(module if choice is None else chosen_part(module, choice))
-    if len(found) > 1:
-        listed = ", ".join(f"{path} ({type(model).__name__})" for path, model in found.items())
+    models = classifiers_in(module if choice is None else chosen_part(module, choice))
+    if len(models) > 1:
+        listed = ", ".join(f"{path} ({type(model).__name__})" for path, model in models.items())
         raise InputError(
-            f"{type(module).__name__} holds {len(found)} classifiers: {listed}. Say which one is "
-            f"meant, such as model={next(reversed(found))!r}."
+            f"{type(module).__name__} holds {len(models)} classifiers: {listed}. Say which one is "
+            f"meant, such as model={next(reversed(models))!r}."
         )
-    model = next(iter(found.values()), None)
+    model = next(iter(models.values()), None)
     if model is not None:
         _check_prompt(module, model)
     return model
@@ -58,8 +58,8 @@ def one_classifier(module: nn.Module, choice: Choice | None = None) -> PreTraine
     Raises:
         InputError: If there is none.
     """
-    found = classifier_in(module, choice)
-    if found is None:
+    classifier = classifier_in(module, choice)
+    if classifier is None:
         held = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
         headless = "" if held is None else (
             f" with {type(held).__name__}, which has no head that classifies texts. Load the model "
@@ -70,7 +70,7 @@ def one_classifier(module: nn.Module, choice: Choice | None = None) -> PreTraine
             "expected a Hugging Face sequence classifier, or a module that holds one, got "
             f"{type(module).__name__}{headless}."
         )
-    return found
+    return classifier
 
 
 def require_classifier(module: nn.Module, choice: Choice | None = None) -> PreTrainedModel:
@@ -79,9 +79,9 @@ def require_classifier(module: nn.Module, choice: Choice | None = None) -> PreTr
     Raises:
         InputError: If there is none, or it does not choose one of several classes.
     """
-    found = one_classifier(module, choice)
-    check_chooses(found)
-    return found
+    classifier = one_classifier(module, choice)
+    check_chooses(classifier)
+    return classifier
 
 
 def chosen_part(module: nn.Module, choice: Choice) -> nn.Module:
@@ -99,10 +99,10 @@ def chosen_part(module: nn.Module, choice: Choice) -> nn.Module:
     if isinstance(part, nn.Module):
         return part
     shown = repr(choice) if isinstance(choice, str) else getattr(choice, "__name__", "a function")
-    known = ", ".join(filter(None, classifiers_in(module))) or "none"
+    classifiers = ", ".join(filter(None, classifiers_in(module))) or "none"
     raise InputError(
         f"model {shown}: expected a part of {type(module).__name__} that is a module, got "
-        f"{'nothing' if part is None else type(part).__name__}. Its classifiers: {known}."
+        f"{'nothing' if part is None else type(part).__name__}. Its classifiers: {classifiers}."
     )
 
 
@@ -202,8 +202,8 @@ def class_number(
         return int(named)
     shared = "several classes have that name; " if named in configured else ""
     instead = f"{', '.join(map(repr, others))}, or " if others else ""
-    known = ", ".join(f"{i} ({name})" for i, name in enumerate(configured))
-    raise InputError(f"{what} {named!r}: {shared}expected {instead}a class out of {known}")
+    classes = ", ".join(f"{i} ({name})" for i, name in enumerate(configured))
+    raise InputError(f"{what} {named!r}: {shared}expected {instead}a class out of {classes}")
 
 
 def _configured_names(model: PreTrainedModel) -> list[str]:
@@ -215,8 +215,8 @@ def _classifies(part: nn.Module) -> bool:
     """Whether a part is a sequence classifier; classes of one's own may have any name."""
     if not isinstance(part, PreTrainedModel):
         return False
-    own = type(part).__module__.partition(".")[0] != "transformers"
-    return own or any("SequenceClassification" in kind.__name__ for kind in type(part).__mro__)
+    foreign = type(part).__module__.partition(".")[0] != "transformers"
+    return foreign or any("SequenceClassification" in kind.__name__ for kind in type(part).__mro__)
 
 
 def _check_prompt(module: nn.Module, model: PreTrainedModel) -> None:

@@ -102,7 +102,7 @@ def classifier_for(
     model: nn.Module,
     logits: Logits | None = None,
     choice: Choice | None = None,
-    known: PreTrainedModel | None = None,
+    previous: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
     """The classifier that is meant by a model and, for a head of one's own, a function.
 
@@ -112,7 +112,7 @@ def classifier_for(
             keyword what an encoder does, and gives the logits, needs no ``logits``.
         logits: See `EncoderForSequenceClassification`; or the path of an attribute of the model.
         choice: Which part of the model is meant, where it holds several.
-        known: What was found before, which is kept if it is still meant.
+        previous: What was found before, which is kept if it is still meant.
 
     Raises:
         InputError: If there is no such classifier, or it does not choose one of several classes.
@@ -124,12 +124,12 @@ def classifier_for(
         encoder, function = beside, part
     else:
         return require_classifier(model, choice)
-    same = isinstance(known, EncoderForSequenceClassification) and known.encoder is encoder
-    if known is not None and same and known.logits == function:
-        return known
-    found = EncoderForSequenceClassification(encoder, function)
-    check_chooses(found)
-    return found
+    same = isinstance(previous, EncoderForSequenceClassification) and previous.encoder is encoder
+    if previous is not None and same and previous.logits == function:
+        return previous
+    wrapped = EncoderForSequenceClassification(encoder, function)
+    check_chooses(wrapped)
+    return wrapped
 
 
 def encoder_in(module: nn.Module) -> PreTrainedModel:
@@ -140,14 +140,14 @@ def encoder_in(module: nn.Module) -> PreTrainedModel:
     """
     models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
     inner = {part for model in models for part in model.modules() if part is not model}
-    found = [model for model in models if model not in inner]
-    if len(found) != 1:
-        named = ", ".join(type(model).__name__ for model in found) or "none"
+    encoders = [model for model in models if model not in inner]
+    if len(encoders) != 1:
+        named = ", ".join(type(model).__name__ for model in encoders) or "none"
         raise InputError(
             f"logits: expected one encoder of transformers in {type(module).__name__}, which the "
             f"function runs, got {named}. Give the encoder itself as the model."
         )
-    return found[0]
+    return encoders[0]
 
 
 def modules_of(function: object) -> Iterator[nn.Module]:
@@ -171,8 +171,8 @@ def _used_by(thing: object) -> Iterable[object]:
         return (thing.func, *thing.args, *thing.keywords.values())
     if isinstance(thing, MethodType):
         owner = thing.__self__
-        known = () if isinstance(owner, nn.Module) else getattr(owner, "__dict__", {}).values()
-        return (owner, thing.__func__, *known)
+        attributes = () if isinstance(owner, nn.Module) else getattr(owner, "__dict__", {}).values()
+        return (owner, thing.__func__, *attributes)
     if isinstance(thing, FunctionType):
         names = getclosurevars(thing)
         return (*names.nonlocals.values(), *names.globals.values())
@@ -180,14 +180,14 @@ def _used_by(thing: object) -> Iterable[object]:
 
 
 def _function(model: nn.Module, logits: Logits) -> Callable[..., Any]:
-    found: Any = model if isinstance(logits, str) else logits
+    function: Any = model if isinstance(logits, str) else logits
     for name in logits.split(".") if isinstance(logits, str) else ():
-        found = getattr(found, name, None)
-    if callable(found):
-        return cast(Callable[..., Any], found)
+        function = getattr(function, name, None)
+    if callable(function):
+        return cast(Callable[..., Any], function)
     raise InputError(
         f"logits {logits!r}: expected a method of {type(model).__name__}, got "
-        f"{type(found).__name__}. {EXPECTED}."
+        f"{type(function).__name__}. {EXPECTED}."
     )
 
 
@@ -197,8 +197,8 @@ def _encoder_beside_head(model: nn.Module) -> PreTrainedModel | None:
     if isinstance(model, PreTrainedModel) or not isinstance(head, nn.Module):
         return None
     models = encoder.modules() if isinstance(encoder, nn.Module) else ()
-    found = next((part for part in models if isinstance(part, PreTrainedModel)), None)
-    return None if "SequenceClassification" in type(found).__name__ else found
+    inside = next((part for part in models if isinstance(part, PreTrainedModel)), None)
+    return None if "SequenceClassification" in type(inside).__name__ else inside
 
 
 @contextmanager
@@ -263,8 +263,8 @@ def _answer(model: EncoderForSequenceClassification, arguments: dict[str, Tensor
     except InputError:
         raise
     except Exception as error:  # of whatever a stranger's function does
-        known = f"{type(error).__name__}: {error}"
-        raise _refused(model, f"fails on two short texts ({known}). {EXPECTED}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise _refused(model, f"fails on two short texts ({reason}). {EXPECTED}") from error
     if not isinstance(answer, Tensor) or answer.dim() != 2 or len(answer) != count:
         got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         raise _refused(model, f"gives {got} for {count} texts. {EXPECTED}")

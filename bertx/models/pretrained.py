@@ -204,8 +204,8 @@ def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _reason(name: str, error: Exception) -> str:
-    if known := why(error, name):
-        return f"{known}."
+    if reason := why(error, name):
+        return f"{reason}."
     gone = not is_hub_id(name) and not Path(name).exists()
     return (
         f"{'there is no such folder' if gone else one_line(error)}. Expected a hub id, a folder "

@@ -107,8 +107,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
     into the graph would part a module's input from that of its neighbours.
     """
     modules = list(model.modules())
-    parameters = [own for module in modules for own in module._parameters.values()]
-    trained = [own for own in parameters if own is not None and own.requires_grad]
+    parameters = [weight for module in modules for weight in module._parameters.values()]
+    trained = [weight for weight in parameters if weight is not None and weight.requires_grad]
     names = ("_backward_hooks", "_backward_pre_hooks")
     hooked = [(m, n, vars(m)[n]) for m in modules for n in names if vars(m).get(n)]
     for parameter in trained:
@@ -138,9 +138,9 @@ def leaf(module: nn.Module, width: int | None = None) -> Iterator[list[Tensor]]:
     cut: list[Tensor] = []
 
     def replace(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        own, padding = output.detach()[:, :width], output.detach()[:, width or output.shape[1] :]
-        cut[:] = [own.requires_grad_(torch.is_grad_enabled())]
-        return torch.cat([own, padding], 1) if padding.shape[1] else own
+        states, padding = output.detach()[:, :width], output.detach()[:, width or output.shape[1] :]
+        cut[:] = [states.requires_grad_(torch.is_grad_enabled())]
+        return torch.cat([states, padding], 1) if padding.shape[1] else states
 
     handle = module.register_forward_hook(replace)
     try:

@@ -49,15 +49,15 @@ def check_baseline(baseline: Baseline) -> None:
     """Raise `InputError` for a baseline that does not exist."""
     number = isinstance(baseline, int) and not isinstance(baseline, bool) and baseline >= 0
     if not number and baseline not in get_args(_Named):
-        known = ", ".join(get_args(_Named))
-        raise InputError(f"baseline {baseline!r}: expected {known}, or the id of a token")
+        named = ", ".join(get_args(_Named))
+        raise InputError(f"baseline {baseline!r}: expected {named}, or the id of a token")
 
 
 def check_token(number: int, table: nn.Module) -> None:
     """Raise `InputError` for the id of a token that a table of word embeddings does not have."""
-    known = getattr(table, "num_embeddings", number + 1)
-    if number >= known:
-        raise InputError(f"baseline {number}: expected the id of a token, from 0 to {known - 1}")
+    size = getattr(table, "num_embeddings", number + 1)
+    if number >= size:
+        raise InputError(f"baseline {number}: expected the id of a token, from 0 to {size - 1}")
 
 
 def word_path(trace: Trace, baseline: Baseline, method: str) -> tuple[Tensor, Tensor]:
@@ -188,8 +188,8 @@ def replaced(module: nn.Module, state: Tensor) -> Iterator[None]:
 
     def answer(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
         padding = output[:, state.shape[1] :]
-        own = state.to(output.dtype)
-        return torch.cat([own, padding], 1) if padding.shape[1] else own
+        states = state.to(output.dtype)
+        return torch.cat([states, padding], 1) if padding.shape[1] else states
 
     handle = module.register_forward_hook(answer)
     try:

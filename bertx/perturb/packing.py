@@ -39,8 +39,8 @@ def budget_for(device: torch.device, tokens: int | None = None, recorded: bool =
         tokens: Another number of tokens.
         recorded: Whether the forward is recorded for explanations, which keeps activations.
     """
-    known = CPU if device.type == "cpu" else ACCELERATOR
-    return known._replace(tokens=tokens or known.tokens // (2 if recorded else 1))
+    budget = CPU if device.type == "cpu" else ACCELERATOR
+    return budget._replace(tokens=tokens or budget.tokens // (2 if recorded else 1))
 
 
 def close_up(tokens: Tensor, present: Tensor, filler: Tensor) -> Tensor:

@@ -54,9 +54,9 @@ class Search:
         counts, sign = self._counts, -1 if highest else 1
         small = [text for text, units in enumerate(counts) if units <= exact]
         large = [text for text, units in enumerate(counts) if units > exact]
-        found = _exact(self._ask, small, counts, sign)
-        found |= _beam(self._ask, large, counts, beam, sign)
-        return [found[text] for text in range(len(counts))]
+        orders = _exact(self._ask, small, counts, sign)
+        orders |= _beam(self._ask, large, counts, beam, sign)
+        return [orders[text] for text in range(len(counts))]
 
 
 class _Asker:
@@ -67,13 +67,13 @@ class _Asker:
     ) -> None:
         self.perturber, self.inputs, self.target = perturber, inputs, target
         self.width = max(*counts, 1)
-        self.known: list[dict[int, float]] = [{} for _ in counts]
+        self.cache: list[dict[int, float]] = [{} for _ in counts]
 
     def __call__(self, sets: dict[int, list[int]]) -> dict[int, dict[int, float]]:
         """p_c of each set of each text; those that are new from one call of the engine."""
-        new = {text: [s for s in own if s not in self.known[text]] for text, own in sets.items()}
-        self._learn({text: own for text, own in new.items() if own})
-        return {text: {s: self.known[text][s] for s in own} for text, own in sets.items()}
+        new = {text: [s for s in of if s not in self.cache[text]] for text, of in sets.items()}
+        self._learn({text: of for text, of in new.items() if of})
+        return {text: {s: self.cache[text][s] for s in of} for text, of in sets.items()}
 
     def _learn(self, sets: dict[int, list[int]]) -> None:
         if not sets:
@@ -91,13 +91,13 @@ class _Asker:
         chosen = self.target[texts, None, None].expand(-1, rows, 1)
         values = p.gather(2, chosen)[..., 0].tolist()
         for (text, asked), row in zip(sets.items(), values, strict=True):
-            self.known[text] |= zip(asked, row, strict=False)
+            self.cache[text] |= zip(asked, row, strict=False)
 
 
 def _exact(ask: _Asker, texts: list[int], counts: list[int], sign: int) -> dict[int, Deletion]:
     """Over all orders: the best way to a set ends with the best way to one unit less."""
     p = ask({text: list(range(1, 2 ** counts[text])) for text in texts if counts[text]})
-    found = {}
+    deletions = {}
     for text in texts:
         cost, last = [0.0], [0]
         for deleted in range(1, 2 ** counts[text]):
@@ -109,8 +109,8 @@ def _exact(ask: _Asker, texts: list[int], counts: list[int], sign: int) -> dict[
             order.append(last[deleted])
             curve.append(p[text][deleted])
             deleted ^= 1 << last[deleted]
-        found[text] = Deletion(tuple(order[::-1]), tuple(curve[::-1]))
-    return found
+        deletions[text] = Deletion(tuple(order[::-1]), tuple(curve[::-1]))
+    return deletions
 
 
 def _beam(

@@ -108,9 +108,9 @@ def gradients_of(
             continue
         change = wide(g[block] @ v[block].mT)
         if total is not None:
-            own = slice(block.start // heads, (block.stop - 1) // heads + 1)
-            by_text = (x.unflatten(0, (own.stop - own.start, -1)) for x in (a[block], change))
-            add_positive(total[own], *by_text)
+            some = slice(block.start // heads, (block.stop - 1) // heads + 1)
+            by_text = (x.unflatten(0, (some.stop - some.start, -1)) for x in (a[block], change))
+            add_positive(total[some], *by_text)
         if logits:
             flow = change.sub_(level[block]).mul_(a[block]).to(q.dtype)
             dq[block], dk[block] = flow @ k[block], flow.mT @ q[block]
@@ -169,8 +169,8 @@ def add_positive(total: Tensor, weights: Tensor, change: Tensor) -> None:
         weights: A (B, H, T, T).
         change: ∂y/∂A (B, H, T, T).
     """
-    for own, moved in zip(weights.unbind(1), change.unbind(1), strict=True):
-        total.addcmul_(wide(own), wide(moved).clamp(min=0))  # no weight is negative
+    for head, gradient in zip(weights.unbind(1), change.unbind(1), strict=True):
+        total.addcmul_(wide(head), wide(gradient).clamp(min=0))  # no weight is negative
 
 
 def _flat(x: Tensor) -> Tensor:

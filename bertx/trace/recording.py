@@ -43,7 +43,7 @@ def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> 
         yield
         return
     name, before = f"bertx_{id(model)}", str(model.config._attn_implementation)
-    if not any(known in before for known in _SOFTMAX):
+    if not any(kind in before for kind in _SOFTMAX):
         raise InputError(
             f"attention {before!r} of {type(model).__name__} is not known to be a softmax of "
             "products. Set model.set_attn_implementation('sdpa') if it may be"

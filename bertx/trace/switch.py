@@ -105,8 +105,8 @@ class FunctionRecorder(ActivationMode):
         if self.switch is None or not self.linear or not y.requires_grad:
             return y
         given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
-        own = (self.part, given["weight"], given.get("bias"))
-        return _Linear.apply(given["input"], y, self.switch, *own)
+        operands = (self.part, given["weight"], given.get("bias"))
+        return _Linear.apply(given["input"], y, self.switch, *operands)
 
     def _softmax(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         weights = func(*args, **kwargs)
@@ -238,12 +238,12 @@ class _Core(torch.autograd.Function):
             return (None,) * 9
         core = Core(*ctx.saved_tensors)
         with torch.autocast(grad.device.type, enabled=False):
-            found = gradients_of(core, grad, share != 0, weighted is not None)
+            gradients = gradients_of(core, grad, share != 0, weighted is not None)
         if weighted is not None:
-            weighted[ctx.number] = found.weighted
+            weighted[ctx.number] = gradients.weighted
         factor = ctx.scale * share * rules.product
-        logits = (None if own is None else own.mul_(factor) for own in found[:2])
-        return *logits, found.value.mul_(rules.product), *(None,) * 6
+        logits = (None if gradient is None else gradient.mul_(factor) for gradient in gradients[:2])
+        return *logits, gradients.value.mul_(rules.product), *(None,) * 6
 
 
 _HANDLERS: dict[Any, Any] = {

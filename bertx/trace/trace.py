@@ -245,8 +245,8 @@ class Trace:
         shared = sum(self.seconds.values())
         start = now(self.model.device)
         result = method(self)
-        own = now(self.model.device) - start - (sum(self.seconds.values()) - shared)
-        return result, own + sum(self.seconds[part] for part in self.used)
+        spent = now(self.model.device) - start - (sum(self.seconds.values()) - shared)
+        return result, spent + sum(self.seconds[part] for part in self.used)
 
     @property
     def anatomy(self) -> Anatomy:

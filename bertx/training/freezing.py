@@ -97,8 +97,8 @@ def frozen_weights(model: PreTrainedModel, frozen: Frozen) -> list[nn.Parameter]
         chosen += layers
     elif frozen != "embeddings":
         chosen += [part for part in layers if part.layers[-1] <= frozen]
-        found = sum(len(part.layers) for part in chosen)
-        if found != frozen or frozen < 1:
+        count = sum(len(part.layers) for part in chosen)
+        if count != frozen or frozen < 1:
             raise _no_layers(model, frozen, layers)
     return [weight for part in chosen for weight in part.parameters]
 

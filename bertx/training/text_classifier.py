@@ -95,7 +95,7 @@ class TextClassifier(LightningModule):
         self.model, self.drawn = load_with_gaps(name, labels, dtype)
         self._files: dict[str, bytes] = {}
         self._longest = longest_input(self.model)
-        self._taken = [field for field in FIELDS if takes(self.model, field)]
+        self._fields = [field for field in FIELDS if takes(self.model, field)]
         self.metrics = EpochMetrics(len(labels))
         self.freezing = Freezing(self.model, freeze, unfreeze_at_epoch, unfreeze_at_step)
         self._weights: Tensor | None = None
@@ -116,8 +116,8 @@ class TextClassifier(LightningModule):
                 f"a text of {width} tokens, but {self.hparams['name']!r} has {self._longest} "
                 f"positions. Set `max_length` to {self._longest} or less."
             )
-        taken = {field: batch[field] for field in self._taken if field in batch}
-        return logits_of(self.model, taken)
+        arguments = {field: batch[field] for field in self._fields if field in batch}
+        return logits_of(self.model, arguments)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """The mean loss of a batch, and its logits (B, C)."""
@@ -207,8 +207,8 @@ class TextClassifier(LightningModule):
         """Add what model and tokenizer are built from: a checkpoint needs nothing beside it."""
         if not self._files:
             tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
-            known = isinstance(tokenizer, PreTrainedTokenizerBase)
-            self._files = files_of(self.model, tokenizer if known else None)
+            usable = isinstance(tokenizer, PreTrainedTokenizerBase)
+            self._files = files_of(self.model, tokenizer if usable else None)
         checkpoint[FILES] = self._files
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -300,10 +300,10 @@ class TextClassifier(LightningModule):
                 f"the checkpoint has the classes {saved['labels']}, this run {self.labels}. Give "
                 "the data set of the checkpoint, or its classes by `labels`."
             )
-        theirs = {key: value.shape for key, value in checkpoint["state_dict"].items()}
-        ours = {key: value.shape for key, value in self.state_dict().items()}
-        if theirs != ours:
-            key = sorted({k for k, _ in theirs.items() ^ ours.items()})[0]
+        saved_shapes = {key: value.shape for key, value in checkpoint["state_dict"].items()}
+        shapes = {key: value.shape for key, value in self.state_dict().items()}
+        if saved_shapes != shapes:
+            key = sorted({k for k, _ in saved_shapes.items() ^ shapes.items()})[0]
             raise InputError(
                 f"the checkpoint's weights are those of {saved.get('name', 'another model')!r}, "
                 f"not of {self.hparams['name']!r}: they differ in {key}. Give that model as `name`."

@@ -10,7 +10,7 @@ from captum.metrics import infidelity as captum_infidelity
 from bertx.attribution import GradientXInput, Random
 from bertx.errors import InputError
 from bertx.metrics.base import Case, Panel, judge
-from bertx.metrics.infidelity import _KNOWN, Infidelity, removals
+from bertx.metrics.infidelity import _CACHE, Infidelity, removals
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber, packing
 from bertx.trace import Needs, Trace
@@ -180,13 +180,13 @@ def test_one_run_serves_all_explanations(bert, batch, monkeypatch):
 
 def test_what_is_known_goes_with_its_trace(bert, batch):
     gc.collect()
-    before = len(_KNOWN)
+    before = len(_CACHE)
     trace = trace_of(bert, batch)
     infidelity(trace, random_scores(trace.inputs))
-    assert len(_KNOWN) == before + 1
+    assert len(_CACHE) == before + 1
     del trace
     gc.collect()
-    assert len(_KNOWN) == before
+    assert len(_CACHE) == before
 
 
 def test_other_classes_of_a_trace_have_their_own_drops(bert, batch):
