@@ -18,8 +18,8 @@ _LAZY = {"explain": "bertx.explanation", "judge": "bertx.evaluation"}
 def __getattr__(name: str) -> Any:
     """Load `bertx.explain` and `bertx.judge`, and torch with them, when they are first used."""
     if name in _LAZY:
-        found = globals()[name] = getattr(import_module(_LAZY[name]), name)
-        return found
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -141,17 +141,17 @@ def _configurations(links: Sequence[BaseException], name: str) -> str | None:
     found = next((m for link in links if (m := _CONFIGURATIONS.search(str(link)))), None)
     if found is None:
         return None
-    known = re.sub("['\"]", "", found[1])
-    first = known.split(",")[0]
-    return f"expected one of its configurations ({known}), as in {name}:{first}"
+    listed = re.sub("['\"]", "", found[1])
+    first = listed.split(",")[0]
+    return f"expected one of its configurations ({listed}), as in {name}:{first}"
 
 
 def _offline(links: Sequence[BaseException], name: str, kind: Kind) -> str | None:
     from huggingface_hub import constants
 
-    told = any("OfflineModeIsEnabled" in f"{type(link).__name__} {link}" for link in links)
+    raised = any("OfflineModeIsEnabled" in f"{type(link).__name__} {link}" for link in links)
     missed = any(type(link).__name__ == "LocalEntryNotFoundError" for link in links)
-    if not told and not (missed and constants.is_offline_mode()):
+    if not raised and not (missed and constants.is_offline_mode()):
         return None
     variable = next((name for name in _OFFLINE if os.environ.get(name)), _OFFLINE[0])
     option = "" if kind == "model" else " --repo-type dataset"
@@ -192,8 +192,8 @@ def _unanswered(links: Sequence[BaseException]) -> str | None:
 def _damaged(links: Sequence[BaseException], name: str, kind: Kind) -> str | None:
     """A file that came from the hub and cannot be read; tokenizers raises bare exceptions."""
     for link in links:
-        known = type(link).__name__ in _BROKEN or type(link) is Exception
-        if (known or _DAMAGED.search(str(link))) and (folders := _cached(name, kind)):
+        broken = type(link).__name__ in _BROKEN or type(link) is Exception
+        if (broken or _DAMAGED.search(str(link))) and (folders := _cached(name, kind)):
             return (
                 f"a file in the cache is damaged: {first_line(link)}. Delete it, and it is "
                 f"downloaded again: rm -r {' '.join(folders)}"

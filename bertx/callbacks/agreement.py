@@ -106,9 +106,9 @@ class AgreementMonitor(Probe):
         for chunk in chunks:
             units, counts = chunk.inputs.units, chunk.inputs.unit_counts
             scores = torch.stack([merge_by_unit(chunk.scores[name], units) for name in names])
-            own = torch.arange(scores.shape[2], device=counts.device) < counts[:, None]
+            mask = torch.arange(scores.shape[2], device=counts.device) < counts[:, None]
             for metric, compared in zip(metrics, (scores, scores.abs()), strict=True):
-                metric.update(compared, own)
+                metric.update(compared, mask)
             del chunk  # and the graph, before the next one is made
         raw, absolute = (metric.compute() for metric in metrics)
         if not raw.counts.any():
@@ -126,15 +126,15 @@ class AgreementMonitor(Probe):
     def _groups(self) -> tuple[str, ...]:
         return ("agreement",)
 
-    def _pairs(self, found: Estimate) -> list[PairResult]:
+    def _pairs(self, estimate: Estimate) -> list[PairResult]:
         signed = [method.signed for method in self._methods.values()]
-        mean, se, counts = (part.tolist() for part in found)
+        mean, se, counts = (part.tolist() for part in estimate)
         return [
             PairResult(a, b, mean[i][j], se[i][j], int(counts[i][j]), not (signed[i] and signed[j]))
             for (i, a), (j, b) in combinations(enumerate(self._methods), 2)
         ]
 
-    def _write(self, trainer: Trainer, stage: str, found: Estimate) -> None:
+    def _write(self, trainer: Trainer, stage: str, estimate: Estimate) -> None:
         folder = run_folder(trainer) / "bertx" / stage
         if not trainer.is_global_zero:
             return
@@ -142,8 +142,8 @@ class AgreementMonitor(Probe):
         rows = [{"epoch": epoch, "step": step, **asdict(pair)} for pair in self.results]
         append_scores(folder / "agreement.csv", rows)
         when = f"epoch {epoch}, step {step}"
-        note = _NOTE.format(unit=noun(self.unit), count=int(found.counts.max()))
-        figure = matrix_figure(list(self._methods), found.mean.tolist(), "Agreement", when, note)
+        note = _NOTE.format(unit=noun(self.unit), count=int(estimate.counts.max()))
+        figure = matrix_figure(list(self._methods), estimate.mean.tolist(), "Agreement", when, note)
         picture = figure_svg(figure)
         write_whole(folder / "agreement" / f"step={step:05d}.svg", picture)
         write_whole(folder / "agreement.svg", picture)

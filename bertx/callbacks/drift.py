@@ -138,9 +138,9 @@ class DriftMonitor(Probe):
         metrics = {name: Drift().to(pl_module.device) for name in self._methods}
         for chunk in chunks:
             for name, scores in chunk.scores.items():
-                found = _unit_scores(chunk, scores)
-                _compare(metrics[name], self._before.get(name, {}), found)
-                now[name] |= found
+                unit_scores = _unit_scores(chunk, scores)
+                _compare(metrics[name], self._before.get(name, {}), unit_scores)
+                now[name] |= unit_scores
             del chunk  # and the graph, before the next one is made
         self.results = [self._result(name, metric) for name, metric in metrics.items()]
         for result in self.results:
@@ -174,12 +174,12 @@ class DriftMonitor(Probe):
         """What a metric came to, added to the curve; a collective call but for the first time."""
         if name not in self._before:
             return DriftResult(name, nan, nan, nan, nan, 0, None)
-        found: Estimate = metric.compute()
-        (spearman, drift), (spearman_se, drift_se) = found.mean.tolist(), found.se.tolist()
+        means: Estimate = metric.compute()
+        (spearman, drift), (spearman_se, drift_se) = means.mean.tolist(), means.se.tolist()
         curve = self._curves.setdefault(name, [])
         curve.append((self._epoch, drift))
         settled = self._settled(curve)
-        return DriftResult(name, drift, drift_se, spearman, spearman_se, found.value_count, settled)
+        return DriftResult(name, drift, drift_se, spearman, spearman_se, means.value_count, settled)
 
     def _settled(self, curve: list[tuple[int, float]]) -> int | None:
         drifts = [drift for _, drift in curve]
@@ -207,29 +207,29 @@ def _unit_scores(chunk: Explained, scores: Tensor) -> Scores:
     counts, classes = chunk.inputs.unit_counts.tolist(), chunk.target.tolist()
     rows = zip(chunk.examples, classes, merged, counts, strict=True)
     return {
-        (example.index, checksum(example.text), target): own[:count].clone()
-        for example, target, own, count in rows
+        (example.index, checksum(example.text), target): row[:count].clone()
+        for example, target, row, count in rows
         if count
     }
 
 
 def _compare(metric: Drift, before: Mapping[Key, Tensor], now: Scores) -> None:
     """Add the texts that were explained before, for the same class and cut to the same units."""
-    known = [key for key in now if key in before and len(before[key]) == len(now[key])]
-    if known:
+    both = [key for key in now if key in before and len(before[key]) == len(now[key])]
+    if both:
         then, after = (
-            pad_sequence([scores[key] for key in known], batch_first=True)
+            pad_sequence([scores[key] for key in both], batch_first=True)
             for scores in (before, now)
         )
-        counts = torch.tensor([len(now[key]) for key in known])
+        counts = torch.tensor([len(now[key]) for key in both])
         metric.update(then, after, torch.arange(then.shape[1]) < counts[:, None])
 
 
 def _pack(methods: Mapping[str, Scores]) -> list[Packed]:
     return [
-        (name, list(own), [len(row) for row in own.values()], torch.cat([*own.values()]))
-        for name, own in methods.items()
-        if own
+        (name, list(scores), [len(row) for row in scores.values()], torch.cat([*scores.values()]))
+        for name, scores in methods.items()
+        if scores
     ]
 
 

@@ -111,8 +111,8 @@ def _averaged(trainer: Trainer) -> str:
     """What the weights at the end of a training are."""
     kinds = (StochasticWeightAveraging, WeightAveraging)
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    found = [type(callback).__name__ for callback in callbacks if isinstance(callback, kinds)]
-    return ", ".join(["last step", *(f"averaged by {name}" for name in found)])
+    averaging = [type(callback).__name__ for callback in callbacks if isinstance(callback, kinds)]
+    return ", ".join(["last step", *(f"averaged by {name}" for name in averaging)])
 
 
 def _best_checkpoint(trainer: Trainer) -> Path | None:

@@ -69,7 +69,7 @@ class ProgressLines(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._began = self._since = self.clock()
-        self._first = self._said = trainer.global_step
+        self._first = self._printed = trainer.global_step
         self._rows, self._best = 0, None
         self._rate: float | None = None
 
@@ -91,7 +91,7 @@ class ProgressLines(Callback):
         """Print a line after every so many steps."""
         self._rows += _rows(batch) * trainer.world_size
         step = trainer.global_step
-        due = self.every_n_steps and step > self._said and step % self.every_n_steps == 0
+        due = self.every_n_steps and step > self._printed and step % self.every_n_steps == 0
         if not self._speaks or not due:
             return
         seconds = max(self.clock() - self._since, 1e-9)
@@ -103,7 +103,7 @@ class ProgressLines(Callback):
             parts.append(f"{self._rows / seconds:,.0f} rows/s")
         left = self._left(trainer)
         _say(trainer, [*parts, *([f"about {duration(left)} left"] if left is not None else [])])
-        self._since, self._rows, self._said = self.clock(), 0, step
+        self._since, self._rows, self._printed = self.clock(), 0, step
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to count batches, and to take the time."""
@@ -156,8 +156,8 @@ class ProgressLines(Callback):
         self._close()
         if self._speaks:
             total = sum(batches)
-            known = int(total) if isfinite(total) else None
-            self._advance = self._stack.enter_context(Lines().task(what, known))
+            count = int(total) if isfinite(total) else None
+            self._advance = self._stack.enter_context(Lines().task(what, count))
 
     def _count(self) -> None:
         if self._advance is not None:
@@ -181,8 +181,8 @@ class ProgressLines(Callback):
         if value is None:
             return []
         better = min if checkpoint.mode == "min" else max  # type: ignore[union-attr]
-        known = [self._best, getattr(checkpoint, "best_model_score", None), value]
-        self._best = better(float(one) for one in known if one is not None)
+        values = [self._best, getattr(checkpoint, "best_model_score", None), value]
+        self._best = better(float(one) for one in values if one is not None)
         return [f"best {monitor} so far {self._best:.4g}"]
 
 
@@ -200,8 +200,8 @@ def _display(trainer: Trainer) -> Display:
     bar = trainer.progress_bar_callback
     if bar is None or not has_bar(trainer):
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        told = any(isinstance(callback, ProgressLines) for callback in callbacks)
-        return chosen() or (Lines() if told else Silent())
+        shown = any(isinstance(callback, ProgressLines) for callback in callbacks)
+        return chosen() or (Lines() if shown else Silent())
     if isinstance(bar, RichProgressBar):
         live = bar.progress
         return Bars(live) if live is not None and live.console.is_terminal else Lines()

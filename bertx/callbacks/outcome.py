@@ -133,10 +133,10 @@ class Outcome:
 
     def __init__(self, pl_module: LightningModule, model: PreTrainedModel) -> None:
         self.model = model
-        self._own: list[Tensor] = []
+        self._answered: list[Tensor] = []
         self._used: list[Tensor] = []
         self._stack = ExitStack()
-        for part, kept in ((model, self._own), (pl_module, self._used)):
+        for part, kept in ((model, self._answered), (pl_module, self._used)):
             self._stack.callback(_overhear(part, kept))
         self._stack.enter_context(_Losses(self._used))
 
@@ -153,9 +153,9 @@ class Outcome:
         self.close()
         if isinstance(outputs, Mapping):
             _keep(self._used, outputs.get("logits"))
-        if not self._own:
+        if not self._answered:
             return any(used.shape[1] == self.model.config.num_labels for used in self._used)
-        alike = [(a, b) for a in self._used for b in self._own if a.shape == b.shape]
+        alike = [(a, b) for a in self._used for b in self._answered if a.shape == b.shape]
         return bool(alike) and not any(_same(a, b) for a, b in alike)
 
 
@@ -178,7 +178,7 @@ class _Losses(TorchFunctionMode):
 def _overhear(part: nn.Module, kept: list[Tensor]) -> Callable[[], None]:
     """Keep the logits that a forward returns; what is returned ends that."""
     # No hook: adapters call the forward of what they wrap, and not the module.
-    before, own = part.forward, "forward" in vars(part)
+    before, replaced = part.forward, "forward" in vars(part)
 
     def forward(*arguments: Any, **named: Any) -> Any:
         output = before(*arguments, **named)
@@ -188,7 +188,7 @@ def _overhear(part: nn.Module, kept: list[Tensor]) -> Callable[[], None]:
 
     def undo() -> None:
         vars(part).pop("forward", None)
-        if own:
+        if replaced:
             part.forward = before
 
     part.forward = forward

@@ -89,8 +89,8 @@ class PredictionWriter(Callback):
                 f"{type(outputs).__name__}."
             )
         numbers, probabilities = outputs["index"], outputs["probabilities"]
-        known = batch if isinstance(batch, Mapping) else {}
-        texts, errors = (known.get(key) or [""] * len(numbers) for key in ("text", "error"))
+        fields = batch if isinstance(batch, Mapping) else {}
+        texts, errors = (fields.get(key) or [""] * len(numbers) for key in ("text", "error"))
         rows = zip(numbers.tolist(), texts, probabilities.tolist(), errors, strict=True)
         if self._rows is not None:
             self._rows.add([Prediction(i, t, tuple(p), e or "") for i, t, p, e in rows if i >= 0])
@@ -105,8 +105,8 @@ class PredictionWriter(Callback):
         self._rows = None
         if not trainer.is_global_zero:
             return
-        known = [] if first is None else [first]
-        failed = write_predictions(path, chain(known, rows), _names(self._classifier, known))
+        begun = [] if first is None else [first]
+        failed = write_predictions(path, chain(begun, rows), _names(self._classifier, begun))
         self.path = path
         unknown = f" ({failed:,} texts without one: see the column error)" if failed else ""
         print(f"Predictions: {path}{unknown}")
@@ -131,10 +131,10 @@ def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[st
         )
         for row in rows:
             best = max(range(len(names)), key=row.probabilities.__getitem__)
-            found = [names[best], *(f"{probability:.6f}" for probability in row.probabilities)]
+            cells = [names[best], *(f"{probability:.6f}" for probability in row.probabilities)]
             finite = all(map(isfinite, row.probabilities))
             error = row.error or ("" if finite else "no finite probability")
-            writer.writerow([row.index, row.text, *([""] * len(found) if error else found), error])
+            writer.writerow([row.index, row.text, *([""] * len(cells) if error else cells), error])
             failed += bool(error)
     return failed
 

@@ -39,7 +39,7 @@ class ReportWriter(Callback):
         self.relevant = relevant
         self._rows: dict[tuple[int, str], Logged] = {}
         self._rate: float | None = None
-        self._told = False
+        self._warned = False
 
     def state_dict(self) -> dict[str, Any]:
         """What was logged so far."""
@@ -88,14 +88,14 @@ class ReportWriter(Callback):
     def _keep(self, trainer: Trainer, *stages: str) -> None:
         """Keep the numbers of some stages, and the learning rate; of one step the last hold."""
         epoch, step = here(trainer)
-        known = {
+        numbers = {
             key: float(value)
             for key, value in trainer.callback_metrics.items()
             if key.startswith(stages) and is_history(key)
         }
         if self._rate is not None:
-            known[RATE] = self._rate
-        rows = {(step, key): Logged(epoch, step, key, value) for key, value in known.items()}
+            numbers[RATE] = self._rate
+        rows = {(step, key): Logged(epoch, step, key, value) for key, value in numbers.items()}
         self._rows |= rows
 
     def _write(self, trainer: Trainer) -> Path:
@@ -105,9 +105,9 @@ class ReportWriter(Callback):
             try:
                 write_history(history_path(folder), self._rows.values())
             except OSError as error:
-                if not self._told:
+                if not self._warned:
                     log.warning(f"{history_path(folder)} is not written ({first_line(error)})")
-                self._told = True
+                self._warned = True
         return folder
 
     def _report(self, folder: Path) -> Path:

@@ -140,27 +140,27 @@ def read_shards(folder: Path) -> Stored:
     Raises:
         InputError: If a file is no shard, or the shards were not all made in the same way.
     """
-    made: Any = None
+    first: Any = None
     indices, texts, seen = array("q"), dict[int, int](), set[Path]()
     for path in shards(folder):
-        rows, mine = _read(path, with_text=path.parent not in seen)
-        if made not in (None, mine):
+        rows, provenance = _read(path, with_text=path.parent not in seen)
+        if first not in (None, provenance):
             raise InputError(f"{path}: made in another way than the shards before it. Remove it.")
-        made = mine
+        first = provenance
         seen.add(path.parent)
         numbers = rows.column("index").to_numpy()
         indices.frombytes(numbers.tobytes())
         if "text" in rows.column_names:
-            found = zip(numbers.tolist(), rows.column("text").to_pylist(), strict=True)
-            texts |= {index: checksum(text) for index, text in found}
-    return Stored(made, np.sort(np.array(indices, dtype=np.int64)), texts)
+            pairs = zip(numbers.tolist(), rows.column("text").to_pylist(), strict=True)
+            texts |= {index: checksum(text) for index, text in pairs}
+    return Stored(first, np.sort(np.array(indices, dtype=np.int64)), texts)
 
 
 def _read(path: Path, with_text: bool) -> tuple[pa.Table, Any]:
     try:
         with parquet.ParquetFile(path) as file:
-            made = json.loads((file.schema_arrow.metadata or {})[KEY])
-            return file.read(["index", "text"] if with_text else ["index"]), made
+            provenance = json.loads((file.schema_arrow.metadata or {})[KEY])
+            return file.read(["index", "text"] if with_text else ["index"]), provenance
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: expected a shard of attributions, but it cannot be read ({error}). Remove "

@@ -73,21 +73,21 @@ class Sorter(Generic[Row]):
         return file
 
 
-def sorted_on_zero(mine: Sorter[Row], folder: Path, at_once: int = 1000) -> Iterator[Row]:
+def sorted_on_zero(own_rows: Sorter[Row], folder: Path, at_once: int = 1000) -> Iterator[Row]:
     """The rows of all ranks, sorted, on rank zero; no rows on the others.
 
     Everything is sent when the first row is asked for: a collective call, also where there are no
     rows. No rank holds more than a few rows of each.
 
     Args:
-        mine: The rows of this rank.
+        own_rows: The rows of this rank.
         folder: Where rank zero may have its files.
         at_once: Rows that each rank sends at a time.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
-        yield from mine
+        yield from own_rows
         return
-    rows, everyone = iter(mine), Sorter[Row](folder)
+    rows, everyone = iter(own_rows), Sorter[Row](folder)
     while part := gather(list(islice(rows, at_once))):
         everyone.add(part if distributed.get_rank() == 0 else [])
     yield from everyone

@@ -96,11 +96,11 @@ class Ledger:
             words: Its words; an empty one is nothing that could be named.
             shares: The share of each; together they make 1, or 0 if nothing speaks for the class.
         """
-        own: defaultdict[str, float] = defaultdict(float)
+        sums: defaultdict[str, float] = defaultdict(float)
         for word, share in zip(words, shares, strict=True):
-            own[word] += share
+            sums[word] += share
         self._counts[target] += 1
-        for word, share in own.items():
+        for word, share in sums.items():
             if word:
                 self._put(target, word, _Sum(share, 1, share, -index, text))
 
@@ -110,8 +110,8 @@ class Ledger:
         for counts, words in gather([(self._counts, self._words)]):
             whole._counts += counts
             for target, sums in words.items():
-                for word, found in sums.items():
-                    whole._put(target, word, found)
+                for word, part in sums.items():
+                    whole._put(target, word, part)
         return whole
 
     def counts(self, target: int) -> tuple[int, int]:
@@ -125,18 +125,18 @@ class Ledger:
             target: Number of the class.
             label: Its name.
         """
-        own, others = self.counts(target)
-        found = []
+        of_class, others = self.counts(target)
+        listed = []
         for word, (total, texts, _, example, text) in self._words[target].items():
             elsewhere = self._everywhere[word] - texts
-            seen = (texts, own, elsewhere, others)
-            found.append(WordShare(label, word, total / own, *seen, -example, text))
-        return sorted(found, key=lambda row: (-row.excess, row.word))
+            seen = (texts, of_class, elsewhere, others)
+            listed.append(WordShare(label, word, total / of_class, *seen, -example, text))
+        return sorted(listed, key=lambda row: (-row.excess, row.word))
 
-    def _put(self, target: int, word: str, found: "_Sum") -> None:
+    def _put(self, target: int, word: str, part: "_Sum") -> None:
         before = self._words[target].get(word)
-        self._words[target][word] = found if before is None else before.plus(found)
-        self._everywhere[word] += found.texts
+        self._words[target][word] = part if before is None else before.plus(part)
+        self._everywhere[word] += part.texts
 
 
 class _Sum(NamedTuple):

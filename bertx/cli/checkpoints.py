@@ -139,13 +139,13 @@ def find_checkpoint(which: str, folders: Iterable[str], option: str = "--ckpt_pa
         InputError: If there is none.
     """
     folders = sorted(set(folders))
-    found = [path for folder in folders for path in Path(folder).rglob(f"{LAST}.ckpt")]
-    if not found:
+    checkpoints = [path for folder in folders for path in Path(folder).rglob(f"{LAST}.ckpt")]
+    if not checkpoints:
         raise InputError(
             f"{option} {which}: expected {LAST}.ckpt of an earlier run under "
             f"{', '.join(folders)}, but found none. Give the path of a checkpoint."
         )
-    newest = max(found, key=lambda path: path.stat().st_mtime)
+    newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
     return str(newest if which == LAST else _best_of(newest, option))
 
 

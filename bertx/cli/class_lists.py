@@ -23,10 +23,10 @@ def split_names(names: str, option: str) -> list[str]:
     Raises:
         InputError: If there is none.
     """
-    found = [name.strip() for name in names.split(",") if name.strip()]
-    if not found:
+    parsed = [name.strip() for name in names.split(",") if name.strip()]
+    if not parsed:
         raise InputError(f"{option}: expected comma-separated names, but got {names!r}.")
-    return found
+    return parsed
 
 
 class Choice:
@@ -56,16 +56,16 @@ class Choice:
         if is_mapping(given):
             entries = read_mapping(given, self.option)
             return {name: self._configured(name, *entry) for name, entry in entries.items()}
-        found: dict[str, Any] = {}
+        instances: dict[str, Any] = {}
         for name in split_names(given, self.option):
             short = name.rpartition(".")[2]
-            if short in found:
+            if short in instances:
                 raise InputError(
                     f"{self.option} {given}: expected different names, but {short} occurs twice. "
                     f"Leave one out, or name them: {self.option} '{YAML}'"
                 )
-            found[short] = self._plain(name)
-        return found
+            instances[short] = self._plain(name)
+        return instances
 
     def _plain(self, name: str) -> Any:
         where = f"{self.option} {name}"

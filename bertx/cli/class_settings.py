@@ -59,15 +59,15 @@ def read_mapping(given: str, option: str) -> dict[str, Entry]:
     where = option if _inline(given) else f"{option} {given}"
     try:
         text = given if _inline(given) else Path(given).read_text("utf-8")
-        found = yaml.load(text, _Loader)
+        parsed = yaml.load(text, _Loader)
     except OSError as error:
         raise InputError(f"{where} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = _said(error)
+        reason = _reason(error)
         raise InputError(f"{where}: expected YAML such as {YAML}, but {reason}.") from error
-    if not isinstance(found, dict) or not found:
-        raise InputError(f"{where}: expected YAML such as {YAML}, but got {found!r}.")
-    return {_name(name, where): _entry(value, f"{where} {name}") for name, value in found.items()}
+    if not isinstance(parsed, dict) or not parsed:
+        raise InputError(f"{where}: expected YAML such as {YAML}, but got {parsed!r}.")
+    return {_name(name, where): _entry(value, f"{where} {name}") for name, value in parsed.items()}
 
 
 def with_settings(cls: type, settings: Mapping[str, Any], where: str) -> Any:
@@ -118,13 +118,13 @@ def _entry(value: Any, where: str) -> Entry:
 
 def _check(cls: type, settings: Mapping[str, Any], defaults: Namespace, where: str) -> None:
     """Refuse what the parser lets pass or does not explain."""
-    known = vars(defaults)
+    names = vars(defaults)
     for name, value in settings.items():
-        if name not in known:
-            has = f"Its settings are {', '.join(known)}." if known else "It has no settings."
+        if name not in names:
+            has = f"Its settings are {', '.join(names)}." if names else "It has no settings."
             raise InputError(f"{where}: {cls.__name__} has no setting {name!r}. {has}")
-        nested = isinstance(known[name], Namespace) and not isinstance(value, Mapping)
-        if nested or (value is None and known[name] is not None and not _optional(cls, name)):
+        nested = isinstance(names[name], Namespace) and not isinstance(value, Mapping)
+        if nested or (value is None and names[name] is not None and not _optional(cls, name)):
             raise _unfit(cls, name, value, where)
 
 
@@ -147,16 +147,16 @@ def _unfit(cls: type, name: str, value: Any, where: str) -> InputError:
     )
 
 
-def _refused(cls: type, settings: Mapping[str, Any], where: str, said: str) -> InputError:
+def _refused(cls: type, settings: Mapping[str, Any], where: str, message: str) -> InputError:
     """The parser's error in one line: what a single setting should be, or else what it says."""
-    wrong = _WRONG.search(said)
+    wrong = _WRONG.search(message)
     if wrong and wrong[1] in settings:
         return _unfit(cls, wrong[1], settings[wrong[1]], where)
-    reason = _CLASS.sub(r"\1", " ".join(_WRONG.sub(r"\1:", said).split()))
+    reason = _CLASS.sub(r"\1", " ".join(_WRONG.sub(r"\1:", message).split()))
     return InputError(f"{where}: {cls.__name__}: {reason}")
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return " ".join(str(error).split()).rstrip(".")

@@ -27,16 +27,16 @@ def load_trained(
     Raises:
         InputError: If there is no such model or device, or the model was not trained to classify.
     """
-    place, said = _device(device), f"--model {name}" if called is None else called
-    found = _find(name)
+    place, which = _device(device), f"--model {name}" if called is None else called
+    path = _find(name)
     try:
-        model, missing = load_with_gaps(found, None, None)
-        tokenizer = load_tokenizer(found)
+        model, missing = load_with_gaps(path, None, None)
+        tokenizer = load_tokenizer(path)
     except InputError as error:
-        raise InputError(f"{said}: {error}") from error
+        raise InputError(f"{which}: {error}") from error
     if missing:
         raise InputError(
-            f"{said} was not trained to classify texts: it has no weights for "
+            f"{which} was not trained to classify texts: it has no weights for "
             f"{', '.join(missing[:3])}. Fine-tune it first: bertx fit --model.name {name} ..."
         )
     return _ready(model, place), tokenizer

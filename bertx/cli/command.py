@@ -113,9 +113,9 @@ class BertxCLI(LightningCLI):
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The subcommands, with the arguments of the trainer's methods that are no options."""
-        known = LightningCLI.subcommands()
-        known["predict"] = known["predict"] | {"return_predictions"}
-        return {name: known[name] for name in known if self._asked in (name, None)}
+        every = LightningCLI.subcommands()
+        every["predict"] = every["predict"] | {"return_predictions"}
+        return {name: every[name] for name in every if self._asked in (name, None)}
 
     def before_fit(self) -> None:
         """Say which weights are new, beside those of the head: these are expected to be."""
@@ -197,12 +197,12 @@ class BertxCLI(LightningCLI):
         """
         self.config = self._given
         config = self._get(self.config_init, "trainer")
-        made, saving = self._callbacks(config)
+        callbacks, saving = self._callbacks(config)
         if not saving:
             kwargs = {"enable_checkpointing": False, **kwargs}  # Lightning would add one of its own
-        self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*made, Resumption()]}
-        found = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
-        loggers = [self._sturdy(logger) for logger in found]
+        self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*callbacks, Resumption()]}
+        configured = config["logger"] if isinstance(config["logger"], list) else [config["logger"]]
+        loggers = [self._sturdy(logger) for logger in configured]
         config["logger"] = loggers if isinstance(config["logger"], list) else loggers[0]
         trainer = super().instantiate_trainer(**_bar(config), **kwargs)
         without_anonymous(trainer.loggers)
@@ -222,11 +222,11 @@ class BertxCLI(LightningCLI):
 
     def _callbacks(self, config: Namespace) -> tuple[list[Callback], bool]:
         """The callbacks that are not switched off, and whether any of the run saves checkpoints."""
-        wanted = {key: self._get(self.config_init, key) for key in CALLBACKS if self._settings(key)}
+        active = {key: self._get(self.config_init, key) for key in CALLBACKS if self._settings(key)}
         if config["enable_checkpointing"] is False:
-            wanted = {key: own for key, own in wanted.items() if key not in _CHECKPOINTS}
-        saving = bool(wanted.keys() & _CHECKPOINTS) or _has_checkpoint(config["callbacks"])
-        return [CALLBACKS[key](**settings) for key, settings in wanted.items()], saving
+            active = {key: one for key, one in active.items() if key not in _CHECKPOINTS}
+        saving = bool(active.keys() & _CHECKPOINTS) or _has_checkpoint(config["callbacks"])
+        return [CALLBACKS[key](**settings) for key, settings in active.items()], saving
 
     def _parse_ckpt_path(self) -> None:
         """Turn ``last`` and ``best`` into a path; leave the configuration as it was given."""
@@ -384,14 +384,14 @@ def _drop_rate_monitor(trainer: Namespace) -> None:
 
 def _switched_off(args: Sequence[str]) -> list[str]:
     """Arguments with ``--KEY null`` as a configuration, where jsonargparse takes null for KEY."""
-    found, given = list[str](), iter(args)
+    arguments, given = list[str](), iter(args)
     for argument in given:
         key, equals, value = argument.removeprefix("--").partition("=")
         if argument.startswith("--") and key in CALLBACKS:
             value = value if equals else next(given, "")
             argument = f"--config={{{key}: null}}" if value == "null" else f"--{key}={value}"
-        found.append(argument)
-    return found
+        arguments.append(argument)
+    return arguments
 
 
 def _bar(trainer: Namespace) -> dict[str, bool]:

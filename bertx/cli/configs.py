@@ -60,8 +60,8 @@ def find_config(name: str) -> str:
 
 def shipped_configs() -> list[str]:
     """Names of the configurations that are shipped for users."""
-    found = (path.stem for path in shipped_folder().glob("*.yaml"))
-    return sorted(name for name in found if not name.startswith("_"))
+    names = (path.stem for path in shipped_folder().glob("*.yaml"))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def shipped_folder() -> Path:

@@ -98,13 +98,13 @@ def _explained(explainer: "Explainer", texts: Iterator[list[Any]]) -> Iterator["
     first = 0
     for portion in texts:
         for unreadable, same in groupby(portion, lambda text: isinstance(text, Unreadable)):
-            found = list(same)
+            rows = list(same)
             if unreadable:
-                for index, row in enumerate(found, first):
+                for index, row in enumerate(rows, first):
                     yield Explanation(index, row.text, error=row.reason)
             else:
-                yield from explainer(found, first)
-            first += len(found)
+                yield from explainer(rows, first)
+            first += len(rows)
 
 
 def _print_json(explanation: "Explanation") -> None:

@@ -57,7 +57,7 @@ def randomization_options(
 
 
 def shuffled_runs(
-    options: Namespace, own: "RandomizationOptions", settings: "Settings"
+    options: Namespace, usual: "RandomizationOptions", settings: "Settings"
 ) -> "RandomizationOptions":
     """The settings of ``randomization``, with the runs on shuffled labels.
 
@@ -69,7 +69,7 @@ def shuffled_runs(
     from bertx.studies.randomization import ShuffledRuns
 
     if not options.shuffled:
-        return own
+        return usual
     for run in find_runs(options.shuffled):
         if run.data and not run.data.get("shuffle_labels"):
             raise InputError(
@@ -79,4 +79,4 @@ def shuffled_runs(
             )
     others = Namespace(**{**vars(options), "runs": options.shuffled})
     subjects, _ = find_subjects(others, settings, named=True)
-    return replace(own, shuffled=ShuffledRuns(tuple(subjects)))
+    return replace(usual, shuffled=ShuffledRuns(tuple(subjects)))

@@ -118,9 +118,9 @@ def study_options(args: list[str]) -> Namespace:
 def _introduce(name: str) -> NoReturn:
     """Say which studies there are."""
     if name not in ("-h", "--help"):
-        known = ", ".join([*STUDIES, REPRODUCE])
-        fail(f"no study {name!r}: expected {known}. For all of them: {PROG} study -h")
-    purposes = {study: own.purpose for study, own in STUDIES.items()}
+        studies = ", ".join([*STUDIES, REPRODUCE])
+        fail(f"no study {name!r}: expected {studies}. For all of them: {PROG} study -h")
+    purposes = {study: command.purpose for study, command in STUDIES.items()}
     purposes[REPRODUCE] = "Fit all models, run all studies of them, and write the report."
     width = max(map(len, purposes))
     lines = [f"  {study:<{width}}  {purpose}" for study, purpose in purposes.items()]
@@ -181,13 +181,13 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
     bars_of_libraries()
     set_verbosity_error()
     study: Study[Any] = import_module(command.module).STUDY
-    own = command.options(options, study.options)
+    specific = command.options(options, study.options)
     settings = _settings(options, study)
     subjects, settings = find_subjects(options, settings, named=options.methods is not None)
-    own = command.more(options, own, settings)
+    specific = command.more(options, specific, settings)
     scores = None if options.scores is None else Path(options.scores)
     try:
-        return conduct(study, subjects, settings, own, folder, scores), study
+        return conduct(study, subjects, settings, specific, folder, scores), study
     except OSError as error:
         raise unwritable("--out", folder, error) from error
 
@@ -198,9 +198,9 @@ def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
     from bertx.studies.settings import Settings
 
     given: dict[str, Any] = {
-        own.name: vars(options).get(own.name)
-        for own in fields(Settings)
-        if own.name not in ("preset", "methods", "texts", "operators")
+        field.name: vars(options).get(field.name)
+        for field in fields(Settings)
+        if field.name not in ("preset", "methods", "texts", "operators")
     }
     given["texts"] = options.max_examples
     if options.methods is not None:
@@ -208,8 +208,8 @@ def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
         given["methods"] = choice.made(options.methods)
     if getattr(options, "operators", None) is not None:
         given["operators"] = tuple(split_names(options.operators, "--operators"))
-    told = {name: value for name, value in given.items() if value is not None}
-    return replace(study.presets[options.preset], **told)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return replace(study.presets[options.preset], **chosen)
 
 
 def log_studies(folders: Sequence[Path]) -> None:

@@ -97,7 +97,7 @@ def add_seeds(parser: Parser) -> None:
 def seeds_options(options: Namespace, usual: Any) -> Any:
     """The settings of ``seeds``."""
     given = {"top": options.top, "top_words": options.top_words}
-    return replace(usual, **{name: own for name, own in given.items() if own is not None})
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
 def add_transfer(parser: Parser) -> None:

@@ -47,7 +47,7 @@ def find_subjects(
         UnsupportedArchitecture: If a method that was named is not defined for a model.
     """
     runs = _called(find_runs(options.runs), options)
-    found, methods = [], dict(settings.methods)
+    subjects, methods = [], dict(settings.methods)
     with progress("Reading the runs", len(runs)) as advance:
         for run in runs:
             load = partial(load_trained, run.model, options.device, f"run {run.given}")
@@ -58,9 +58,9 @@ def find_subjects(
             else:
                 methods = supported(methods, classifier) or methods
                 check_each(methods, classifier)
-            found.append(_subject(run, options, settings, (classifier, tokenizer), load))
+            subjects.append(_subject(run, options, settings, (classifier, tokenizer), load))
             advance(1)
-    return found, replace(settings, methods=methods)
+    return subjects, replace(settings, methods=methods)
 
 
 def _called(runs: Sequence[Run], options: Namespace) -> list[Run]:
@@ -106,10 +106,10 @@ def _data_settings(run: Run, options: Namespace) -> dict[str, Any]:
     }
     if "labels" in given:
         given["labels"] = split_names(given["labels"], "--labels")
-    own = {name: run.data.get(name) for name in _OF_A_RUN if run.data.get(name) is not None}
+    saved = {name: run.data.get(name) for name in _OF_A_RUN if run.data.get(name) is not None}
     if "dataset" in given:  # other data: where the run's own were has no meaning for them
-        own = {}
-    return {**own, **given}
+        saved = {}
+    return {**saved, **given}
 
 
 def _data_name(named: Mapping[str, Any]) -> str:
@@ -139,15 +139,15 @@ def _texts(data: TextDataModule, split: str, model: PreTrainedModel) -> list[Tex
         way_out = f"Use --split {others[0]}" if others else "Name other data with --path"
         raise InputError(f"{where}: expected a {split} split, but there is none. {way_out}.")
     with progress("Preparing the texts"):
-        found: TextDataset = data.usable(split)
-    rows = found.labelled()
+        usable: TextDataset = data.usable(split)
+    rows = usable.labelled()
     if not rows:
         raise InputError(
             f"{where}: expected labels in the {split} split, but no text has a known one. Use "
             f"another --split, or name the column with --label_column."
         )
     order = class_order(data.labels, class_names(model))
-    chosen = found.select(rows)
+    chosen = usable.select(rows)
     return [
         Text(text, order[label]) for text, label in zip(chosen.texts, chosen.labels, strict=True)
     ]

@@ -96,12 +96,12 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
     from bertx.data.columns import find_text_column, text_error
     from bertx.data.files import stream_tables
 
-    found = ""
+    text_column = ""
     for table in stream_tables(file, PORTION, lambda error: Unreadable(as_options(str(error)))):
-        found = found or find_text_column(table, column)
-        values = list(table.columns.get(found, [None] * len(table)))
+        text_column = text_column or find_text_column(table, column)
+        values = list(table.columns.get(text_column, [None] * len(table)))
         for row, value in enumerate(values):
-            if isinstance(value, str) and (wrong := text_error(table, row, found, value)):
+            if isinstance(value, str) and (wrong := text_error(table, row, text_column, value)):
                 values[row] = Unreadable(as_options(str(wrong)))
         yield values
 
@@ -205,10 +205,10 @@ def class_order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
             f"the data has the classes {', '.join(labels)}, but the model has "
             f"{', '.join(names)}. Use data of the model's classes, or name them with --labels."
         )
-    ours, theirs = [[name.casefold() for name in known] for known in (labels, names)]
-    if set(ours) == set(theirs) and len(set(ours)) == len(ours):
-        return [theirs.index(name) for name in ours]
-    if list(labels) != list(names) and not any(map(_PLACEHOLDER.fullmatch, [*ours, *theirs])):
+    of_data, of_model = [[name.casefold() for name in each] for each in (labels, names)]
+    if set(of_data) == set(of_model) and len(set(of_data)) == len(of_data):
+        return [of_model.index(name) for name in of_data]
+    if list(labels) != list(names) and not any(map(_PLACEHOLDER.fullmatch, of_data + of_model)):
         log.warning(
             f"the data has the classes {', '.join(labels)}, and the model {', '.join(names)}: they "
             "are taken for each other in this order. If that is wrong, name the data's classes "
@@ -223,8 +223,8 @@ def _chosen(options: Namespace, data: "TextDataModule") -> "TextDataset":
     from bertx.data.dataset import sample_rows
 
     usable = data.usable(options.split)
-    found = _labelled(options.split, usable) if options.target == GOLD else usable
-    return found.select(sample_rows(len(found), data.max_examples, data.seed))
+    texts = _labelled(options.split, usable) if options.target == GOLD else usable
+    return texts.select(sample_rows(len(texts), data.max_examples, data.seed))
 
 
 def _labelled(split: str, data: "TextDataset") -> "TextDataset":

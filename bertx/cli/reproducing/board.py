@@ -49,8 +49,8 @@ class Ledger:
 
     def seconds(self, step: Step) -> float | None:
         """How long a step took; None if that is unknown, as of one that was gone on with."""
-        taken = self._entries.get(step.name, {}).get("seconds")
-        return float(taken) if isinstance(taken, int | float) else None
+        seconds = self._entries.get(step.name, {}).get("seconds")
+        return float(seconds) if isinstance(seconds, int | float) else None
 
     def add(self, step: Step, seconds: float | None) -> None:
         """Note that a step is done, and how long it took if that is known."""
@@ -126,9 +126,9 @@ class Board:
         """The steps in their order."""
         pace = self._pace()
         for step in self.steps:
-            taken = self._ledger.seconds(step)
+            seconds = self._ledger.seconds(step)
             if step.name in self.done:
-                yield Row(step.name, "done", "" if taken is None else duration(taken))
+                yield Row(step.name, "done", "" if seconds is None else duration(seconds))
             elif self._running and self._running[0] == step.name:
                 yield Row(step.name, "running", duration(self.spent()))
             else:
@@ -142,10 +142,10 @@ class Board:
 
     def _pace(self) -> float:
         """How long steps take, relative to what was expected."""
-        known = [(self._ledger.seconds(s), s.minutes) for s in self.steps if s.name in self.done]
-        pairs = [(taken, 60 * minutes) for taken, minutes in known if taken is not None]
+        done = [(self._ledger.seconds(s), s.minutes) for s in self.steps if s.name in self.done]
+        pairs = [(seconds, 60 * minutes) for seconds, minutes in done if seconds is not None]
         expected = sum(planned for _, planned in pairs)
-        return sum(taken for taken, _ in pairs) / expected if expected else 1.0
+        return sum(seconds for seconds, _ in pairs) / expected if expected else 1.0
 
 
 class View(Protocol):

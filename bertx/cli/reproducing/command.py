@@ -136,8 +136,8 @@ def _done(steps: Sequence[Step], ledger: Ledger) -> set[str]:
     """
     done, fresh = set[str](), set[Path]()
     for step in steps:
-        known = isinstance(step, FitStep) or ledger.knows(step)
-        if step.ended() and known and not fresh & set(step.needs):
+        recorded = isinstance(step, FitStep) or ledger.knows(step)
+        if step.ended() and recorded and not fresh & set(step.needs):
             done.add(step.name)
         else:
             fresh.add(step.folder)

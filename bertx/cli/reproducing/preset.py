@@ -95,8 +95,8 @@ def read_preset(name: str) -> Preset:
 
 def shipped_presets() -> dict[str, Path]:
     """The presets that come with bertx, by their names."""
-    found = sorted((shipped_folder() / "reproduce").glob("*.yaml"))
-    return {path.stem: path for path in found}
+    files = sorted((shipped_folder() / "reproduce").glob("*.yaml"))
+    return {path.stem: path for path in files}
 
 
 def _check(preset: Preset, where: str) -> None:

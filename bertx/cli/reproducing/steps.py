@@ -93,8 +93,8 @@ class FitStep(Step):
     @classmethod
     def of(cls, name: str, fit: Fit, common: Mapping[str, Any], place: Place) -> "FitStep":
         """A training of a preset."""
-        own = {"save_dir": str(place.runs), "name": "", "version": name}
-        loggers = [{"class_path": _CSV, "init_args": own}]
+        csv = {"save_dir": str(place.runs), "name": "", "version": name}
+        loggers = [{"class_path": _CSV, "init_args": csv}]
         if place.wandb:
             named = {"project": "bertx", "name": name, "save_dir": str(place.out)}
             loggers.append({"class_path": _WANDB, "init_args": named})
@@ -233,24 +233,24 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _other(key: str, wanted: Any, saved: Any, within: str = "") -> Iterator[str]:
+def _other(key: str, expected: Any, saved: Any, within: str = "") -> Iterator[str]:
     """What a saved configuration has in place of a setting."""
     for name in key.split("."):
         saved = saved.get(name) if isinstance(saved, Mapping) else None
     full = f"{within}{key}"
-    if isinstance(wanted, Mapping):
-        for name, value in wanted.items():
+    if isinstance(expected, Mapping):
+        for name, value in expected.items():
             yield from _other(name, value, saved, f"{full}.")
-    elif not _same(full, wanted, saved):
-        yield f"{full} {_written(saved)} (now {_written(wanted)})"
+    elif not _same(full, expected, saved):
+        yield f"{full} {_written(saved)} (now {_written(expected)})"
 
 
-def _same(key: str, wanted: Any, saved: Any) -> bool:
-    if wanted == saved:
+def _same(key: str, expected: Any, saved: Any) -> bool:
+    if expected == saved:
         return True
     if key == "data.path":
-        return Path(str(wanted)).resolve() == Path(str(saved)).resolve()
+        return Path(str(expected)).resolve() == Path(str(saved)).resolve()
     try:  # YAML takes 1e-4 for text
-        return float(wanted) == float(saved)
+        return float(expected) == float(saved)
     except (TypeError, ValueError):
         return False
