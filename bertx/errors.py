@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["model", "dataset"]
+RepoType = Literal["model", "dataset"]
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _CONFIGURATIONS = re.compile(r"[Aa]vailable(?: configs)?: \[(.*?)\]")
@@ -37,7 +37,7 @@ def check_positive(**settings: int | None) -> None:
             raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
-def why(error: BaseException, name: str = "", kind: Kind = "model") -> str | None:
+def why(error: BaseException, name: str = "", kind: RepoType = "model") -> str | None:
     """What is known of an error of the hub, a file or the disk.
 
     Args:
@@ -119,7 +119,7 @@ def _more_than_weights(links: Sequence[BaseException]) -> str | None:
     )
 
 
-def _own_code(links: Sequence[BaseException], kind: Kind) -> str | None:
+def _own_code(links: Sequence[BaseException], kind: RepoType) -> str | None:
     if not any(re.search("custom code|trust_remote_code|Dataset scripts", str(e)) for e in links):
         return None
     other = "a model whose architecture transformers has"
@@ -127,7 +127,7 @@ def _own_code(links: Sequence[BaseException], kind: Kind) -> str | None:
     return f"it needs Python code of its own, which is never run. Choose {other}"
 
 
-def _gated(links: Sequence[BaseException], name: str, kind: Kind) -> str | None:
+def _gated(links: Sequence[BaseException], name: str, kind: RepoType) -> str | None:
     refused = (type(e).__name__ == "GatedRepoError" or "a gated dataset" in str(e) for e in links)
     if not any(refused):
         return None
@@ -146,7 +146,7 @@ def _configurations(links: Sequence[BaseException], name: str) -> str | None:
     return f"expected one of its configurations ({listed}), as in {name}:{first}"
 
 
-def _offline(links: Sequence[BaseException], name: str, kind: Kind) -> str | None:
+def _offline(links: Sequence[BaseException], name: str, kind: RepoType) -> str | None:
     from huggingface_hub import constants
 
     raised = any("OfflineModeIsEnabled" in f"{type(link).__name__} {link}" for link in links)
@@ -161,7 +161,7 @@ def _offline(links: Sequence[BaseException], name: str, kind: Kind) -> str | Non
     )
 
 
-def _unknown(links: Sequence[BaseException], kind: Kind) -> str | None:
+def _unknown(links: Sequence[BaseException], kind: RepoType) -> str | None:
     from huggingface_hub import constants
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -189,7 +189,7 @@ def _unanswered(links: Sequence[BaseException]) -> str | None:
     )
 
 
-def _damaged(links: Sequence[BaseException], name: str, kind: Kind) -> str | None:
+def _damaged(links: Sequence[BaseException], name: str, kind: RepoType) -> str | None:
     """A file that came from the hub and cannot be read; tokenizers raises bare exceptions."""
     for link in links:
         broken = type(link).__name__ in _BROKEN or type(link) is Exception
@@ -201,7 +201,7 @@ def _damaged(links: Sequence[BaseException], name: str, kind: Kind) -> str | Non
     return None
 
 
-def _cached(name: str, kind: Kind) -> list[str]:
+def _cached(name: str, kind: RepoType) -> list[str]:
     """Where the caches keep a repository."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
@@ -217,7 +217,7 @@ def _cached(name: str, kind: Kind) -> list[str]:
     return [str(folder) for folder in folders if folder.is_dir()]
 
 
-def _page(name: str, kind: Kind) -> str:
+def _page(name: str, kind: RepoType) -> str:
     from huggingface_hub import constants
 
     return f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"

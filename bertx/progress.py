@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-EVERY = 30.0
+SECONDS_BETWEEN_LINES = 30.0
 """Seconds between two lines in a log; what takes less than that is not mentioned."""
 
 Advance = Callable[[int], None]
@@ -95,12 +95,12 @@ class Lines(Display):
     def __init__(
         self, say: Callable[[str], object] | None = None, every: float | None = None
     ) -> None:
-        self._say, self._every = say or _print, EVERY if every is None else every
+        self._say, self._every = say or _print, SECONDS_BETWEEN_LINES if every is None else every
 
     @contextmanager
     def task(self, what: str, total: int | None) -> Iterator[Advance]:
         """Print lines, the first one after a while."""
-        state, over = Standing(what, total), Event()
+        state, over = Status(what, total), Event()
         thread = Thread(target=self._watch, args=(state, over), daemon=True)
         thread.start()
         try:
@@ -109,13 +109,13 @@ class Lines(Display):
             over.set()
             thread.join()
 
-    def _watch(self, state: "Standing", over: Event) -> None:
+    def _watch(self, state: "Status", over: Event) -> None:
         while not over.wait(self._every):
             if not state.finished:
                 self._say(state.line())
 
 
-class Standing:
+class Status:
     """How far something is.
 
     Args:
@@ -188,10 +188,10 @@ def wanted(show: bool | None) -> AbstractContextManager[None]:
     """What a caller wants to see: everything, nothing, or, for None, what is usual."""
     if show is None:
         return nullcontext()
-    return displayed(visible() if show else Silent())
+    return displayed(usual_display() if show else Silent())
 
 
-def visible() -> Display:
+def usual_display() -> Display:
     """Bars where they can be drawn, lines elsewhere."""
     return Bars() if interactive() else Lines()
 

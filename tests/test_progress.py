@@ -10,7 +10,7 @@ import pytest
 
 import bertx
 from bertx.attribution import GradientXInput
-from bertx.progress import Bars, Lines, Silent, Standing, displayed, progress, visible
+from bertx.progress import Bars, Lines, Silent, Status, displayed, progress, usual_display
 from tests.displays import Remembered
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -19,7 +19,7 @@ TEXTS = ["the film was not very good", "dull", "a superb movie"]
 
 def test_a_line_says_how_far_it_is_and_how_long_the_rest_takes():
     now = [100.0]
-    state = Standing("Explaining texts", 1200, lambda: now[0])
+    state = Status("Explaining texts", 1200, lambda: now[0])
     now[0] += 30
     assert state.line() == "Explaining texts: 0 of 1,200, 30 s so far"
     state.advance(100)
@@ -32,7 +32,7 @@ def test_a_line_says_how_far_it_is_and_how_long_the_rest_takes():
     state.advance(900)
     assert state.finished
     now[0] += 4000
-    assert Standing("Loading", None, lambda: 0).line() == "Loading: 0 s so far"
+    assert Status("Loading", None, lambda: 0).line() == "Loading: 0 s so far"
 
 
 def test_lines_come_while_nothing_gets_done_and_end_with_the_task():
@@ -112,7 +112,7 @@ def terminal(monkeypatch):
 def test_a_terminal_shows_bars_that_share_one_display_and_vanish(terminal, capsys, monkeypatch):
     file, read = terminal
     monkeypatch.setattr(sys, "stderr", file)
-    assert isinstance(visible(), Bars)
+    assert isinstance(usual_display(), Bars)
     with progress("Outer", 4) as outer:
         outer(3)
         with progress("Inner", 2), progress("Loading"):
@@ -125,6 +125,6 @@ def test_a_terminal_shows_bars_that_share_one_display_and_vanish(terminal, capsy
 
 
 def test_without_a_terminal_there_are_lines_for_those_who_ask():
-    assert isinstance(visible(), Lines)
+    assert isinstance(usual_display(), Lines)
     with displayed(Silent()), progress("Loading", 2) as advance:
         advance(1)

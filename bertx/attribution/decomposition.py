@@ -15,9 +15,9 @@ from bertx.attribution.layers import (
     Group,
     Plain,
     after_attention,
-    attend,
     before_attention,
     groups,
+    mix_values,
     reading,
     through_head,
     value_map,
@@ -214,7 +214,7 @@ def _attend(layer: AnyLayer, x: Decomposed, weights: Tensor) -> Decomposed:
         value = linear(inner, into)  # (N, T, S, D / H): a head at a time, no copies
         context = weights[:, head] @ value.flatten(2)
         flat.addmm_(context.view(-1, len(into)), out.mT)
-    moved = replace(x, total=attend(layer, x.total, weights), parts=parts)
+    moved = replace(x, total=mix_values(layer, x.total, weights), parts=parts)
     bias = None if values.bias is None else linear(values.bias, mix.weight)
     if mix.bias is not None:
         bias = mix.bias if bias is None else bias + mix.bias

@@ -24,7 +24,7 @@ AnyLayer = Layer | GatedLayer
 PADDING = 1.25
 """Texts of different lengths share a group while padding adds at most a quarter to its work."""
 
-TOLERANCE = 0.05
+SUM_TOLERANCE = 0.05
 """Largest difference between recomputed logits and the model's, in units of the largest logit."""
 
 
@@ -142,7 +142,7 @@ def by_head(values: Tensor, heads: int) -> Tensor:
     return values.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def attend(layer: AnyLayer, x: Tensor, weights: Tensor) -> Tensor:
+def mix_values(layer: AnyLayer, x: Tensor, weights: Tensor) -> Tensor:
     """Input plus mixed values under given attention weights.
 
     Args:
@@ -205,7 +205,7 @@ class Group:
         if expected.dtype in (torch.bfloat16, torch.float16):
             return
         error = (logits - expected).abs().amax(-1)
-        if (error > TOLERANCE * expected.abs().amax(-1).clamp(min=1)).any():
+        if (error > SUM_TOLERANCE * expected.abs().amax(-1).clamp(min=1)).any():
             raise InputError(
                 f"{type(self.trace.model).__name__} does not compute what its parts do: logits "
                 f"differ by {float(error.max()):.3g}. Expected an unchanged model of transformers; "

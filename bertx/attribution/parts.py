@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.attribution.layers import Group, Plain, after_attention, attend, groups, through_head
+from bertx.attribution.layers import Group, Plain, after_attention, groups, mix_values, through_head
 from bertx.attribution.readout import head_reads, own_code
 from bertx.errors import InputError
 from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy
@@ -12,7 +12,7 @@ from bertx.models.inputs import short_texts
 from bertx.models.scope import isolated_rng
 from bertx.trace import Needs, Trace
 
-TOLERANCE = 1e-2
+LOGIT_TOLERANCE = 1e-2
 """Largest difference between recomputed logits and the model's, in units of the largest logit."""
 
 HALF = 0.25
@@ -48,7 +48,7 @@ def check_parts(model: PreTrainedModel, method: str) -> None:
         for group in groups(trace, texts.input_ids.numel() ** 2):
             expected = trace.logits[group.rows].to(group.embeddings)
             off = (recomputed(group, parts) - expected).abs().max()
-            if not off <= (HALF if half else TOLERANCE) * expected.abs().max():
+            if not off <= (HALF if half else LOGIT_TOLERANCE) * expected.abs().max():
                 changed = "the logits of this one are others than those of its layers and head"
                 raise UnsupportedArchitecture(method, model, f"{supported}; {changed}")
 
@@ -59,7 +59,7 @@ def recomputed(group: Group, parts: Anatomy) -> Tensor:
     state = x if parts.projection is None else x.linear(parts.projection)
     for number, layer in enumerate(parts.layers):
         weights = group.attention(number, group.queries(number, parts))
-        state = after_attention(layer, Plain(attend(layer, state.value, weights)))
+        state = after_attention(layer, Plain(mix_values(layer, state.value, weights)))
     state = state if parts.last_norm is None else state.norm(parts.last_norm)
     row = group.reading()[:, None, : state.value.shape[1]]
     return through_head(parts, Plain((row @ state.value)[:, 0])).value

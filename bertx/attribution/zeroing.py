@@ -14,10 +14,10 @@ from bertx.attribution.layers import (
     Group,
     Plain,
     after_attention,
-    attend,
     before_attention,
     by_head,
     groups,
+    mix_values,
     reading,
     through_head,
     value_map,
@@ -84,7 +84,7 @@ class ValueZeroing(Attribution):
         maps = []
         for number, layer in enumerate(parts.layers):
             weights = group.attention(number, group.queries(number, parts))
-            attended = attend(layer, state, weights)
+            attended = mix_values(layer, state, weights)
             output = after_attention(layer, Plain(attended)).value
             if self.aggregate == "rollout" or number == len(parts.layers) - 1:
                 maps.append(self._map(layer, state, weights, attended, output))

@@ -52,7 +52,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             raise damaged(path, error) from error
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """What a checkpoint on disk holds; its tensors are read when they are used.
 
     Raises:

@@ -27,7 +27,7 @@ from bertx.rendering import append_scores
 Key = tuple[int, int, int]
 """What is explained: number and checksum of a text, and the class."""
 
-Scores = dict[Key, Tensor]
+TextScores = dict[Key, Tensor]
 """Scores of the units (U,) of each text, on the CPU."""
 
 Packed = tuple[str, list[Key], list[int], Tensor]
@@ -127,14 +127,14 @@ class DriftMonitor(Probe):
         self.results: list[DriftResult] = []
         self._path: Path | None = None
         self._epoch = 0
-        self._before: dict[str, Scores] = {}
+        self._before: dict[str, TextScores] = {}
         self._curves: dict[str, list[tuple[int, float]]] = {}
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
     ) -> None:
         """Compare the explanations with the last ones, and keep them."""
-        now: dict[str, Scores] = {name: {} for name in self._methods}
+        now: dict[str, TextScores] = {name: {} for name in self._methods}
         metrics = {name: Drift().to(pl_module.device) for name in self._methods}
         for chunk in chunks:
             for name, scores in chunk.scores.items():
@@ -202,7 +202,7 @@ class DriftMonitor(Probe):
             print(f"Drift: {self._path} (settled: {settled or 'none'})")
 
 
-def _unit_scores(chunk: Explained, scores: Tensor) -> Scores:
+def _unit_scores(chunk: Explained, scores: Tensor) -> TextScores:
     merged = merge_by_unit(scores, chunk.inputs.units).cpu()
     counts, classes = chunk.inputs.unit_counts.tolist(), chunk.target.tolist()
     rows = zip(chunk.examples, classes, merged, counts, strict=True)
@@ -213,7 +213,7 @@ def _unit_scores(chunk: Explained, scores: Tensor) -> Scores:
     }
 
 
-def _compare(metric: Drift, before: Mapping[Key, Tensor], now: Scores) -> None:
+def _compare(metric: Drift, before: Mapping[Key, Tensor], now: TextScores) -> None:
     """Add the texts that were explained before, for the same class and cut to the same units."""
     both = [key for key in now if key in before and len(before[key]) == len(now[key])]
     if both:
@@ -225,7 +225,7 @@ def _compare(metric: Drift, before: Mapping[Key, Tensor], now: Scores) -> None:
         metric.update(then, after, torch.arange(then.shape[1]) < counts[:, None])
 
 
-def _pack(methods: Mapping[str, Scores]) -> list[Packed]:
+def _pack(methods: Mapping[str, TextScores]) -> list[Packed]:
     return [
         (name, list(scores), [len(row) for row in scores.values()], torch.cat([*scores.values()]))
         for name, scores in methods.items()
@@ -233,8 +233,8 @@ def _pack(methods: Mapping[str, Scores]) -> list[Packed]:
     ]
 
 
-def _unpack(parts: list[Packed]) -> dict[str, Scores]:
-    methods: dict[str, Scores] = {}
+def _unpack(parts: list[Packed]) -> dict[str, TextScores]:
+    methods: dict[str, TextScores] = {}
     for name, keys, counts, scores in parts:
         methods.setdefault(name, {}).update(zip(keys, scores.split(counts), strict=True))
     return methods

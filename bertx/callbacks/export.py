@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import (
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.callbacks.checkpoint_file import read_checkpoint
+from bertx.callbacks.checkpoint_file import load_checkpoint
 from bertx.callbacks.merging import check_loadable, has_adapters, merged
 from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.outcome import Listener
@@ -125,5 +125,5 @@ def _best_checkpoint(trainer: Trainer) -> Path | None:
 
 
 def _saved_weights(path: Path) -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = read_checkpoint(path)["state_dict"]
+    weights: dict[str, Tensor] = load_checkpoint(path)["state_dict"]
     return weights

@@ -10,7 +10,7 @@ import pyarrow as pa
 from transformers import PreTrainedModel
 
 from bertx.attribution import Attribution
-from bertx.callbacks.shards import KEY, writable
+from bertx.callbacks.shards import METADATA_KEY, writable
 from bertx.errors import InputError
 from bertx.explanation import Explanation
 from bertx.models.classifier import class_names
@@ -51,7 +51,7 @@ class Records:
             ("prediction", pa.string()), ("probabilities", numbers), ("target", pa.string()),
             *((f"scores_{name}", scores) for name in methods), ("error", pa.string()),
         ]  # fmt: skip
-        self.schema = pa.schema(columns, {KEY: json.dumps(self._made)})
+        self.schema = pa.schema(columns, {METADATA_KEY: json.dumps(self._made)})
 
     def check(self, folder: Path, made: Mapping[str, Any] | None) -> None:
         """Raise `InputError` if what is in a folder was not made as these rows are."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from bertx.callbacks.checkpoint_file import WholeCheckpoints
 from bertx.callbacks.run import gather
 
-KEY = "bertx_resumption"
+STATE_KEY = "bertx_resumption"
 """Where a checkpoint holds what this callback adds to it."""
 
 _COUNTS = ("ready", "started", "processed", "completed")
@@ -53,7 +53,7 @@ class Resumption(Callback):
         """Add what a training needs to go on; a collective call."""
         ended = _between_epochs(trainer)
         waiting = not ended and trainer.fit_loop._should_accumulate()
-        checkpoint[KEY] = {
+        checkpoint[STATE_KEY] = {
             "ended": ended,
             "validated": self._validated == _batches(trainer),
             "stopped": trainer.should_stop,
@@ -66,9 +66,9 @@ class Resumption(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Put the trainer's counters where its loops go on from, not where they were."""
-        if trainer.state.fn != TrainerFn.FITTING or KEY not in checkpoint:
+        if trainer.state.fn != TrainerFn.FITTING or STATE_KEY not in checkpoint:
             return
-        state, loops = checkpoint[KEY], checkpoint["loops"]["fit_loop"]
+        state, loops = checkpoint[STATE_KEY], checkpoint["loops"]["fit_loop"]
         self._resumed = state
         self._loaders = loops["state_dict"].pop("combined_loader", [])
         done = loops["epoch_loop.batch_progress"]["total"]["processed"]

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from bertx.errors import InputError
 
-KEY = b"bertx"
+METADATA_KEY = b"bertx"
 """Under this key the metadata of every shard's schema says how its rows were made."""
 
 _TOGETHER = 256  # rows of a row group: what waits in memory to be written
@@ -159,7 +159,7 @@ def read_shards(folder: Path) -> Stored:
 def _read(path: Path, with_text: bool) -> tuple[pa.Table, Any]:
     try:
         with parquet.ParquetFile(path) as file:
-            provenance = json.loads((file.schema_arrow.metadata or {})[KEY])
+            provenance = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
             return file.read(["index", "text"] if with_text else ["index"]), provenance
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise InputError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertx import __version__
 from bertx.cli.subcommand import PROG
-from bertx.progress import displayed, visible
+from bertx.progress import displayed, usual_display
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -44,7 +44,7 @@ def main(args: "ArgsType" = None) -> None:
     """
     if "" not in sys.path:  # a script's own folder stands there instead
         sys.path.append("")
-    with displayed(visible()):
+    with displayed(usual_display()):
         _run(args)
 
 
@@ -55,9 +55,9 @@ def _run(args: "ArgsType") -> None:
         if given[0] in COMMANDS:
             import_module(f"bertx.cli.{given[0]}").command(given[1:])
             return
-    from bertx.cli.command import run
+    from bertx.cli.command import run_training
 
-    run(args)
+    run_training(args)
 
 
 def _check_command(args: list[str]) -> None:

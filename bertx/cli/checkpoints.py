@@ -11,10 +11,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from bertx.callbacks.checkpoint_file import checkpoints_beside, read_checkpoint
+from bertx.callbacks.checkpoint_file import checkpoints_beside, load_checkpoint
 from bertx.errors import InputError
 
-LAST = "last"
+LAST_FILE = "last"
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -59,7 +59,7 @@ class LastCheckpoint(ModelCheckpoint):
     def __init__(self, every_n_train_steps: int = 500, dirpath: str | None = None) -> None:
         super().__init__(
             dirpath=dirpath,
-            filename=LAST,
+            filename=LAST_FILE,
             every_n_train_steps=every_n_train_steps,
             save_on_exception=True,
             enable_version_counter=False,
@@ -139,14 +139,14 @@ def find_checkpoint(which: str, folders: Iterable[str], option: str = "--ckpt_pa
         InputError: If there is none.
     """
     folders = sorted(set(folders))
-    checkpoints = [path for folder in folders for path in Path(folder).rglob(f"{LAST}.ckpt")]
+    checkpoints = [path for folder in folders for path in Path(folder).rglob(f"{LAST_FILE}.ckpt")]
     if not checkpoints:
         raise InputError(
-            f"{option} {which}: expected {LAST}.ckpt of an earlier run under "
+            f"{option} {which}: expected {LAST_FILE}.ckpt of an earlier run under "
             f"{', '.join(folders)}, but found none. Give the path of a checkpoint."
         )
     newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
-    return str(newest if which == LAST else _best_of(newest, option))
+    return str(newest if which == LAST_FILE else _best_of(newest, option))
 
 
 def _best_of(last: Path, option: str) -> Path:
@@ -167,7 +167,7 @@ def _best_of(last: Path, option: str) -> Path:
 
 
 def _recorded(path: Path) -> list[str]:
-    states = read_checkpoint(path).get("callbacks", {})
+    states = load_checkpoint(path).get("callbacks", {})
     return [
         state["best_model_path"]
         for key, state in states.items()

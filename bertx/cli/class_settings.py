@@ -17,7 +17,7 @@ YAML = "{NAME: {class_path: CLASS, init_args: {...}}}"
 
 EXAMPLE = "{ig: {class_path: IntegratedGradients, init_args: {steps: 50}}, lrp: LRP}"
 
-ENDINGS = (".yaml", ".yml", ".json")
+YAML_ENDINGS = (".yaml", ".yml", ".json")
 
 _KEY = "init_args"  # which errors of jsonargparse then speak of
 _WRONG = re.compile(rf'Parser key "{_KEY}\.([\w.]+)":')
@@ -43,7 +43,7 @@ class _Loader(yaml.SafeLoader):
 
 def is_mapping(given: str) -> bool:
     """Whether an option has a mapping or the path of one, in place of names."""
-    return _inline(given) or given.endswith(ENDINGS)
+    return _inline(given) or given.endswith(YAML_ENDINGS)
 
 
 def read_mapping(given: str, option: str) -> dict[str, Entry]:

@@ -71,11 +71,11 @@ CALLBACKS: dict[str, type[Callback]] = {
 
 _CHECKPOINTS = ("checkpoint", "last_checkpoint")
 
-METHODS = [name for name in attribution.__all__ if name != "Attribution"]
+METHOD_NAMES = [name for name in attribution.__all__ if name != "Attribution"]
 """Class names that ``methods`` of the callbacks takes without their module."""
 
 
-class Parser(LightningArgumentParser):
+class TrainingParser(LightningArgumentParser):
     """Prints an error as one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -84,7 +84,9 @@ class Parser(LightningArgumentParser):
             super().error(message, ex)
         hints = [f"For all settings: {self.prog.replace(' [options]', '')} --help"]
         if '.methods"' in message:
-            hints.insert(0, f"Known methods: {', '.join(METHODS)}, or the import path of your own.")
+            hints.insert(
+                0, f"Known methods: {', '.join(METHOD_NAMES)}, or the import path of your own."
+            )
         fail("\n".join([message.strip(), *hints]))
 
     def parse_args(  # type: ignore[override]
@@ -305,7 +307,7 @@ class BertxCLI(LightningCLI):
                 yield os.fspath(folder)
 
 
-def run(args: ArgsType = None) -> None:
+def run_training(args: ArgsType = None) -> None:
     """Run the subcommands that need data and a trainer.
 
     Args:
@@ -348,7 +350,7 @@ def _start(args: ArgsType) -> None:
             save_config_callback=SaveConfig,
             trainer_class=Trainer,
             seed_everything_default=SEED,
-            parser_class=Parser,
+            parser_class=TrainingParser,
             parser_kwargs=_parser_settings([asked] if asked else [*TRAINING]),
             auto_configure_optimizers=False,
             args=args,

@@ -58,9 +58,9 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.cli.texts import portions
+    from bertx.cli.texts import read_texts
 
-    texts = portions(options.text or [], options.path, options.text_column)
+    texts = read_texts(options.text or [], options.path, options.text_column)
     if options.html is not None:
         check_writable("--html", Path(options.html))
     explainer = _explainer(options)

@@ -16,7 +16,7 @@ _NAMED = re.compile(r"([\w.-]+)=(.+)")
 
 
 @dataclass(frozen=True)
-class Run:
+class GivenRun:
     """A trained model, and what is known of its data.
 
     Attributes:
@@ -41,7 +41,7 @@ class Run:
         return self.config["data"] if self.config else {}
 
 
-def find_runs(given: Iterable[str]) -> list[Run]:
+def find_runs(given: Iterable[str]) -> list[GivenRun]:
     """The trained models of a command, each with a name of its own.
 
     Args:
@@ -66,16 +66,18 @@ def find_runs(given: Iterable[str]) -> list[Run]:
     ]
 
 
-def _find(given: str) -> Run:
+def _find(given: str) -> GivenRun:
     named = None if Path(given).exists() else _NAMED.fullmatch(given)
     name, place = named.groups() if named else (None, given)
     path = Path(place)
     if path.is_dir() and (path / CONFIG).is_file():
-        run = Run(given, path.resolve().name, _best(path), path, _config_of(path))
+        run = GivenRun(given, path.resolve().name, _best(path), path, _config_of(path))
     elif path.is_dir() and path.name == EXPORT and (path.parent / CONFIG).is_file():
-        run = Run(given, path.resolve().parent.name, place, path.parent, _config_of(path.parent))
+        run = GivenRun(
+            given, path.resolve().parent.name, place, path.parent, _config_of(path.parent)
+        )
     elif path.is_file() and (folder := path.resolve().parents[1]).joinpath(CONFIG).is_file():
-        run = Run(given, folder.name, place, folder, _config_of(folder))
+        run = GivenRun(given, folder.name, place, folder, _config_of(folder))
     elif path.is_dir() and not (path / "config.json").is_file():
         raise InputError(
             f"run {place}: expected the folder of a run of bertx fit (with {CONFIG}), a "
@@ -83,15 +85,15 @@ def _find(given: str) -> Run:
             "these files."
         )
     else:
-        run = Run(given, path.stem or place, place)
+        run = GivenRun(given, path.stem or place, place)
     return run if name is None else replace(run, name=name, chosen=True)
 
 
 def _best(folder: Path) -> str:
     """The best checkpoint of a run, or, if there is none, the model that it exported."""
-    from bertx.cli.checkpoints import LAST, find_checkpoint
+    from bertx.cli.checkpoints import LAST_FILE, find_checkpoint
 
-    last = folder / CHECKPOINTS / f"{LAST}.ckpt"
+    last = folder / CHECKPOINTS / f"{LAST_FILE}.ckpt"
     if last.is_file():
         try:
             return find_checkpoint("best", [str(folder)])
@@ -124,6 +126,6 @@ def _config_of(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _longer(run: Run, number: int) -> str:
+def _longer(run: GivenRun, number: int) -> str:
     parent = run.folder.resolve().parent.name if run.folder else ""
     return f"{parent}-{run.name}-{number}".strip("-")

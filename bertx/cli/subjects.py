@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution.choices import check_each, supported
 from bertx.cli.class_lists import split_names
 from bertx.cli.classifiers import load_trained
-from bertx.cli.runs import Run, find_runs
+from bertx.cli.runs import GivenRun, find_runs
 from bertx.cli.texts import class_order
 from bertx.data import Shortcut, TextDataModule
 from bertx.errors import InputError
@@ -63,7 +63,7 @@ def find_subjects(
     return subjects, replace(settings, methods=methods)
 
 
-def _called(runs: Sequence[Run], options: Namespace) -> list[Run]:
+def _called(runs: Sequence[GivenRun], options: Namespace) -> list[GivenRun]:
     """Runs of different data sets are called by these."""
     data = [_data_name(_data_settings(run, options)) for run in runs]
     if len(runs) > 1 and len(set(data)) == len(data) and all(data):
@@ -75,7 +75,7 @@ def _called(runs: Sequence[Run], options: Namespace) -> list[Run]:
 
 
 def _subject(
-    run: Run,
+    run: GivenRun,
     options: Namespace,
     settings: Settings,
     loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase],
@@ -97,7 +97,7 @@ def _subject(
     return read_subject(source, loaded, texts, settings)
 
 
-def _data_settings(run: Run, options: Namespace) -> dict[str, Any]:
+def _data_settings(run: GivenRun, options: Namespace) -> dict[str, Any]:
     """The data of a run, and before them what the command line says."""
     given = {
         name: getattr(options, name)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bertx")
 
-PORTION = 64
+AT_ONCE = 64
 """Most texts that are worked through at once."""
 
 _END = object()
@@ -46,8 +46,8 @@ class Unreadable:
 _PLACEHOLDER = re.compile(r"(label_)?\d+", re.IGNORECASE)
 
 
-def portions(texts: Sequence[str], file: str | None, column: str | None) -> Iterator[list[Any]]:
-    """Texts in lists of at most `PORTION`, as they come.
+def read_texts(texts: Sequence[str], file: str | None, column: str | None) -> Iterator[list[Any]]:
+    """Texts in lists of at most `AT_ONCE`, as they come.
 
     Args:
         texts: The texts themselves.
@@ -71,7 +71,7 @@ def portions(texts: Sequence[str], file: str | None, column: str | None) -> Iter
     if file:
         _check_file(Path(file))
         return _rows(Path(file), column)
-    return (list(texts[i : i + PORTION]) for i in range(0, len(texts), PORTION))
+    return (list(texts[i : i + AT_ONCE]) for i in range(0, len(texts), AT_ONCE))
 
 
 def _check_file(file: Path) -> None:
@@ -97,7 +97,7 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
     from bertx.data.files import stream_tables
 
     text_column = ""
-    for table in stream_tables(file, PORTION, lambda error: Unreadable(as_options(str(error)))):
+    for table in stream_tables(file, AT_ONCE, lambda error: Unreadable(as_options(str(error)))):
         text_column = text_column or find_text_column(table, column)
         values = list(table.columns.get(text_column, [None] * len(table)))
         for row, value in enumerate(values):
@@ -113,11 +113,11 @@ def _lines() -> Iterator[list[Any]]:
     if hasattr(sys.stdin, "reconfigure"):
         # A line that is not UTF-8 costs no other one its place.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
-    arrived: Queue[Any] = Queue(maxsize=PORTION)
+    arrived: Queue[Any] = Queue(maxsize=AT_ONCE)
     Thread(target=_listen, args=(arrived,), daemon=True).start()
     while True:
         lines = [arrived.get()]
-        while len(lines) < PORTION and not arrived.empty():
+        while len(lines) < AT_ONCE and not arrived.empty():
             lines.append(arrived.get())
         if ended := lines[-1] is _END:
             lines.pop()

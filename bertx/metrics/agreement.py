@@ -70,7 +70,7 @@ class TopKOverlap:
         return top_k_overlap(a, b, mask, self.k)
 
 
-def compare(a: Tensor, b: Tensor, mask: Tensor, measure: Measure) -> Tensor:
+def apply_measure(a: Tensor, b: Tensor, mask: Tensor, measure: Measure) -> Tensor:
     """The measure (B,), in float64 where there is one; NaN where a score (B, U) is not finite."""
     finite = ((a.isfinite() & b.isfinite()) | ~mask).all(1)
     used = mask & finite[:, None]
@@ -93,7 +93,7 @@ def agreement(scores: Tensor, mask: Tensor, measure: Measure) -> Tensor:
     values = values.to(scores.device)
     for i in range(number):
         for j in range(i + 1):
-            pair = compare(scores[i], scores[j], mask, measure)
+            pair = apply_measure(scores[i], scores[j], mask, measure)
             values[:, i, j] = values[:, j, i] = pair
     return values
 

@@ -38,7 +38,7 @@ class BinnedMetric(FaithfulnessMetric):
     number: ClassVar[str] = "aopc"
 
     def __init__(self, ratios: tuple[float, ...] = RATIOS) -> None:
-        bins = [f"{self.column}@{100 * ratio:.3g}%" for ratio in checked(ratios)]
+        bins = [f"{self.column}@{100 * ratio:.3g}%" for ratio in checked_ratios(ratios)]
         super().__init__([*bins, self.number])
         self.ratios = tuple(ratios)
 
@@ -160,13 +160,13 @@ class LogOdds(BinnedMetric):
 
 def without_top(scores: Tensor, unit_counts: Tensor, ratios: Sequence[float]) -> Tensor:
     """The whole text, and all but the top q of the units (B, U) for each bin (B, J, U)."""
-    fractions = torch.tensor([0, *checked(ratios)], dtype=torch.float64)
+    fractions = torch.tensor([0, *checked_ratios(ratios)], dtype=torch.float64)
     return deletion_masks(scores, unit_counts, fractions)
 
 
 def only_top(scores: Tensor, unit_counts: Tensor, ratios: Sequence[float]) -> Tensor:
     """The whole text, and the top q of the units (B, U) alone for each bin (B, J, U)."""
-    fractions = torch.tensor([1, *checked(ratios)], dtype=torch.float64)
+    fractions = torch.tensor([1, *checked_ratios(ratios)], dtype=torch.float64)
     return insertion_masks(scores, unit_counts, fractions)
 
 
@@ -186,7 +186,7 @@ def with_mean(values: Tensor) -> Tensor:
     return torch.cat([values, values.mean(1, keepdim=True)], 1)
 
 
-def checked(ratios: Sequence[float]) -> Sequence[float]:
+def checked_ratios(ratios: Sequence[float]) -> Sequence[float]:
     """The bins, if there are any and all are fractions."""
     if not ratios or not all(0 <= ratio <= 1 for ratio in ratios):
         raise InputError(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bertx.errors import InputError
-from bertx.metrics.agreement import compare
+from bertx.metrics.agreement import apply_measure
 from bertx.metrics.estimates import PRECISION, Estimate, MeanMetric
 from bertx.metrics.ranking import spearman
 
@@ -57,7 +57,7 @@ def drift(before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
         >>> drift(before, after, torch.ones(1, 2, dtype=torch.bool))
         tensor([0.2500], dtype=torch.float64)
     """
-    return compare(before, after, mask, _distance)
+    return apply_measure(before, after, mask, _distance)
 
 
 def stabilized(drifts: Sequence[float], threshold: float, patience: int = 2) -> int | None:
@@ -111,7 +111,7 @@ class Drift(MeanMetric):
 
     def update(self, before: Tensor, after: Tensor, mask: Tensor) -> None:
         """Add B texts: unit scores of both epochs and which places are units, (B, U) each."""
-        correlation = compare(before, after, mask, spearman)
+        correlation = apply_measure(before, after, mask, spearman)
         self.add(torch.stack([correlation, drift(before, after, mask)], 1))
 
     def compute(self) -> Estimate:

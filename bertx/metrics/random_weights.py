@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.models.anatomy import Part, UnsupportedArchitecture
-from bertx.models.anatomy import parts as parts_of
+from bertx.models.anatomy import Part, UnsupportedArchitecture, weight_parts
 from bertx.models.scope import alone, exclusive, isolated_rng
 
 _NAME = "Model randomization"
@@ -23,8 +22,8 @@ Weights = Mapping[nn.Parameter, Tensor]
 
 @alone()
 def parts(model: PreTrainedModel) -> tuple[Part, ...]:
-    """See `bertx.models.anatomy.parts`."""
-    return parts_of(model, _NAME)
+    """See `bertx.models.anatomy.weight_parts`."""
+    return weight_parts(model, _NAME)
 
 
 @alone()
@@ -70,7 +69,7 @@ def randomized(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Ite
 
     Args:
         model: The model.
-        parts: Some of its `bertx.models.anatomy.parts`.
+        parts: Some of its `bertx.models.anatomy.weight_parts`.
         weights: What `redrawn` gave for it.
     """
     with torch.inference_mode(False):

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.errors import InputError
-from bertx.metrics.agreement import compare
+from bertx.metrics.agreement import apply_measure
 from bertx.metrics.estimates import Estimate, MeanMetric
 from bertx.metrics.random_weights import parts, randomized, redrawn
 from bertx.metrics.ranking import spearman
@@ -223,7 +223,7 @@ def _correlated(original: Explained, others: Tensor) -> Tensor:
     counts = original.inputs.unit_counts
     mask = torch.arange(others.shape[2], device=counts.device) < counts[:, None]
     values = [
-        compare(a, b, mask, spearman)
+        apply_measure(a, b, mask, spearman)
         for first, second in zip(original.scores, others, strict=True)
         for a, b in ((first, second), (first.abs(), second.abs()))
     ]

@@ -202,7 +202,7 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
     return parts
 
 
-def parts(model: PreTrainedModel, method: str = "Model randomization") -> tuple[Part, ...]:
+def weight_parts(model: PreTrainedModel, method: str = "Model randomization") -> tuple[Part, ...]:
     """All weights of a classifier, from the top down: the head, each layer, the embeddings.
 
     The head is everything above the last layer. The embeddings are everything that the layers read,

@@ -59,13 +59,13 @@ def gradients() -> Iterator[None]:
     """Gradients anywhere in a training loop, also where it validates in inference mode.
 
     Compiled modules run eagerly inside, because they ignore hooks that were added later.
-    Tensors made in inference mode cannot enter a graph: pass them through `normal` inside.
+    Tensors made in inference mode cannot enter a graph: pass them through `for_autograd` inside.
     """
     with torch.inference_mode(False), torch.enable_grad(), _uncompiled():
         yield
 
 
-def normal(tensor: Tensor) -> Tensor:
+def for_autograd(tensor: Tensor) -> Tensor:
     """The tensor itself, or a copy that autograd may keep if it was made in inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor
 

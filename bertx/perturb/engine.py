@@ -17,7 +17,7 @@ from bertx.models.classifier import check_chooses, logits_of, takes
 from bertx.models.inputs import Inputs
 from bertx.models.pretrained import first_position, longest_input
 from bertx.models.scope import alone, evaluating, exclusive
-from bertx.perturb.packing import bucket, budget_for, close_up, merge, pack
+from bertx.perturb.packing import bucket, budget_for, close_up, distinct_rows, pack
 from bertx.trace import Trace
 
 Operator = Literal["remove", "mask", "pad", "attention", "zero"]
@@ -142,7 +142,7 @@ class Perturber:
         """
         with alone(), torch.inference_mode(False), torch.no_grad():
             versions = self._versions(inputs, kept)
-            first, which = merge(versions.flatten(1))
+            first, which = distinct_rows(versions.flatten(1))
             lengths, order = versions[first, _STATE].count_nonzero(1).sort(descending=True)
             segments = "token_type_ids" in inputs.arguments(self.model)
             plan = self._plan(lengths.tolist())

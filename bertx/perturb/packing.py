@@ -65,7 +65,7 @@ def close_up(tokens: Tensor, present: Tensor, filler: Tensor) -> Tensor:
     return closed.scatter_(2, places[:, None].expand_as(tokens), tokens)[..., :width]
 
 
-def merge(rows: Tensor) -> tuple[Tensor, Tensor]:
+def distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Find equal rows.
 
     Rows are told apart by a sum with random odd factors modulo 2**64; should two different rows
@@ -79,7 +79,7 @@ def merge(rows: Tensor) -> tuple[Tensor, Tensor]:
         equals (M,).
 
     Examples:
-        >>> first, which = merge(torch.tensor([[1, 2], [3, 4], [1, 2]]))
+        >>> first, which = distinct_rows(torch.tensor([[1, 2], [3, 4], [1, 2]]))
         >>> len(first), bool(which[0] == which[2])
         (2, True)
     """

@@ -17,10 +17,10 @@ from bertx.models.inputs import Inputs
 from bertx.models.scope import (
     alone,
     evaluating,
+    for_autograd,
     frozen,
     gradients,
     leaf,
-    normal,
 )
 from bertx.trace.needs import EXPLICIT, GRAPH, SWITCHED, Needs
 from bertx.trace.recording import Record, explicit_attention, recording
@@ -77,7 +77,7 @@ class Trace:
             self._logits = self._forward()
             self.logits = self._logits.detach()
             chosen = self.logits.argmax(-1) if target is None else target
-            self.target = normal(self._classes(chosen))
+            self.target = for_autograd(self._classes(chosen))
 
     def _forward(self) -> Tensor:
         with ExitStack() as stack:
@@ -292,10 +292,10 @@ def _normal(inputs: Inputs) -> Inputs:
     segments = inputs.token_type_ids
     return replace(
         inputs,
-        input_ids=normal(inputs.input_ids),
-        attention_mask=normal(inputs.attention_mask),
-        units=normal(inputs.units),
-        token_type_ids=None if segments is None else normal(segments),
+        input_ids=for_autograd(inputs.input_ids),
+        attention_mask=for_autograd(inputs.attention_mask),
+        units=for_autograd(inputs.units),
+        token_type_ids=None if segments is None else for_autograd(segments),
     )
 
 

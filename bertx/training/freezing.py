@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from bertx.errors import InputError
-from bertx.models.anatomy import Part, parts
+from bertx.models.anatomy import Part, weight_parts
 
 Frozen = Literal["embeddings", "encoder"] | int
 """What stands still: the embeddings; with them the first n layers, or all: the head is trained."""
@@ -91,7 +91,7 @@ def frozen_weights(model: PreTrainedModel, frozen: Frozen) -> list[nn.Parameter]
         InputError: If the model has no such layers, or shares them with others.
         UnsupportedArchitecture: If its layers are not known.
     """
-    _, *layers, embeddings = parts(model, "`freeze`")
+    _, *layers, embeddings = weight_parts(model, "`freeze`")
     chosen = [embeddings]
     if frozen == "encoder":
         chosen += layers

@@ -23,12 +23,12 @@ from bertx.models.pretrained import Dtype, load_with_gaps, longest_input
 from bertx.training.class_weights import ClassWeights, check_class_weights, weights_of
 from bertx.training.freezing import Freezing, Frozen
 
-FIELDS = ("input_ids", "attention_mask", "token_type_ids")
+MODEL_FIELDS = ("input_ids", "attention_mask", "token_type_ids")
 """What the forward of an encoder may take from a batch."""
 
 _SHOWN = 80
 
-Stage = Literal["train", "val", "test", "predict"]
+EvaluationStage = Literal["train", "val", "test", "predict"]
 
 
 class TextClassifier(LightningModule):
@@ -95,7 +95,7 @@ class TextClassifier(LightningModule):
         self.model, self.drawn = load_with_gaps(name, labels, dtype)
         self._files: dict[str, bytes] = {}
         self._longest = longest_input(self.model)
-        self._fields = [field for field in FIELDS if takes(self.model, field)]
+        self._fields = [field for field in MODEL_FIELDS if takes(self.model, field)]
         self.metrics = EpochMetrics(len(labels))
         self.freezing = Freezing(self.model, freeze, unfreeze_at_epoch, unfreeze_at_step)
         self._weights: Tensor | None = None
@@ -251,7 +251,7 @@ class TextClassifier(LightningModule):
             )
         return list(data.class_counts())
 
-    def _evaluate(self, stage: Stage, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _evaluate(self, stage: EvaluationStage, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         self._check_labels(stage, batch)
         logits = self._finite_logits(stage, batch)
         labels = batch["labels"]
@@ -263,12 +263,12 @@ class TextClassifier(LightningModule):
             self.metrics.add(losses[counted], logits[counted], labels[counted])
         return {"loss": losses.sum() / (labels != UNKNOWN).sum().clamp(min=1), "logits": logits}
 
-    def _report(self, stage: Stage) -> None:
+    def _report(self, stage: EvaluationStage) -> None:
         for key, value in self.metrics.compute().items():
             # Summed over the processes already: their mean is one of equal numbers.
             self.log(f"{stage}/{key}", value, prog_bar=True, sync_dist=True)
 
-    def _check_labels(self, stage: Stage, batch: Mapping[str, Any]) -> None:
+    def _check_labels(self, stage: EvaluationStage, batch: Mapping[str, Any]) -> None:
         labels, classes = batch["labels"], len(self.labels)
         wrong = ((labels < 0) | (labels >= classes)) & (labels != UNKNOWN)
         if wrong.any():
@@ -279,7 +279,7 @@ class TextClassifier(LightningModule):
                 f"{int(labels[row])}. Check the label column and `labels`."
             )
 
-    def _finite_logits(self, stage: Stage, batch: Mapping[str, Any]) -> Tensor:
+    def _finite_logits(self, stage: EvaluationStage, batch: Mapping[str, Any]) -> Tensor:
         """Logits (B, C); finite logits have a finite loss."""
         logits = self(batch)
         finite = logits.isfinite().all(-1)

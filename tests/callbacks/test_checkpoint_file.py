@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from bertx.callbacks.checkpoint_file import WholeCheckpoints, read_checkpoint
+from bertx.callbacks.checkpoint_file import WholeCheckpoints, load_checkpoint
 from bertx.errors import InputError
 from bertx.rendering.files import drafted_folder
 
@@ -24,7 +24,7 @@ def test_the_one_before_stays_until_the_next_is_whole(place, monkeypatch):
 
     def replace(draft, path):
         moved.append((draft, path))
-        assert read_checkpoint(draft)["state_dict"]["weight"].sum() == 0
+        assert load_checkpoint(draft)["state_dict"]["weight"].sum() == 0
         raise OSError("killed")
 
     monkeypatch.setattr(os, "replace", replace)
@@ -34,11 +34,11 @@ def test_the_one_before_stays_until_the_next_is_whole(place, monkeypatch):
     assert draft.parent == path.parent == place.parent  # no other file system
     assert not draft.match("*.ckpt")
     assert [path.name for path in place.parent.iterdir()] == ["last.ckpt"]
-    assert torch.equal(read_checkpoint(place)["state_dict"]["weight"], torch.arange(99.0))
+    assert torch.equal(load_checkpoint(place)["state_dict"]["weight"], torch.arange(99.0))
 
 
 @pytest.mark.parametrize("kept", [0, 9, 1000])
-@pytest.mark.parametrize("read", [read_checkpoint, WholeCheckpoints().load_checkpoint])
+@pytest.mark.parametrize("read", [load_checkpoint, WholeCheckpoints().load_checkpoint])
 def test_a_cut_one_is_refused_and_another_is_named(kept, read, place):
     other = place.with_name("epoch=0-step=2.ckpt")
     other.write_bytes(place.read_bytes())

@@ -5,10 +5,10 @@ import pytest
 from pyarrow import parquet
 
 from bertx.callbacks import shards as module
-from bertx.callbacks.shards import KEY, ShardWriter, read_shards, shards
+from bertx.callbacks.shards import METADATA_KEY, ShardWriter, read_shards, shards
 from bertx.errors import InputError
 
-SCHEMA = pa.schema([("index", pa.int64()), ("text", pa.string())], {KEY: '{"made": "so"}'})
+SCHEMA = pa.schema([("index", pa.int64()), ("text", pa.string())], {METADATA_KEY: '{"made": "so"}'})
 
 
 def rows(*numbers):
@@ -120,7 +120,7 @@ def test_what_is_no_shard_is_refused(tmp_path):
 
 def test_shards_of_different_making_are_refused(tmp_path):
     for rank, how in enumerate(("so", "otherwise")):
-        schema = SCHEMA.with_metadata({KEY: f'{{"made": "{how}"}}'})
+        schema = SCHEMA.with_metadata({METADATA_KEY: f'{{"made": "{how}"}}'})
         out = writer(tmp_path, rank=rank, schema=schema)
         out.write(rows(rank))
         out.close()

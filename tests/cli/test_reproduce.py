@@ -20,10 +20,16 @@ from safetensors.torch import load_file
 
 from bertx.cli import main
 from bertx.cli.reproducing import command as reproducing
-from bertx.cli.reproducing.board import Board, Ledger, LinesView, TableView
-from bertx.cli.reproducing.preset import Fit, Preset, Study, read_preset, shipped_presets
+from bertx.cli.reproducing.board import Board, LinesView, StepLog, TableView
+from bertx.cli.reproducing.preset import (
+    Fit,
+    ReproducePreset,
+    StudyPlan,
+    read_preset,
+    shipped_presets,
+)
 from bertx.cli.reproducing.running import run_command
-from bertx.cli.reproducing.steps import Place, StudyStep, steps_of
+from bertx.cli.reproducing.steps import Folders, StudyStep, steps_of
 from bertx.cli.study import study_options
 from bertx.errors import InputError
 from bertx.studies import Parts
@@ -53,12 +59,12 @@ def saved(content, path="preset.yaml"):
 
 def steps(out=OUT, **changes):
     content = preset(**changes)
-    made = Preset(
+    made = ReproducePreset(
         {name: Fit(**fit) for name, fit in content["fits"].items()},
-        {name: Study(**study) for name, study in content["studies"].items()},
+        {name: StudyPlan(**study) for name, study in content["studies"].items()},
         content["common"],
     )
-    return steps_of(made, Place(out.resolve()))
+    return steps_of(made, Folders(out.resolve()))
 
 
 @pytest.fixture
@@ -123,11 +129,13 @@ def test_the_plan_names_every_command_and_runs_none(capsys):
 def test_presets_that_are_shipped_can_be_used(name, capsys):
     """Every setting of a fit is one of `bertx fit`, and every one of a study one of its own."""
     made = read_preset(name)
-    for step in steps_of(made, Place(OUT)):
+    for step in steps_of(made, Folders(OUT)):
         if isinstance(step, StudyStep):
             study_options(step.command()[1:])
     every = {key: value for fit in made.fits.values() for key, value in fit.settings.items()}
-    (step,) = steps_of(Preset({"all": Fit("sst5", {**made.common, **every})}, {}), Place(OUT))[:1]
+    (step,) = steps_of(
+        ReproducePreset({"all": Fit("sst5", {**made.common, **every})}, {}), Folders(OUT)
+    )[:1]
     with pytest.raises(SystemExit) as left:
         main([*step.command(), "--print_config"])
     assert not left.value.code
@@ -237,10 +245,10 @@ class Clock:
 def board():
     """The first fit took half of what was expected, the second one is running."""
     every = steps()
-    ledger = Ledger(Path("steps.json"))
+    ledger = StepLog(Path("steps.json"))
     ledger.add(every[0], 60.0)
     clock = Clock()
-    made = Board(every, {"fit first"}, Ledger(Path("steps.json")), clock)
+    made = Board(every, {"fit first"}, StepLog(Path("steps.json")), clock)
     made.begin(every[1])
     clock.now = 40.0
     return made, clock
@@ -263,7 +271,7 @@ def test_time_left_goes_by_what_finished_steps_took(board):
 
 
 def test_without_a_finished_step_the_plan_is_what_there_is():
-    made = Board(steps(), set(), Ledger(Path("steps.json")), Clock())
+    made = Board(steps(), set(), StepLog(Path("steps.json")), Clock())
     assert made.summary() == "0 of 4 steps are done, about 10 min 0 s left"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertx.models.scope import evaluating, gradients, isolated_rng, normal
+from bertx.models.scope import evaluating, for_autograd, gradients, isolated_rng
 from bertx.trace.recording import recording
 
 
@@ -15,14 +15,14 @@ def test_gradients_inside_inference_mode():
         made = torch.ones(2)
         with gradients():
             assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
-            x = normal(made).requires_grad_()
+            x = for_autograd(made).requires_grad_()
             assert torch.autograd.grad(x.square().sum(), x)[0].tolist() == [2, 2]
         assert torch.is_inference_mode_enabled()
 
 
 def test_normal_copies_only_what_it_must():
     x = torch.ones(2)
-    assert normal(x) is x
+    assert for_autograd(x) is x
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -14,7 +14,7 @@ from transformers import (
 from bertx.errors import InputError
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
-from bertx.perturb.packing import close_up, merge
+from bertx.perturb.packing import close_up, distinct_rows
 from tests.oracles.perturbation import perturbed, units_of
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 
@@ -282,7 +282,7 @@ def test_nan_comes_through(bert, inputs):
 def test_rows_with_equal_sums_are_still_told_apart(monkeypatch):
     monkeypatch.setattr(torch, "randint", lambda *args, **_: torch.ones(3, dtype=torch.long))
     rows = torch.tensor([[1, 2, 3], [3, 2, 1], [1, 2, 3]])
-    first, which = merge(rows)
+    first, which = distinct_rows(rows)
     assert torch.equal(rows[first][which], rows)
     assert len(first) == 2
 

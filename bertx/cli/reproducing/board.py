@@ -17,13 +17,13 @@ from bertx.rendering.files import write_whole
 if TYPE_CHECKING:
     from rich.console import Group
 
-State = Literal["done", "running", "begun", "to come"]
+StepState = Literal["done", "running", "begun", "to come"]
 
 _WIDTH = 100
 """Most characters of a line of a step that are shown below the table."""
 
 
-class Ledger:
+class StepLog:
     """What steps were done and how long they took, in a file.
 
     Args:
@@ -59,7 +59,7 @@ class Ledger:
 
 
 @dataclass(frozen=True)
-class Row:
+class StepRow:
     """A step as it is shown.
 
     Attributes:
@@ -69,7 +69,7 @@ class Row:
     """
 
     name: str
-    state: State
+    state: StepState
     time: str
 
 
@@ -87,7 +87,7 @@ class Board:
         self,
         steps: Sequence[Step],
         done: set[str],
-        ledger: Ledger,
+        ledger: StepLog,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.steps, self.done = steps, done
@@ -122,18 +122,18 @@ class Board:
             rest[running] = max(rest[running] - self.spent(), 0.0)
         return sum(rest.values())
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[StepRow]:
         """The steps in their order."""
         pace = self._pace()
         for step in self.steps:
             seconds = self._ledger.seconds(step)
             if step.name in self.done:
-                yield Row(step.name, "done", "" if seconds is None else duration(seconds))
+                yield StepRow(step.name, "done", "" if seconds is None else duration(seconds))
             elif self._running and self._running[0] == step.name:
-                yield Row(step.name, "running", duration(self.spent()))
+                yield StepRow(step.name, "running", duration(self.spent()))
             else:
-                state: State = "begun" if step.begun() else "to come"
-                yield Row(step.name, state, f"about {duration(60 * step.minutes * pace)}")
+                state: StepState = "begun" if step.begun() else "to come"
+                yield StepRow(step.name, state, f"about {duration(60 * step.minutes * pace)}")
 
     def summary(self) -> str:
         """One line: how many steps are done, and the time that is left."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from jsonargparse import Namespace
 
-from bertx.cli.reproducing.board import Board, Ledger, shown
-from bertx.cli.reproducing.preset import Preset, read_preset, shipped_presets
+from bertx.cli.reproducing.board import Board, StepLog, shown
+from bertx.cli.reproducing.preset import ReproducePreset, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
-from bertx.cli.reproducing.steps import FitStep, Place, Step, StudyStep, steps_of
+from bertx.cli.reproducing.steps import FitStep, Folders, Step, StudyStep, steps_of
 from bertx.cli.study import study_options
 from bertx.cli.subcommand import PROG, Parser, check_writable, ending
 from bertx.errors import InputError
@@ -56,7 +56,7 @@ def _run(options: Namespace) -> None:
     if data is not None:
         _check_data(preset, data)
     lexicon = None if options.lexicon is None else _lexicon(Path(options.lexicon).resolve())
-    steps = steps_of(preset, Place(out, data, lexicon, options.wandb))
+    steps = steps_of(preset, Folders(out, data, lexicon, options.wandb))
     if options.plan:
         for step in steps:
             print(shlex.join([PROG, *step.command()]))
@@ -83,7 +83,7 @@ def _lexicon(path: Path) -> Path:
     return path
 
 
-def _check_data(preset: Preset, data: Path) -> None:
+def _check_data(preset: ReproducePreset, data: Path) -> None:
     """Refuse data that are not all there, before the first fit."""
     from bertx.data.files import FolderReader
 
@@ -106,7 +106,7 @@ def _check_data(preset: Preset, data: Path) -> None:
 
 def _reproduce(steps: Sequence[Step], out: Path) -> None:
     """Do the steps that are not done."""
-    ledger = Ledger(out / "steps.json")
+    ledger = StepLog(out / "steps.json")
     board = Board(steps, _done(steps, ledger), ledger)
     failed = None
     with shown(board) as view:
@@ -128,7 +128,7 @@ def _reproduce(steps: Sequence[Step], out: Path) -> None:
         _fail(*failed)
 
 
-def _done(steps: Sequence[Step], ledger: Ledger) -> set[str]:
+def _done(steps: Sequence[Step], ledger: StepLog) -> set[str]:
     """The names of the steps that need not be run.
 
     A fit is known by its folder, whoever made it. What reads the outcome of a step that is run

@@ -32,7 +32,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyPlan:
     """A study of some of the fits.
 
     Attributes:
@@ -51,7 +51,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Preset:
+class ReproducePreset:
     """Everything that is to be reproduced.
 
     Attributes:
@@ -61,11 +61,11 @@ class Preset:
     """
 
     fits: dict[str, Fit]
-    studies: dict[str, Study]
+    studies: dict[str, StudyPlan]
     common: dict[str, Any] = field(default_factory=dict)
 
 
-def read_preset(name: str) -> Preset:
+def read_preset(name: str) -> ReproducePreset:
     """The preset that is called so.
 
     Args:
@@ -81,12 +81,12 @@ def read_preset(name: str) -> Preset:
             "but there is no such file."
         )
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Preset)
+    parser.add_class_arguments(ReproducePreset)
     try:
         given = parser.parse_path(str(path))
         # jsonargparse before 4.49 has the second name alone, and later ones warn of it.
         make = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        preset = Preset(**vars(make(given)))
+        preset = ReproducePreset(**vars(make(given)))
     except (ArgumentError, OSError, ValueError) as error:
         raise InputError(f"--preset {name}: {' '.join(str(error).split())}") from error
     _check(preset, f"--preset {name}")
@@ -99,7 +99,7 @@ def shipped_presets() -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
-def _check(preset: Preset, where: str) -> None:
+def _check(preset: ReproducePreset, where: str) -> None:
     if not preset.fits:
         raise InputError(f"{where}: expected fits, but there is none.")
     for name in (*preset.fits, *preset.studies):

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bertx.cli.reproducing.preset import Fit, Preset, Study
+from bertx.cli.reproducing.preset import Fit, ReproducePreset, StudyPlan
 from bertx.errors import InputError
 
 _CSV = "lightning.pytorch.loggers.CSVLogger"
@@ -17,7 +17,7 @@ _WANDB = "lightning.pytorch.loggers.WandbLogger"
 
 
 @dataclass(frozen=True)
-class Place:
+class Folders:
     """Where a reproduction reads and writes.
 
     Attributes:
@@ -91,17 +91,17 @@ class FitStep(Step):
     loggers: tuple[Mapping[str, Any], ...]
 
     @classmethod
-    def of(cls, name: str, fit: Fit, common: Mapping[str, Any], place: Place) -> "FitStep":
+    def of(cls, name: str, fit: Fit, common: Mapping[str, Any], folders: Folders) -> "FitStep":
         """A training of a preset."""
-        csv = {"save_dir": str(place.runs), "name": "", "version": name}
+        csv = {"save_dir": str(folders.runs), "name": "", "version": name}
         loggers = [{"class_path": _CSV, "init_args": csv}]
-        if place.wandb:
-            named = {"project": "bertx", "name": name, "save_dir": str(place.out)}
+        if folders.wandb:
+            named = {"project": "bertx", "name": name, "save_dir": str(folders.out)}
             loggers.append({"class_path": _WANDB, "init_args": named})
-        path = {} if place.data is None else {"data.path": str(place.data / fit.dataset)}
+        path = {} if folders.data is None else {"data.path": str(folders.data / fit.dataset)}
         settings = {"data.dataset": fit.dataset, **path, **common, **fit.settings}
         config = f"{fit.dataset}.yaml"
-        folder = place.runs / name
+        folder = folders.runs / name
         return cls(f"fit {name}", folder, fit.minutes, (), config, settings, tuple(loggers))
 
     @property
@@ -167,18 +167,18 @@ class StudyStep(_ReadingStep):
     """A study."""
 
     @classmethod
-    def of(cls, name: str, study: Study, place: Place) -> "StudyStep":
+    def of(cls, name: str, study: StudyPlan, folders: Folders) -> "StudyStep":
         """A study of a preset."""
-        folder = place.studies / name
-        runs = tuple(place.runs / run for run in study.runs)
-        others = {key: place.runs / run for key, run in study.other_runs.items()}
+        folder = folders.studies / name
+        runs = tuple(folders.runs / run for run in study.runs)
+        others = {key: folders.runs / run for key, run in study.other_runs.items()}
         settings = {**study.settings, **{key: str(run) for key, run in others.items()}}
         options = [text for key, value in settings.items() for text in _option(key, value)]
         given = ["study", study.study, *map(str, runs), *options]
-        given += ["--scores", str(place.out / "scores"), "--out", str(folder)]
-        if place.lexicon is not None and study.study == "word-rank":
-            given += ["--lexicon", str(place.lexicon)]
-        if place.wandb:
+        given += ["--scores", str(folders.out / "scores"), "--out", str(folder)]
+        if folders.lexicon is not None and study.study == "word-rank":
+            given += ["--lexicon", str(folders.lexicon)]
+        if folders.wandb:
             given.append("--wandb")
         needs = (*runs, *others.values())
         return cls(f"study {name}", folder, study.minutes, needs, tuple(given))
@@ -196,11 +196,11 @@ class ReportStep(_ReadingStep):
     """The page of all runs and studies."""
 
     @classmethod
-    def of(cls, preset: Preset, place: Place) -> "ReportStep":
+    def of(cls, preset: ReproducePreset, folders: Folders) -> "ReportStep":
         """The page of a preset."""
-        studies = (place.studies / name for name in preset.studies)
-        shown = (*studies, *(place.runs / name for name in preset.fits))
-        page = place.out / "report.html"
+        studies = (folders.studies / name for name in preset.studies)
+        shown = (*studies, *(folders.runs / name for name in preset.fits))
+        page = folders.out / "report.html"
         given = ("report", *map(str, shown), "--out", str(page))
         return cls("report", page, 1.0, shown, given)
 
@@ -213,12 +213,12 @@ class ReportStep(_ReadingStep):
         return self.folder.is_file()
 
 
-def steps_of(preset: Preset, place: Place) -> list[Step]:
+def steps_of(preset: ReproducePreset, folders: Folders) -> list[Step]:
     """All steps, each after those that it needs."""
     return [
-        *(FitStep.of(name, fit, preset.common, place) for name, fit in preset.fits.items()),
-        *(StudyStep.of(name, study, place) for name, study in preset.studies.items()),
-        ReportStep.of(preset, place),
+        *(FitStep.of(name, fit, preset.common, folders) for name, fit in preset.fits.items()),
+        *(StudyStep.of(name, study, folders) for name, study in preset.studies.items()),
+        ReportStep.of(preset, folders),
     ]
 
 
