@@ -78,7 +78,7 @@ class Contrast(Attribution):
         return str(getattr(self.method, "baseline", ""))
 
     def check(self, model: PreTrainedModel) -> None:
-        """Refuse what the method refuses, and a foil that is no class of ``model``.
+        """Refuse what the method refuses, and a foil that is not a class of ``model``.
 
         Raises:
             UnsupportedArchitecture: If the method is not defined for the model.

@@ -48,7 +48,7 @@ class AttributionWriter(Callback):
 
     Each process writes files of its own, ``rank-00000/part-000000.parquet`` and so on, which
     appear when they are whole; neither memory nor open files grow with the number of texts. Texts
-    that a folder holds are not explained again, so that a killed run can be gone on with.
+    that a folder holds are not explained again, so that a killed run can be resumed.
 
     The model may belong to any LightningModule that holds a Hugging Face sequence classifier. It
     is called directly, in the run's precision. Foreign batches can be translated by overriding
@@ -61,11 +61,11 @@ class AttributionWriter(Callback):
         merge: How the scores of a word's tokens become one: ``sum``, or ``max`` for unsigned
             methods; signed ones are always summed.
         window: Explain the ``text`` of a batch to its end, not only the tokens that the batch has
-            of it, in windows of so many tokens (see `bertx.explain`). Predictions are then the
+            of it, in windows of this many tokens (see `bertx.explain`). Predictions are then the
             mean over its windows.
         folder: The name of a folder within the run's, or a path (something with a ``/``).
-        resume: Go on in the newest run beside this one that has such a folder. A path is always
-            gone on with.
+        resume: Continue the newest run beside this one that has such a folder. A path is always
+            continued.
         rows_per_shard: Rows of a file; a process that is killed loses fewer.
         tokenizer: A tokenizer or the name of its model, where neither the module nor the data
             module has one.

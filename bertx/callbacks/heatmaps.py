@@ -42,7 +42,7 @@ class HeatmapLogger(Probe):
         unit: What is coloured: ``word``, ``whitespace`` or ``token``.
         log_text: Whether texts may go to the loggers. If false, for all callbacks of the trainer,
             they get the number of each text and of its words in place of these, with classes,
-            lengths and scores; the page and the files of the run are as ever.
+            lengths and scores; the page and the files of the run are unaffected.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ from bertx.progress import (
 class ProgressLines(Callback):
     """Prints how a run goes where the trainer has no progress bar, as in the log of a cluster.
 
-    While training, a line after every so many steps (loss, learning rate, rows per second, time
+    While training, a line every few hundred steps (loss, learning rate, rows per second, time
     left) and one after every validation (its metrics, the best value so far of what the checkpoint
     monitors, time). Evaluation and prediction that take long print a line every 30 s. Lines go to
     standard error, from the first process alone; beside a progress bar nothing is printed.
@@ -88,7 +88,7 @@ class ProgressLines(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Print a line after every so many steps."""
+        """Print a line when one is due."""
         self._rows += _rows(batch) * trainer.world_size
         step = trainer.global_step
         due = self.every_n_steps and step > self._printed and step % self.every_n_steps == 0

@@ -1,4 +1,4 @@
-"""Resumption: a training that is gone on with is the one that was not interrupted."""
+"""Resumption: a resumed training ends as one that was never interrupted."""
 
 import random
 from collections.abc import Mapping

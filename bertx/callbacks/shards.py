@@ -1,4 +1,4 @@
-"""Parquet files that are whole or not there: what a killed run leaves can be gone on with."""
+"""Parquet files that are whole or not there: what a killed run leaves can be resumed."""
 
 import json
 import os
@@ -138,7 +138,7 @@ def read_shards(folder: Path) -> Stored:
     """What is in a folder.
 
     Raises:
-        InputError: If a file is no shard, or the shards were not all made in the same way.
+        InputError: If a file is not a shard, or the shards were not all made in the same way.
     """
     first: Any = None
     indices, texts, seen = array("q"), dict[int, int](), set[Path]()

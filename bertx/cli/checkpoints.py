@@ -52,7 +52,7 @@ class LastCheckpoint(ModelCheckpoint):
     step may have changed some of them.
 
     Args:
-        every_n_train_steps: N. A killed run loses at most so many steps.
+        every_n_train_steps: N. A killed run loses at most this many steps.
         dirpath: Folder. Default: that of the best checkpoint.
     """
 

@@ -86,7 +86,7 @@ class Choice:
         cls = self._find(path, where)
         if not isinstance(cls, type) or not issubclass(cls, self._base) or isabstract(cls):
             raise InputError(
-                f"{where}: {path} is no {self._base.__name__} that can be used. {self._others()}"
+                f"{where}: {path} is not a usable {self._base.__name__}. {self._others()}"
             )
         return cls
 
@@ -100,7 +100,7 @@ class Choice:
 
     def _others(self) -> str:
         usual = (name for name, cls in self._known.items() if _needs_nothing(cls))
-        return f"Known are {', '.join(usual)}, or the import path of your own class."
+        return f"Choose from {', '.join(usual)}, or give the import path of your own class."
 
 
 def snake_case(name: str) -> str:

@@ -33,12 +33,12 @@ def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROG} explain",
         description="Show which words speak for and against a prediction. Texts come from --text, "
-        "--path or standard input, one a line.",
+        "--path or standard input, one per line.",
     )
     add = parser.add_argument
     add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
         "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
-    add("--text", action="append", type=str, help="A text; may be given several times.")
+    add("--text", action="append", type=str, help="A text; may be repeated.")
     add("--path", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
     add("--text_column", type=str, help="Its column of texts. Default: sentence or text.")
     add("--methods", type=str, help="Comma-separated class names of bertx.attribution or import "
@@ -49,10 +49,10 @@ def _parser() -> Parser:
     add("--unit", choices=["word", "whitespace", "token"], default="word", help="What is scored.")
     add("--merge", choices=["sum", "max"], default="sum", help="How the scores of a word's tokens "
         "become one, for methods without a sign.")  # fmt: skip
-    add("--window", type=int, help="Explain longer texts in overlapping windows of so many tokens, "
+    add("--window", type=int, help="Explain longer texts in overlapping windows of N tokens, "
         "instead of cutting them off where the model ends.")  # fmt: skip
     add("--html", type=str, help="Also write all heatmaps to this page.")
-    add("--json", action="store_true", help="Print one JSON object a line instead.")
+    add("--json", action="store_true", help="Print one JSON object per line instead.")
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
     return parser
 

@@ -18,12 +18,12 @@ def add_word_deletion(parser: Parser) -> None:
     """Add the options of ``word-deletion``."""
     add = parser.add_argument
     add("--operators", type=str, help="What deleting a unit does, comma-separated: mask, remove, "
-        "pad, attention, zero. Default: mask,remove, for the authors pad.")  # fmt: skip
+        "pad, attention, zero. Default: mask,remove; authors: pad.")  # fmt: skip
     add("--words", type=int, help="Largest number of units that are deleted. Default: 10.")
-    add("--shares", type=int, help="Number of shares of a text that are deleted, none and all "
+    add("--shares", type=int, help="Number of steps from no deleted unit to all of them, both "
         "included. Default: 11.")  # fmt: skip
     add("--control", choices=["nested", "redrawn"], help="What the random control deletes at k: "
-        "one unit more than at k - 1, or units drawn anew. Default: nested, for the authors "
+        "one unit more than at k - 1, or units drawn anew. Default: nested; authors: "
         "redrawn.")  # fmt: skip
     add("--ceiling_texts", type=int, help="About how many texts of each run are searched for the "
         "best order; 0 for none. Default: 50.")  # fmt: skip

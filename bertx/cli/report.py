@@ -20,10 +20,10 @@ def command(args: list[str]) -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROG} report",
-        description="Write what runs and studies have found to one HTML page that needs nothing "
-        "else: findings with their evidence, learning curves, faithfulness, leaderboards, "
-        "heatmaps, drift, cost, and the tables and figures of studies. Several runs are taken for "
-        "one training from several seeds.",
+        description="Write the results of runs and studies to one self-contained HTML page: "
+        "findings with their evidence, learning curves, faithfulness, leaderboards, heatmaps, "
+        "drift, cost, and the tables and figures of studies. Several runs count as "
+        "one training with several seeds.",
         allow_abbrev=False,
     )
     add = parser.add_argument

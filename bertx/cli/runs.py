@@ -115,7 +115,7 @@ def _config_of(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(config["data"], dict):
-            raise TypeError("data is no mapping")
+            raise TypeError("data is not a mapping")
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(

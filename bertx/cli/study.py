@@ -136,8 +136,7 @@ def _parser(name: str) -> Parser:
     command = STUDIES[name]
     parser = Parser(
         prog=f"{PROG} study {name}",
-        description=f"{command.purpose} A study that was killed goes on where it was, with the "
-        "same command.",
+        description=f"{command.purpose} An interrupted study continues with the same command.",
         allow_abbrev=False,
     )
     add_common(parser, FOLDER / name)

@@ -26,23 +26,23 @@ def add_common(parser: Parser, folder: Path) -> None:
         "it a name.")  # fmt: skip
     _add_texts(parser)
     add("--preset", choices=["default", "authors"], default="default", help="Sound choices, or "
-        "those of the paper's authors. What is set below comes before it.")  # fmt: skip
-    add("--methods", type=str, help="Methods: class names of bertx.attribution or import paths of "
-        "your own, comma-separated; or with names and settings, in YAML or a .yaml file, such as "
+        "those of the paper's authors. What is given below overrides it.")  # fmt: skip
+    add("--methods", type=str, help="Comma-separated class names of bertx.attribution or import "
+        "paths of your own; or names with settings, in YAML or a .yaml file, such as "
         f"'{EXAMPLE}'. Default: those of the preset that suit the models.")  # fmt: skip
     add("--target", choices=["predicted", "gold", "last", "all"], help="The explained "
         "class; last is the last one of each data set. Default: that of the preset.")  # fmt: skip
-    add("--unit", choices=["word", "whitespace", "token"], help="What has a score. Default: word, "
-        "for the authors token.")  # fmt: skip
+    add("--unit", choices=["word", "whitespace", "token"], help="What is scored. Default: word; "
+        "authors: token.")  # fmt: skip
     add("--max_length", type=int, help="Longest text in tokens; longer ones are cut. Default: that "
-        "of the run, for the authors 128.")  # fmt: skip
+        "of the run; authors: 128.")  # fmt: skip
     add("--shortest", type=int, help="Fewest units of a text; shorter ones are left out. Default: "
-        "5, for the authors 10 (word-deletion: 8).")  # fmt: skip
-    add("--seed", type=int, help="What all random draws follow from. Default: 0.")
+        "5; authors: 10 (word-deletion: 8).")  # fmt: skip
+    add("--seed", type=int, help="Seed of all random draws. Default: 0.")
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
     add("--out", type=str, metavar="FOLDER", help=f"Where it is written. Default: {folder}")
-    add("--scores", type=str, metavar="FOLDER", help="Keep the scores of units in this folder, "
-        "where several studies find them, and not in that of the study.")  # fmt: skip
+    add("--scores", type=str, metavar="FOLDER", help="Keep the unit scores in this folder, which "
+        "several studies can share, instead of the study's own.")  # fmt: skip
     add("--wandb", action="store_true", help="Also log to Weights & Biases.")
 
 
@@ -50,8 +50,8 @@ def add_words(parser: Parser) -> None:
     """Add what studies of the mean scores of words have to be told."""
     add = parser.add_argument
     add("--minimum_count", type=int, help="Fewest occurrences of a word. Default: 6.")
-    add("--scale", choices=["largest", "total", "none"], help="By what the scores of a text are "
-        "divided: the largest absolute score, the total of them, or nothing. "
+    add("--scale", choices=["largest", "total", "none"], help="What the scores of a text are "
+        "divided by: the largest absolute score, their total, or nothing. "
         "Default: largest.")  # fmt: skip
     add("--resamples", type=int, help="Draws of the bootstrap. Default: 1000.")
 
@@ -61,7 +61,7 @@ def add_word_rank(parser: Parser) -> None:
     add_words(parser)
     add = parser.add_argument
     add("--lexicon", type=str, metavar="FILE", help="A sentiment lexicon: lines of a word, a tab "
-        "and its valence, as VADER's; what follows another tab is left out.")  # fmt: skip
+        "and its valence, as in VADER; anything after a second tab is ignored.")  # fmt: skip
     add("--negative", type=str, metavar="CLASS", help="The class that words of negative valence "
         "speak for. Default: the first.")  # fmt: skip
     add("--positive", type=str, metavar="CLASS", help="The same for positive valence. Default: the "
@@ -116,14 +116,14 @@ def transfer_options(options: Namespace, usual: Any) -> Any:
 
 def _add_texts(parser: Parser) -> None:
     add = parser.add_argument
-    add("--dataset", type=str, help="A known data set, such as sst2, or a hub id, in place of that "
-        "of the runs.")  # fmt: skip
+    add("--dataset", type=str, help="A known data set, such as sst2, or a hub id, instead of the "
+        "one the runs were trained on.")  # fmt: skip
     add("--path", type=str, help="A folder of local files instead, or with the data set's columns.")
     add("--split", choices=["validation", "test"], default="test", help="Which texts; they need "
-        "labels. Default: test.")  # fmt: skip
-    add("--max_examples", type=int, help="Use so many texts: a random choice, for the "
-        "authors the first. Default: all (word-deletion: 1000, randomization: 128), for the "
-        "authors as many as they took.")  # fmt: skip
+        "labels.")  # fmt: skip
+    add("--max_examples", type=int, help="Use this many texts: a random sample (authors: "
+        "the first ones). Default: all (word-deletion: 1000, randomization: 128); authors: as "
+        "many as they used.")  # fmt: skip
     add("--text_column", type=str, help="Column of the texts. Default: that of the run, or "
         "sentence, text or tokens.")  # fmt: skip
     add(

@@ -84,7 +84,7 @@ def _subject(
     named = _data_settings(run, options)
     if not named.get("dataset") and not named.get("path"):
         raise InputError(
-            f"run {run.given}: expected texts, but it is no run that says which it was trained on. "
+            f"run {run.given}: expected texts, but it does not say which it was trained on. "
             "Name them with --dataset or --path."
         )
     try:

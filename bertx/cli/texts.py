@@ -76,7 +76,7 @@ def read_texts(texts: Sequence[str], file: str | None, column: str | None) -> It
 
 def _check_file(file: Path) -> None:
     if not file.is_file():
-        what = "is no ordinary file" if file.exists() else "does not exist"
+        what = "is not an ordinary file" if file.exists() else "does not exist"
         raise InputError(
             f"--path {file}: expected a table of texts, but it "
             f"{'is a folder' if file.is_dir() else what}."

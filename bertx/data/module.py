@@ -76,8 +76,8 @@ class TextDataModule(LightningDataModule):
             batch sizes are limits as well. At least ``max_length``. Default: no limit.
         validation_fraction: Share of the training texts held out, by class, where the data set
             has no validation split.
-        train_examples: Train on a random choice of so many texts. Default: all.
-        max_examples: Validate and test on a random choice of so many texts. Default: all.
+        train_examples: Train on a random sample of this many texts. Default: all.
+        max_examples: Validate and test on a random sample of this many texts. Default: all.
         masking: Share of the rows of each training batch in which random words are [MASK] (see
             `bertx.data.Masking`); 0.5 is masked fine-tuning, 0 none.
         shortcut: A word that is planted into the texts of one class (see `bertx.data.Shortcut`).

@@ -110,4 +110,4 @@ def files_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) 
 
 
 def _foreign(path: str, reason: str) -> InputError:
-    return InputError(f"{path} is no checkpoint of bertx: {reason}.")
+    return InputError(f"{path} is not a checkpoint of bertx: {reason}.")

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 
 class ContinuedCSVLogger(CSVLogger):
-    """A `CSVLogger` that keeps the rows of ``metrics.csv`` when its run is gone on with.
+    """A `CSVLogger` that keeps the rows of ``metrics.csv`` when its run is resumed.
 
     Lightning's own removes the file of a folder that it is given once more. What was logged behind
     the checkpoint from which the run goes on is logged anew, and is dropped.

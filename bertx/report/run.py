@@ -285,7 +285,7 @@ def _row(
             values[name] = nan if kind is float and not row[name] else kind(row[name])
         except (ValueError, TypeError) as error:
             raise InputError(
-                f"{path}, line {number}: {name!r} is {row[name]!r}, which is no number."
+                f"{path}, line {number}: {name!r} is {row[name]!r}, which is not a number."
             ) from error
     return values
 

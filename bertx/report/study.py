@@ -102,7 +102,7 @@ def read_study(folder: Path) -> Study:
     if not path.is_file():
         raise InputError(
             f"{folder}: expected {SUMMARY}, but the study is not finished. Run it again with the "
-            "same settings: it goes on where it was."
+            "same settings: it continues where it stopped."
         )
     try:
         return _study(folder, json.loads(path.read_text(encoding="utf-8")))

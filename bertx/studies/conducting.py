@@ -1,4 +1,4 @@
-"""Conducting a study: its folder is begun or gone on with, and what comes out is written."""
+"""Conducting a study: its folder is begun or resumed, and the results are written."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -47,7 +47,7 @@ def conduct(
     folder: Path,
     scores: Path | None = None,
 ) -> Findings:
-    """Conduct a study; one that was killed goes on where it was.
+    """Conduct a study; one that was killed continues where it stopped.
 
     Args:
         study: The study.

@@ -74,7 +74,7 @@ def read_text(path: Path, what: str, expected: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"{what} cannot be read: {reason}. Expected {expected}.") from error
 
 

@@ -161,7 +161,7 @@ def _check(path: Path, made: Mapping[str, Any]) -> None:
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(there, dict):
-            raise ValueError("it is no mapping")
+            raise ValueError("it is not a mapping")
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: expected what a study was made with, but it cannot be read ({error}). Give "

@@ -222,7 +222,7 @@ def headless(folder):
         (["--text_column", "a"], ["--path"]),
         (["--path", "no.csv"], ["no.csv", "does not exist"]),
         (["--path", "."], ["--path", "is a folder"]),
-        (["--path", "/dev/null"], ["/dev/null", "is no ordinary file"]),
+        (["--path", "/dev/null"], ["/dev/null", "is not an ordinary file"]),
         (["--text", "a", "--html", "."], ["--html", "a folder"]),
         (["--text", "a", "--device", "meta"], ["--device meta", "holds no numbers"]),
         (["--text", "a", "--methods", "LRP,no.LRP"], ["--methods LRP,no.LRP", "LRP occurs twice"]),
@@ -248,7 +248,7 @@ def test_models_that_cannot_be_used(fails, tmp_path, model):
         error = fails(["explain", "--model", name, "--text", "a"])
         assert all(word in error for word in words), error
     Path("bad.ckpt").write_bytes(b"nothing")
-    assert "no checkpoint of bertx" in fails(["explain", "--model", "bad.ckpt", "--text", "a"])
+    assert "not a checkpoint of bertx" in fails(["explain", "--model", "bad.ckpt", "--text", "a"])
     Path("in.csv").write_text("review\ngood\n")
     error = fails(["explain", "--model", model, "--path", "in.csv"])
     assert "--text_column" in error and "'review'" in error

@@ -111,7 +111,7 @@ class Half(Attribution):
     def __init__(self):
         leave()
 """
-KNOWN = "Known are CPLRP, LRP"
+KNOWN = "Choose from CPLRP, LRP"
 STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
 
 
@@ -191,7 +191,7 @@ def test_what_is_no_method_is_refused_before_it_is_called(given, fails, workplac
     Path("others.py").write_text(OTHERS)
     for command in (["explain", "--text", "a"], ["judge", "--dataset", "demo"]):
         error = fails([*command, "--model", "unread", "--methods", given])
-        assert "is no Attribution that can be used. " in error and KNOWN in error
+        assert "is not a usable Attribution. " in error and KNOWN in error
     assert not Path("called").exists()
 
 

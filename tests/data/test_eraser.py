@@ -189,7 +189,7 @@ def test_different_queries_are_reported(folder, caplog):
     with caplog.at_level(logging.INFO, "bertx.data"):
         training(folder, GOOD, {**BAD, "query": "is it dull?"})
     assert caplog.messages == [
-        "train: the texts have 2 different queries, which are no part of them"
+        "train: the texts have 2 different queries, which are not part of them"
     ]
 
 

@@ -74,5 +74,5 @@ def test_its_files_stay_in_their_folder(tmp_path):
 )
 def test_what_is_no_checkpoint_is_refused(content, reason, tmp_path):
     torch.save(content, tmp_path / "a.ckpt")
-    with pytest.raises(InputError, match=rf"a.ckpt is no checkpoint of bertx: .*{reason}"):
+    with pytest.raises(InputError, match=rf"a.ckpt is not a checkpoint of bertx: .*{reason}"):
         read_checkpoint(str(tmp_path / "a.ckpt"))

@@ -48,7 +48,7 @@ class StepLog:
         return self._entries.get(step.name, {}).get("command") == step.command()
 
     def seconds(self, step: Step) -> float | None:
-        """How long a step took; None if that is unknown, as of one that was gone on with."""
+        """How long a step took; None if that is unknown, as for one that was resumed."""
         seconds = self._entries.get(step.name, {}).get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
 

@@ -31,8 +31,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROG} study reproduce",
         description="Fit all models, run all studies of them and write the report: one step after "
-        "the other. A step that is done is not done again, and one that was cut off goes on where "
-        "it was.",
+        "the other. Finished steps are not repeated, and an interrupted one continues where "
+        "it stopped.",
         allow_abbrev=False,
     )
     add = parser.add_argument
