@@ -209,7 +209,7 @@ class Group:
             raise InputError(
                 f"{type(self.trace.model).__name__} does not compute what its parts do: logits "
                 f"differ by {float(error.max()):.3g}. Expected an unchanged model of transformers; "
-                "remove adapters or changes of its forward, or leave this method out."
+                "remove adapters or changes to its forward, or leave this method out."
             )
 
 

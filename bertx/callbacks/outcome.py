@@ -108,10 +108,10 @@ class Listener(Callback):
         if heard is not None and heard.changed(outputs) and trainer.is_global_zero:
             name, kind = type(heard.model).__name__, type(pl_module).__name__
             log.warning(
-                f"{name}, which is explained and exported, is not all of {kind}: the step of the "
-                f"first batch has other logits than {name}, such as by a temperature, a bias or a "
-                f"head of its own. Compute all of the logits in {name}.forward, or choose the "
-                "classifier that has them, model=..."
+                f"{name}, which is explained and exported, is not all of {kind}: the logits "
+                f"of the first batch's step differ from those of {name}, for example by a "
+                f"temperature, a bias or another head. Compute all of the logits in {name}.forward, "
+                "or choose the classifier that has them, model=..."
             )
 
     def _stop(self) -> None:

@@ -82,7 +82,7 @@ class ReportWriter(Callback):
         except Exception as error:
             log.warning(
                 f"the report is not written ({type(error).__name__}: {first_line(error)}); the "
-                f"run is whole. To try again: bertx report {folder}"
+                f"run is complete. To try again: bertx report {folder}"
             )
 
     def _keep(self, trainer: Trainer, *stages: str) -> None:

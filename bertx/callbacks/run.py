@@ -89,7 +89,7 @@ def check_name(name: str | None) -> None:
     if name is not None and not (_NAME.fullmatch(name) and name.strip(".")):
         raise InputError(
             f"name {name!r}: expected letters, digits, '.', '_' and '-', as it is part of keys and "
-            "folders, and not dots alone"
+            "folders, and not only dots"
         )
 
 

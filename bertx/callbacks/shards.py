@@ -113,7 +113,7 @@ class Stored:
             return False
         if self.texts.get(index, checksum(text)) != checksum(text):
             raise InputError(
-                f"the folder of attributions holds those of other data: its text {index} is not "
+                f"the folder holds attributions of other data: its text {index} is not "
                 f"{text[:80]!r}. Give another `AttributionWriter.folder`."
             )
         return True
@@ -145,7 +145,7 @@ def read_shards(folder: Path) -> Stored:
     for path in shards(folder):
         rows, provenance = _read(path, with_text=path.parent not in seen)
         if first not in (None, provenance):
-            raise InputError(f"{path}: made in another way than the shards before it. Remove it.")
+            raise InputError(f"{path}: made with other settings than those before it. Remove it.")
         first = provenance
         seen.add(path.parent)
         numbers = rows.column("index").to_numpy()

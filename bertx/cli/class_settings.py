@@ -100,7 +100,7 @@ def _inline(given: str) -> bool:
 
 def _name(name: Any, where: str) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise InputError(f"{where}: expected names, but {name!r} is none. Put it in quotes.")
+        raise InputError(f"{where}: expected names, but {name!r} is not one. Put it in quotes.")
     return name
 
 

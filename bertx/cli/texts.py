@@ -109,7 +109,7 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
 def _lines() -> Iterator[list[Any]]:
     """Lines as they arrive: no text waits for the next one, and few are held in memory."""
     if sys.stdin.isatty():
-        print("Reading texts, one a line; Ctrl-D ends.", file=sys.stderr)
+        print("Reading texts, one per line; Ctrl-D ends.", file=sys.stderr)
     if hasattr(sys.stdin, "reconfigure"):
         # A line that is not UTF-8 costs no other one its place.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
@@ -140,7 +140,7 @@ def _line(text: str) -> Any:
     if byte is None:
         return text
     return Unreadable(
-        f"expected UTF-8, but the line has the byte {byte:#04x}. Encode it anew.", text
+        f"expected UTF-8, but the line has the byte {byte:#04x}. Save it as UTF-8.", text
     )
 
 
@@ -211,7 +211,7 @@ def class_order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
     if list(labels) != list(names) and not any(map(_PLACEHOLDER.fullmatch, of_data + of_model)):
         log.warning(
             f"the data has the classes {', '.join(labels)}, and the model {', '.join(names)}: they "
-            "are taken for each other in this order. If that is wrong, name the data's classes "
+            "are matched in this order. If that is wrong, name the data's classes "
             "with --labels."
         )
     return list(range(len(names)))

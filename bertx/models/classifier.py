@@ -228,6 +228,6 @@ def _check_prompt(module: nn.Module, model: PreTrainedModel) -> None:
             if any(held is model for held in part.modules()):
                 raise InputError(
                     f"{type(part).__name__} puts learned vectors before each text: its answers are "
-                    "not those of the classifier inside, and its vectors no words. Use an adapter "
-                    "without a prompt, such as LoRA."
+                    "not those of the classifier inside, and its vectors are not words. Use an "
+                    "adapter without a prompt, such as LoRA."
                 )

@@ -53,7 +53,7 @@ def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> 
     try:
         model.set_attn_implementation(name)
         if model.config._attn_implementation != name:
-            raise InputError(f"{type(model).__name__} has an attention of its own")
+            raise InputError(f"{type(model).__name__} uses its own attention")
         yield
     finally:
         model.set_attn_implementation(before)

@@ -152,7 +152,7 @@ STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
         (STEPS % "2, steps: 3", ["steps occurs twice"]),
         ("{a: LRP", ["--methods: expected YAML such as {NAME: ", "(line 1, character 8)"]),
         ("{}", ["--methods: expected YAML such as {NAME: {class_path: CLASS,", "but got {}"]),
-        ("{1: LRP}", ["--methods: expected names, but 1 is none. Put it in quotes."]),
+        ("{1: LRP}", ["--methods: expected names, but 1 is not one. Put it in quotes."]),
         ("{a: }", ["--methods a: expected a class, or {class_path: CLASS,", "but got null"]),
         ("{a: {class_path: SmoothGrad, samples: 2}}", ["--methods a: expected a class", "samples"]),
         ("{a: {class_path: LRP, init_args: [2]}}", ["--methods a: expected a class", "[2]"]),
