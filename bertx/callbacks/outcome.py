@@ -110,8 +110,8 @@ class Listener(Callback):
             log.warning(
                 f"{name}, which is explained and exported, is not all of {kind}: the logits "
                 f"of the first batch's step differ from those of {name}, for example by a "
-                f"temperature, a bias or another head. Compute all of the logits in {name}.forward, "
-                "or choose the classifier that has them, model=..."
+                f"temperature, a bias or another head. Compute all logits in {name}.forward, or "
+                "choose the classifier that has them, model=..."
             )
 
     def _stop(self) -> None:

@@ -149,6 +149,6 @@ def _fail(step: Step, status: int, printed: str, log: Path) -> None:
         print(printed, end="", file=sys.stderr)
     how = f"ended with status {status}" if status else "ended, but its outcome is not there"
     raise InputError(
-        f"{step.name} {how}. What it printed is above, and in {log}. The same command goes on from "
-        "here."
+        f"{step.name} {how}. What it printed is above, and in {log}. Run the "
+        "same command again to continue."
     )

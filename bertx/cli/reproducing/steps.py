@@ -143,8 +143,8 @@ class FitStep(Step):
         wrong = [line for key, value in self.settings.items() for line in _other(key, value, saved)]
         if wrong:
             raise InputError(
-                f"{self.folder}: the run that is there was made with {', '.join(wrong)}. Set this "
-                "as it was, remove the folder, or name another one with --out."
+                f"{self.folder}: the run that is there was made with {', '.join(wrong)}. Restore "
+                "these settings, remove the folder, or name another one with --out."
             )
 
 
