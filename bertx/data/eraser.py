@@ -58,7 +58,7 @@ class EraserFolder(FolderReader):
                 queries = len(set(map(str, table.columns.get("query", ()))))
                 if queries > 1:
                     warn(
-                        f"{split}: the texts have {queries:,} different queries, which are no part "
+                        f"{split}: the texts have {queries:,} different queries, which are not part "
                         "of them"
                     )
             yield self._with_documents(table)
