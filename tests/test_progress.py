@@ -50,7 +50,7 @@ def test_lines_come_while_nothing_gets_done_and_end_with_the_task():
 @pytest.mark.parametrize("call", ["explain", "judge"])
 def test_python_users_choose_who_is_silent_without_a_terminal(call, monkeypatch, capsys):
     seen, kept = Remembered(), Remembered()
-    monkeypatch.setattr("bertx.progress.visible", lambda: seen)
+    monkeypatch.setattr("bertx.progress.usual_display", lambda: seen)
     run = getattr(bertx, call)
     given = (tiny_model("bert"), tiny_tokenizer(), TEXTS, GradientXInput())
     what = {"explain": "Explaining texts", "judge": "Judging explanations of texts"}[call]
@@ -62,7 +62,7 @@ def test_python_users_choose_who_is_silent_without_a_terminal(call, monkeypatch,
         assert kept.tasks == []
         run(*given)
         assert kept.tasks == [(what, 3, 3)]
-    monkeypatch.setattr("bertx.progress.EVERY", 0)
+    monkeypatch.setattr("bertx.progress.SECONDS_BETWEEN_LINES", 0)
     run(*given)
     assert capsys.readouterr() == ("", "")
 

@@ -58,8 +58,8 @@ class EraserFolder(FolderReader):
                 queries = len(set(map(str, table.columns.get("query", ()))))
                 if queries > 1:
                     warn(
-                        f"{split}: the texts have {queries:,} different queries, which are not part "
-                        "of them"
+                        f"{split}: the texts have {queries:,} different queries, which are not "
+                        "part of them"
                     )
             yield self._with_documents(table)
 

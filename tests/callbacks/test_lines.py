@@ -105,7 +105,7 @@ def test_monitors_add_a_bar_to_that_of_the_trainer(tmp_path, capsys):
 
 
 def test_who_wants_no_bar_gets_no_progress_of_monitors(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("bertx.progress.EVERY", 0.001)
+    monkeypatch.setattr("bertx.progress.SECONDS_BETWEEN_LINES", 0.001)
     trainer(tmp_path, monitors()).validate(ForeignModule(), loader(), verbose=False)
     assert "examples" not in capsys.readouterr().err
     trainer(tmp_path, [*monitors(), ProgressLines()]).validate(

@@ -120,8 +120,8 @@ STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
     [
         ("{a: Nope}", ["--methods a: no such class: Nope.", KNOWN]),
         ("{a: no.such.Thing}", ["--methods a: No module named 'no'.", KNOWN]),
-        ("{a: torch.nn.ReLU}", ["--methods a: torch.nn.ReLU is no Attribution", KNOWN]),
-        ("{a: Attribution}", ["--methods a: Attribution is no Attribution that can", KNOWN]),
+        ("{a: torch.nn.ReLU}", ["--methods a: torch.nn.ReLU is not a usable Attribution", KNOWN]),
+        ("{a: Attribution}", ["--methods a: Attribution is not a usable Attribution", KNOWN]),
         (
             "{a: {class_path: SmoothGrad, init_args: {steps: 2}}}",
             ["--methods a: SmoothGrad has no setting 'steps'. Its settings are samples, sigma"],

@@ -18,7 +18,7 @@ from tests.runs import arguments, save_model
 @pytest.fixture
 def often(monkeypatch):
     """What takes longer than a millisecond is said."""
-    monkeypatch.setattr("bertx.progress.EVERY", 0.001)
+    monkeypatch.setattr("bertx.progress.SECONDS_BETWEEN_LINES", 0.001)
 
 
 def test_progress_goes_to_standard_error_and_results_to_standard_output(explain, often):

@@ -227,7 +227,7 @@ def test_numbers_and_paths_are_compared_as_such():
     assert step.ended()
     made["shortcut"]["word"] = "y"
     finished("a", data=made, model={"learning_rate": 0.0001})
-    with pytest.raises(InputError, match=r"made with data.shortcut.word y [(]now x[)]. Set this"):
+    with pytest.raises(InputError, match=r"made with data.shortcut.word y [(]now x[)]. Restore"):
         step.ended()
 
 
