@@ -104,7 +104,7 @@ def _draw_word(
         box = Rectangle((left, top + 1.5), width, _LINE - 3, facecolor=face, linewidth=0)
         if unknown:
             box.set(hatch="/////", edgecolor="#cfcfcf")
-        axes.add_patch(box)
+        axes.add_artist(box)  # not add_patch, which works out limits that are given
     if word.marked:
         axes.hlines(top + _LINE - 3.2, left + _PAD, left + width - _PAD, color=ink, linewidth=1.1)
     _write(axes, left + _PAD, top + _LINE / 2, word.text, color=ink)

@@ -79,13 +79,7 @@ def chart_contents(chart: Chart) -> dict[str, Any]:
     """
     frame = _Frame.around(chart)
     places = _places([x for line in chart.lines for x, _ in line.points])
-    return {
-        "title": chart.title,
-        "x": chart.x,
-        "y": chart.y,
-        "alt": chart.alt,
-        "group": chart.group,
-        "legend": chart.legend,
+    return vars(chart) | {
         "width": WIDTH,
         "height": HEIGHT,
         "box": {"left": _LEFT, "right": WIDTH - _RIGHT, "top": _TOP, "bottom": HEIGHT - _BOTTOM},
