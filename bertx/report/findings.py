@@ -111,9 +111,9 @@ def agreement_findings(stages: Stages) -> Iterator[Finding]:
     """Which methods say the same."""
     means, evidence = [], {}
     for run, stage in stages:
-        floors = {name for name, role in stage.roles.items() if role != "method"}
+        methods = stage.methods
         pairs = [row for row in stage.agreement
-                 if not {row["a"], row["b"]} & floors and not isnan(row["spearman"])]  # fmt: skip
+                 if {row["a"], row["b"]} <= methods and not isnan(row["spearman"])]  # fmt: skip
         if len(pairs) > 1:
             ranked = sorted(pairs, key=lambda row: -row["spearman"])
             means.append(sum(row["spearman"] for row in pairs) / len(pairs))
@@ -134,7 +134,7 @@ def cost_findings(stages: Stages) -> Iterator[Finding]:
     every, evidence = [], {}
     for run, stage in stages:
         costs = sorted((row["cost"], row["method"]) for row in stage.results if row["cost"] > 0)
-        methods = [pair for pair in costs if stage.roles.get(pair[1]) == "method"]
+        methods = [pair for pair in costs if pair[1] in stage.methods]
         if methods:
             every += methods
             evidence[run.name] = ", ".join(f"{method} {cost:.1f}" for cost, method in methods)
@@ -209,9 +209,8 @@ def _rise(run: Run) -> str:
 
 def _moving(stage: Stage) -> list[Row]:
     """The last drift of each method that has one, the control apart, smallest first."""
-    floors = {name for name, role in stage.roles.items() if role != "method"}
     rows = [row for row in stage.drift if not isnan(row["drift"])]
-    last = {row["method"]: row for row in rows if row["method"] not in floors}
+    last = {row["method"]: row for row in rows if row["method"] in stage.methods}
     return sorted(last.values(), key=lambda row: row["drift"])
 
 

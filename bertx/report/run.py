@@ -87,9 +87,15 @@ class Stage:
         """What each method of the stage is, in their order."""
         roles: dict[str, Role] = {row["method"]: "method" for row in self.results}
         roles |= {row["method"]: "method" for row in (*self.curves, *self.searched, *self.drift)}
+        roles |= {name: "method" for row in self.agreement for name in (row["a"], row["b"])}
         if self.heatmaps is not None:
             roles |= {method: "method" for method in self.heatmaps.signed}
         return roles | {row.method: row.role for row in self.examples}
+
+    @property
+    def methods(self) -> set[str]:
+        """The names in any of its tables that are no control and no ceiling."""
+        return {name for name, role in self.roles.items() if role == "method"}
 
 
 @dataclass
