@@ -66,7 +66,6 @@ def shuffled_runs(
     """
     from bertx.cli.runs import find_runs
     from bertx.cli.subjects import find_subjects
-    from bertx.studies.randomization import ShuffledRuns
 
     if not options.shuffled:
         return usual
@@ -79,4 +78,4 @@ def shuffled_runs(
             )
     others = Namespace(**{**vars(options), "runs": options.shuffled})
     subjects, _ = find_subjects(others, settings, named=True)
-    return replace(usual, shuffled=ShuffledRuns(tuple(subjects)))
+    return replace(usual, shuffled={subject.name: subject for subject in subjects})

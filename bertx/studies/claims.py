@@ -1,6 +1,6 @@
 """Whether a claim holds: what comparisons and intervals come to, and what would tell."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, inf, isfinite
@@ -210,6 +210,22 @@ def below(differences: Mapping[str, Interval]) -> list[str]:
 def open_ones(differences: Mapping[str, Interval]) -> list[str]:
     """The names of those that are shown to be neither above 0 nor below."""
     return [name for name, own in differences.items() if not own.low > 0 and not own.high < 0]
+
+
+def leagues(signed: Mapping[str, bool]) -> Iterator[tuple[str, list[str]]]:
+    """Methods that are compared with each other: those with a sign, and those without one.
+
+    Args:
+        signed: Whether the scores of each method have a sign.
+    """
+    for sign, league in ((True, "signed"), (False, "unsigned")):
+        if names := [name for name, own in signed.items() if own == sign]:
+            yield league, names
+
+
+def highest(means: Mapping[str, Interval]) -> str:
+    """The name of the highest mean; one that is unknown is the lowest."""
+    return max(means, key=lambda name: np.nan_to_num(means[name].value, nan=-2.0))
 
 
 def papers_methods(settings: Settings) -> tuple[list[str], str]:

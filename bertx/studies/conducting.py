@@ -1,6 +1,6 @@
 """Conducting a study: its folder is begun or resumed, and the results are written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -113,11 +113,13 @@ def _summary(
 
 def _told(options: Any) -> dict[str, Any]:
     """A study's own settings as JSON can say them."""
-    own = {field.name: getattr(options, field.name) for field in fields(options)}
-    return {
-        name: value.described() if hasattr(value, "described") else provenance.settings(value)
-        for name, value in own.items()
-    }
+    return {field.name: _plain(getattr(options, field.name)) for field in fields(options)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(own) for name, own in value.items()}
+    return value.described() if hasattr(value, "described") else provenance.settings(value)
 
 
 def draw(folder: Path, picture: Picture) -> None:

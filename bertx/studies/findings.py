@@ -49,6 +49,26 @@ class Table:
     note: str = ""
 
 
+def long_rows(names: Sequence[str], length: int, /, **columns: Any) -> pa.Table:
+    """Rows of a long table of values.
+
+    Args:
+        names: The columns of the table; ``value``, ``low`` and ``high`` are numbers, ``count`` is a
+            whole one, and the others are names.
+        length: How many rows there are.
+        **columns: What stands in them: one for each row, or one for all; in others is nothing.
+    """
+    kinds = {"value": pa.float64(), "low": pa.float64(), "high": pa.float64(), "count": pa.int64()}
+    table = {}
+    for name in names:
+        kind = kinds.get(name, pa.string())
+        cells = columns.get(name, "" if name not in kinds else None)
+        if cells is None or isinstance(cells, (str, int, float)):
+            cells = [cells] * length
+        table[name] = pa.array(cells, kind, from_pandas=True)
+    return pa.table(table)
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure.

@@ -1,9 +1,9 @@
 """Randomization: do explanations change when the model does not know what it knew?"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.attribution.choices import ALL, GOLD
-from bertx.errors import InputError, check_positive
+from bertx.attribution.choices import GOLD
+from bertx.errors import check_positive
 from bertx.evaluation import Recorder, Text
 from bertx.metrics import (
     Explained,
@@ -48,7 +48,7 @@ from bertx.studies.randomization_findings import (
 from bertx.studies.scores import PORTION
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Parts, Store, portions
-from bertx.studies.subjects import Subject, check_alike, check_several
+from bertx.studies.subjects import Subject, check_alike, check_one_class, check_several
 from bertx.trace.needs import Needs
 
 SCHEMES: Mapping[str, Scheme] = {CASCADING: cascading, INDEPENDENT: independent}
@@ -197,38 +197,20 @@ TEXTS = 128
 
 
 @dataclass(frozen=True)
-class ShuffledRuns:
-    """Models that were trained on shuffled labels.
-
-    Attributes:
-        subjects: The models with their texts.
-    """
-
-    subjects: tuple[Subject, ...] = ()
-
-    def described(self) -> dict[str, Any]:
-        """What decides the results, as JSON can say it."""
-        return {subject.name: subject.described() for subject in self.subjects}
-
-    def of(self, subject: Subject) -> Subject | None:
-        """The one on the same texts, if there is one."""
-        return next((own for own in self.subjects if own.data == subject.data), None)
-
-
-@dataclass(frozen=True)
 class RandomizationOptions:
     """What this study alone is told.
 
     Attributes:
         draws: Number of draws of random weights.
-        shuffled: Models that were trained on shuffled labels, at most one for the texts of a run.
+        shuffled: Models that were trained on shuffled labels with their texts, by their names; at
+            most one for the texts of a run.
 
     Raises:
         InputError: If there is no draw.
     """
 
     draws: int = 5
-    shuffled: ShuffledRuns = ShuffledRuns()
+    shuffled: Mapping[str, Subject] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -243,12 +225,8 @@ def check(subjects: Sequence[Subject], settings: Settings, options: Randomizatio
             labels cannot be compared with a run.
     """
     check_several(subjects, NAME, least=1)
-    if settings.target == ALL:
-        raise InputError(
-            f"target {ALL}: {NAME} explains one class of each text. Use predicted, gold or last."
-        )
-    others = options.shuffled.subjects
-    for other in others:
+    check_one_class(settings, NAME)
+    for other in options.shuffled.values():
         matching = [own for own in subjects if own.data == other.data]
         for own in matching or subjects[:1]:
             check_alike([own, other], f"{NAME} with `shuffled`", "data", "classes", "tokenizer")
@@ -292,7 +270,8 @@ def correlated(
         options: How many draws, and models on shuffled labels.
         parts: Where the parts are kept.
     """
-    texts, other = dict(enumerate(subject.texts)), options.shuffled.of(subject)
+    texts = dict(enumerate(subject.texts))
+    other = next((own for own in options.shuffled.values() if own.data == subject.data), None)
     randomizer = cache(lambda: _randomizer(subject, settings))  # loaded when it is needed
 
     def readings(numbers: range) -> list[Reading]:

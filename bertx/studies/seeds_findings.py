@@ -9,16 +9,20 @@ import numpy as np
 from bertx.rendering.intervals import Dot, DotPanel, dots_figure
 from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
-from bertx.studies.claims import all_positive, below, joined, papers_methods, seeds_needed
+from bertx.studies.claims import (
+    all_positive,
+    below,
+    highest,
+    joined,
+    leagues,
+    papers_methods,
+    seeds_needed,
+)
 from bertx.studies.findings import Answer, Cell, Finding, Picture, Table
-from bertx.studies.likeness import MEASURES, Likeness, pairs_of
-from bertx.studies.scores import Floats, UnitScores
+from bertx.studies.likeness import ALIKE, MEASURES, TEXTS, WORDS, Likeness, pairs_of
+from bertx.studies.scores import UnitScores
 from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
-
-WORDS, TEXTS, ALIKE = "words", "texts", "texts, same prediction"
-"""What is compared: mean scores of words, units of each text, those of texts on which both models
-predict the same class."""
 
 _NEAR = 0.03  # correlations that differ by less are called equal
 
@@ -37,25 +41,6 @@ class SeedsOptions:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What all pairs of models come to by one method and measure.
-
-    Attributes:
-        of: What is compared.
-        likeness: What the measure says of each pair.
-        pairs: The same with their intervals, over texts.
-        mean: The mean over pairs with its interval, over texts and models.
-        draws: The mean in draws of the bootstrap (R,).
-    """
-
-    of: str
-    likeness: Likeness
-    pairs: tuple[Interval, ...]
-    mean: Interval
-    draws: Floats
-
-
-@dataclass(frozen=True)
 class Predictions:
     """How far models agree in what they predict.
 
@@ -70,22 +55,19 @@ class Predictions:
     probabilities: tuple[float, ...]
 
 
-def best_findings(compared: Sequence[Compared], settings: Settings) -> Iterator[Finding]:
+def best_findings(compared: Sequence[Likeness], settings: Settings) -> Iterator[Finding]:
     """Which method agrees most over seeds, signed and unsigned ones apart."""
-    for signed, league in ((True, "signed"), (False, "unsigned")):
-        league_of = filter(settings.explains, settings.methods)
-        names = [name for name in league_of if settings.signed(name) == signed]
+    signed = {name: settings.signed(name) for name in filter(settings.explains, settings.methods)}
+    for league, names in leagues(signed):
         for of, what in ((WORDS, "mean scores of words"), (TEXTS, "scores within single texts")):
             known = {
-                own.likeness.method: own.mean
+                own.method: own.mean
                 for own in compared
-                if own.of == of
-                and own.likeness.measure == "Spearman"
-                and own.likeness.method in names
+                if own.of == of and own.measure == "Spearman" and own.method in names
             }
             if not known:
                 continue
-            best = max(known, key=lambda name: np.nan_to_num(known[name].value, nan=-2.0))
+            best = highest(known)
             said = ", ".join(f"{name} {interval}" for name, interval in known.items())
             rho = f"Spearman's rho {known[best].value:.2f}"
             yield Finding(
@@ -107,7 +89,7 @@ def prediction_finding(predictions: Predictions, texts: int) -> Finding:
     )
 
 
-def paper_finding(compared: Sequence[Compared], settings: Settings, models: int) -> Finding:
+def paper_finding(compared: Sequence[Likeness], settings: Settings, models: int) -> Finding:
     """Whether the order of the methods is that of the paper, of those that have no sign as there.
 
     Args:
@@ -115,11 +97,7 @@ def paper_finding(compared: Sequence[Compared], settings: Settings, models: int)
         settings: The methods.
         models: How many models there are.
     """
-    known = {
-        own.likeness.method: own
-        for own in compared
-        if own.of == WORDS and own.likeness.measure == "Pearson"
-    }
+    known = {own.method: own for own in compared if own.of == WORDS and own.measure == "Pearson"}
     names, note = papers_methods(settings)
     order = ((paper.GS, paper.LRP), (paper.GI, paper.LRP), (paper.LRP, paper.LAT))
     above = [pair for pair in order if set(pair) <= set(names)]
@@ -159,12 +137,12 @@ def _order(
     return f"Mean scores of words do not agree over seeds in the paper's order: {reasons}."
 
 
-def _seeds_would_tell(known: Mapping[str, Compared], models: int) -> Callable[[str, Interval], str]:
+def _seeds_would_tell(known: Mapping[str, Likeness], models: int) -> Callable[[str, Interval], str]:
     """Says of the difference of two methods how many seeds would tell it."""
 
     def told(name: str, difference: Interval) -> str:
-        one, other = (known[method].likeness for method in name.split(" - "))
-        draws = (one.draws - other.draws).mean(0)
+        one, other = (known[method] for method in name.split(" - "))
+        draws = (one.mean_draws - other.mean_draws).mean(0)
         needed = seeds_needed(one.values - other.values, draws, models)
         if needed is None:
             pairs = "one pair" if models == 2 else f"{len(one.values)} pairs"
@@ -179,15 +157,15 @@ def _seeds_would_tell(known: Mapping[str, Compared], models: int) -> Callable[[s
     return told
 
 
-def _difference(one: Compared, other: Compared) -> Interval:
-    return normal_interval(one.mean.value - other.mean.value, one.draws - other.draws)
+def _difference(one: Likeness, other: Likeness) -> Interval:
+    return normal_interval(one.mean.value - other.mean.value, one.mean_draws - other.mean_draws)
 
 
-def means_table(compared: Sequence[Compared], options: SeedsOptions) -> Table:
+def means_table(compared: Sequence[Likeness], options: SeedsOptions) -> Table:
     """A row for each method and what is compared, a column for each measure."""
     rows: dict[tuple[str, str], list[Cell]] = {}
     for own in compared:
-        row = rows.setdefault((own.likeness.method, own.of), [own.likeness.method, own.of])
+        row = rows.setdefault((own.method, own.of), [own.method, own.of])
         row.append(f"{own.mean:.3f}")
     for (method, of), row in rows.items():
         row.append(paper.SEEDS.get(method) if of == WORDS else None)
@@ -223,13 +201,13 @@ def predictions_table(
     return Table("predictions", "Agreement of predictions", columns, rows, note)
 
 
-def pairs_table(subjects: Sequence[Subject], compared: Sequence[Compared]) -> Table:
+def pairs_table(subjects: Sequence[Subject], compared: Sequence[Likeness]) -> Table:
     """A row for each pair of models, method and measure."""
     rows = [
         [
-            own.likeness.method,
+            own.method,
             own.of,
-            own.likeness.measure,
+            own.measure,
             subjects[i].name,
             subjects[j].name,
             f"{own.pairs[number]:.3f}",
@@ -243,7 +221,7 @@ def pairs_table(subjects: Sequence[Subject], compared: Sequence[Compared]) -> Ta
 
 def pictures(
     subjects: Sequence[Subject],
-    compared: Sequence[Compared],
+    compared: Sequence[Likeness],
     predictions: Predictions,
     options: SeedsOptions,
 ) -> list[Picture]:
@@ -257,7 +235,7 @@ def pictures(
     panels = [
         DotPanel(
             titles[measure],
-            [_dot(own) for own in compared if own.likeness.measure == measure and own.of != ALIKE],
+            [_dot(own) for own in compared if own.measure == measure and own.of != ALIKE],
             tuple(paper.SEEDS.items()) if measure == "Pearson" else (),
         )
         for measure in MEASURES
@@ -269,9 +247,9 @@ def pictures(
     )
     figure = dots_figure(panels, "Agreement of explanations over seeds", subtitle)
     spoken = ", ".join(
-        f"{own.likeness.method} {own.mean.value:.2f}"
+        f"{own.method} {own.mean.value:.2f}"
         for own in compared
-        if own.of == WORDS and own.likeness.measure == "Pearson"
+        if own.of == WORDS and own.measure == "Pearson"
     )
     alt = (
         "How far explanations of models of different seeds agree, by four measures, of mean scores "
@@ -280,7 +258,7 @@ def pictures(
     return [Picture("agreement", "Agreement of explanations over seeds", alt, figure)]
 
 
-def _dot(own: Compared) -> Dot:
+def _dot(own: Likeness) -> Dot:
     series = {WORDS: "mean scores of words", TEXTS: "units of each text"}[own.of]
-    single = tuple(own.likeness.values) if len(own.likeness.values) > 1 else ()
-    return Dot(own.likeness.method, series, own.mean.value, own.mean.low, own.mean.high, single)
+    single = tuple(own.values) if len(own.values) > 1 else ()
+    return Dot(own.method, series, own.mean.value, own.mean.low, own.mean.high, single)

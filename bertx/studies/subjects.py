@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.attribution.choices import GOLD, PREDICTED
+from bertx.attribution.choices import ALL, GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.evaluation import Text
 from bertx.explanation.provenance import fingerprint, rules
@@ -210,6 +210,15 @@ def check_several(subjects: Sequence[Subject], study: str, least: int = 2) -> No
                 f"{study}: {before} and {one.name} are the same model on the same texts (weights "
                 f"{one.weights}). Give runs that differ."
             )
+
+
+def check_one_class(settings: Settings, study: str) -> None:
+    """Raise `InputError` if all classes of a text are to be explained."""
+    if settings.target == ALL:
+        raise InputError(
+            f"target {ALL}: {study} explains one class of each text. Expected {PREDICTED}, {GOLD} "
+            f"or {LAST}."
+        )
 
 
 def reading_for(subject: Subject, number: int, target: str) -> Reading:

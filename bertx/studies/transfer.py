@@ -2,29 +2,41 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 
-from bertx.attribution.choices import ALL
-from bertx.errors import InputError
 from bertx.rendering.correlations import pair_grid_figure
-from bertx.statistics.correlations import Interval, fisher_interval, pearson, spearman
+from bertx.statistics.correlations import Interval, pearson, spearman
 from bertx.statistics.words import WordSums
 from bertx.studies import paper
-from bertx.studies.claims import all_positive, below, joined, open_ones, texts_would_tell
+from bertx.studies.claims import (
+    all_positive,
+    below,
+    highest,
+    joined,
+    leagues,
+    open_ones,
+    texts_would_tell,
+)
 from bertx.studies.conducting import Study
-from bertx.studies.findings import Cell, Finding, Findings, Picture, Table
+from bertx.studies.findings import Cell, Finding, Findings, Picture, Table, long_rows
+from bertx.studies.likeness import Compare, Likeness, Measure, pairs_of, word_likeness
 from bertx.studies.runs_table import accuracies, runs_table
-from bertx.studies.scores import Floats, UnitScores, all_explained
+from bertx.studies.scores import all_explained
 from bertx.studies.settings import LAST, Settings, authors
 from bertx.studies.store import Store
-from bertx.studies.subjects import Subject, check_alike, check_several
+from bertx.studies.subjects import Subject, check_alike, check_one_class, check_several
 from bertx.studies.word_scores import check_words, draws_of, frequent_words, shared_tables
 
 NAME = "transfer"
-MEASURES = {"Pearson": pearson, "Spearman": spearman}
+MEASURES: Mapping[Measure, Compare] = {"Pearson": pearson, "Spearman": spearman}
+
+_COLUMNS = (
+    "level", "method", "run", "other", "measure", "item", "value", "low", "high", "count",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,31 +50,6 @@ class TransferOptions:
     minimum_common: int = 20
 
 
-@dataclass(frozen=True)
-class Transferred:
-    """The common words of all runs by one method.
-
-    Attributes:
-        method: The method.
-        signed: Whether its scores have a sign.
-        tables: The scores of the words by each run.
-        correlations: For each measure and pair of runs the correlation of their mean scores.
-        draws: The same in draws of the bootstrap, by measure and pair (R,).
-    """
-
-    method: str
-    signed: bool
-    tables: Sequence[WordSums]
-    correlations: Mapping[str, Mapping[tuple[int, int], Interval]]
-    draws: Mapping[str, Mapping[tuple[int, int], Floats]]
-
-    def mean(self, measure: str) -> Interval:
-        """The mean over pairs."""
-        values = [own.value for own in self.correlations[measure].values()]
-        draws = np.mean(list(self.draws[measure].values()), 0)
-        return fisher_interval(float(np.mean(values)), draws)
-
-
 def check(subjects: Sequence[Subject], settings: Settings, options: TransferOptions) -> None:
     """Refuse what cannot be compared.
 
@@ -73,11 +60,7 @@ def check(subjects: Sequence[Subject], settings: Settings, options: TransferOpti
     check_several(subjects, NAME)
     if settings.unit == "token":
         check_alike(subjects, f"{NAME} of tokens", "tokenizer")
-    if settings.target == ALL:
-        raise InputError(
-            f"target all: {NAME} compares the explanations of one class of each text. Expected "
-            "predicted, gold or last."
-        )
+    check_one_class(settings, NAME)
     words = [frequent_words(subject, settings) for subject in subjects]
     names = ", ".join(subject.name for subject in subjects)
     what = f"in the texts of each of {names}"
@@ -97,116 +80,92 @@ def transfer(
     """
     found = all_explained(subjects, settings, store)
     texts = draws_of(subjects, settings)
-    every = [_transferred(method, subjects, found, texts, settings) for method in settings.methods]
+    tables = {
+        method: shared_tables(subjects, found, settings, method) for method in settings.methods
+    }
+    every = [
+        own for name, words in tables.items() for own in word_likeness(name, words, texts, MEASURES)
+    ]
+    common = len(next(iter(tables.values()))[0].words)
     return Findings(
-        values=_values(subjects, every),
+        values=_values(subjects, tables, every),
         findings=[
-            *_best_findings(subjects, [own for own in every if settings.explains(own.method)]),
-            _paper_finding(subjects, every),
+            *_best_findings(subjects, every, settings, common),
+            _paper_finding(subjects, every, common),
         ],
-        numbers={**accuracies(subjects, found), **_numbers(subjects, every)},
+        numbers={**accuracies(subjects, found), **_numbers(subjects, every, common)},
         tables=[
             runs_table(subjects, found),
-            _means_table(every),
-            *(_matrix(subjects, own, measure) for own in every for measure in MEASURES),
+            _means_table(every, settings, common),
+            *(_matrix(subjects, own, common) for own in every),
         ],
-        pictures=[_picture(subjects, own) for own in every],
+        pictures=[
+            _picture(subjects, words, [own for own in every if own.method == name])
+            for name, words in tables.items()
+        ],
     )
 
 
-def _transferred(
-    method: str,
+def _values(
     subjects: Sequence[Subject],
-    found: Sequence[UnitScores],
-    texts: Sequence[Floats],
-    settings: Settings,
-) -> Transferred:
-    tables = shared_tables(subjects, found, settings, method)
-    means = [table.means() for table in tables]
-    drawn = [table.drawn_means(own) for table, own in zip(tables, texts, strict=True)]
-    pairs = list(combinations(range(len(subjects)), 2))
-    draws = {
-        measure: {(i, j): compare(drawn[i], drawn[j]) for i, j in pairs}
-        for measure, compare in MEASURES.items()
-    }
-    correlations = {
-        measure: {
-            (i, j): fisher_interval(float(compare(means[i], means[j])), draws[measure][i, j])
-            for i, j in pairs
-        }
-        for measure, compare in MEASURES.items()
-    }
-    return Transferred(method, settings.signed(method), tables, correlations, draws)
-
-
-def _values(subjects: Sequence[Subject], every: Sequence[Transferred]) -> pa.Table:
+    tables: Mapping[str, Sequence[WordSums]],
+    every: Sequence[Likeness],
+) -> pa.Table:
     """The mean score of each word by each run, and the correlation of each pair."""
-    rows: list[dict[str, Cell]] = []
-    for own in every:
-        for subject, table in zip(subjects, own.tables, strict=True):
-            words = zip(table.words, table.means(), table.occurrences, strict=True)
-            rows += [
-                _row("word", own.method, subject.name, item=word, value=value, count=int(count))
-                for word, value, count in words
-            ]
-        for measure, found in own.correlations.items():
-            for (i, j), interval in found.items():
-                rows.append(
-                    _row(
-                        "pair",
-                        own.method,
-                        subjects[i].name,
-                        other=subjects[j].name,
-                        measure=measure,
-                        value=interval.value,
-                        low=interval.low,
-                        high=interval.high,
-                        count=len(own.tables[0].words),
-                    )
-                )
-    kinds = [
-        ("level", pa.string()), ("method", pa.string()), ("run", pa.string()),
-        ("other", pa.string()), ("measure", pa.string()), ("item", pa.string()),
-        ("value", pa.float64()), ("low", pa.float64()), ("high", pa.float64()),
-        ("count", pa.int64()),
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, pa.schema(kinds))
+    rows = partial(long_rows, _COLUMNS)
+    parts = []
+    for method, words in tables.items():
+        parts += [
+            rows(
+                len(table.words), level="word", method=method, run=subject.name, item=table.words,
+                value=table.means(), count=table.occurrences.astype(np.int64),
+            )
+            for subject, table in zip(subjects, words, strict=True)
+        ]  # fmt: skip
+        parts += [
+            rows(
+                1, level="pair", method=method, run=a.name, other=b.name, measure=own.measure,
+                count=len(words[0].words), **interval._asdict(),
+            )
+            for own in every
+            if own.method == method
+            for (a, b), interval in zip(combinations(subjects, 2), own.pairs, strict=True)
+        ]  # fmt: skip
+    return pa.concat_tables(parts)
 
 
-def _row(level: str, method: str, run: str, **more: Cell) -> dict[str, Cell]:
-    return {"level": level, "method": method, "run": run, "other": "", "measure": "", "item": "",
-            **more}  # fmt: skip
-
-
-def _best_findings(subjects: Sequence[Subject], every: Sequence[Transferred]) -> Iterator[Finding]:
+def _best_findings(
+    subjects: Sequence[Subject], every: Sequence[Likeness], settings: Settings, common: int
+) -> Iterator[Finding]:
     """Which method's word scores transfer best, signed and unsigned ones apart."""
-    for signed, league in ((True, "signed"), (False, "unsigned")):
-        known = {own.method: own for own in every if own.signed == signed}
-        if not known:
-            continue
-        means = {name: own.mean("Spearman") for name, own in known.items()}
-        best = max(means, key=lambda name: np.nan_to_num(means[name].value, nan=-2.0))
+    found = {
+        own.method: own
+        for own in every
+        if own.measure == "Spearman" and settings.explains(own.method)
+    }
+    for league, names in leagues({name: settings.signed(name) for name in found}):
+        means = {name: found[name].mean for name in names}
+        best = highest(means)
         said = ", ".join(f"{name} {mean}" for name, mean in means.items())
-        found = known[best].correlations["Spearman"]
-        (i, j), low = min(found.items(), key=lambda pair: pair[1].value)
-        pair = f"{subjects[i].name} and {subjects[j].name}"
-        over = f"over {len(found)} pairs of runs" if len(found) > 1 else f"between {pair}"
-        least = f"; least between {pair} ({low.value:.2f})" if len(found) > 1 else ""
+        pairs = list(zip(combinations(subjects, 2), found[best].pairs, strict=True))
+        (a, b), low = min(pairs, key=lambda pair: pair[1].value)
+        pair = f"{a.name} and {b.name}"
+        over = f"over {len(pairs)} pairs of runs" if len(pairs) > 1 else f"between {pair}"
+        least = f"; least between {pair} ({low.value:.2f})" if len(pairs) > 1 else ""
         rho = f"Spearman's rho {means[best].value:.2f} {over}"
         yield Finding(
             f"Of the {league} methods, mean scores of words are most alike between runs by {best} "
             f"({rho}){least}."
-            if len(known) > 1
+            if len(names) > 1
             else f"By {best}, mean scores of words of two runs correlate with {rho}{least}.",
-            f"Means over pairs, 95 % intervals over texts: {said}; "
-            f"{len(known[best].tables[0].words):,} common words.",
+            f"Means over pairs, 95 % intervals over texts: {said}; {common:,} common words.",
         )
 
 
-def _paper_finding(subjects: Sequence[Subject], every: Sequence[Transferred]) -> Finding:
+def _paper_finding(subjects: Sequence[Subject], every: Sequence[Likeness], common: int) -> Finding:
     """Whether mean scores correlate between all runs, by each method of the paper."""
     text = "Whether mean scores of words transfer between data sets was not tested."
-    known = [own for own in every if own.method in paper.METHODS]
+    known = [own for own in every if own.measure == "Pearson" and own.method in paper.METHODS]
     if not known:
         why = "None of the paper's methods was computed."
         return Finding(text, why, paper.TRANSFERS, "cannot tell")
@@ -215,9 +174,9 @@ def _paper_finding(subjects: Sequence[Subject], every: Sequence[Transferred]) ->
         why = f"Not all runs are of different data sets: {', '.join(sources)}."
         return Finding(text, why, paper.TRANSFERS, "cannot tell")
     found = {
-        f"{own.method} ({subjects[i].name} and {subjects[j].name})": interval
+        f"{own.method} ({a.name} and {b.name})": interval
         for own in known
-        for (i, j), interval in own.correlations["Pearson"].items()
+        for (a, b), interval in zip(combinations(subjects, 2), own.pairs, strict=True)
     }
     texts = min(len(subject.texts) for subject in subjects)
     verdict, said = all_positive(found, texts_would_tell(texts))
@@ -229,60 +188,64 @@ def _paper_finding(subjects: Sequence[Subject], every: Sequence[Transferred]) ->
         f"{joined(below(found))}.",
         "cannot tell": f"It cannot be told whether {what} by {joined(open_ones(found))}.",
     }[verdict]
-    evidence = f"Pearson's r: {said}; {len(known[0].tables[0].words):,} common words."
+    evidence = f"Pearson's r: {said}; {common:,} common words."
     return Finding(text, evidence, paper.TRANSFERS, verdict)
 
 
-def _numbers(subjects: Sequence[Subject], every: Sequence[Transferred]) -> dict[str, float]:
-    numbers = {"common_words": float(len(every[0].tables[0].words))}
+def _numbers(
+    subjects: Sequence[Subject], every: Sequence[Likeness], common: int
+) -> dict[str, float]:
+    numbers = {"common_words": float(common)}
     for own in every:
-        for measure, found in own.correlations.items():
-            numbers[f"{measure}/{own.method}"] = own.mean(measure).value
-            for (i, j), interval in found.items():
-                pair = f"{subjects[i].name}/{subjects[j].name}"
-                numbers[f"{measure}/{own.method}/{pair}"] = interval.value
+        name = f"{own.measure}/{own.method}"
+        numbers[name] = own.mean.value
+        for (a, b), interval in zip(combinations(subjects, 2), own.pairs, strict=True):
+            numbers[f"{name}/{a.name}/{b.name}"] = interval.value
     return numbers
 
 
-def _means_table(every: Sequence[Transferred]) -> Table:
+def _means_table(every: Sequence[Likeness], settings: Settings, common: int) -> Table:
     rows = [
         [
-            own.method,
-            "signed" if own.signed else "unsigned",
-            *(f"{own.mean(measure):.3f}" for measure in MEASURES),
-            len(own.tables[0].words),
+            name,
+            "signed" if settings.signed(name) else "unsigned",
+            *(f"{own.mean:.3f}" for own in every if own.method == name),
+            common,
         ]
-        for own in every
+        for name in settings.methods
     ]
     columns = ["method", "scores", *MEASURES, "common words"]
     note = "Means over all pairs of runs, with 95 % intervals over texts."
     return Table("means", "Transfer by method", columns, rows, note)
 
 
-def _matrix(subjects: Sequence[Subject], own: Transferred, measure: str) -> Table:
+def _matrix(subjects: Sequence[Subject], own: Likeness, common: int) -> Table:
     names = [subject.name for subject in subjects]
-    found = own.correlations[measure]
+    found = dict(zip(pairs_of(len(names)), own.pairs, strict=True))
     rows: list[list[Cell]] = [
         [name, *(_cell(found, i, j) for j in range(len(names)))] for i, name in enumerate(names)
     ]
-    note = f"Mean scores of {len(own.tables[0].words):,} common words, 95 % intervals over texts."
-    title = f"{own.method}: {measure}"
-    return Table(f"{measure.lower()}-{own.method}", title, ["run", *names], rows, note)
+    note = f"Mean scores of {common:,} common words, 95 % intervals over texts."
+    title = f"{own.method}: {own.measure}"
+    return Table(f"{own.measure.lower()}-{own.method}", title, ["run", *names], rows, note)
 
 
 def _cell(found: Mapping[tuple[int, int], Interval], i: int, j: int) -> Cell:
     return None if i == j else f"{found[min(i, j), max(i, j)]:.3f}"
 
 
-def _picture(subjects: Sequence[Subject], own: Transferred) -> Picture:
+def _picture(
+    subjects: Sequence[Subject], tables: Sequence[WordSums], found: Sequence[Likeness]
+) -> Picture:
     names = [subject.name for subject in subjects]
-    values = {name: table.means().tolist() for name, table in zip(names, own.tables, strict=True)}
+    values = {name: table.means().tolist() for name, table in zip(names, tables, strict=True)}
+    own, other = found
     cells = {
-        (names[i], names[j]): (interval.value, _below(interval, own.correlations["Spearman"][i, j]))
-        for (i, j), interval in own.correlations["Pearson"].items()
+        pair: (one.value, _below(one, also))
+        for pair, one, also in zip(combinations(names, 2), own.pairs, other.pairs, strict=True)
     }
     title = f"{own.method}: the same words in different data"
-    subtitle = f"mean scores of {len(own.tables[0].words):,} common words; Pearson's r above"
+    subtitle = f"mean scores of {len(tables[0].words):,} common words; Pearson's r above"
     figure = pair_grid_figure(values, cells, title, subtitle)
     spoken = "; ".join(f"{a} and {b} {value:.2f}" for (a, b), (value, _) in cells.items())
     alt = (

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from bertx.attribution import Attribution, Random
-from bertx.attribution.choices import ALL, GOLD
+from bertx.attribution.choices import GOLD
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_method_names
 from bertx.evaluation.judge import drawn_by_number, with_control
@@ -26,7 +26,7 @@ from bertx.studies.runs_table import Measured, accuracies, runs_table
 from bertx.studies.scores import PORTION
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Parts, Store, portions
-from bertx.studies.subjects import Subject, check_several
+from bertx.studies.subjects import Subject, check_one_class, check_several
 
 NAME = "word-deletion"
 
@@ -84,10 +84,7 @@ def check(subjects: Sequence[Subject], settings: Settings, options: WordDeletion
     """
     check_several(subjects, NAME, least=1)
     rankers(settings, options)
-    if settings.target == ALL:
-        raise InputError(
-            f"target {ALL}: {NAME} ranks the words of a text once. Use predicted, gold or last."
-        )
+    check_one_class(settings, NAME)
     if not settings.operators:
         raise InputError("operators: expected at least one, such as mask")
 

@@ -14,6 +14,7 @@ from bertx.attribution import GradientSensitivity, GradientXInput, LayerwiseAtte
 from bertx.statistics.correlations import Interval
 from bertx.studies import Settings, seeds_findings, transfer, word_rank
 from bertx.studies.claims import seeds_needed
+from bertx.studies.likeness import Likeness
 from bertx.studies.paper import GI, GS, LAT, LRP
 from bertx.studies.training import differences_finding, other_differences
 
@@ -43,13 +44,11 @@ def subject(name):
     ],
 )  # fmt: skip
 def test_transfer(value, verdict, text):
-    own = transfer.Transferred(
-        LAT, False, [SimpleNamespace(words=range(20))], {"Pearson": {(0, 1): around(value)}}, {}
-    )
-    found = transfer._paper_finding([subject("one"), subject("other")], [own])
+    own = SimpleNamespace(method=LAT, measure="Pearson", pairs=[around(value)])
+    found = transfer._paper_finding([subject("one"), subject("other")], [own], 20)
     assert (found.verdict, found.text) == (verdict, text)
     assert ("would tell" in found.evidence) == (verdict == "cannot tell")
-    alike = transfer._paper_finding([subject("one"), subject("one")], [own])
+    alike = transfer._paper_finding([subject("one"), subject("one")], [own], 20)
     assert alike.verdict == "cannot tell" and alike.text.endswith("was not tested.")
 
 
@@ -108,15 +107,12 @@ def compared(means, spread=0.001, runs=3):
     draw = np.random.default_rng(0)
     pairs = runs * (runs - 1) // 2
     return [
-        seeds_findings.Compared(
+        Likeness(
             "words",
-            seeds_findings.Likeness(
-                name,
-                "Pearson",
-                mean + spread * draw.standard_normal(pairs),
-                mean + 0.001 * draw.standard_normal((pairs, 400)),
-            ),
-            (),
+            name,
+            "Pearson",
+            tuple(around(mean + spread * noise) for noise in draw.standard_normal(pairs)),
+            mean + 0.001 * draw.standard_normal((pairs, 400)),
             around(mean),
             mean + spread * draw.standard_normal(400),
         )
@@ -199,22 +195,19 @@ def test_runs_that_differ_in_more_than_their_seed_are_named():
 
 
 def test_one_method_alone_is_not_the_best_of_any():
-    pairs = {(0, 1): around(0.4)}
-    draws = {"Spearman": {(0, 1): np.array([0.3, 0.5])}}
-    tables = [SimpleNamespace(words=range(20))]
     own = [
-        transfer.Transferred(name, False, tables, {"Spearman": pairs}, draws) for name in (GS, LRP)
+        SimpleNamespace(method=name, measure="Spearman", pairs=[around(0.4)], mean=around(0.4))
+        for name in (GS, LRP)
     ]
     both = [subject("one"), subject("other")]
-    (alone,) = transfer._best_findings(both, own[:1])
+    (alone,) = transfer._best_findings(both, own[:1], SETTINGS, 20)
     assert alone.text == (
         f"By {GS}, mean scores of words of two runs correlate with Spearman's rho 0.40 between one "
         "and other."
     )
-    (best,) = transfer._best_findings(both, own)
+    (best,) = transfer._best_findings(both, own, SETTINGS, 20)
     assert best.text.startswith("Of the unsigned methods, mean scores of words are most alike")
-    spearman = [replace(one, likeness=replace(one.likeness, measure="Spearman"))
-                for one in compared({GS: 0.9, LRP: 0.8})]  # fmt: skip
+    spearman = [replace(one, measure="Spearman") for one in compared({GS: 0.9, LRP: 0.8})]
     (alone,) = seeds_findings.best_findings(spearman[:1], SETTINGS)
     assert alone.text == f"By {GS}, mean scores of words agree over seeds with Spearman's rho 0.90."
     (best,) = seeds_findings.best_findings(spearman, SETTINGS)

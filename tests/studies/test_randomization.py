@@ -13,7 +13,7 @@ from bertx.metrics import parts, redrawn
 from bertx.models.inputs import Inputs
 from bertx.statistics.correlations import Interval
 from bertx.studies import Settings, conduct, randomization
-from bertx.studies.randomization import STUDY, RandomizationOptions, ShuffledRuns
+from bertx.studies.randomization import STUDY, RandomizationOptions
 from bertx.studies.randomization_findings import (
     Survival,
     randomization_findings,
@@ -58,7 +58,7 @@ def scores(model, batch, number, method, target):
 def test_a_loop_over_single_sentences_gives_the_same(tmp_path):
     """With models whose weights are overwritten in place, and scipy's correlations."""
     one, other = subject(seed=1, count=4), subject("shuffled", seed=9, count=4)
-    options = RandomizationOptions(draws=2, shuffled=ShuffledRuns((other,)))
+    options = RandomizationOptions(draws=2, shuffled={"other": other})
     conduct(STUDY, [one], SETTINGS, options, tmp_path)
     found = values(tmp_path)
     model, tokenizer = one.open()
@@ -116,7 +116,7 @@ def test_nothing_is_explained_twice(tmp_path):
 
 def test_a_killed_study_ends_as_one_that_was_not(tmp_path):
     runs = [subject("run", count=7)]
-    options = RandomizationOptions(draws=1, shuffled=ShuffledRuns((subject("s", 5, count=7),)))
+    options = RandomizationOptions(draws=1, shuffled={"s": subject("s", 5, count=7)})
     conduct(STUDY, runs, SETTINGS, options, tmp_path / "whole")
     killed_after(4, lambda: conduct(STUDY, runs, SETTINGS, options, tmp_path / "killed"))
     there = sorted((tmp_path / "killed" / "parts").rglob("part-*.parquet"))
@@ -156,7 +156,7 @@ def test_what_cannot_be_studied_is_refused(tmp_path):
         (subject("s", 0, count=6), "the same model on the same texts"),
     ]
     for other, message in shuffled:
-        options = RandomizationOptions(shuffled=ShuffledRuns((other,)))
+        options = RandomizationOptions(shuffled={"other": other})
         with pytest.raises(InputError, match=message):
             conduct(STUDY, [one], SETTINGS, options, tmp_path)
     with pytest.raises(InputError, match="target all: randomization explains one class"):

@@ -225,7 +225,7 @@ def test_runs_of_one_data_set_come_together(tmp_path):
 def test_what_cannot_be_studied_is_refused(tmp_path):
     one = subject(settings=SETTINGS, count=6)
     refused = [
-        ([one], replace(SETTINGS, target="all"), "target all: word-deletion ranks the words"),
+        ([one], replace(SETTINGS, target="all"), "target all: word-deletion explains one class"),
         ([one, replace(one, source=replace(one.source, name="two"))], SETTINGS, "the same model"),
         ([one], replace(SETTINGS, operators=()), "at least one, such as mask"),
         ([one], replace(SETTINGS, methods={"ceiling": GradientXInput()}), "has that name"),
