@@ -16,6 +16,7 @@ from bertx.studies.claims import (
     all_positive,
     below,
     joined,
+    leagues,
     open_ones,
     papers_methods,
     texts_would_tell,
@@ -140,11 +141,11 @@ def _words_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
 
 def _lexicon_findings(shown: Sequence[Ranked], settings: Settings) -> Iterator[Finding]:
     """Which method the lexicon agrees with most, signed and unsigned ones apart."""
-    for signed, league in ((True, "signed"), (False, "unsigned")):
+    for league, names in leagues({own.method: own.signed for own in shown}):
         known = [
             (own.agreement, own)
             for own in shown
-            if own.agreement is not None and own.signed == signed
+            if own.agreement is not None and own.method in names
         ]
         ranked = [pair for pair in known if settings.explains(pair[1].method)]
         if not ranked:

@@ -1,9 +1,6 @@
 import pytest
 
-from bertx.data import reports
 from bertx.data.dataset import TextDataset, hold_out, sample_rows
-from bertx.data.examples import usable_rows
-from bertx.data.reports import count_overlong
 
 
 def test_items_and_fillers():
@@ -28,62 +25,6 @@ def test_columns_of_different_lengths():
         TextDataset(["a", "b"], [0])
     with pytest.raises(ValueError, match="2 texts"):
         TextDataset(["a", "b"], [0, 1], [()])
-
-
-USELESS = ["", " \t\n", "[CLS] [SEP]", "\u200b\u200d", "[MASK]", "\ufeff ", " [PAD]\u200b"]
-USEFUL = ["good", "?", "[CLS] good", "😀", "日本", "[UNK]", "zzz", "\u200bgood"]
-
-
-def test_usable_rows(tokenizer):
-    texts = [text for pair in zip(USELESS, USEFUL, strict=False) for text in pair] + USEFUL[7:]
-    rows = usable_rows(texts, tokenizer)
-    assert [texts[row] for row in rows] == USEFUL
-    assert usable_rows(USELESS, tokenizer) == []
-
-
-def test_usable_rows_of_byte_level_pieces(roberta):
-    assert usable_rows(["", "<s> </s>", "<s></s><pad>", "the film", "\u200b"], roberta) == [1, 3, 4]
-
-
-def test_usable_rows_agree_with_tokenizing_everything(minilm):
-    texts = [*USELESS, *USEFUL, "…", "\u0301", "\x00", "--", "\xad", "½", "_"]
-    special = set(minilm.all_special_ids) - {minilm.unk_token_id}
-    ids = minilm(texts, add_special_tokens=False)["input_ids"]
-    expected = [row for row, tokens in enumerate(ids) if set(tokens) - special]
-    assert usable_rows(texts, minilm) == expected
-
-
-def long_texts(count):
-    return ["good " * (i % 20 + 1) for i in range(count)]
-
-
-def test_overlong_texts_are_counted(tokenizer):
-    texts = long_texts(200)
-    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
-    for limit in (3, 8, 21, 22):
-        assert count_overlong(texts, tokenizer, limit) == (sum(n > limit for n in lengths), True)
-
-
-def test_byte_level_text_of_few_characters_may_be_overlong(roberta):
-    text = "😀" * 5
-    assert len(roberta(text)["input_ids"]) > 10
-    assert count_overlong([text, "a"], roberta, 10) == (1, True)
-
-
-def test_only_texts_that_can_be_overlong_are_tokenized(tokenizer):
-    class Refusing:
-        num_special_tokens_to_add = tokenizer.num_special_tokens_to_add
-
-    assert count_overlong(["short", "x" * 6], Refusing(), 8) == (0, True)
-
-
-def test_many_overlong_texts_are_estimated(tokenizer, monkeypatch):
-    texts = [*long_texts(2000), *[""] * 500]
-    exact, sure = count_overlong(texts, tokenizer, 8)
-    monkeypatch.setattr(reports, "ESTIMATE_FROM", 300)
-    about, estimated = count_overlong(texts, tokenizer, 8)
-    assert sure and not estimated
-    assert about == pytest.approx(exact, rel=0.1)
 
 
 def test_hold_out_keeps_the_proportions():
