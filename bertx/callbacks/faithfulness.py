@@ -30,7 +30,7 @@ from bertx.models.classifier import Choice, class_names
 from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, noun
-from bertx.perturb import Operator, Perturber
+from bertx.perturb import Operator, Perturber, Precision
 from bertx.perturb.packing import budget_for
 from bertx.rendering import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.loggers import log_curves, to_each
@@ -71,6 +71,8 @@ class FaithfulnessMonitor(Probe):
             says how many. Null: all of them.
         compiled: Answer the metrics' questions by ``torch.compile`` of the model, in few shapes:
             some minutes before the first answer, faster ones after it; see `Perturber`.
+        precision: ``bf16`` to answer them in bfloat16, where the device calculates in it; null for
+            the run's precision.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
@@ -90,6 +92,7 @@ class FaithfulnessMonitor(Probe):
         ceiling_examples: int | None = 16,
         budget: float | str | None = None,
         compiled: bool = False,
+        precision: Precision | None = None,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
         model: Choice | None = None,
@@ -103,6 +106,7 @@ class FaithfulnessMonitor(Probe):
         self.ceiling_examples = ceiling_examples
         self.budget = budget
         self.compiled = compiled
+        self.precision = precision
         self._share = None if budget is None else _share(budget)
         self._free_since: float | None = None
         self.results: list[MethodResult] = []
@@ -181,6 +185,7 @@ class FaithfulnessMonitor(Probe):
             mask_token_id=self._tokenizer.mask_token_id,
             pad_token_id=self._tokenizer.pad_token_id,
             compiled=self.compiled,
+            precision=self.precision,
         )
 
     def _groups(self) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ def _parser() -> Parser:
     )
     add("--ceiling_examples", type=int, default=16, help="About how many texts are searched for "
         "the best order; 0 for none.")  # fmt: skip
+    add("--precision", choices=["bf16"], help="Ask the model about perturbed texts in bfloat16, "
+        "where the processor or GPU calculates in it. Default: as it is.")  # fmt: skip
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
     _add_verdicts(parser)
     _add_output(parser)
@@ -154,6 +156,7 @@ def _judged(options: Namespace) -> "Verdicts":
         ceiling_examples=options.ceiling_examples,
         confidence=options.confidence,
         relevant=options.relevant,
+        precision=options.precision,
     )
 
 

@@ -13,7 +13,7 @@ from bertx.explanation.parts import Part, collate
 from bertx.metrics import Panel
 from bertx.models.classifier import class_number
 from bertx.models.encode import Reading
-from bertx.perturb import Operator, Perturber
+from bertx.perturb import Operator, Perturber, Precision
 from bertx.perturb.packing import Budget, chunks
 from bertx.trace import Trace
 from bertx.trace.needs import Needs
@@ -117,7 +117,10 @@ class Recorder:
 
 
 def engines(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, operators: Sequence[Operator]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    operators: Sequence[Operator],
+    precision: Precision | None = None,
 ) -> dict[Operator, Perturber]:
     """An engine for each operator, in their order.
 
@@ -132,6 +135,7 @@ def engines(
             operator,
             mask_token_id=tokenizer.mask_token_id,
             pad_token_id=int(tokenizer.pad_token_id),
+            precision=precision,
         )
         for operator in operators
     }

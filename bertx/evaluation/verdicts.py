@@ -27,7 +27,7 @@ from bertx.models.encode import Reading
 from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import Unit
 from bertx.models.scope import isolated_rng
-from bertx.perturb import Operator
+from bertx.perturb import Operator, Precision
 from bertx.perturb.packing import Budget, budget_for
 from bertx.progress import progress as task
 from bertx.progress import wanted
@@ -102,6 +102,7 @@ def judge(
     progress: bool | None = None,
     confidence: float | None = None,
     relevant: float = 0.01,
+    precision: Precision | None = None,
 ) -> Verdicts:
     """Find out which explanations of a classifier can be trusted.
 
@@ -133,6 +134,8 @@ def judge(
             `bertx.statistics.compare_in_order`. The ceiling is searched for the first of them.
             None: ask everything of all texts.
         relevant: The smallest difference that matters where ``confidence`` is given.
+        precision: ``bf16`` for perturbed forwards in bfloat16, see `bertx.perturb.Perturber`; the
+            methods' own forwards and backwards stay as they are.
 
     Raises:
         InputError: If a setting, the model or the tokenizer cannot be used, or no text can.
@@ -151,6 +154,7 @@ def judge(
         unit=unit,
         ceiling_examples=ceiling_examples,
         budget=budget_for(found.device, token_budget, recorded=True),
+        precision=precision,
         rounds=None if confidence is None else _rounds(confidence, relevant, ceiling_examples),
     )
     listed = [texts] if isinstance(texts, Text) else several(texts)
@@ -181,13 +185,14 @@ class _Evaluation:
     unit: Unit
     ceiling_examples: int | None
     budget: Budget
+    precision: Precision | None = None
     rounds: Rounds | None = None
     left_out: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_asked(self.methods, self.metrics, self.ceiling_examples)
         self.reader = Reader(self.tokenizer, self.model, self.unit, None)
-        self.engines = engines(self.model, self.tokenizer, self.operators)
+        self.engines = engines(self.model, self.tokenizer, self.operators, self.precision)
         self.recorder = Recorder(self.model, self.tokenizer, self.target, self.budget)
         self.needs = Needs.of(*self.methods.values(), *self.metrics.values())
 

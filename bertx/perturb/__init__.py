@@ -1,5 +1,5 @@
 """Running a model again, on perturbed texts and from other embeddings."""
 
-from bertx.perturb.engine import Operator, Perturber
+from bertx.perturb.engine import Operator, Perturber, Precision
 
-__all__ = ["Operator", "Perturber"]
+__all__ = ["Operator", "Perturber", "Precision"]

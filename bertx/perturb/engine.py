@@ -6,6 +6,7 @@ does not have to see: what is dropped is gone, not padded.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -27,6 +28,9 @@ Operator = Literal["remove", "mask", "pad", "attention", "zero"]
 [MASK]; ``pad`` writes [PAD], which is still attended to; ``attention`` hides it from attention and
 leaves all positions as they were; ``zero`` makes its word embedding zero.
 """
+
+Precision = Literal["bf16"]
+"""What matrices are multiplied in where it is not the model's own precision."""
 
 ABSOLUTE = (
     *("albert", "bert", "camembert", "data2vec-text", "distilbert", "electra", "ernie"),
@@ -88,6 +92,9 @@ class Perturber:
         compiled: Forward through ``torch.compile``, with lengths rounded up to powers of two and as
             many rows in every batch, so that few shapes are compiled: up to twice the tokens, and
             some minutes before the first answer. Otherwise the model runs uncompiled.
+        precision: ``bf16`` to multiply matrices in bfloat16 under autocast, where the device
+            calculates with it: about half of the time, and probabilities that differ by .01 at
+            most. None for the model's precision and the surrounding autocast.
 
     Attributes:
         model: The classifier.
@@ -96,7 +103,7 @@ class Perturber:
 
     Raises:
         InputError: If the operator does not exist, or writes [MASK] and there is none, or needs a
-            hook on a model that is to be compiled.
+            hook on a model that is to be compiled, or the device only emulates the precision.
     """
 
     def __init__(
@@ -108,9 +115,11 @@ class Perturber:
         pad_token_id: int,
         token_budget: int | None = None,
         compiled: bool = False,
+        precision: Precision | None = None,
     ) -> None:
         check_chooses(model)
         check_operator(operator)
+        check_precision(precision, model.device)
         if token_budget is not None and token_budget < 1:
             raise InputError(f"token_budget must be at least 1, got {token_budget}")
         if compiled and operator == "zero":
@@ -119,6 +128,7 @@ class Perturber:
         self.operator: Operator = operator
         self.work = Work()
         self._compiled = torch.compile(model, dynamic=False) if compiled else None
+        self._precision = precision
         self._pad = pad_token_id
         self._written = _mask_id(mask_token_id) if operator == "mask" else pad_token_id
         self._budget = budget_for(model.device, token_budget)
@@ -186,7 +196,7 @@ class Perturber:
         """Probabilities of the sequences (S, F, T), which come longest first (S, C)."""
         answers = []
         stance = "force_eager" if self._compiled is None else "default"
-        with evaluating(self.model), torch.compiler.set_stance(stance):
+        with evaluating(self.model), torch.compiler.set_stance(stance), self._narrow():
             for start, end, width in plan:
                 tokens = self._fill(sequences[start:end, :, : lengths[start]], width)
                 with torch.inference_mode(), self._zeroing(tokens[:, _STATE] == _ZEROED):
@@ -195,6 +205,12 @@ class Perturber:
                     precision = torch.promote_types(logits.dtype, torch.float32)
                     answers.append(logits.softmax(-1, dtype=precision))
         return torch.cat(answers)
+
+    def _narrow(self) -> AbstractContextManager[object]:
+        """Multiply matrices in the precision."""
+        if self._precision is None:
+            return nullcontext()
+        return torch.autocast(self.model.device.type, torch.bfloat16)
 
     def _plan(self, lengths: list[int]) -> list[_Batch]:
         """Which sequences go together, and how long they are when they are forwarded."""
@@ -259,6 +275,25 @@ def check_operator(operator: str) -> None:
     """Raise `InputError` for an operator that does not exist."""
     if operator not in get_args(Operator):
         raise InputError(f"operator {operator!r}: expected {', '.join(get_args(Operator))}")
+
+
+def check_precision(precision: str | None, device: torch.device) -> None:
+    """Raise `InputError` for a precision that does not exist, or that a device only emulates."""
+    if precision not in (None, *get_args(Precision)):
+        raise InputError(f"precision {precision!r}: expected bf16, or null for the model's")
+    if precision is not None and not _calculates_bf16(device):
+        raise InputError(
+            f"precision {precision!r}: this {device.type} does not calculate in bfloat16, and "
+            "emulating it would be slower than float32. Leave the precision out."
+        )
+
+
+def _calculates_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
 
 
 def perturber_of(trace: Trace, operator: Operator, token_budget: int | None) -> Perturber:

@@ -155,6 +155,23 @@ def test_a_budget_is_a_share(budget):
         FaithfulnessMonitor(budget=budget)
 
 
+def test_a_precision_that_is_emulated_is_refused_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: False)
+    module = ForeignModule()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(InputError, match="does not calculate in bfloat16"):
+        trainer(tmp_path, [FaithfulnessMonitor(precision="bf16")]).fit(module, loader(), loader())
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: True)
+    monitor = FaithfulnessMonitor(precision="bf16", ceiling_examples=0)
+    trainer(tmp_path, [monitor]).validate(module, loader(), verbose=False)
+    narrow = numbers(monitor)
+    monitor = FaithfulnessMonitor(ceiling_examples=0)
+    trainer(tmp_path, [monitor]).validate(module, loader(), verbose=False)
+    for name, own in numbers(monitor).items():
+        assert own != narrow[name] and own == pytest.approx(narrow[name], abs=0.02)
+
+
 class Failing(Attribution):
     needs = Needs.GRADIENT | Needs.ATTENTION | Needs.ACTIVATIONS
 

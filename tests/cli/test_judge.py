@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bertx.cli import main
-from bertx.leaderboard.example_values import read_examples
+from bertx.leaderboard.example_values import find_examples, read_examples
 from tests.runs import LABELS
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -104,6 +104,23 @@ def test_until_it_is_decided(judge, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["leaderboard", str(out), str(tmp_path / "other"), "--stage", "judge"])
     assert "judged --until decided" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bfloat16_where_the_processor_has_it(judge, monkeypatch, capsys, tmp_path, there):
+    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: there)
+    if not there:
+        with pytest.raises(SystemExit):
+            judge(*FAST, "--precision", "bf16")
+        assert "precision 'bf16': this cpu does not calculate" in capsys.readouterr().err
+        return
+    found = []
+    for more in ((), ("--precision", "bf16")):
+        out = tmp_path / str(len(more))
+        judge(*FAST, "--out", out, *more)
+        values = read_examples(find_examples(out / "bertx" / "judge"))
+        found.append({(v.method, v.example): v.value for v in values})
+    assert found[0] != found[1] and found[0] == pytest.approx(found[1], abs=0.03)
 
 
 def test_a_confidence_needs_something_to_decide(judge, capsys):

@@ -323,3 +323,39 @@ def test_a_compiled_model_answers_alike_in_few_shapes(batch, monkeypatch):
 def test_a_hooked_operator_is_not_compiled():
     with pytest.raises(InputError, match="'zero' sets a hook"):
         engine(tiny_model(), "zero", compiled=True)
+
+
+@pytest.fixture
+def calculating(monkeypatch):
+    """A processor that calculates in bfloat16; here it may be emulated."""
+    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: True)
+
+
+def products(model):
+    """The precisions of what all linear layers give."""
+    found = set()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(lambda _m, _args, output: found.add(output.dtype))
+    return found
+
+
+def test_bfloat16_is_near_and_of_perturbed_forwards_alone(calculating, inputs):
+    model = tiny_model(dtype=torch.float32)
+    kept = random_kept(inputs)
+    expected = engine(model)(inputs, kept)
+    found = products(model)
+    answers = engine(model, precision="bf16")(inputs, kept)
+    assert found == {torch.bfloat16} and answers.dtype == torch.float32
+    assert 0 < (answers - expected).abs().max() < 0.02
+    assert (answers.sum(-1) - 1).abs().max() < 1e-6
+    found.clear()
+    assert torch.equal(engine(model)(inputs, kept), expected) and found == {torch.float32}
+
+
+def test_bfloat16_that_is_emulated_is_refused(monkeypatch):
+    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: False)
+    with pytest.raises(InputError, match="this cpu does not calculate in bfloat16"):
+        engine(tiny_model(), precision="bf16")
+    with pytest.raises(InputError, match="precision 'fp8': expected bf16, or null"):
+        engine(tiny_model(), precision="fp8")
