@@ -12,6 +12,8 @@ from bertx.cli.subcommand import PROG, Parser, check_writable, ending, unwritabl
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from bertx.attribution import Attribution
     from bertx.evaluation import Verdicts
     from bertx.metrics import FaithfulnessMetric
@@ -127,25 +129,17 @@ def _run(options: Namespace) -> None:
 
 
 def _judged(options: Namespace) -> "Verdicts":
-    from transformers.utils.logging import set_verbosity_error
-
-    from bertx.cli.classifiers import load_trained
-    from bertx.cli.noise import bars_of_libraries
     from bertx.cli.texts import judged_texts
     from bertx.evaluation import judge
-    from bertx.models.classifier import require_classifier
     from bertx.progress import progress
 
     methods, metrics = _methods(options.methods), _metrics(options.metrics)
     operators: Any = split_names(options.operators, "--operators")
-    bars_of_libraries()
-    set_verbosity_error()
-    model, tokenizer = load_trained(options.model, options.device)
-    found = require_classifier(model)
+    model, tokenizer = _classifier(options)
     with progress("Preparing the texts"):
-        texts = judged_texts(options, found, tokenizer)
+        texts = judged_texts(options, model, tokenizer)
     return judge(
-        found,
+        model,
         tokenizer,
         texts,
         methods,
@@ -158,6 +152,20 @@ def _judged(options: Namespace) -> "Verdicts":
         relevant=options.relevant,
         precision=options.precision,
     )
+
+
+def _classifier(options: Namespace) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The classifier and its tokenizer, without what libraries have to say about them."""
+    from transformers.utils.logging import set_verbosity_error
+
+    from bertx.cli.classifiers import load_trained
+    from bertx.cli.noise import bars_of_libraries
+    from bertx.models.classifier import require_classifier
+
+    bars_of_libraries()
+    set_verbosity_error()
+    model, tokenizer = load_trained(options.model, options.device)
+    return require_classifier(model), tokenizer
 
 
 def _methods(names: str | None) -> "dict[str, Attribution] | None":
