@@ -317,7 +317,8 @@ def test_a_compiled_model_answers_alike_in_few_shapes(batch, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model, **_: model)
     shaped = engine(model, "attention", token_budget=64, compiled=True)
     calls = forwarded(model, lambda: shaped(inputs, kept))
-    assert len(calls) > 1 and {call["input_ids"].shape for call in calls} == {(4, 16)}
+    calls += forwarded(model, lambda: shaped(inputs.rows(slice(1)), kept[:1, :1]))
+    assert len(calls) > 2 and {call["input_ids"].shape for call in calls} == {(4, 16)}
 
 
 def test_a_hooked_operator_is_not_compiled():
