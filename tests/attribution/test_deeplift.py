@@ -182,10 +182,11 @@ def test_the_budget_is_kept_and_changes_nothing(bert, tokenizer):
     handle = bert.register_forward_pre_hook(
         lambda _m, _a, named: shapes.append(named["input_ids"].shape), with_kwargs=True
     )
-    scores = DeepLift(token_budget=1)(trace)
+    budgets = (1, 2 * trace.inputs.input_ids.shape[1])  # of a pair: a text beside its baseline
+    for scores in [DeepLift(token_budget=budget)(trace) for budget in budgets]:
+        torch.testing.assert_close(scores, expected, rtol=0, atol=1e-11)
     handle.remove()
     assert {rows for rows, _ in shapes} == {1, 2}  # one counts activations, pairs explain
-    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-11)
 
 
 def test_what_cannot_work_is_refused(bert, tokenizer):

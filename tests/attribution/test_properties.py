@@ -162,6 +162,8 @@ def test_random_is_uniform_seeded_and_leaves_the_global_stream(tokenizer):
     counts = torch.histc(scores, bins=20, min=0, max=1)
     assert ((counts - 500).square() / 500).sum() < 43.8  # chi-squared, 19 degrees, p = 0.001
     assert abs(float(torch.corrcoef(scores.T)[0, 1:].mean())) < 0.05
+    swapped = Inputs(ids.flip(1), inputs.attention_mask, inputs.units)
+    assert (Random()(Trace(model, swapped, None, Needs.NOTHING)) != scores).float().mean() > 0.99
     ids[:, 7] += 1  # one token changes a text's whole draw
     changed = Random()(Trace(model, inputs, None, Needs.NOTHING))
     assert (changed != scores).float().mean() > 0.99
