@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import bertx
 from bertx.attribution import AttnLRP, GradientXInput, Random
 from bertx.attribution.choices import named, several
 from bertx.errors import InputError
+from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.classifier import class_names, class_number
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -32,6 +34,22 @@ def test_what_is_no_method_is_refused_with_a_hint(methods, words):
 def test_methods_may_come_one_by_one():
     found = named((method() for method in (Random, GradientXInput)), tiny_model())
     assert list(found) == ["Random", "GradientXInput"]
+
+
+def test_the_usual_methods_are_those_that_a_model_supports(bert):
+    usual = ["AttnLRP", "GradientXInput", "GradientSensitivity"]
+    assert list(named(None, bert)) == usual
+    bert.config.model_type = "own"
+    assert list(named(None, bert)) == usual[1:]
+    with torch.inference_mode():
+        bert.classifier.bias = torch.nn.Parameter(torch.zeros(3))  # which no gradient passes
+    with pytest.raises(UnsupportedArchitecture, match="AttnLRP does not support"):
+        named(None, bert)
+
+
+def test_a_class_that_stands_twice_in_a_list_is_refused(bert):
+    with pytest.raises(InputError, match="no class twice in a list"):
+        named([GradientXInput(), GradientXInput("squared_norm")], bert)
 
 
 @pytest.mark.parametrize("kind", ["columns", "column_names"])

@@ -15,6 +15,7 @@ from bertx.attribution import (
     ModifiedGradient,
     TextbookLRP,
 )
+from bertx.models.activations import activation_modules
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
@@ -290,6 +291,11 @@ def test_an_activation_that_no_hook_reaches_is_refused(setting):
 def test_an_activation_that_is_not_zero_at_zero_is_refused():
     with pytest.raises(UnsupportedArchitecture, match="activations that are 0 at 0"):
         CPLRP().check(tiny_model("bert", hidden_act="sigmoid"))
+
+
+def test_a_softmax_is_no_elementwise_function():
+    parts = torch.nn.Softmax(-1), torch.nn.GELU(), torch.nn.LogSoftmax(-1)
+    assert activation_modules(torch.nn.Sequential(*parts)) == [parts[1]]
 
 
 def test_a_model_type_that_is_not_known_is_refused(bert):
