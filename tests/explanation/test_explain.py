@@ -142,6 +142,7 @@ def test_tokenizers_of_every_kind(kind, unit):
 
 BAD = {
     "lone": ("good\ud83d film", "'\\ud83d'"),
+    "low": ("good\udc80 film", "'\\udc80'"),
     "number": (5, "got int"),
     "nothing": (None, "got NoneType"),
     "bytes": (b"good", "got bytes"),

@@ -231,6 +231,7 @@ REFUSED = {
         lambda own, batch: own.logits(batch) * batch["labels"]
     ),
     r"gives \(2, 8, 16\) for 2 texts": lambda own, batch: own.bert(**batch).last_hidden_state,
+    r"gives \(1, 3\) for 2 texts": lambda own, batch: own.logits(batch)[:1],
     r"gives list for 2 texts": lambda own, batch: own.logits(batch).tolist(),
     r"num_labels 1": lambda own, batch: own.logits(batch)[:, :1],
 }

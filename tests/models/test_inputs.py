@@ -19,6 +19,22 @@ def test_tokens_are_counted_without_special_ones(tokenizer):
     assert inputs.unit_counts.tolist() == [7, 1]
 
 
+def test_padding_is_no_unit_whatever_a_foreign_batch_calls_it(tokenizer):
+    batch = tiny_batch(tokenizer, TEXTS)
+    batch["special_tokens_mask"] &= batch["attention_mask"]
+    assert Inputs.from_batch(batch, "token").units.tolist()[1] == [-1, 0, *[-1] * 7]
+
+
+def test_a_model_is_given_what_it_takes(tokenizer):
+    class Narrow(torch.nn.Module):
+        def forward(self, input_ids, attention_mask):
+            return input_ids, attention_mask
+
+    inputs = Inputs.from_batch(tiny_batch(tokenizer, TEXTS))
+    assert inputs.token_type_ids is not None
+    assert list(inputs.arguments(Narrow())) == ["input_ids", "attention_mask"]
+
+
 def test_a_special_token_inside_a_word_starts_a_new_unit():
     words = torch.tensor([[0, 0, 0, 1]])
     ranked = torch.tensor([[True, False, True, True]])

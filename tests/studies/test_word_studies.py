@@ -17,6 +17,7 @@ from bertx.attribution import (
 )
 from bertx.errors import InputError
 from bertx.evaluation import Text
+from bertx.statistics.words import word_sums
 from bertx.studies import Parts, Settings, Store, authors, explained, paper
 from bertx.studies.lexicon import read_lexicon
 from bertx.studies.ranked_words import WordRankOptions
@@ -143,6 +144,11 @@ def test_seeds_word_by_word_and_text_by_text(three, store):
     predicted = [[row[2] for row in own] for own in runs]
     same = [np.mean(np.equal(predicted[i], predicted[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
     np.testing.assert_allclose(found.numbers["prediction_agreement"], np.mean(same), **CLOSE)
+
+
+def test_what_is_no_word_is_not_frequent():
+    table = word_sums(["", "so", "", "so"], [0, 0, 1, 1], [1.0] * 4, 2)
+    assert table.frequent(2).words == ("so",)
 
 
 def test_transfer_of_common_words(three, store):
