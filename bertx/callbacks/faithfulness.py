@@ -204,9 +204,9 @@ class FaithfulnessMonitor(Probe):
             return
         epoch, step = here(trainer)
         for part, drawn, note in estimates.figures(judge.control):
-            write_curves(folder / part, drawn, epoch, step, self.unit, note)
+            figures = write_curves(folder / part, drawn, epoch, step, self.unit, note)
             key = "_".join(filter(None, (f"{stage}/curves", part)))
-            to_each(trainer.loggers, log_curves, key, drawn, epoch, step, self.unit, note)
+            to_each(trainer.loggers, log_curves, key, drawn, figures, epoch, step, self.unit)
         write_examples(examples_path(folder, epoch, step), judge.values)
         rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)

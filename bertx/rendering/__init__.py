@@ -5,7 +5,7 @@ Lightning's loggers.
 """
 
 from bertx.rendering.canvas import figure_png, figure_svg
-from bertx.rendering.curves import Curve, curves_figure, curves_svg, write_curves
+from bertx.rendering.curves import Curve, curves_figure, write_curves
 from bertx.rendering.faithfulness_table import MethodResult, Score, faithfulness_table, gain_name
 from bertx.rendering.files import append_scores
 from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html
@@ -20,7 +20,6 @@ __all__ = [
     "Score",
     "append_scores",
     "curves_figure",
-    "curves_svg",
     "faithfulness_table",
     "figure_png",
     "figure_svg",

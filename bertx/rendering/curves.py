@@ -118,17 +118,6 @@ def curves_figure(
     return cast("Figure", axes.figure)
 
 
-def curves_svg(
-    curves: Sequence[Curve],
-    kind: "Kind",
-    subtitle: str = "",
-    unit: "Unit" = "word",
-    note: str = "",
-) -> str:
-    """Draw as `curves_figure` does and return the source of an SVG (the same for the same data)."""
-    return figure_svg(curves_figure(curves, kind, subtitle, unit, note))
-
-
 def write_curves(
     folder: Path,
     curves: "Mapping[Kind, Sequence[Curve]]",
@@ -136,7 +125,7 @@ def write_curves(
     step: int,
     unit: "Unit" = "word",
     note: str = "",
-) -> Path:
+) -> "dict[Kind, Figure]":
     """Write a picture per kind, and every point of every curve to a table.
 
     The files are ``curves/deletion_step=00063.svg``, its copy ``deletion.svg``, always the latest,
@@ -151,10 +140,12 @@ def write_curves(
         note: Printed beside the curves.
 
     Returns:
-        The path of ``curves.csv``.
+        The figures of each kind.
     """
-    for kind, lines in curves.items():
-        picture = curves_svg(lines, kind, f"epoch {epoch}, step {step}", unit, note)
+    when = f"epoch {epoch}, step {step}"
+    figures = {kind: curves_figure(lines, kind, when, unit, note) for kind, lines in curves.items()}
+    for kind, figure in figures.items():
+        picture = figure_svg(figure)
         write_whole(folder / "curves" / f"{kind}_step={step:05d}.svg", picture)
         write_whole(folder / f"{kind}.svg", picture)
     points = [
@@ -163,7 +154,8 @@ def write_curves(
         for curve in lines
         for point in _points(curve)
     ]
-    return append_scores(folder / "curves.csv", points)
+    append_scores(folder / "curves.csv", points)
+    return figures
 
 
 def looks(roles: Mapping[str, Role]) -> dict[str, str]:

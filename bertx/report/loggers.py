@@ -23,7 +23,7 @@ from bertx.errors import first_line
 from bertx.metrics.curve_metrics import Kind
 from bertx.models.inputs import Unit
 from bertx.rendering.canvas import figure_png
-from bertx.rendering.curves import Curve, curves_figure
+from bertx.rendering.curves import Curve
 from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html, printable
 from bertx.rendering.heatmap_page import HeatmapRow, heatmap_page, methods_of
 
@@ -77,10 +77,10 @@ def log_curves(
     logger: Logger,
     prefix: str,
     curves: Mapping[Kind, Sequence[Curve]],
+    figures: "Mapping[Kind, Figure]",
     epoch: int,
     step: int,
     unit: Unit = "word",
-    note: str = "",
 ) -> None:
     """Log the curves of one validation.
 
@@ -93,10 +93,10 @@ def log_curves(
         logger: Any logger of Lightning's.
         prefix: First part of every key.
         curves: The curves of each kind.
+        figures: The same, drawn.
         epoch: The epoch.
         step: The step as the logger's scalars have it.
         unit: What was deleted or inserted.
-        note: Printed beside the curves.
     """
 
 
@@ -144,42 +144,39 @@ def log_study(logger: Logger, folder: Path) -> None:
     """
 
 
-@log_curves.register
+@log_curves.register(WandbLogger)
 def _log_curves_to_wandb(
     logger: WandbLogger,
     prefix: str,
     curves: Mapping[Kind, Sequence[Curve]],
+    figures: "Mapping[Kind, Figure]",
     epoch: int,
     step: int,
     unit: Unit = "word",
-    note: str = "",
 ) -> None:
     import wandb
 
     media: dict[str, Any] = {}
-    when = _when(epoch, step)
+    when = f"epoch {epoch}, step {step}"
     for kind, lines in curves.items():
-        figure = curves_figure(lines, kind, when, unit, note)
         media[f"{prefix}/{kind}"] = _wandb_plot(lines, kind, epoch, unit)
-        media[f"{prefix}/{kind}_image"] = wandb.Image(_picture(figure), caption=when)
+        media[f"{prefix}/{kind}_image"] = wandb.Image(_picture(figures[kind]), caption=when)
     if media:
         log_media(logger, media, step)
 
 
-@log_curves.register
+@log_curves.register(TensorBoardLogger)
 def _log_curves_to_tensorboard(
     logger: TensorBoardLogger,
     prefix: str,
     curves: Mapping[Kind, Sequence[Curve]],
+    figures: "Mapping[Kind, Figure]",
     epoch: int,
     step: int,
     unit: Unit = "word",
-    note: str = "",
 ) -> None:
-    when = _when(epoch, step)
-    for kind, lines in curves.items():
-        figure = curves_figure(lines, kind, when, unit, note)
-        log_figure(logger, f"{prefix}/{kind}", figure, when, step)
+    for kind, figure in figures.items():
+        log_figure(logger, f"{prefix}/{kind}", figure, f"epoch {epoch}, step {step}", step)
 
 
 @log_heatmaps.register
@@ -269,10 +266,6 @@ def _picture(figure: "Figure") -> "Image":
     from PIL import Image
 
     return Image.open(BytesIO(figure_png(figure)))
-
-
-def _when(epoch: int, step: int) -> str:
-    return f"epoch {epoch}, step {step}"
 
 
 def _wandb_plot(curves: Sequence[Curve], kind: Kind, epoch: int, unit: Unit) -> "CustomChart":

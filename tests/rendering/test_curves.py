@@ -10,9 +10,9 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from bertx.errors import InputError
-from bertx.rendering.canvas import figure_png
+from bertx.rendering.canvas import figure_png, figure_svg
 from bertx.rendering.colours import GREY, PALETTE
-from bertx.rendering.curves import STYLES, Curve, curves_figure, curves_svg, looks
+from bertx.rendering.curves import STYLES, Curve, curves_figure, looks
 from tests.rendering.examples import curve, curves
 
 
@@ -87,14 +87,14 @@ def test_axes_say_what_they_are(kind, unit, label):
 
 def test_names_are_never_read_as_formulas():
     odd = [curve("$\\frac{$", 0.1, 0.5), curve("_hidden & <b>", 0.2, 0.4)]
-    assert "<svg" in curves_svg(odd, "deletion", "50$ and 60$")
+    assert "<svg" in figure_svg(curves_figure(odd, "deletion", "50$ and 60$"))
     assert legend_texts(curves_figure(odd, "deletion"))[0] == "0.400  _hidden & <b>"
 
 
 def test_the_svg_is_well_formed_and_the_same_twice():
-    svg = curves_svg(curves(), "deletion")
+    svg = figure_svg(curves_figure(curves(), "deletion"))
     assert ElementTree.fromstring(svg).tag.endswith("svg")
-    assert svg == curves_svg(curves(), "deletion")
+    assert svg == figure_svg(curves_figure(curves(), "deletion"))
     assert "<dc:date>" not in svg
 
 

@@ -7,7 +7,8 @@ from threading import Thread
 import pytest
 
 from bertx.errors import InputError
-from bertx.rendering.curves import curves_svg, write_curves
+from bertx.rendering.canvas import figure_svg
+from bertx.rendering.curves import curves_figure, write_curves
 from bertx.rendering.files import append_scores, is_stream, write_whole
 from bertx.rendering.heatmap_page import heatmap_page, write_heatmaps
 from tests.rendering.examples import curves, row
@@ -40,7 +41,7 @@ def test_heatmaps_have_a_history_and_a_latest_copy(tmp_path):
 def test_curves_have_pictures_and_one_growing_table(tmp_path):
     both = {"deletion": curves(), "insertion": curves()[:1]}
     for step in (63, 126):
-        path = write_curves(tmp_path, both, 3, step)
+        figures = write_curves(tmp_path, both, 3, step)
     assert names(tmp_path) == [
         "curves.csv",
         "curves/deletion_step=00063.svg", "curves/deletion_step=00126.svg",
@@ -48,8 +49,11 @@ def test_curves_have_pictures_and_one_growing_table(tmp_path):
         "deletion.svg", "insertion.svg",
     ]  # fmt: skip
     latest = (tmp_path / "deletion.svg").read_text(encoding="utf-8")
-    assert latest == curves_svg(curves(), "deletion", "epoch 3, step 126")
-    rows = read(path)
+    assert latest == figure_svg(curves_figure(curves(), "deletion", "epoch 3, step 126"))
+    assert {kind: len(drawn.axes[0].lines) for kind, drawn in figures.items()} == {
+        "deletion": 3, "insertion": 1,
+    }  # fmt: skip
+    rows = read(tmp_path / "curves.csv")
     assert list(rows[0]) == ["epoch", "step", "kind", "method", "fraction", "mean", "low", "high"]
     assert len(rows) == 2 * (3 + 1) * 11
     one = curves()[1]

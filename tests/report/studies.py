@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from bertx.rendering import curves_svg
+from bertx.rendering import curves_figure, figure_svg
 from tests.rendering.examples import HOSTILE, curves
 
 SUMMARY = {
@@ -52,7 +52,7 @@ def save_study(folder, **other):
     """Write the folder; what is given takes the place of parts of the summary."""
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True)
-    picture = curves_svg(curves(), "deletion")
+    picture = figure_svg(curves_figure(curves(), "deletion"))
     (folder / "figures" / "panels.svg").write_text(picture)
     (folder / "outside.svg").write_text(picture)
     (folder / "study.json").write_text("{}")

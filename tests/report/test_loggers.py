@@ -32,6 +32,12 @@ def wandb_logger(tmp_path, monkeypatch):
     wandb.finish()
 
 
+def log_both(logger, epoch, step, unit="word"):
+    when = f"epoch {epoch}, step {step}"
+    figures = {kind: curves_figure(lines, kind, when, unit) for kind, lines in BOTH.items()}
+    log_curves(logger, "val/curves", BOTH, figures, epoch, step, unit)
+
+
 def finished(logger):
     import wandb
 
@@ -61,7 +67,7 @@ def tensorboard(tmp_path):
 def test_wandb_gets_everything_in_one_call_each(wandb_logger):
     odd = examples.row(heatmaps={"attention": examples.unsigned()}, gold="")
     for epoch, step in ((0, 20), (1, 41)):
-        log_curves(wandb_logger, "val/curves", BOTH, epoch, step)
+        log_both(wandb_logger, epoch, step)
         log_heatmaps(wandb_logger, "val/heatmaps", [examples.row(), odd], step)
     run = finished(wandb_logger)
 
@@ -76,7 +82,7 @@ def test_wandb_gets_everything_in_one_call_each(wandb_logger):
 
 
 def test_wandb_plot(wandb_logger):
-    log_curves(wandb_logger, "val/curves", BOTH, 3, 63)
+    log_both(wandb_logger, 3, 63)
     run = finished(wandb_logger)
 
     [table] = run.tables("val/curves/deletion_table")
@@ -95,7 +101,7 @@ def test_wandb_plot(wandb_logger):
 
 
 def test_wandb_image(wandb_logger):
-    log_curves(wandb_logger, "val/curves", BOTH, 3, 63, "token")
+    log_both(wandb_logger, 3, 63, "token")
     run = finished(wandb_logger)
     [value] = run.values("val/curves/insertion_image")
     assert value["caption"] == "epoch 3, step 63"
@@ -136,7 +142,7 @@ def test_a_copy_of_an_offline_run_is_whole(wandb_logger, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_DATA_DIR")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     rows = [examples.row(), examples.hostile_row()]
-    log_curves(wandb_logger, "val/curves", BOTH, 3, 63)
+    log_both(wandb_logger, 3, 63)
     log_heatmaps(wandb_logger, "val/heatmaps", rows, 63)
     assert "WANDB_DATA_DIR" not in os.environ
     folder = finished(wandb_logger).folder
@@ -159,15 +165,15 @@ def test_wandb_survives_broken_text(wandb_logger):
 
 
 def test_nothing_to_show_is_no_call(wandb_logger):
-    log_curves(wandb_logger, "val/curves", {}, 0, 1)
+    log_curves(wandb_logger, "val/curves", {}, {}, 0, 1)
     log_heatmaps(wandb_logger, "val/heatmaps", [], 1)
     assert finished(wandb_logger).history == []
 
 
 def test_tensorboard_curves(tensorboard):
     logger, events = tensorboard
-    log_curves(logger, "val/curves", BOTH, 0, 20)
-    log_curves(logger, "val/curves", BOTH, 1, 41)
+    log_both(logger, 0, 20)
+    log_both(logger, 1, 41)
     read = events()
     assert set(read.Tags()["images"]) == {"val/curves/deletion", "val/curves/insertion"}
     images = read.Images("val/curves/deletion")
@@ -214,7 +220,7 @@ class Recorder(Logger):
 
 def test_other_loggers_get_nothing(tmp_path):
     for logger in (CSVLogger(tmp_path), Recorder()):
-        log_curves(logger, "val/curves", BOTH, 0, 1)
+        log_both(logger, 0, 1)
         log_heatmaps(logger, "val/heatmaps", [examples.row()], 1)
     assert not list(tmp_path.rglob("*.html"))
 
