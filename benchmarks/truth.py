@@ -43,10 +43,10 @@ from bertx.attribution import (
 )
 from bertx.data import Collator
 from bertx.metrics import DeletionCurve, InsertionCurve, Panel
-from bertx.metrics.estimates import Z95
 from bertx.models.inputs import Inputs
 from bertx.models.pretrained import load_tokenizer
 from bertx.perturb import Perturber
+from bertx.statistics.spread import Z95
 from bertx.trace import Trace
 from bertx.trace.rules import ATTN_LRP, AlphaBeta, Rules
 

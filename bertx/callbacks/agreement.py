@@ -9,11 +9,11 @@ from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.base import Explained, Probe, log
+from bertx.callbacks.base import Chunk, Probe, log
 from bertx.callbacks.run import here, run_folder
 from bertx.errors import InputError
 from bertx.metrics import Agreement, Estimate, spearman
-from bertx.models.classifier import Choice
+from bertx.models.classifier import ModelChoice
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, merge_by_unit, noun
 from bertx.rendering import append_scores, figure_svg
@@ -85,7 +85,7 @@ class AgreementMonitor(Probe):
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
-        model: Choice | None = None,
+        model: ModelChoice | None = None,
         logits: Logits | None = None,
     ) -> None:
         super().__init__(
@@ -98,7 +98,7 @@ class AgreementMonitor(Probe):
         self.results: list[PairResult] = []
 
     def report(
-        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
         """Compare the methods on all texts, and log what that comes to."""
         names = list(self._methods)

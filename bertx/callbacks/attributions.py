@@ -25,7 +25,7 @@ from bertx.explanation.parts import Part, parts_of
 from bertx.explanation.provenance import describe
 from bertx.explanation.reading import Reader, check_unit
 from bertx.explanation.scoring import Scoring
-from bertx.models.classifier import Choice
+from bertx.models.classifier import ModelChoice
 from bertx.models.encode import Reading, UnitTokenizer
 from bertx.models.heads import Logits
 from bertx.models.inputs import Merge, Unit
@@ -93,7 +93,7 @@ class AttributionWriter(Callback):
         resume: bool = False,
         rows_per_shard: int = 4096,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
-        model: Choice | None = None,
+        model: ModelChoice | None = None,
         logits: Logits | None = None,
     ) -> None:
         if rows_per_shard < 1:
@@ -125,11 +125,11 @@ class AttributionWriter(Callback):
         if not self.methods:
             return
         methods = self._prepare(trainer, pl_module, self.methods)
-        made = describe(self._model, self._tokenizer, methods, self._settings(trainer))
-        self._records = Records(self._model, methods, self.target == ALL, made)
+        settings = describe(self._model, self._tokenizer, methods, self._settings(trainer))
+        self._records = Records(self._model, methods, self.target == ALL, settings)
         self.path = self._find(trainer)
         self._stored = read_shards(self.path)
-        self._records.check(self.path, self._stored.made)
+        self._records.check(self.path, self._stored.settings)
         self._sample: Sample | None = None
         self._counts = {"written": 0, "skipped": 0, "failed": 0}
         rank = self.path / f"rank-{trainer.global_rank:05d}"
@@ -217,12 +217,12 @@ class AttributionWriter(Callback):
         run = run_folder(trainer)
         if os.path.basename(self.folder) != self.folder:
             return Path(self.folder)
-        found = run / self.folder
-        if self.resume and not shards(found):
+        folder = run / self.folder
+        if self.resume and not shards(folder):
             others = [shards(other / self.folder) for other in run.parent.iterdir()]
             newest = max(filter(None, others), key=lambda o: o[-1].stat().st_mtime, default=None)
-            found = newest[0].parents[1] if newest else found
-        return Path(trainer.strategy.broadcast(str(found)))
+            folder = newest[0].parents[1] if newest else folder
+        return Path(trainer.strategy.broadcast(str(folder)))
 
     def _write(self, rows: list[dict[str, Any]], to: ShardWriter) -> None:
         to.write(rows)
@@ -231,18 +231,18 @@ class AttributionWriter(Callback):
 
     def _texts(self, batch: Any) -> list[Reading]:
         """What a batch has of its texts; with windows, nothing of their words."""
-        found = read_batch(batch, self._tokenizer, self.unit)
+        readings = read_batch(batch, self._tokenizer, self.unit)
         if self._reader is None:
-            return found
+            return readings
         return [
             replace(one, text=text, units=(-1,) * len(one.ids))
-            for one, text in zip(found, _whole_texts(batch), strict=True)
+            for one, text in zip(readings, _whole_texts(batch), strict=True)
         ]
 
     def _rows(self, examples: Sequence[Reading]) -> list[dict[str, Any]]:
         """The rows of some texts, also of those that fail."""
-        found = [self._read(example) for example in examples]
-        scored = iter(self._score([self._parts(one) for one in found if one.error is None]))
+        readings = [self._read(example) for example in examples]
+        scored = iter(self._score([self._parts(one) for one in readings if one.error is None]))
         return [
             self._records.row(
                 one,
@@ -250,7 +250,7 @@ class AttributionWriter(Callback):
                 if one.error is None
                 else [Explanation(one.index, one.text, error=one.error)],
             )
-            for one in found
+            for one in readings
         ]
 
     def _parts(self, reading: Reading) -> list[Part]:

@@ -33,7 +33,7 @@ from bertx.callbacks.outcome import Listener
 from bertx.callbacks.run import check_name, gather
 from bertx.callbacks.sample import Sample, in_chunks, rows_dealt
 from bertx.errors import InputError
-from bertx.models.classifier import Choice
+from bertx.models.classifier import ModelChoice
 from bertx.models.encode import Reading, inputs_of, padded
 from bertx.models.heads import Logits
 from bertx.models.inputs import Inputs, Unit
@@ -53,7 +53,7 @@ _ARGUMENT = re.compile(r"^ {4}(\w+):.*(?:\n {8}.*)*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Explained:
+class Chunk:
     """A chunk of B examples with their scores.
 
     Attributes:
@@ -129,8 +129,8 @@ class Probe(Listener, ABC):
         super().__init_subclass__()
         described, shared = (_ARGUMENTS.search(cleandoc(c.__doc__ or "")) for c in (cls, Probe))
         if described and shared:
-            found = (_ARGUMENT.finditer(section[1]) for section in (shared, described))
-            entries = {entry[1]: entry[0] for entry in chain(*found)}
+            matches = (_ARGUMENT.finditer(section[1]) for section in (shared, described))
+            entries = {entry[1]: entry[0] for entry in chain(*matches)}
             every = [entries[name] for name in signature(cls).parameters if name in entries]
             cls.__doc__ = described.string.replace(described[1], "\n".join(every))
 
@@ -143,7 +143,7 @@ class Probe(Listener, ABC):
         unit: Unit,
         tokenizer: str | PreTrainedTokenizerBase | None,
         name: str | None,
-        model: Choice | None,
+        model: ModelChoice | None,
         logits: Logits | None,
     ) -> None:
         check_name(name)
@@ -162,13 +162,13 @@ class Probe(Listener, ABC):
         self.logits = logits
         self._sample: Sample | None = None
         self._count = 0
-        self._told: set[str] = set()
+        self._warned_of: set[str] = set()
         self._readable = False
         self._reported = False
 
     @abstractmethod
     def report(
-        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
         """Use what is explained, on every rank.
 
@@ -276,8 +276,8 @@ class Probe(Listener, ABC):
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_alone(self, self.name, trainer)
         model = self._model = self._find(pl_module)
-        if self.model is not None and "model" not in self._told:
-            self._told.add("model")
+        if self.model is not None and "model" not in self._warned_of:
+            self._warned_of.add("model")
             say_choice(self, "explains", pl_module, model)
         self._tokenizer = tokenizer_of(trainer, pl_module, model, self.tokenizer)
         self._methods = check_methods(self.methods, model)
@@ -285,8 +285,8 @@ class Probe(Listener, ABC):
         self._needs = Needs.of(*self._methods.values())
 
     def _find(self, pl_module: LightningModule) -> PreTrainedModel:
-        known = getattr(self, "_model", None)
-        return classifier_of(self, pl_module, self.model, self.logits, known)
+        before = getattr(self, "_model", None)
+        return classifier_of(self, pl_module, self.model, self.logits, before)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: Any) -> None:
         self._sample = None
@@ -332,9 +332,9 @@ class Probe(Listener, ABC):
         """Count the examples of all ranks, and say once if many are missing; a collective call."""
         self._count = sum(gather([len(sample.examples)]))
         enough = sample.expected is None or self._count >= _ENOUGH * sample.expected
-        if enough or stage in self._told or getattr(trainer, "fast_dev_run", False):
+        if enough or stage in self._warned_of or getattr(trainer, "fast_dev_run", False):
             return
-        self._told.add(stage)
+        self._warned_of.add(stage)
         if trainer.is_global_zero:
             log.warning(
                 f"{stage}: {self._count} of the {sample.expected} examples of "
@@ -362,7 +362,7 @@ class Probe(Listener, ABC):
                     "epochs in between. Set every_n_epochs to 1, or monitor another key."
                 )
 
-    def _explain_all(self, stage: str, sample: Sample) -> Iterator[Explained]:
+    def _explain_all(self, stage: str, sample: Sample) -> Iterator[Chunk]:
         what = f"{type(self).__name__}, {stage} examples"
         with progress(what, len(sample.examples)) as advance:
             for chunk in self._chunks(sample):
@@ -373,11 +373,11 @@ class Probe(Listener, ABC):
         """The examples that are explained together, one list after the other."""
         return in_chunks(sample.examples, budget_for(self._model.device, recorded=True))
 
-    def _explain(self, examples: list[Reading]) -> Explained:
+    def _explain(self, examples: list[Reading]) -> Chunk:
         inputs = inputs_of(examples, self._tokenizer, self._model.device)
         target = targets(self.target, examples, self._model)
         trace = Trace(self._model, inputs, target, self._needs)
-        return Explained(examples, trace, *self._score(trace))
+        return Chunk(examples, trace, *self._score(trace))
 
     def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
         """The scores of each method and, for who reports costs, what they took."""

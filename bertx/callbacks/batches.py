@@ -17,7 +17,7 @@ _WORD_STARTS = ("Ġ", "▁")
 _TOKENS = ("input_ids", "word_ids", "token_type_ids", "rationale")
 """What is read of each token, where the batch has it."""
 
-Row = Mapping[str, tuple[Any, ...]]
+Fields = Mapping[str, tuple[Any, ...]]
 """What a batch has of each of t tokens, without padding."""
 
 Units = tuple[str, Sequence[int], Sequence[Span]]
@@ -77,7 +77,7 @@ def read_batch(
     ]
 
 
-def _rows(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+def _rows(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[Fields]:
     """What a batch has of the tokens of each text, and whether these may be ranked."""
     ids = batch["input_ids"]
     mask = torch.as_tensor(batch.get("attention_mask", ids != tokenizer.pad_token_id)).bool()
@@ -125,7 +125,7 @@ def _numbers(given: Any) -> Tensor | None:
 
 
 def _read_again(
-    batch: Mapping[str, Any], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, unit: Unit
+    batch: Mapping[str, Any], rows: Sequence[Fields], tokenizer: PreTrainedTokenizerBase, unit: Unit
 ) -> list[Units]:
     """The units of the texts, where these give the ids of the batch; else nothing."""
     texts = batch.get("text")
@@ -154,7 +154,7 @@ def _part(whole: Reading, ids: list[int]) -> Reading | None:
 
 
 def _given(
-    batch: Mapping[str, Any], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, unit: Unit
+    batch: Mapping[str, Any], rows: Sequence[Fields], tokenizer: PreTrainedTokenizerBase, unit: Unit
 ) -> list[Units]:
     """The units of the texts by their offsets, or else as their tokens spell them."""
     texts = batch["text"] if "text" in batch and all("offsets" in row for row in rows) else None
@@ -192,7 +192,7 @@ def _runs(words: Sequence[int], ranked: Sequence[bool]) -> list[int]:
     return numbers
 
 
-def _check_texts(texts: Any, rows: Sequence[Row]) -> None:
+def _check_texts(texts: Any, rows: Sequence[Fields]) -> None:
     """Refuse texts that are not what the offsets count the characters of."""
     alike = isinstance(texts, (list, tuple)) and len(texts) == len(rows)
     if not alike or not all(isinstance(text, str) for text in texts):

@@ -14,12 +14,12 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.base import Explained, Probe
+from bertx.callbacks.base import Chunk, Probe
 from bertx.callbacks.run import gather, here, run_folder
 from bertx.callbacks.shards import checksum
 from bertx.errors import InputError
 from bertx.metrics import Drift, Estimate, stabilized
-from bertx.models.classifier import Choice
+from bertx.models.classifier import ModelChoice
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, merge_by_unit
 from bertx.rendering import append_scores
@@ -112,7 +112,7 @@ class DriftMonitor(Probe):
         patience: int = 2,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
-        model: Choice | None = None,
+        model: ModelChoice | None = None,
         logits: Logits | None = None,
     ) -> None:
         super().__init__(
@@ -131,7 +131,7 @@ class DriftMonitor(Probe):
         self._curves: dict[str, list[tuple[int, float]]] = {}
 
     def report(
-        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
         """Compare the explanations with the last ones, and keep them."""
         now: dict[str, TextScores] = {name: {} for name in self._methods}
@@ -202,7 +202,7 @@ class DriftMonitor(Probe):
             print(f"Drift: {self._path} (settled: {settled or 'none'})")
 
 
-def _unit_scores(chunk: Explained, scores: Tensor) -> TextScores:
+def _unit_scores(chunk: Chunk, scores: Tensor) -> TextScores:
     merged = merge_by_unit(scores, chunk.inputs.units).cpu()
     counts, classes = chunk.inputs.unit_counts.tolist(), chunk.target.tolist()
     rows = zip(chunk.examples, classes, merged, counts, strict=True)

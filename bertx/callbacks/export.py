@@ -17,7 +17,7 @@ from bertx.callbacks.merging import check_loadable, has_adapters, merged
 from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.outcome import Listener
 from bertx.callbacks.run import check_within, run_folder
-from bertx.models.classifier import Choice, bare, one_classifier, path_of
+from bertx.models.classifier import ModelChoice, bare, one_classifier, path_of
 from bertx.rendering.files import drafted_folder
 
 
@@ -41,7 +41,7 @@ class HuggingFaceExport(Listener):
             cannot be merged, or a classifier that transformers would not load as it is.
     """
 
-    def __init__(self, folder: str = "hf", model: Choice | None = None) -> None:
+    def __init__(self, folder: str = "hf", model: ModelChoice | None = None) -> None:
         check_within("HuggingFaceExport: folder", folder)
         self.folder = folder
         self.model = model

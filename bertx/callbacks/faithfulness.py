@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.base import Explained, Probe, log
+from bertx.callbacks.base import Chunk, Probe, log
 from bertx.callbacks.run import gather, here, run_folder
 from bertx.callbacks.sample import Sample, in_chunks
 from bertx.errors import InputError
@@ -26,7 +26,7 @@ from bertx.evaluation.estimates import searched_name
 from bertx.evaluation.table import EMPTY
 from bertx.leaderboard.example_values import examples_path, write_examples
 from bertx.metrics import FaithfulnessMetric, Panel
-from bertx.models.classifier import Choice, class_names
+from bertx.models.classifier import ModelChoice, class_names
 from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, noun
@@ -95,7 +95,7 @@ class FaithfulnessMonitor(Probe):
         precision: Precision | None = None,
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
-        model: Choice | None = None,
+        model: ModelChoice | None = None,
         logits: Logits | None = None,
     ) -> None:
         super().__init__(
@@ -133,8 +133,8 @@ class FaithfulnessMonitor(Probe):
         start, done = monotonic(), 0
         seconds = self._share * (start - self._free_since)
         for portion in portions(sample.drawn()):
-            taken = monotonic() - start
-            if done and taken * (done + len(portion)) / done > seconds:
+            spent = monotonic() - start
+            if done and spent * (done + len(portion)) / done > seconds:
                 break
             yield from in_chunks(portion, budget_for(self._model.device, recorded=True))
             done += len(portion)
@@ -148,7 +148,7 @@ class FaithfulnessMonitor(Probe):
         return scores, seconds
 
     def report(
-        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
         """Judge all chunks and log what comes out."""
         classes = class_names(self._model)
@@ -236,7 +236,7 @@ def _share(budget: float | str) -> float:
     return share
 
 
-def panel_of(perturber: Perturber, chunk: Explained) -> Panel:
+def panel_of(perturber: Perturber, chunk: Chunk) -> Panel:
     """The panel of a chunk of examples."""
     device = chunk.target.device
     labels = torch.tensor([example.label for example in chunk.examples], device=device)

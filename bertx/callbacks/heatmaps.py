@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
-from bertx.callbacks.base import Explained, Probe
+from bertx.callbacks.base import Chunk, Probe
 from bertx.callbacks.run import gather, here, run_folder, texts_are_logged
 from bertx.metrics import agreement, spearman
-from bertx.models.classifier import Choice, class_names
+from bertx.models.classifier import ModelChoice, class_names
 from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, merge_by_unit
@@ -54,7 +54,7 @@ class HeatmapLogger(Probe):
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
-        model: Choice | None = None,
+        model: ModelChoice | None = None,
         logits: Logits | None = None,
         log_text: bool = True,
     ) -> None:
@@ -65,23 +65,23 @@ class HeatmapLogger(Probe):
         self.page: Path | None = None
 
     def report(
-        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
         """Draw this rank's examples, bring all together, and send them off from rank zero."""
         epoch, step = here(trainer)
-        mine: list[ExplainedText] = []
+        explained: list[ExplainedText] = []
         for chunk in chunks:
-            mine += self._texts(chunk)
+            explained += self._texts(chunk)
             del chunk  # and the graph, before the next one is made
-        texts = sorted(gather(mine), key=lambda text: text.index)
+        texts = sorted(gather(explained), key=lambda text: text.index)
         folder = run_folder(trainer) / "bertx" / stage
         if not texts or not trainer.is_global_zero:
             return
         signed = {name: method.signed for name, method in self._methods.items()}
-        found = HeatmapFile(epoch, step, self.unit, class_names(self._model), signed, texts)
-        rows = found.rows()
+        file = HeatmapFile(epoch, step, self.unit, class_names(self._model), signed, texts)
+        rows = file.rows()
         self.page = write_heatmaps(folder, rows, f"{stage} heatmaps", step)
-        write_heatmap_file(folder / "heatmaps.json", found)
+        write_heatmap_file(folder / "heatmaps.json", file)
         shown = rows if texts_are_logged(trainer) else self._without_texts(texts, rows)
         to_each(trainer.loggers, log_heatmaps, f"{stage}/heatmaps", shown, step)
 
@@ -94,29 +94,29 @@ class HeatmapLogger(Probe):
         self, texts: Sequence[ExplainedText], rows: Sequence[HeatmapRow]
     ) -> list[HeatmapRow]:
         counts = [len(text.words) for text in texts]
-        said = [
+        lines = [
             f"example {text.index}, {count} {self.unit}{'' if count == 1 else 's'}"
             for text, count in zip(texts, counts, strict=True)
         ]
-        return [row.without_text(words) for row, words in zip(rows, said, strict=True)]
+        return [row.without_text(words) for row, words in zip(rows, lines, strict=True)]
 
     def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
         """The scores of each method for every class (B, C, T), or for the explained one alone."""
         if trace.logits.shape[1] <= MOST_CLASSES:
-            return {name: own.every_class(trace) for name, own in self._methods.items()}, {}
+            return {name: one.every_class(trace) for name, one in self._methods.items()}, {}
         return {name: method(trace)[:, None] for name, method in self._methods.items()}, {}
 
-    def _texts(self, chunk: Explained) -> Iterator[ExplainedText]:
+    def _texts(self, chunk: Chunk) -> Iterator[ExplainedText]:
         """The texts of a chunk with the scores of their words, class by class."""
         classes = chunk.probabilities.shape[1]
         for i, example in enumerate(chunk.examples):
             units, target = chunk.inputs.units[i].cpu(), int(chunk.target[i])
             spans = example.spans
             cut = Heatmap.from_offsets(example.text, spans, [0.0] * len(spans), True)
-            scores = {name: own[i].cpu() for name, own in chunk.scores.items()}
+            scores = {name: rows[i].cpu() for name, rows in chunk.scores.items()}
             merged = {
-                name: merge_by_unit(own, units.expand(len(own), -1))[:, : len(spans)]
-                for name, own in scores.items()
+                name: merge_by_unit(rows, units.expand(len(rows), -1))[:, : len(spans)]
+                for name, rows in scores.items()
             }
             yield ExplainedText(
                 index=example.index,
@@ -127,20 +127,20 @@ class HeatmapLogger(Probe):
                 words=cut.words,
                 gaps=cut.gaps,
                 marked=_marked(example),
-                scores={name: _by_class(own, target, classes) for name, own in merged.items()},
+                scores={name: _by_class(rows, target, classes) for name, rows in merged.items()},
                 disagreement=self._disagreement(merged, target),
             )
 
     def _disagreement(self, merged: dict[str, Tensor], target: int) -> float:
         """1 - the mean rank correlation of each two methods, the random control apart."""
-        names = [name for name, own in self._methods.items() if not isinstance(own, Random)]
+        names = [name for name, method in self._methods.items() if not isinstance(method, Random)]
         if len(names) < 2:
             return nan
         rows = [merged[name][target if len(merged[name]) > 1 else 0] for name in names]
         scores = torch.stack(rows)[:, None]
-        own = torch.ones(scores.shape[1:], dtype=torch.bool)
+        mask = torch.ones(scores.shape[1:], dtype=torch.bool)
         signs = torch.tensor([self._methods[name].signed for name in names])
-        raw, absolute = (agreement(s, own, spearman)[0] for s in (scores, scores.abs()))
+        raw, absolute = (agreement(s, mask, spearman)[0] for s in (scores, scores.abs()))
         pairs = torch.where(signs[:, None] & signs, raw, absolute)
         above = torch.ones_like(pairs).triu(1).bool()
         return 1 - float(pairs[above].nanmean())
@@ -149,7 +149,7 @@ class HeatmapLogger(Probe):
 def _by_class(scores: Tensor, target: int, classes: int) -> list[list[float] | None]:
     """The scores of each class; None where the explained one alone has any."""
     if len(scores) == classes:
-        return [list(own) for own in scores.tolist()]
+        return [list(row) for row in scores.tolist()]
     return [scores[0].tolist() if number == target else None for number in range(classes)]
 
 

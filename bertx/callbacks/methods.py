@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import Attribution, Random
 from bertx.attribution.choices import COMPARED_METHODS, GOLD, PREDICTED, check_each, supported
 from bertx.errors import InputError
-from bertx.models.classifier import Choice, class_names, class_number, path_of
+from bertx.models.classifier import ModelChoice, class_names, class_number, path_of
 from bertx.models.encode import Reading
 from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import UNKNOWN
@@ -71,9 +71,9 @@ def blamed(callback: Callback) -> Iterator[None]:
 def classifier_of(
     callback: Callback,
     pl_module: LightningModule,
-    choice: Choice | None,
+    choice: ModelChoice | None,
     logits: Logits | None,
-    known: PreTrainedModel | None = None,
+    previous: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
     """The classifier that a callback explains.
 
@@ -82,14 +82,14 @@ def classifier_of(
         pl_module: The module.
         choice: Which of the module's classifiers is meant.
         logits: What the logits of a head of one's own are; see `bertx.models.heads`.
-        known: What was found before, which is kept if it is still meant.
+        previous: What was found before, which is kept if it is still meant.
 
     Raises:
         InputError: If the module holds none, several and none was chosen, or one that does not
             choose one of several classes.
     """
     with blamed(callback):
-        return classifier_for(pl_module, logits, choice, known)
+        return classifier_for(pl_module, logits, choice, previous)
 
 
 def say_choice(
@@ -112,11 +112,11 @@ def tokenizer_of(
         InputError: If there is none, or it cannot pad.
     """
     datamodule: Any = getattr(trainer, "datamodule", None)
-    for found in (given, getattr(pl_module, "tokenizer", None), _of(datamodule)):
-        if isinstance(found, PreTrainedTokenizerBase):
-            return _padding(found)
-        if isinstance(found, str):
-            return _padding(load_tokenizer(found))
+    for tokenizer in (given, getattr(pl_module, "tokenizer", None), _of(datamodule)):
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            return _padding(tokenizer)
+        if isinstance(tokenizer, str):
+            return _padding(load_tokenizer(tokenizer))
     try:
         loaded = load_tokenizer(str(model.name_or_path))
     except InputError as error:

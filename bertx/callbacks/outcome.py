@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from bertx.models.classifier import Choice, classifier_in
+from bertx.models.classifier import ModelChoice, classifier_in
 from bertx.models.heads import Logits
 
 log = logging.getLogger("bertx")
@@ -27,7 +27,7 @@ class Listener(Callback):
     Of several callbacks that mean the same classifier, the first one listens.
     """
 
-    model: Choice | None
+    model: ModelChoice | None
     logits: Logits | None = None
     _outcome: "Outcome | None" = None
     _listened = False

@@ -15,7 +15,7 @@ from bertx.callbacks.methods import blamed
 from bertx.callbacks.run import check_within, run_folder
 from bertx.callbacks.spill import Sorter, sorted_on_zero
 from bertx.errors import InputError
-from bertx.models.classifier import Choice, class_names, classifier_in
+from bertx.models.classifier import ModelChoice, class_names, classifier_in
 from bertx.rendering.files import drafted
 
 
@@ -58,7 +58,7 @@ class PredictionWriter(Callback):
             none was chosen.
     """
 
-    def __init__(self, filename: str = "predictions.csv", model: Choice | None = None) -> None:
+    def __init__(self, filename: str = "predictions.csv", model: ModelChoice | None = None) -> None:
         check_within("PredictionWriter: filename", filename)
         self.filename = filename
         self.model = model

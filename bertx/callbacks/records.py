@@ -26,7 +26,7 @@ class Records:
         model: The explained model.
         methods: The methods by name.
         every_class: Whether each method has a list of scores for each class.
-        made: How the rows are made (see `bertx.explanation.provenance.describe`).
+        settings: How the rows are made (see `bertx.explanation.provenance.describe`).
 
     Attributes:
         schema: The columns.
@@ -37,11 +37,11 @@ class Records:
         model: PreTrainedModel,
         methods: Mapping[str, Attribution],
         every_class: bool,
-        made: Mapping[str, Any],
+        settings: Mapping[str, Any],
     ) -> None:
         self._names = class_names(model)
         self._methods, self._every_class = tuple(methods), every_class
-        self._made = json.loads(json.dumps(made))
+        self._settings = json.loads(json.dumps(settings))
         numbers, integers = pa.list_(pa.float32()), pa.list_(pa.int32())
         scores = pa.list_(numbers) if every_class else numbers
         columns = [
@@ -51,45 +51,46 @@ class Records:
             ("prediction", pa.string()), ("probabilities", numbers), ("target", pa.string()),
             *((f"scores_{name}", scores) for name in methods), ("error", pa.string()),
         ]  # fmt: skip
-        self.schema = pa.schema(columns, {METADATA_KEY: json.dumps(self._made)})
+        self.schema = pa.schema(columns, {METADATA_KEY: json.dumps(self._settings)})
 
-    def check(self, folder: Path, made: Mapping[str, Any] | None) -> None:
+    def check(self, folder: Path, stored: Mapping[str, Any] | None) -> None:
         """Raise `InputError` if what is in a folder was not made as these rows are."""
-        if made is None:
+        if stored is None:
             return
-        keys = [key for key in self._made if key != "version" and self._made[key] != made.get(key)]
+        others = [key for key, value in self._settings.items() if stored.get(key) != value]
+        keys = [key for key in others if key != "version"]
         if keys:
-            theirs, ours = ({key: found.get(key) for key in keys} for found in (made, self._made))
+            there, here = ({key: of.get(key) for key in keys} for of in (stored, self._settings))
             raise InputError(
-                f"{folder} holds attributions of another run: {_said(theirs)} there, "
-                f"{_said(ours)} here. Give another `AttributionWriter.folder`, or the settings of "
-                "that run."
+                f"{folder} holds attributions of another run: {_listed(there)} there, "
+                f"{_listed(here)} here. Give another `AttributionWriter.folder`, or the settings "
+                "of that run."
             )
 
-    def row(self, reading: Reading, found: Sequence[Explanation]) -> dict[str, Any]:
+    def row(self, reading: Reading, explanations: Sequence[Explanation]) -> dict[str, Any]:
         """The row of a text.
 
         Args:
             reading: The text.
-            found: Its explanations: one, or one for each class.
+            explanations: Its explanations: one, or one for each class.
         """
-        known = {**_text(reading), **dict.fromkeys(self.schema.names[len(_TEXT) :])}
-        first = found[0]
+        row = {**_text(reading), **dict.fromkeys(self.schema.names[len(_TEXT) :])}
+        first = explanations[0]
         if first.predicted is None:
-            return {**known, "error": first.error}
-        known["prediction"] = self._names[first.predicted]
-        known["probabilities"] = first.probabilities
+            return {**row, "error": first.error}
+        row["prediction"] = self._names[first.predicted]
+        row["probabilities"] = first.probabilities
         if not self._every_class and first.target is not None:
-            known["target"] = self._names[first.target]
-        scores = {name: self._scores(name, found) for name in self._methods}
-        bad = [name for name, own in scores.items() if own is None]
-        known |= {f"scores_{name}": own for name, own in scores.items()}
-        return {**known, "error": f"no finite scores from {', '.join(bad)}" if bad else None}
+            row["target"] = self._names[first.target]
+        scores = {name: self._scores(name, explanations) for name in self._methods}
+        bad = [name for name, values in scores.items() if values is None]
+        row |= {f"scores_{name}": values for name, values in scores.items()}
+        return {**row, "error": f"no finite scores from {', '.join(bad)}" if bad else None}
 
-    def _scores(self, name: str, found: Sequence[Explanation]) -> Any:
+    def _scores(self, name: str, explanations: Sequence[Explanation]) -> Any:
         """(U,) or, of all classes, (C, U); None where one of them is no number in float32."""
         with np.errstate(over="ignore"):
-            scores = np.asarray([one.scores[name] for one in found], dtype=np.float32)
+            scores = np.asarray([one.scores[name] for one in explanations], dtype=np.float32)
         if not np.isfinite(scores).all():
             return None
         return scores.tolist() if self._every_class else scores[0].tolist()
@@ -108,5 +109,5 @@ def _text(reading: Reading) -> dict[str, Any]:
     return dict(zip(_TEXT, values, strict=True))
 
 
-def _said(made: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {json.dumps(value)}" for key, value in made.items())
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items())

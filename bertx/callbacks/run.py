@@ -11,7 +11,7 @@ from torch import distributed
 
 from bertx.errors import InputError
 
-Row = TypeVar("Row")
+T = TypeVar("T")
 
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -46,11 +46,11 @@ def texts_are_logged(trainer: Trainer) -> bool:
     return all(getattr(callback, "log_text", True) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
-def gather(rows: list[Row]) -> list[Row]:
+def gather(rows: list[T]) -> list[T]:
     """The rows of all ranks, in their order; a collective call."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return rows
-    everyone: list[list[Row]] = [[]] * distributed.get_world_size()
+    everyone: list[list[T]] = [[]] * distributed.get_world_size()
     distributed.all_gather_object(everyone, rows)
     return [row for part in everyone for row in part]
 

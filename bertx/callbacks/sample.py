@@ -40,7 +40,7 @@ class Sample:
         self.examples: list[Reading] = []
         self._limit, self._size, self._stride = limit, size, stride
         self._next, self._dealt = offset, dealt
-        self._taken: set[int] | None = set() if once else None
+        self._seen: set[int] | None = set() if once else None
         self._chosen = _choose(limit, size)
 
     @property
@@ -59,11 +59,11 @@ class Sample:
         """
         if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
             read(batch)  # says what is wrong with it
-        wanted = {r: n for r, n in enumerate(self._numbers(batch)) if self._takes(n)}
-        if not wanted:
+        chosen = {r: n for r, n in enumerate(self._numbers(batch)) if self._takes(n)}
+        if not chosen:
             return
-        found = read(_cut(batch, list(wanted)))
-        numbered = zip(found, wanted.values(), strict=True)
+        readings = read(_cut(batch, list(chosen)))
+        numbered = zip(readings, chosen.values(), strict=True)
         self.examples += [replace(example, index=number) for example, number in numbered]
 
     def drawn(self) -> list[Reading]:
@@ -80,13 +80,13 @@ class Sample:
         if index < 0 or (self._size is not None and index >= self._size):
             return False
         if self._chosen is not None:
-            wanted = index in self._chosen
+            chosen = index in self._chosen
         else:
-            wanted = self._limit is None or index < self._limit
-        if not wanted or self._taken is None:
-            return wanted
-        fresh = index not in self._taken
-        self._taken.add(index)
+            chosen = self._limit is None or index < self._limit
+        if not chosen or self._seen is None:
+            return chosen
+        fresh = index not in self._seen
+        self._seen.add(index)
         return fresh
 
     def _numbers(self, batch: Mapping[str, Any]) -> list[int]:

@@ -93,12 +93,12 @@ class Stored:
     """What a folder's shards hold.
 
     Attributes:
-        made: How the rows were made, from the metadata; None without shards.
+        settings: How the rows were made, from the metadata; None without shards.
         indices: The rows' numbers (N,), sorted.
         texts: For the rows of some shards, a checksum of the text.
     """
 
-    made: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
     indices: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     texts: Mapping[int, int] = field(default_factory=dict)
 
@@ -143,10 +143,10 @@ def read_shards(folder: Path) -> Stored:
     first: Any = None
     indices, texts, seen = array("q"), dict[int, int](), set[Path]()
     for path in shards(folder):
-        rows, provenance = _read(path, with_text=path.parent not in seen)
-        if first not in (None, provenance):
+        rows, settings = _read(path, with_text=path.parent not in seen)
+        if first not in (None, settings):
             raise InputError(f"{path}: made with other settings than those before it. Remove it.")
-        first = provenance
+        first = settings
         seen.add(path.parent)
         numbers = rows.column("index").to_numpy()
         indices.frombytes(numbers.tobytes())
@@ -159,8 +159,8 @@ def read_shards(folder: Path) -> Stored:
 def _read(path: Path, with_text: bool) -> tuple[pa.Table, Any]:
     try:
         with parquet.ParquetFile(path) as file:
-            provenance = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
-            return file.read(["index", "text"] if with_text else ["index"]), provenance
+            settings = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
+            return file.read(["index", "text"] if with_text else ["index"]), settings
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: expected a shard of attributions, but it cannot be read ({error}). Remove "

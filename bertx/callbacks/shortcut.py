@@ -10,11 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
 from bertx.attribution.choices import GOLD, PREDICTED, supported
-from bertx.callbacks.base import Explained, Probe, log
+from bertx.callbacks.base import Chunk, Probe, log
 from bertx.callbacks.run import here, run_folder, texts_are_logged
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence
 from bertx.errors import InputError
-from bertx.models.classifier import Choice, class_names
+from bertx.models.classifier import ModelChoice, class_names
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit
 from bertx.models.words import normal
@@ -75,7 +75,7 @@ class ShortcutAlarm(Probe):
         unit: Unit = "word",
         tokenizer: str | PreTrainedTokenizerBase | None = None,
         name: str | None = None,
-        model: Choice | None = None,
+        model: ModelChoice | None = None,
         logits: Logits | None = None,
         log_text: bool = True,
     ) -> None:
@@ -102,7 +102,7 @@ class ShortcutAlarm(Probe):
         self._unjudged: set[str] = set()
 
     def report(
-        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Explained]
+        self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
         """Add up the words of all texts, log the largest shares and warn of those too large."""
         ledger = self._read(stage, chunks).gathered()
@@ -129,7 +129,7 @@ class ShortcutAlarm(Probe):
     def _groups(self) -> tuple[str, ...]:
         return ("shortcut_share",)
 
-    def _read(self, stage: str, chunks: Iterator[Explained]) -> Ledger:
+    def _read(self, stage: str, chunks: Iterator[Chunk]) -> Ledger:
         """The words of this rank's texts."""
         ledger, left = Ledger(), list[int]()
         for chunk in chunks:
@@ -142,25 +142,25 @@ class ShortcutAlarm(Probe):
             )
         return ledger
 
-    def _add(self, ledger: Ledger, chunk: Explained) -> Iterator[int]:
+    def _add(self, ledger: Ledger, chunk: Chunk) -> Iterator[int]:
         """Add the texts of a chunk; the numbers of those whose scores are not finite."""
         ((name, scores),) = chunk.scores.items()
         units, counts = chunk.inputs.units.cpu(), chunk.inputs.unit_counts.tolist()
         shares = evidence(scores, units, self._methods[name].signed)
         for i, (example, count) in enumerate(zip(chunk.examples, counts, strict=True)):
-            own = shares[i, :count].tolist()
-            if not all(map(isfinite, own)):
+            row = shares[i, :count].tolist()
+            if not all(map(isfinite, row)):
                 yield example.index
             elif count:
                 words = [normal(example.text[start:end]) for start, end in example.spans]
-                ledger.add(int(chunk.target[i]), example.index, example.text, words, own)
+                ledger.add(int(chunk.target[i]), example.index, example.text, words, row)
 
     @rank_zero_only
     def _warn(self, stage: str) -> None:
-        for found in self.alarms:
-            if (found.label, found.word) not in self._warned:
-                self._warned.add((found.label, found.word))
-                log.warning(f"{stage}: a shortcut? {found.described(self._named)}")
+        for alarm in self.alarms:
+            if (alarm.label, alarm.word) not in self._warned:
+                self._warned.add((alarm.label, alarm.word))
+                log.warning(f"{stage}: a shortcut? {alarm.described(self._named)}")
 
     @rank_zero_only
     def _warn_of_few(self, stage: str, classes: list[str]) -> None:
@@ -191,8 +191,8 @@ class ShortcutAlarm(Probe):
     def announce(self) -> None:
         """Say what was found last, and where the table is."""
         if self._path is not None:
-            for found in self.alarms:
-                print(f"A shortcut? {found.described(self._named)}")
+            for alarm in self.alarms:
+                print(f"A shortcut? {alarm.described(self._named)}")
             print(f"Words of each class: {self._path} ({len(self.alarms)} above {self.bound:.0%})")
 
 

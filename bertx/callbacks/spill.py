@@ -20,11 +20,11 @@ AT_ONCE = 10_000
 MERGED = 64
 """Sorted files that are read at the same time."""
 
-Row = TypeVar("Row", bound=Any)
+T = TypeVar("T", bound=Any)
 """Anything that has an order and can be pickled."""
 
 
-class Sorter(Generic[Row]):
+class Sorter(Generic[T]):
     """Takes rows in any order and gives them back sorted: an external merge sort.
 
     Its files have no name, so that nothing is left of a run that is killed.
@@ -42,19 +42,19 @@ class Sorter(Generic[Row]):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rows: list[Row] = []
+        self._rows: list[T] = []
         self._runs: list[IO[bytes]] = []
         self._files = ExitStack()
         weakref.finalize(self, self._files.close)
 
-    def add(self, rows: list[Row]) -> None:
+    def add(self, rows: list[T]) -> None:
         """Take some rows."""
         self._rows += rows
         if len(self._rows) >= AT_ONCE:
             self._runs.append(self._write(iter(sorted(self._rows))))
             self._rows = []
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[T]:
         while len(self._runs) > MERGED:
             some = [self._runs[i : i + MERGED] for i in range(0, len(self._runs), MERGED)]
             whole, self._runs = (
@@ -65,7 +65,7 @@ class Sorter(Generic[Row]):
                 file.close()
         yield from heapq.merge(sorted(self._rows), *map(_read, self._runs))
 
-    def _write(self, rows: Iterator[Row]) -> IO[bytes]:
+    def _write(self, rows: Iterator[T]) -> IO[bytes]:
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))
         for row in rows:
@@ -73,7 +73,7 @@ class Sorter(Generic[Row]):
         return file
 
 
-def sorted_on_zero(own_rows: Sorter[Row], folder: Path, at_once: int = 1000) -> Iterator[Row]:
+def sorted_on_zero(own_rows: Sorter[T], folder: Path, at_once: int = 1000) -> Iterator[T]:
     """The rows of all ranks, sorted, on rank zero; no rows on the others.
 
     Everything is sent when the first row is asked for: a collective call, also where there are no
@@ -87,7 +87,7 @@ def sorted_on_zero(own_rows: Sorter[Row], folder: Path, at_once: int = 1000) -> 
     if not (distributed.is_available() and distributed.is_initialized()):
         yield from own_rows
         return
-    rows, everyone = iter(own_rows), Sorter[Row](folder)
+    rows, everyone = iter(own_rows), Sorter[T](folder)
     while part := gather(list(islice(rows, at_once))):
         everyone.add(part if distributed.get_rank() == 0 else [])
     yield from everyone

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bertx")
 
-AT_ONCE = 64
+PER_BATCH = 64
 """Most texts that are worked through at once."""
 
 _END = object()
@@ -47,7 +47,7 @@ _PLACEHOLDER = re.compile(r"(label_)?\d+", re.IGNORECASE)
 
 
 def read_texts(texts: Sequence[str], file: str | None, column: str | None) -> Iterator[list[Any]]:
-    """Texts in lists of at most `AT_ONCE`, as they come.
+    """Texts in lists of at most `PER_BATCH`, as they come.
 
     Args:
         texts: The texts themselves.
@@ -71,7 +71,7 @@ def read_texts(texts: Sequence[str], file: str | None, column: str | None) -> It
     if file:
         _check_file(Path(file))
         return _rows(Path(file), column)
-    return (list(texts[i : i + AT_ONCE]) for i in range(0, len(texts), AT_ONCE))
+    return (list(texts[i : i + PER_BATCH]) for i in range(0, len(texts), PER_BATCH))
 
 
 def _check_file(file: Path) -> None:
@@ -96,12 +96,12 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
     from bertx.data.columns import find_text_column, text_error
     from bertx.data.files import stream_tables
 
-    text_column = ""
-    for table in stream_tables(file, AT_ONCE, lambda error: Unreadable(as_options(str(error)))):
-        text_column = text_column or find_text_column(table, column)
-        values = list(table.columns.get(text_column, [None] * len(table)))
+    name = ""
+    for table in stream_tables(file, PER_BATCH, lambda error: Unreadable(as_options(str(error)))):
+        name = name or find_text_column(table, column)
+        values = list(table.columns.get(name, [None] * len(table)))
         for row, value in enumerate(values):
-            if isinstance(value, str) and (wrong := text_error(table, row, text_column, value)):
+            if isinstance(value, str) and (wrong := text_error(table, row, name, value)):
                 values[row] = Unreadable(as_options(str(wrong)))
         yield values
 
@@ -113,11 +113,11 @@ def _lines() -> Iterator[list[Any]]:
     if hasattr(sys.stdin, "reconfigure"):
         # A line that is not UTF-8 costs no other one its place.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
-    arrived: Queue[Any] = Queue(maxsize=AT_ONCE)
+    arrived: Queue[Any] = Queue(maxsize=PER_BATCH)
     Thread(target=_listen, args=(arrived,), daemon=True).start()
     while True:
         lines = [arrived.get()]
-        while len(lines) < AT_ONCE and not arrived.empty():
+        while len(lines) < PER_BATCH and not arrived.empty():
             lines.append(arrived.get())
         if ended := lines[-1] is _END:
             lines.pop()

@@ -108,8 +108,8 @@ class Explainer:
         logits: Logits | None = None,
     ) -> None:
         model, tokenizer = checked_arguments(model, tokenizer)
-        found = classifier_for(model, logits)
-        self._score = Scoring(found, tokenizer, methods, target, merge, token_budget)
+        classifier = classifier_for(model, logits)
+        self._score = Scoring(classifier, tokenizer, methods, target, merge, token_budget)
         self._reader = Reader(tokenizer, self._score.model, unit, window)
         self._unit = unit
         self.methods = self._score.methods
@@ -118,12 +118,12 @@ class Explainer:
 
     def __call__(self, texts: str | Iterable[Any], first: int = 0) -> Explanations:
         """Explain texts, of which the first one has the number ``first``."""
-        found = [self._read(first + i, text) for i, text in enumerate(several(texts))]
-        readings = [item for item in found if isinstance(item, Reading)]
+        items = [self._read(first + i, text) for i, text in enumerate(several(texts))]
+        readings = [item for item in items if isinstance(item, Reading)]
         scored = iter(self._score([parts_of(one, self._reader.windows(one)) for one in readings]))
         return Explanations(
             done
-            for item in found
+            for item in items
             for done in ([item] if isinstance(item, Explanation) else next(scored))
         )
 

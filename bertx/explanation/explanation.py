@@ -63,11 +63,11 @@ class Explanation:
         """
         if self.predicted is None or self.target is None:
             return "not explained"
-        said = self._named(self.predicted)
+        prediction = self._named(self.predicted)
         return (
-            said
+            prediction
             if self.target == self.predicted
-            else f"{said}, explained: " + self._named(self.target)
+            else f"{prediction}, explained: " + self._named(self.target)
         )
 
     def heatmap(self, method: str) -> Heatmap:

@@ -82,8 +82,8 @@ def collate(
 
 def probabilities(parts: Sequence[Part]) -> tuple[float, ...]:
     """The mean of the softmax over a text's parts (C,); empty if one is not known."""
-    known = [part.logits.softmax(-1) for part in parts if part.logits is not None]
-    return tuple(torch.stack(known).mean(0).tolist()) if len(known) == len(parts) else ()
+    each = [part.logits.softmax(-1) for part in parts if part.logits is not None]
+    return tuple(torch.stack(each).mean(0).tolist()) if len(each) == len(parts) else ()
 
 
 def predicted_of(parts: Sequence[Part]) -> int | None:
@@ -92,8 +92,8 @@ def predicted_of(parts: Sequence[Part]) -> int | None:
         return None
     if len(parts) == 1 and parts[0].logits is not None:
         return int(parts[0].logits.argmax())  # in a softmax, different logits may become equal
-    known = probabilities(parts)
-    return known.index(max(known))
+    mean = probabilities(parts)
+    return mean.index(max(mean))
 
 
 def assemble(
@@ -113,30 +113,32 @@ def assemble(
         merge: How the scores of an unsigned method's tokens become one.
     """
     reading = parts[0].reading
-    known = Explanation(
+    explanation = Explanation(
         reading.index, reading.text, classes=classes, left_out=reading.left_out,
         error=next((part.error for part in parts if part.error), None),
     )  # fmt: skip
-    if known.error is not None:
-        return [known] * len(targets)
+    if explanation.error is not None:
+        return [explanation] * len(targets)
     predicted = predicted_of(parts)
-    known = replace(
-        known, words=tuple(reading.text[start:stop] for start, stop in reading.spans),
+    explanation = replace(
+        explanation, words=tuple(reading.text[start:stop] for start, stop in reading.spans),
         spans=reading.spans, probabilities=probabilities(parts), predicted=predicted,
         signed=dict(signed),
     )  # fmt: skip
     return [
-        _scored(known, predicted if target is None else target, scores)
+        _scored(explanation, predicted if target is None else target, scores)
         for target, scores in zip(targets, _scores(parts, len(targets), signed, merge), strict=True)
     ]
 
 
-def _scored(known: Explanation, target: int | None, scores: dict[str, list[float]]) -> Explanation:
-    lost = [name for name, own in scores.items() if not all(map(isfinite, own))]
+def _scored(
+    explanation: Explanation, target: int | None, scores: dict[str, list[float]]
+) -> Explanation:
+    lost = [name for name, values in scores.items() if not all(map(isfinite, values))]
     return replace(
-        known,
+        explanation,
         target=target,
-        scores={name: tuple(own) for name, own in scores.items()},
+        scores={name: tuple(values) for name, values in scores.items()},
         error=f"{', '.join(lost)}: not all scores are finite. Use a wider type." if lost else None,
     )
 
@@ -149,14 +151,14 @@ def _scores(
     if not reading.spans:
         return [{name: [] for name in signed} for _ in range(count)]
     units = torch.tensor(reading.units)
-    found: dict[str, list[list[float]]] = {}
+    by_method: dict[str, list[list[float]]] = {}
     for how in get_args(Merge):
         if names := [name for name, signs in signed.items() if ("sum" if signs else merge) == how]:
             tokens = _tokens(parts, names)
             flat = tokens.flatten(0, 1)
             merged = merge_by_unit(flat, units.expand(len(flat), -1), how)
-            found |= zip(names, merged.unflatten(0, tokens.shape[:2]).tolist(), strict=True)
-    return [{name: found[name][place] for name in signed} for place in range(count)]
+            by_method |= zip(names, merged.unflatten(0, tokens.shape[:2]).tolist(), strict=True)
+    return [{name: by_method[name][place] for name in signed} for place in range(count)]
 
 
 def _tokens(parts: Sequence[Part], methods: Sequence[str]) -> Tensor:
@@ -164,10 +166,10 @@ def _tokens(parts: Sequence[Part], methods: Sequence[str]) -> Tensor:
     if len(parts) == 1:
         return torch.stack([parts[0].scores[method].double() for method in methods])
     rows = next(len(part.scores[methods[0]]) for part in parts if part.ranked)
-    own = [
+    scores = [
         torch.stack([part.scores[method].double() for method in methods])
         if part.ranked
         else torch.zeros(len(methods), rows, part.stop - part.start, dtype=torch.float64)
         for part in parts
     ]
-    return join(own, [(part.start, part.stop) for part in parts], parts[0].reading.units)
+    return join(scores, [(part.start, part.stop) for part in parts], parts[0].reading.units)

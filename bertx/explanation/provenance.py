@@ -69,18 +69,18 @@ def vars_of(thing: object) -> list[str]:
 
 def fingerprint(model: PreTrainedModel) -> str:
     """Eight hexadecimal digits that change when training changes the weights."""
-    found = 0
+    checksum = 0
     for weight in model.parameters():
         flat = weight.detach().flatten()
         some = flat[:: max(1, len(flat) // _PROBED)][:_PROBED]
-        found = zlib.crc32(some.float().cpu().numpy().tobytes(), found)
-    return f"{found:08x}"
+        checksum = zlib.crc32(some.float().cpu().numpy().tobytes(), checksum)
+    return f"{checksum:08x}"
 
 
 def rules(tokenizer: PreTrainedTokenizerBase) -> str:
     """Eight hexadecimal digits that change with what a tokenizer makes of a whole text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    known = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())
+    contents = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())
     if backend is not None:  # what the last call has set
-        known |= {"truncation": None, "padding": None}
-    return f"{zlib.crc32(json.dumps(known, sort_keys=True).encode()):08x}"
+        contents |= {"truncation": None, "padding": None}
+    return f"{zlib.crc32(json.dumps(contents, sort_keys=True).encode()):08x}"

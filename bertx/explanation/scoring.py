@@ -131,8 +131,8 @@ class Scoring:
             part.take_logits(row, self.model.dtype)
             part.target = target
         for name, method in self.methods.items():
-            found = method.every_class(trace) if self._all else method(trace)[:, None]
-            for part, scores in zip(chunk, found.cpu(), strict=True):
+            scored = method.every_class(trace) if self._all else method(trace)[:, None]
+            for part, scores in zip(chunk, scored.cpu(), strict=True):
                 part.take_scores(name, scores)
 
     def _fail(self, part: Part, error: Exception) -> None:

@@ -50,9 +50,9 @@ def join(
     """
     source = torch.tensor(sources(places, units))
     joined = scores[0].new_zeros(*scores[0].shape[:-1], len(units))
-    for number, ((start, stop), own) in enumerate(zip(places, scores, strict=True)):
-        taken = (source[start:stop] == number).nonzero()[:, 0]
-        joined[..., start + taken] = own[..., taken]
+    for number, ((start, stop), window) in enumerate(zip(places, scores, strict=True)):
+        kept = (source[start:stop] == number).nonzero()[:, 0]
+        joined[..., start + kept] = window[..., kept]
     return joined
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from bertx.errors import InputError
 
-Choice = str | Callable[..., Any]
+ModelChoice = str | Callable[..., Any]
 """Which classifier of a module is meant: an attribute path, or a function from module to it."""
 
 SHELL = "_orig_mod."
@@ -28,7 +28,7 @@ def classifiers_in(module: nn.Module) -> dict[str, PreTrainedModel]:
     return {bare(path): model for path, model in models.items() if id(model) not in inside}
 
 
-def classifier_in(module: nn.Module, choice: Choice | None = None) -> PreTrainedModel | None:
+def classifier_in(module: nn.Module, choice: ModelChoice | None = None) -> PreTrainedModel | None:
     """The Hugging Face sequence classifier inside a module, without any compiled shell.
 
     Args:
@@ -52,7 +52,7 @@ def classifier_in(module: nn.Module, choice: Choice | None = None) -> PreTrained
     return model
 
 
-def one_classifier(module: nn.Module, choice: Choice | None = None) -> PreTrainedModel:
+def one_classifier(module: nn.Module, choice: ModelChoice | None = None) -> PreTrainedModel:
     """What `classifier_in` finds.
 
     Raises:
@@ -73,7 +73,7 @@ def one_classifier(module: nn.Module, choice: Choice | None = None) -> PreTraine
     return classifier
 
 
-def require_classifier(module: nn.Module, choice: Choice | None = None) -> PreTrainedModel:
+def require_classifier(module: nn.Module, choice: ModelChoice | None = None) -> PreTrainedModel:
     """What `classifier_in` finds.
 
     Raises:
@@ -84,7 +84,7 @@ def require_classifier(module: nn.Module, choice: Choice | None = None) -> PreTr
     return classifier
 
 
-def chosen_part(module: nn.Module, choice: Choice) -> nn.Module:
+def chosen_part(module: nn.Module, choice: ModelChoice) -> nn.Module:
     """The part of a module that a choice leads to.
 
     Raises:

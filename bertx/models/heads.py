@@ -16,7 +16,13 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bertx.errors import InputError
-from bertx.models.classifier import Choice, check_chooses, chosen_part, require_classifier, takes
+from bertx.models.classifier import (
+    ModelChoice,
+    check_chooses,
+    chosen_part,
+    require_classifier,
+    takes,
+)
 from bertx.models.inputs import short_texts
 from bertx.models.scope import evaluating, frozen, gradients, isolated_rng, leaf
 
@@ -101,7 +107,7 @@ class EncoderForSequenceClassification(PreTrainedModel):
 def classifier_for(
     model: nn.Module,
     logits: Logits | None = None,
-    choice: Choice | None = None,
+    choice: ModelChoice | None = None,
     previous: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
     """The classifier that is meant by a model and, for a head of one's own, a function.

@@ -99,7 +99,7 @@ def test_readers_take_the_folder_for_one_table(tmp_path):
 def test_metadata_say_how_it_was_made(tmp_path):
     module = Predicting()
     predict(tmp_path, writer(tmp_path / "kept", target=2, unit="token"), module=module)
-    made = read_shards(tmp_path / "kept").made
+    made = read_shards(tmp_path / "kept").settings
     assert made["target"] == "2" and made["unit"] == "token" and made["version"]
     assert made["classes"] == ["LABEL_0", "LABEL_1", "LABEL_2"]
     assert made["weights"] == fingerprint(module.net)
@@ -227,7 +227,7 @@ def test_all_classes_at_once(tmp_path):
             expected = alone(module, row["text"], number)[1]["gi"].tolist()
             assert scores == pytest.approx(expected, abs=1e-5)
     assert rows[1]["scores_gi"] == rows[1]["scores_random"] == [[], [], []]
-    assert read_shards(out.path).made["target"] == "all"
+    assert read_shards(out.path).settings["target"] == "all"
 
 
 @pytest.mark.parametrize("target", ["predicted", "all", "gold"])

@@ -43,7 +43,7 @@ def test_rows_are_cut_into_shards_as_they_come(tmp_path, monkeypatch, together, 
 def test_a_shard_is_seen_when_it_is_whole(tmp_path):
     out = writer(tmp_path)
     out.write(rows(0, 1, 2))
-    assert visible(tmp_path) == [] and read_shards(tmp_path).made is None
+    assert visible(tmp_path) == [] and read_shards(tmp_path).settings is None
     out.write(rows(3, 4))
     assert visible(tmp_path) == ["part-000000.parquet"]
     out.close()
@@ -87,7 +87,7 @@ def test_what_is_stored_on_all_ranks(tmp_path):
         out.write(rows(*part))
         out.close()
     stored = read_shards(tmp_path)
-    assert stored.made == {"made": "so"}
+    assert stored.settings == {"made": "so"}
     assert stored.indices.tolist() == [3, 4, 5, 9, 10**12]
     held = [i for i in [*range(12), 10**12, 2 * 10**12] if stored.holds(i, f"text {i}")]
     assert held == [3, 4, 5, 9, 10**12]
@@ -98,7 +98,7 @@ def test_what_is_stored_on_all_ranks(tmp_path):
 
 def test_nothing_is_stored_in_no_folder(tmp_path):
     stored = read_shards(tmp_path / "none")
-    assert stored.made is None and not stored.holds(0, "text")
+    assert stored.settings is None and not stored.holds(0, "text")
 
 
 def test_texts_of_later_shards_are_not_kept(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bertx.cli.classifiers import load_trained
-from bertx.cli.texts import AT_ONCE
+from bertx.cli.texts import PER_BATCH
 from bertx.errors import InputError
 from tests.cli.test_explain import piped, rows
 from tests.rendering.parsing import Page
@@ -40,7 +40,7 @@ def table(ending, bad, place, count):
 
 @pytest.mark.parametrize(("ending", "bad", "words"), BAD)
 def test_a_malformed_row_costs_no_other_one_its_place(ending, bad, words, explain):
-    place, count = AT_ONCE + 5, AT_ONCE + 9
+    place, count = PER_BATCH + 5, PER_BATCH + 9
     file = table(ending, bad, place, count)
     captured = explain("--path", file, "--json", "--methods", "LRP", "--html", "page.html")
     found = rows(captured)
@@ -63,12 +63,12 @@ def test_a_file_that_ends_too_soon_keeps_the_page(model, fails):
     import random
 
     draw = random.Random(0)
-    lines = [f'{{"text": "good film {draw.random()}"}}' for _ in range(3 * AT_ONCE)]
+    lines = [f'{{"text": "good film {draw.random()}"}}' for _ in range(3 * PER_BATCH)]
     whole = gzip.compress("\n".join(lines).encode())
     Path("in.jsonl.gz").write_bytes(whole[: len(whole) * 2 // 3])
     error = fails(["explain", "--model", model, "--path", "in.jsonl.gz", "--html", "page.html"])
     assert "in.jsonl.gz cannot be read" in error
-    assert Path("page.html").read_text().count("</article>") >= AT_ONCE
+    assert Path("page.html").read_text().count("</article>") >= PER_BATCH
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_text(explain, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from bertx.cli.reproducing.steps import Step
+from bertx.cli.reproducing.steps import PlannedStep
 from bertx.errors import InputError
 from bertx.progress import duration, interactive
 from bertx.rendering.files import write_whole
@@ -43,16 +43,16 @@ class StepLog:
                 "it: the steps are then found again by their folders."
             ) from error
 
-    def knows(self, step: Step) -> bool:
+    def knows(self, step: PlannedStep) -> bool:
         """Whether a step was done with the command that would make it now."""
         return self._entries.get(step.name, {}).get("command") == step.command()
 
-    def seconds(self, step: Step) -> float | None:
+    def seconds(self, step: PlannedStep) -> float | None:
         """How long a step took; None if that is unknown, as for one that was resumed."""
         seconds = self._entries.get(step.name, {}).get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
 
-    def add(self, step: Step, seconds: float | None) -> None:
+    def add(self, step: PlannedStep, seconds: float | None) -> None:
         """Note that a step is done, and how long it took if that is known."""
         self._entries[step.name] = {"command": step.command(), "seconds": seconds}
         write_whole(self._path, json.dumps(self._entries, indent=1))
@@ -85,7 +85,7 @@ class Board:
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[PlannedStep],
         done: set[str],
         ledger: StepLog,
         clock: Callable[[], float] = monotonic,
@@ -95,11 +95,11 @@ class Board:
         self._running: tuple[str, float] | None = None
         self.line = ""
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: PlannedStep) -> None:
         """A step begins."""
         self._running, self.line = (step.name, self._clock()), ""
 
-    def end(self, step: Step) -> float:
+    def end(self, step: PlannedStep) -> float:
         """A step is done; how many seconds it took."""
         spent = self.spent()
         self.done.add(step.name)
@@ -151,13 +151,13 @@ class Board:
 class View(Protocol):
     """Where a board is shown."""
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: PlannedStep) -> None:
         """A step has begun."""
 
     def say(self, line: str) -> None:
         """The step that is running has printed a line."""
 
-    def end(self, step: Step) -> None:
+    def end(self, step: PlannedStep) -> None:
         """A step is done."""
 
 
@@ -174,7 +174,7 @@ class LinesView:
             self.say(f"  {row.state:8} {row.name:28} {row.time}".rstrip())
         self.say(f"{board.summary()}.")
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: PlannedStep) -> None:
         """Say so."""
         self.say(f"{step.name} begins.")
 
@@ -182,7 +182,7 @@ class LinesView:
         """Print the line."""
         print(line, file=sys.stderr, flush=True)
 
-    def end(self, step: Step) -> None:
+    def end(self, step: PlannedStep) -> None:
         """Say so, and what is left."""
         self.say(f"{step.name} is done; {self._board.summary()}.")
 
@@ -197,7 +197,7 @@ class TableView:
     def __init__(self, board: Board) -> None:
         self._board = board
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: PlannedStep) -> None:
         """Nothing: the table is drawn anew by itself."""
 
     def say(self, line: str) -> None:
@@ -205,7 +205,7 @@ class TableView:
         if line.strip():
             self._board.say(line.strip()[:_WIDTH])
 
-    def end(self, step: Step) -> None:
+    def end(self, step: PlannedStep) -> None:
         """Nothing: the table is drawn anew by itself."""
 
     def table(self) -> "Group":

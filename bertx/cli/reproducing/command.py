@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from bertx.cli.reproducing.board import Board, StepLog, shown
 from bertx.cli.reproducing.preset import ReproducePreset, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
-from bertx.cli.reproducing.steps import FitStep, Folders, Step, StudyStep, steps_of
+from bertx.cli.reproducing.steps import FitStep, Folders, PlannedStep, StudyStep, steps_of
 from bertx.cli.study import study_options
 from bertx.cli.subcommand import PROG, Parser, check_writable, ending
 from bertx.errors import InputError
@@ -104,7 +104,7 @@ def _check_data(preset: ReproducePreset, data: Path) -> None:
         )
 
 
-def _reproduce(steps: Sequence[Step], out: Path) -> None:
+def _reproduce(steps: Sequence[PlannedStep], out: Path) -> None:
     """Do the steps that are not done."""
     ledger = StepLog(out / "steps.json")
     board = Board(steps, _done(steps, ledger), ledger)
@@ -128,7 +128,7 @@ def _reproduce(steps: Sequence[Step], out: Path) -> None:
         _fail(*failed)
 
 
-def _done(steps: Sequence[Step], ledger: StepLog) -> set[str]:
+def _done(steps: Sequence[PlannedStep], ledger: StepLog) -> set[str]:
     """The names of the steps that need not be run.
 
     A fit is known by its folder, whoever made it. What reads the outcome of a step that is run
@@ -144,7 +144,7 @@ def _done(steps: Sequence[Step], ledger: StepLog) -> set[str]:
     return done
 
 
-def _fail(step: Step, status: int, printed: str, log: Path) -> None:
+def _fail(step: PlannedStep, status: int, printed: str, log: Path) -> None:
     if interactive():  # elsewhere it has been printed already
         print(printed, end="", file=sys.stderr)
     how = f"ended with status {status}" if status else "ended, but its outcome is not there"

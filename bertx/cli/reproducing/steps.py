@@ -44,7 +44,7 @@ class Folders:
 
 
 @dataclass(frozen=True)
-class Step(ABC):
+class PlannedStep(ABC):
     """One command of bertx, whose outcome is found again by its folder.
 
     Attributes:
@@ -77,7 +77,7 @@ class Step(ABC):
 
 
 @dataclass(frozen=True)
-class FitStep(Step):
+class FitStep(PlannedStep):
     """A training.
 
     Attributes:
@@ -149,7 +149,7 @@ class FitStep(Step):
 
 
 @dataclass(frozen=True)
-class _ReadingStep(Step):
+class _ReadingStep(PlannedStep):
     """What reads the outcome of other steps, and finds what it has itself.
 
     Attributes:
@@ -213,7 +213,7 @@ class ReportStep(_ReadingStep):
         return self.folder.is_file()
 
 
-def steps_of(preset: ReproducePreset, folders: Folders) -> list[Step]:
+def steps_of(preset: ReproducePreset, folders: Folders) -> list[PlannedStep]:
     """All steps, each after those that it needs."""
     return [
         *(FitStep.of(name, fit, preset.common, folders) for name, fit in preset.fits.items()),
