@@ -75,7 +75,7 @@ class FerretAOPC(FaithfulnessMetric):
 
     def counts(self, case):
         """Units of each rationale (B, K), and which of them count (B, K)."""
-        own = case.panel.own(case.units.shape[1])
+        own = case.panel.unit_mask(case.units.shape[1])
         positive = ((case.units > 0) & own).sum(1).tolist()
         units = case.panel.inputs.unit_counts.tolist()
         sizes = torch.tensor(

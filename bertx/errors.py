@@ -138,10 +138,10 @@ def _gated(links: Sequence[BaseException], name: str, kind: RepoType) -> str | N
 
 
 def _configurations(links: Sequence[BaseException], name: str) -> str | None:
-    found = next((m for link in links if (m := _CONFIGURATIONS.search(str(link)))), None)
-    if found is None:
+    match = next((m for link in links if (m := _CONFIGURATIONS.search(str(link)))), None)
+    if match is None:
         return None
-    listed = re.sub("['\"]", "", found[1])
+    listed = re.sub("['\"]", "", match[1])
     first = listed.split(",")[0]
     return f"expected one of its configurations ({listed}), as in {name}:{first}"
 

@@ -52,7 +52,7 @@ class Command(NamedTuple):
     purpose: str
     add: Callable[[Parser], None]
     options: Callable[[Namespace, Any], Any]
-    more: Callable[[Namespace, Any, "Settings"], Any] = lambda options, own, settings: own
+    more: Callable[[Namespace, Any, "Settings"], Any] = lambda options, specific, settings: specific
 
 
 STUDIES: Mapping[str, Command] = {

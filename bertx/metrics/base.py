@@ -71,18 +71,18 @@ class Panel:
         chosen = rows.nonzero()[:, 0]
         inputs = self.inputs.rows(chosen)
         labels, marks = (
-            None if known is None else known[chosen.to(known.device)]
-            for known in (self.labels, self.rationale)
+            None if tensor is None else tensor[chosen.to(tensor.device)]
+            for tensor in (self.labels, self.rationale)
         )
         return Panel(
             self.perturber,
             Trace(self.trace.model, inputs, self.target[chosen], needs),
             labels,
             None if marks is None else marks[:, : inputs.input_ids.shape[1]],
-            {key: [own[row] for row in chosen.tolist()] for key, own in self._orders.items()},
+            {key: [orders[row] for row in chosen.tolist()] for key, orders in self._orders.items()},
         )
 
-    def own(self, width: int | None = None) -> Tensor:
+    def unit_mask(self, width: int | None = None) -> Tensor:
         """Which of ``width`` places are units of a text (B, U)."""
         counts = self.inputs.unit_counts
         width = max(int(counts.max()), 1) if width is None else width
@@ -100,9 +100,9 @@ class Panel:
 
     def ceiling(self, limit: Limit, beam: int = 1, exact: int = 8) -> Tensor:
         """Unit scores that rank as the search does (B, U): no method, but what one could reach."""
-        found = self.orders(beam, exact, highest=limit == "insertion")
-        scores = torch.zeros(self.own().shape, device=self.target.device)
-        for row, deletion in zip(scores, found, strict=True):
+        orders = self.orders(beam, exact, highest=limit == "insertion")
+        scores = torch.zeros(self.unit_mask().shape, device=self.target.device)
+        for row, deletion in zip(scores, orders, strict=True):
             places = torch.arange(len(deletion.order), 0, -1.0, device=row.device)
             first = deletion.order if limit == "deletion" else deletion.order[::-1]
             row[list(first)] = places

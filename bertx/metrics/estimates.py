@@ -48,10 +48,10 @@ class Estimate(NamedTuple):
 
 def mean_of(values: Tensor) -> Estimate:
     """The means of values (N, J) of N examples; NaN marks an example without one."""
-    known = values.detach().to(torch.float64)
-    counts = (~known.isnan()).sum(0).to(torch.float64)
-    mean = known.nansum(0) / counts
-    squares = (known - mean).square().nansum(0)
+    exact = values.detach().to(torch.float64)
+    counts = (~exact.isnan()).sum(0).to(torch.float64)
+    mean = exact.nansum(0) / counts
+    squares = (exact - mean).square().nansum(0)
     return Estimate(mean, (squares / (counts - 1) / counts).sqrt(), counts)
 
 

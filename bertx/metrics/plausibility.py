@@ -158,7 +158,7 @@ class PlausibilityMetric(FaithfulnessMetric):
     def values(self, case: Case, answers: Tensor) -> Tensor:
         """The values (B, J); NaN where nothing can be ranked. Without rationales it warns, once."""
         if case.panel.marked is not None:
-            return self.compare(case.units, case.panel.marked, case.panel.own())
+            return self.compare(case.units, case.panel.marked, case.panel.unit_mask())
         if not self._warned:
             self._warned = True
             log.warning(

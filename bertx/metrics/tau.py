@@ -36,7 +36,7 @@ class LeaveOneOutTau(FaithfulnessMetric):
 
     def values(self, case: Case, answers: Tensor) -> Tensor:
         """Tau-b (B, 1)."""
-        mask = case.panel.own(case.units.shape[1])
+        mask = case.panel.unit_mask(case.units.shape[1])
         return kendall(case.units, drops(followed(case, answers)), mask)[:, None]
 
 

@@ -72,12 +72,12 @@ class Inputs:
         else:
             words = batch["word_ids"] if unit == "word" else torch.arange(mask.shape[1]).to(mask)
         units = number_units(words.expand(mask.shape), ranked)
-        known = cls(batch["input_ids"], mask, units, batch.get("token_type_ids"))
+        inputs = cls(batch["input_ids"], mask, units, batch.get("token_type_ids"))
         if tokenizer is None:
-            return known
+            return inputs
         pad = tokenizer.pad_token_id
         return replace(
-            known, mask_token_id=tokenizer.mask_token_id, pad_token_id=0 if pad is None else pad
+            inputs, mask_token_id=tokenizer.mask_token_id, pad_token_id=0 if pad is None else pad
         )
 
     def arguments(self, model: nn.Module) -> dict[str, Tensor]:
@@ -139,8 +139,8 @@ def short_texts(model: PreTrainedModel) -> Inputs:
 
 
 def _special(model: PreTrainedModel, *names: str) -> int | None:
-    known = [getattr(model.config, f"{name}_token_id", None) for name in names]
-    fitting = (i for i in known if isinstance(i, int) and 0 <= i < model.config.vocab_size)
+    numbers = [getattr(model.config, f"{name}_token_id", None) for name in names]
+    fitting = (i for i in numbers if isinstance(i, int) and 0 <= i < model.config.vocab_size)
     return next(fitting, None)
 
 

@@ -46,7 +46,7 @@ def loop(name, ask, ranked, c):
 
 def scores_of(panel, orders):
     """Token scores whose unit ranking is the given one of each text."""
-    units = torch.zeros(panel.own().shape)
+    units = torch.zeros(panel.unit_mask().shape)
     for row, order in zip(units, orders, strict=True):
         row[list(order)] = torch.arange(len(order), 0, -1.0)
     return spread_by_unit(units, panel.inputs.units)
