@@ -1,7 +1,7 @@
 """Randomization: do explanations change when the model does not know what it knew?"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -245,10 +245,7 @@ def run(
     ]
     return Findings(
         values=pa.concat_tables(
-            [
-                table.add_column(0, "run", pa.array([own.name] * len(table)))
-                for own, table in zip(subjects, tables, strict=True)
-            ]
+            [own.named(table) for own, table in zip(subjects, tables, strict=True)]
         ),
         findings=randomization_findings(found, settings),
         numbers=randomization_numbers(found),
@@ -274,8 +271,8 @@ def correlated(
     other = next((own for own in options.shuffled.values() if own.data == subject.data), None)
     randomizer = cache(lambda: _randomizer(subject, settings))  # loaded when it is needed
 
-    def readings(numbers: range) -> list[Reading]:
-        return [replace(subject.readings[number], index=number) for number in numbers]
+    def readings(numbers: range) -> Sequence[Reading]:
+        return subject.readings[numbers.start : numbers.stop]
 
     def on_random_weights(draw: int, numbers: range) -> pa.Table:
         return randomizer().randomized(readings(numbers), texts, draw)

@@ -142,7 +142,7 @@ def _seeds_would_tell(known: Mapping[str, Likeness], models: int) -> Callable[[s
 
     def told(name: str, difference: Interval) -> str:
         one, other = (known[method] for method in name.split(" - "))
-        draws = (one.mean_draws - other.mean_draws).mean(0)
+        draws = (one.draws - other.draws).mean(0)
         needed = seeds_needed(one.values - other.values, draws, models)
         if needed is None:
             pairs = "one pair" if models == 2 else f"{len(one.values)} pairs"

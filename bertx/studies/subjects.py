@@ -9,6 +9,7 @@ from functools import cached_property
 from random import Random
 from typing import Any, Literal
 
+import pyarrow as pa
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -64,7 +65,7 @@ class Subject:
         source: Where it comes from.
         classes: Names of its C classes.
         texts: The texts with their gold labels (N,).
-        readings: The same as its model reads them (N,).
+        readings: The same as its model reads them, each with its number as ``index`` (N,).
         units: What the units of each text are called, those of one spelling alike (N,).
         weights: Tells its weights from others.
         tokenizer: Tells what its tokenizer does from what others do.
@@ -107,6 +108,10 @@ class Subject:
         known: dict[str, str | int] = {LAST: len(self.classes) - 1, GOLD: PREDICTED}
         return known.get(target, target)
 
+    def named(self, table: pa.Table) -> pa.Table:
+        """A table of values, with the name of the run before them."""
+        return table.add_column(0, "run", pa.array([self.name] * len(table)))
+
     def described(self) -> dict[str, Any]:
         """What decides the results, as JSON can say it."""
         return {
@@ -145,7 +150,7 @@ def read_subject(
             f"{source.name}: expected texts of at least {settings.shortest} units (shortest), but "
             f"none of {len(read)} is so long. Lower it, or use other texts."
         )
-    readings = tuple(read[number] for number in kept)
+    readings = tuple(replace(read[number], index=place) for place, number in enumerate(kept))
     cut = sum(bool(one.left_out) for one in readings)
     if cut:
         log.info(f"{source.name}: {cut} of {len(readings)} texts are cut off at {reader.longest}")

@@ -128,7 +128,7 @@ def answers(
     deleter = cache(lambda: _deleter(subject, settings, options))  # loaded when it is needed
 
     def make(numbers: range) -> pa.Table:
-        readings = [replace(subject.readings[number], index=number) for number in numbers]
+        readings = subject.readings[numbers.start : numbers.stop]
         return deleter().table(readings, texts, searched)
 
     names = portions(f"{subject.weights}-{subject.data}", len(texts), PORTION)
@@ -156,7 +156,10 @@ def run(
     measured = [at_first(table) for table in tables]
     return Findings(
         values=pa.concat_tables(
-            [_values(subject, table) for subject, table in zip(subjects, tables, strict=True)]
+            [
+                subject.named(table.filter(pa.compute.is_valid(table["right"])))
+                for subject, table in zip(subjects, tables, strict=True)
+            ]
         ),
         findings=deletion_findings(drawn, settings, points),
         numbers={**accuracies(subjects, measured), **deletion_numbers(drawn, points)},
@@ -185,12 +188,6 @@ def at_first(table: pa.Table) -> Measured:
     texts, first = np.unique(table["text"].to_numpy(), return_index=True)
     labels, predicted = (table[name].to_numpy()[first] for name in ("label", "predicted"))
     return Measured(texts, float((labels == predicted).mean()))
-
-
-def _values(subject: Subject, table: pa.Table) -> pa.Table:
-    """What was answered, with the name of the run before it."""
-    known = table.filter(pa.compute.is_valid(table["right"]))
-    return known.add_column(0, "run", pa.array([subject.name] * len(known)))
 
 
 def _presets() -> Mapping[Literal["default", "authors"], Settings]:

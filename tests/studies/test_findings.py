@@ -16,7 +16,7 @@ from bertx.studies import Settings, seeds_findings, transfer, word_rank
 from bertx.studies.claims import seeds_needed
 from bertx.studies.likeness import Likeness
 from bertx.studies.paper import GI, GS, LAT, LRP
-from bertx.studies.training import differences_finding, other_differences
+from bertx.studies.seeds import differences_finding, other_differences
 
 METHODS = {GS: GradientSensitivity(), GI: GradientXInput(reduce="squared_norm"), LRP: Lrp(),
            LAT: LayerwiseAttentionTracing()}  # fmt: skip
@@ -158,7 +158,7 @@ def test_how_many_seeds_would_tell():
     [
         (2, "cannot be known from one pair of 2 models; four are the fewest that show it"),
         (3, "cannot be known from 3 pairs of 3 models; four are the fewest that show it"),
-        (5, " seeds would tell"),
+        (5, ": about "),
     ],
 )
 def test_a_claim_about_seeds_says_how_many_would_tell(runs, told):
