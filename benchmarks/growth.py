@@ -21,8 +21,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from clock import turns
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 from texts import read_texts, windows
 
@@ -32,7 +30,7 @@ from bertx.models.inputs import Inputs
 from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.perturb import Perturber
 from bertx.perturb.packing import CPU
-from bertx.rendering.canvas import figure_svg
+from bertx.rendering.canvas import blank_figure, figure_svg, styled
 from bertx.rendering.colours import GREY, PALETTE
 from bertx.trace import Needs, Trace
 
@@ -131,14 +129,14 @@ def report(axis, found):
     print("   slope {:9.2f} {:20.2f}".format(*slopes(axis, found)))
 
 
+@styled
 def draw(found):
-    figure = Figure(figsize=(10, 2.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(10, 2.9)
     panels = figure.subplots(1, len(AXES), sharey=True)
     for axes, axis in zip(panels, AXES, strict=True):
         draw_panel(axes, axis, found)
     panels[0].set_ylabel("seconds")
-    panels[0].legend(frameon=False, fontsize=8)
+    panels[0].legend(fontsize=8)
     return figure
 
 
@@ -156,10 +154,7 @@ def draw_panel(axes, axis, found):
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(CAPTIONS[axis])
-    axes.set_title(f"slope {slopes(axis, found)[0]:.2f}", fontsize=10, loc="left")
-    axes.grid(color="#e8e8e8", lw=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"slope {slopes(axis, found)[0]:.2f}")
 
 
 def main():
