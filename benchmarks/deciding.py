@@ -105,7 +105,7 @@ def verdicts(rows: list[ExampleValue], confidence: float | None) -> dict:
     """The verdict on each pair of methods, by metric."""
     boards = leaderboards({"": rows}, relevant=RELEVANT, confidence=confidence)
     return {
-        (board.metric, name, frozenset((v.better, v.worse))): (v.verdict, v.better)
+        (board.metric, name, frozenset((v.better, v.worse))): (v.verdict, v.better, v.count)
         for board in boards
         for name, league in board.leagues.items()
         for v in league.verdicts
@@ -117,7 +117,7 @@ def compare(rows: list[ExampleValue], runs: int, of: int) -> None:
     rng = np.random.default_rng(1)
     examples = sorted({row.example for row in rows})
     each = len(rows) / len(examples)
-    shares, counts, same, lost, more = [], [], [], [], []
+    shares, counts, same, lost, more, took = [], [], [], [], [], []
     for _ in range(runs):
         texts = rng.permutation(examples).tolist()
         asked, count, found = run(rows, texts, of)
@@ -130,11 +130,13 @@ def compare(rows: list[ExampleValue], runs: int, of: int) -> None:
         same.append(len(beats & again) / max(len(beats), 1))
         lost.append(len(beats - again))
         more.append(sum(v[0] == "no relevant difference" for v in found.values()))
+        took += [found[key][2] for key in beats & again]
     print(
         f"{runs} runs of at most {of} texts: {np.median(shares):.2f} ({min(shares):.2f} to "
         f"{max(shares):.2f}) of the questions, {np.median(counts):.0f} texts; {mean(same):.0%} of "
         f"what the fixed number shows is shown ({mean(lost):.1f} pairs are not), {mean(more):.1f} "
-        "pairs without a relevant difference"
+        f"pairs without a relevant difference; a pair that both show took {np.median(took):.0f} "
+        f"texts (mean {mean(took):.0f})"
     )
 
 

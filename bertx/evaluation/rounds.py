@@ -18,7 +18,7 @@ T = TypeVar("T")
 Asked = Mapping[tuple[str, str], Collection[str]]
 """The methods that are asked, by metric and operator."""
 
-HOPELESS = 0.05
+HOPELESS = 0.2
 """The chance of a verdict by the last text below which a pair is not asked any further."""
 
 
