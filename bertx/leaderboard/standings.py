@@ -213,8 +213,8 @@ def _how_compared(boards: Sequence[Leaderboard]) -> list[str]:
             f"Too few examples: a difference of {relevant} would often not be shown.",
         ]
     return [
-        "Each method was asked until its pairs were decided, or unlikely to be (n): compare methods "
-        "by the verdicts, not by means over different examples.",
+        "Each method was asked until its pairs were decided, or unlikely to be (n): compare "
+        "methods by the verdicts, not by means over different examples.",
         "Methods with a letter in common are not told apart: confidence sequences of paired "
         f"differences, which allow stopping at any time; all verdicts of a table are right with "
         f"{confidence:.0%} confidence.",
