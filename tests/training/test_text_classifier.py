@@ -81,6 +81,16 @@ def test_metrics_are_means_over_examples(module):
     assert found == close({f"test/{key}": value for key, value in expected.items()})
 
 
+def test_each_evaluation_counts_anew(module):
+    runner = trainer()
+    expected = oracle(module, loader().dataset)
+    for stage in ("val", "test", "test"):
+        evaluate = runner.validate if stage == "val" else runner.test
+        rows = loader().dataset[: 2 if stage == "val" else 5]
+        (found,) = evaluate(module, loader(rows), verbose=False)
+    assert found == close({f"test/{key}": value for key, value in expected.items()})
+
+
 def test_repeated_and_unlabelled_rows_do_not_count(module):
     rows = loader().dataset
     extra = [("good", 2, -1), ("the plot", -100, 5), ("awful", 0, -1)]
@@ -142,12 +152,29 @@ def test_the_rate_rises_and_falls_linearly(folder):
         def on_train_batch_start(self, trainer, *_):
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
-    module = TextClassifier(folder, LABELS, learning_rate=1.0, warmup=0.4)
+    module = TextClassifier(folder, LABELS, learning_rate=1.0, warmup=0.35)
     trainer(max_epochs=2, callbacks=[Watch()], max_steps=10, limit_train_batches=5).fit(
         module, loader(size=1)
     )
     expected = [0, 1 / 4, 2 / 4, 3 / 4, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
     assert rates == pytest.approx(expected)
+
+
+def test_a_resumed_training_follows_the_rate_that_it_is_given(folder, tmp_path):
+    rates = []
+
+    class Watch(L.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    options = {"max_epochs": 2, "callbacks": [Watch()], "enable_checkpointing": True}
+    runner = trainer(tmp_path, **{**options, "max_epochs": 1})
+    runner.fit(TextClassifier(folder, LABELS, 1.0, warmup=0.0), loader(size=1))
+    del rates[:]
+    saved, other = runner.checkpoint_callback.best_model_path, TextClassifier(folder, LABELS, 0.5)
+    trainer(tmp_path, **options).fit(other, loader(size=1), ckpt_path=saved)
+    # The first step is still at the end of the shorter training.
+    assert rates[1:] == pytest.approx([0.5 * share / 9 for share in (4, 3, 2, 1)])
 
 
 def test_a_checkpoint_gives_the_module_back(module, tmp_path):
@@ -176,7 +203,11 @@ def test_outputs_of_the_steps(module):
     assert out["index"].tolist() == [0, 1, 2, 3, 4]
     assert torch.allclose(out["probabilities"], module(batch).softmax(-1), atol=1e-6)
     assert out["probabilities"].sum(-1).tolist() == pytest.approx([1.0] * 5)
-    assert set(module.validation_step(batch, 0)) == {"loss", "logits"}
+    found = module.validation_step(batch, 0)
+    assert set(found) == {"loss", "logits"}
+    batch["labels"][1:] = -100
+    expected = cross_entropy(found["logits"][:1], batch["labels"][:1])
+    torch.testing.assert_close(module.validation_step(batch, 0)["loss"], expected)
 
 
 @pytest.mark.parametrize(("label", "stage"), [(3, "fit"), (-1, "fit"), (7, "validate")])
