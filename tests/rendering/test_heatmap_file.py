@@ -48,6 +48,13 @@ def sheets(found, **settings):
     return sheets_of([Run(Path("r"), "r", stages=[Stage("val", heatmaps=found)])], **settings)
 
 
+def test_rows_show_the_explained_class_whatever_is_predicted():
+    text = replace(file().texts[0], explained=1)
+    [row] = replace(file(), texts=[text]).rows()
+    assert row.predicted == "class 0"
+    assert row.heatmaps["method 0"].scores[1:] == text.scores["method 0"][1][1:]
+
+
 def test_what_is_written_is_read(tmp_path):
     found = file()
     path = write_heatmap_file(tmp_path / "heatmaps.json", found)
