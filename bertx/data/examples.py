@@ -12,7 +12,7 @@ from bertx.data.rationales import annotate
 from bertx.data.reports import Tally
 from bertx.data.shortcut import Planter
 from bertx.data.table import Table
-from bertx.models.encode import special_ids, special_tokens
+from bertx.models.encode import UnitTokenizer, special_tokens
 from bertx.models.inputs import UNKNOWN
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
     ]
     if not suspects:
         return list(range(len(texts)))
-    ids = tokenizer([texts[row] for row in suspects], add_special_tokens=False)["input_ids"]
-    special = set(special_ids(tokenizer))
-    useless = {row for row, tokens in zip(suspects, ids, strict=True) if special >= set(tokens)}
+    read = UnitTokenizer(tokenizer)([texts[row] for row in suspects])
+    useless = {row for row, one in zip(suspects, read, strict=True) if not one.spans}
     return [row for row in range(len(texts)) if row not in useless]
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from bertx.data.collate import Collator
 from bertx.errors import InputError
-from bertx.models.inputs import Inputs
 
 
 class Masking:
@@ -52,7 +51,7 @@ class Masking:
         """The batch of some examples (items of a `bertx.data.TextDataset`, each of an epoch)."""
         batch = self.collator(items)
         draws = [Random(f"{self.seed} {item.get('epoch', 0)} {item['index']}") for item in items]
-        units = Inputs.from_batch(batch).units
+        units = batch["word_ids"]
         masked = torch.zeros_like(units, dtype=torch.bool)
         for row in _chosen(draws, self.share):
             masked[row] = _masked(draws[row], units[row])
