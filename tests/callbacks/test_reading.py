@@ -70,7 +70,7 @@ def test_a_text_without_offsets_is_read_again(side):
     tokenizer = tokenizer_kinds.byte_level()
     tokenizer.truncation_side = side
     made = tokenizer(
-        texts, padding=True, truncation=True, max_length=20, return_tensors="pt",
+        texts, padding=True, truncation=True, max_length=12, return_tensors="pt",
         return_offsets_mapping=True,
     )  # fmt: skip
     batch = {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"]}
