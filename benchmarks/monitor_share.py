@@ -59,9 +59,9 @@ class TimedMonitor(FaithfulnessMonitor):
         """Print nothing."""
 
 
-def trainer(callback, folder):
+def trainer(callback, folder, device):
     return Trainer(
-        accelerator="cpu",
+        accelerator=device,
         max_epochs=1,
         gradient_clip_val=1.0,
         logger=CSVLogger(folder),
@@ -90,7 +90,7 @@ def evenly(tokens, count):
     return chosen
 
 
-def epoch_seconds(module, data, steps, folder):
+def epoch_seconds(module, data, steps, folder, device):
     batches = list(data.train_dataloader().batch_sampler)
     tokens = padded_tokens(data, batches)
     chosen = evenly(tokens, steps)
@@ -98,18 +98,18 @@ def epoch_seconds(module, data, steps, folder):
     clock = StepClock()
     texts = data.dataset_of("train")
     loader = DataLoader(texts, batch_sampler=order, collate_fn=data.collator)
-    trainer(clock, folder).fit(module, loader)
+    trainer(clock, folder, device).fit(module, loader)
     spent = clock.ends[-1] - clock.ends[-1 - steps]
     total, sample = sum(tokens), sum(tokens[number] for number in chosen)
     print(f"{steps} of {len(batches)} steps: {spent:.1f} s, {sample:,} of {total:,} tokens")
     return spent * total / sample
 
 
-def monitor_seconds(module, data, examples, ceiling, folder):
+def monitor_seconds(module, data, examples, ceiling, folder, device):
     monitor = TimedMonitor(
         max_examples=examples, ceiling_examples=ceiling, tokenizer=data.tokenizer
     )
-    trainer(monitor, folder).validate(module, data.val_dataloader(), verbose=False)
+    trainer(monitor, folder, device).validate(module, data.val_dataloader(), verbose=False)
     return monitor.seconds
 
 
@@ -121,6 +121,7 @@ def main():
     parser.add_argument("--steps", type=int, default=150, help="training steps that are timed")
     parser.add_argument("--examples", type=int, default=128, help="examples that are explained")
     parser.add_argument("--repeat", type=int, default=1, help="runs of the monitor")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -133,11 +134,11 @@ def main():
     print(f"{sentences:,} sentences, batches of {options.batch_size}, ", end="")
     print(f"{torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as folder:
-        epoch = epoch_seconds(module, data, options.steps, folder)
+        epoch = epoch_seconds(module, data, options.steps, folder, options.device)
         print(f"an epoch takes {epoch:.0f} s", flush=True)
         for name, ceiling in CEILINGS.items():
             runs = [
-                monitor_seconds(module, data, options.examples, ceiling, folder)
+                monitor_seconds(module, data, options.examples, ceiling, folder, options.device)
                 for _ in range(options.repeat)
             ]
             spent = statistics.median(runs)

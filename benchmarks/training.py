@@ -49,13 +49,13 @@ class TrainerClock(transformers.TrainerCallback):
         self.end = time.perf_counter()
 
 
-def ours(folder, length):
+def ours(folder, length, device):
     """Seconds of an epoch of bertx."""
     data = TextDataModule(path=str(folder), tokenizer=NAME, batch_size=BATCH, max_length=length)
     module = TextClassifier(NAME, ["0", "1"], learning_rate=RATE, weight_decay=DECAY, warmup=WARMUP)
     clock = Clock()
     trainer = pytorch.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        max_epochs=1, accelerator=device, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0,
         callbacks=[clock], limit_val_batches=0, num_sanity_val_steps=0,
     )  # fmt: skip
@@ -63,7 +63,7 @@ def ours(folder, length):
     return clock.end - clock.start
 
 
-def theirs(texts, length, grouped):
+def theirs(texts, length, grouped, device):
     """Seconds of an epoch of Hugging Face's Trainer."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(NAME)
     encoded = tokenizer(texts, truncation=True, max_length=length)["input_ids"]
@@ -75,7 +75,7 @@ def theirs(texts, length, grouped):
     with tempfile.TemporaryDirectory() as out:
         arguments = transformers.TrainingArguments(
             out, num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=RATE,
-            weight_decay=DECAY, warmup_steps=WARMUP, max_grad_norm=1.0, use_cpu=True,
+            weight_decay=DECAY, warmup_steps=WARMUP, max_grad_norm=1.0, use_cpu=device == "cpu",
             report_to=[], save_strategy="no", disable_tqdm=True, dataloader_pin_memory=False,
             train_sampling_strategy="group_by_length" if grouped else "random",
         )  # fmt: skip
@@ -92,6 +92,7 @@ def main():
     parser.add_argument("--rows", type=int, default=960)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     options = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     texts = [*itertools.islice(read_texts(options.data), options.rows)]
@@ -99,9 +100,9 @@ def main():
         lines = ["sentence\tlabel", *(f"{text}\t{row % 2}" for row, text in enumerate(texts))]
         Path(folder, "train.tsv").write_text("\n".join(lines) + "\n")
         works = {
-            "bertx": lambda: ours(folder, options.max_length),
-            "Trainer, grouped": lambda: theirs(texts, options.max_length, True),
-            "Trainer": lambda: theirs(texts, options.max_length, False),
+            "bertx": lambda: ours(folder, options.max_length, options.device),
+            "Trainer, grouped": lambda: theirs(texts, options.max_length, True, options.device),
+            "Trainer": lambda: theirs(texts, options.max_length, False, options.device),
         }
         rounds = [{name: work() for name, work in works.items()} for _ in range(options.repeat + 1)]
     print(f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
