@@ -23,8 +23,8 @@ def corpus(count):
     folder = Path(f"corpus-{count}")
     folder.mkdir(exist_ok=True)
     with (folder / "predict.jsonl").open("w") as file:
-        for i in range(count):
-            file.write(json.dumps({"text": " ".join(WORDS[: i % 5 + 1]) + f" {i}"}) + "\n")
+        for i in range(count):  # all of one length, as a batch holds its tokens
+            file.write(json.dumps({"text": " ".join(WORDS[: i % 5 + 1]) + f" {i:05}"}) + "\n")
     return folder
 
 
