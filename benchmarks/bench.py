@@ -7,7 +7,7 @@ from texts import read_texts, spread
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bertx.attribution import Attribution
-from bertx.metrics import Case, Panel, judge
+from bertx.metrics import Case, Panel, measure_all
 from bertx.models.inputs import Inputs, number_units
 from bertx.perturb import Operator, Perturber
 from bertx.trace import Needs, Trace
@@ -83,12 +83,12 @@ class Sentences:
         engine = Perturber(model, self.operator, mask_token_id=mask, pad_token_id=pad)
         return Panel(engine, Trace(model, self.inputs, self.target, Needs.NOTHING))
 
-    def judge(self, explained, metrics):
+    def measure(self, explained, metrics):
         """A work that asks M explanations for some metrics: values (M, B, J) by name."""
 
         def work():
             panel = self.panel()
-            return judge([Case(panel, own.scores, own.method) for own in explained], metrics)
+            return measure_all([Case(panel, own.scores, own.method) for own in explained], metrics)
 
         return work
 
@@ -116,5 +116,5 @@ class Explained:
 
     def value(self, metric, columns=slice(None)):
         """A work that gives some columns of one metric (B, J)."""
-        work = self.sentences.judge([self], {"only": metric})
+        work = self.sentences.measure([self], {"only": metric})
         return lambda: work()["only"][0][:, columns]

@@ -108,7 +108,7 @@ def everything(sentences):
             tint_bins(own, "sufficiency", RATIOS),
         )
     ]
-    return lambda: [work() for work in theirs], sentences.judge(explained, metrics)
+    return lambda: [work() for work in theirs], sentences.measure(explained, metrics)
 
 
 def largest_difference(theirs, ours):

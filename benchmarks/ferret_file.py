@@ -51,7 +51,7 @@ class FerretFile:
             Seconds a sentence in each round, and a line for each metric about its values.
         """
         explained = list(self.explained(bench))
-        work = explained[0].sentences.judge(explained, self.metrics)
+        work = explained[0].sentences.measure(explained, self.metrics)
         (times,), (values,) = turns([work], repeat)
         lines = [self.agreement(name, explained, own) for name, own in values.items()]
         return [seconds / len(self.texts) for seconds in times], lines

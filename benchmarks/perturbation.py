@@ -21,7 +21,7 @@ import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bertx.data import Collator
-from bertx.metrics import Case, DeletionCurve, InsertionCurve, Panel, judge
+from bertx.metrics import Case, DeletionCurve, InsertionCurve, Panel, measure_all
 from bertx.models.inputs import Inputs
 from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.perturb import Perturber
@@ -48,7 +48,7 @@ def word_order(inputs):
 
 
 def run(case, metrics):
-    judge([case], metrics)
+    measure_all([case], metrics)
 
 
 def forwarded(model, work):

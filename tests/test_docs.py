@@ -9,7 +9,7 @@ import pytest
 import bertx.attribution
 import bertx.metrics
 from bertx.attribution import Attribution, ModifiedGradient
-from bertx.metrics import FaithfulnessMetric, FullyPerturbed, judge
+from bertx.metrics import FaithfulnessMetric, FullyPerturbed, measure_all
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
 from bertx.trace.rules import Rules
@@ -70,5 +70,5 @@ def test_the_code_of_the_metrics_page_runs(capsys):
     for block in re.findall(r"```python\n(.*?)```", (DOCS / "metrics.md").read_text(), re.DOTALL):
         exec(block, known)
     assert capsys.readouterr().out.startswith("deletion_auc tensor(")
-    fall = judge(known["cases"], {"top": known["TopUnit"]()})["top"]
+    fall = measure_all(known["cases"], {"top": known["TopUnit"]()})["top"]
     assert fall.shape == (2, 2, 1)

@@ -26,7 +26,7 @@ from bertx.metrics import (
     Limit,
     Panel,
     Sufficiency,
-    judge,
+    measure_all,
 )
 from bertx.models.inputs import Inputs, spread_by_unit
 from bertx.trace import Needs, Trace
@@ -153,7 +153,7 @@ class Judge:
             metric: [n for n, name in enumerate(self._methods) if name in asked[metric]]
             for metric in self._metrics
         }
-        return judge(cases, self._asked, {**numbers, EMPTY: [0]})
+        return measure_all(cases, self._asked, {**numbers, EMPTY: [0]})
 
     def _ceilings(self, panel: Panel, part: Tensor) -> dict[str, Tensor]:
         """What the best orders reach (B, J), NaN for texts that are not a part."""
@@ -208,7 +208,7 @@ def reach(panel: Panel, metrics: Metrics) -> dict[str, Tensor]:
     for limit in get_args(Limit):
         if own := {name: m for name, m in metrics.items() if m.limit == limit}:
             case = Case(panel, spread_by_unit(panel.ceiling(limit), panel.inputs.units))
-            reached |= {name: values[0] for name, values in judge([case], own).items()}
+            reached |= {name: values[0] for name, values in measure_all([case], own).items()}
     return reached
 
 

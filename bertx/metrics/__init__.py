@@ -7,7 +7,7 @@ from bertx.metrics.aopc import (
     LogOdds,
     Sufficiency,
 )
-from bertx.metrics.base import Case, FaithfulnessMetric, Limit, Panel, followed, judge
+from bertx.metrics.base import Case, FaithfulnessMetric, Limit, Panel, followed, measure_all
 from bertx.metrics.curve_metrics import (
     CurveMetric,
     DeletionCurve,
@@ -118,8 +118,8 @@ __all__ = [
     "fractions",
     "independent",
     "insertion_masks",
-    "judge",
     "kendall",
+    "measure_all",
     "parts",
     "precision_at_k",
     "randomization",

@@ -1,4 +1,4 @@
-"""Judging explanations: what every metric is, and how all of them put their questions at once."""
+"""What every metric of explanations is, and how all of them put their questions at once."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -133,8 +133,8 @@ class FaithfulnessMetric(MeanMetric, ABC):
     """J numbers for each explained text, and their means over texts.
 
     A metric says which versions of a text it wants to see (`kept`) and what it makes of the
-    model's answers (`values`). `judge` asks for all metrics and methods in one call of the engine.
-    Used as any torchmetric: `update` with the values of B texts, `compute`, `reset`.
+    model's answers (`values`). `measure_all` asks for all metrics and methods in one call of the
+    engine. Used as any torchmetric: `update` with the values of B texts, `compute`, `reset`.
 
     Args:
         columns: Names of the J values; the last one is the metric's number.
@@ -181,7 +181,7 @@ class FaithfulnessMetric(MeanMetric, ABC):
     def measure(
         self, panel: Panel, scores: Tensor, method: Callable[[Trace], Tensor] | None = None
     ) -> Tensor:
-        """The values of one explanation of B texts; `judge` measures several in one call.
+        """The values of one explanation of B texts; `measure_all` measures several in one call.
 
         Args:
             panel: The texts, with the engine.
@@ -191,7 +191,7 @@ class FaithfulnessMetric(MeanMetric, ABC):
         Returns:
             (B, J), float; NaN where a text has none. The state stays as it is.
         """
-        return judge([Case(panel, scores, method)], {"": self})[""][0]
+        return measure_all([Case(panel, scores, method)], {"": self})[""][0]
 
     def update(self, values: Tensor) -> None:
         """Add the values (B, J) of B texts, as `measure` gives them.
@@ -218,7 +218,7 @@ def followed(case: Case, answers: Tensor) -> Tensor:
     return answers.gather(2, target[:, None, None].expand(-1, answers.shape[1], 1))[..., 0]
 
 
-def judge(
+def measure_all(
     cases: Sequence[Case],
     metrics: Mapping[str, FaithfulnessMetric],
     asked: Mapping[str, Collection[int]] | None = None,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bertx.errors import InputError
-from bertx.metrics import Case, judge
+from bertx.metrics import Case, measure_all
 from bertx.metrics.accuracy import AccuracyDrop
 from tests.metrics.panels import (
     OPERATORS,
@@ -90,7 +90,7 @@ def test_the_ranking_matters_and_goes_from_the_top(tokenizer):
     panel = panel_of(model, batch, None, labels=torch.tensor([0]))
     ids.clear()
     scores = torch.tensor([[0.0, 3.0, -1.0, 2.0, 2.0, 9.0]])
-    judge([Case(panel, scores)], {"drop": AccuracyDrop()})
+    measure_all([Case(panel, scores)], {"drop": AccuracyDrop()})
     handle.remove()
     the, film, was, great = batch["input_ids"][0, 1:5].tolist()
     expected = [[the, film, was, great], [4, film, was, great], [4, film, 4, great],
@@ -124,7 +124,7 @@ def test_padding_and_chunks_do_not_matter(bert, batch):
 def test_what_cannot_work_is_refused(bert, batch):
     panel = panel_of(bert, batch, target=0)
     with pytest.raises(InputError, match=r"AccuracyDrop: expected a panel with labels.*\(B,\)"):
-        judge([Case(panel, random_scores(panel.inputs))], {"drop": AccuracyDrop()})
+        measure_all([Case(panel, random_scores(panel.inputs))], {"drop": AccuracyDrop()})
     for words in (0, -3):
         with pytest.raises(
             InputError, match=f"words must be a whole number of at least 1, got {words}"

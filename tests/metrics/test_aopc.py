@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bertx.errors import InputError
-from bertx.metrics import Case, judge
+from bertx.metrics import Case, measure_all
 from bertx.metrics.aopc import (
     RATIOS,
     Comprehensiveness,
@@ -52,7 +52,7 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, kind,
     model, ratios = tiny_model(kind, seed=seed), (0.01, 0.3, 0.5, 0.75, 1.0)
     panel = panel_of(model, batch, operator=operator, unit=unit)
     scores = random_scores(panel.inputs, seed)
-    judged = judge([Case(panel, scores)], {n: METRICS[n](ratios) for n in METRICS})
+    judged = measure_all([Case(panel, scores)], {n: METRICS[n](ratios) for n in METRICS})
     for name, (found,) in judged.items():
         alone = METRICS[name](ratios).measure(panel, scores)
         assert torch.allclose(alone, found, rtol=0, atol=1e-12)
@@ -228,7 +228,7 @@ def test_the_whole_text_is_asked_too(bert, batch):
     with torch.no_grad():
         bert.classifier.bias.add_(torch.tensor([1.0, 0.0, -1.0]))
     metrics = {"comp": Comprehensiveness((0,)), "suff": Sufficiency((1,)), "log": LogOdds((0,))}
-    for values in judge([Case(panel, random_scores(panel.inputs))], metrics).values():
+    for values in measure_all([Case(panel, random_scores(panel.inputs))], metrics).values():
         assert (values == 0).all()
 
 

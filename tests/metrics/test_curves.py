@@ -13,7 +13,7 @@ from bertx.metrics import (
     deletion_masks,
     fractions,
     insertion_masks,
-    judge,
+    measure_all,
     ranks,
     removal_counts,
 )
@@ -41,7 +41,7 @@ def curves(run, inputs, scores, target, grid):
     """Both curves of M methods (M, B, K) from one call of the engine."""
     panel = asked(run, inputs, target)
     metrics = {"deletion": DeletionCurve(len(grid)), "insertion": InsertionCurve(len(grid))}
-    values = judge([Case(panel, own) for own in scores], metrics)
+    values = measure_all([Case(panel, own) for own in scores], metrics)
     return tuple(own[..., :-1] for own in values.values())
 
 

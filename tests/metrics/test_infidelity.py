@@ -9,7 +9,7 @@ from captum.metrics import infidelity as captum_infidelity
 
 from bertx.attribution import GradientXInput, Random
 from bertx.errors import InputError
-from bertx.metrics.base import Case, Panel, judge
+from bertx.metrics.base import Case, Panel, measure_all
 from bertx.metrics.infidelity import _CACHE, Infidelity, removals
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber, packing
@@ -68,7 +68,7 @@ def test_a_loop_over_single_sentences_gives_the_same(kind, unit, share, seed, ba
     found = infidelity(trace, scores, 6, share, seed)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13, equal_nan=True)
     metric = Infidelity(samples=6, share=share, seed=seed)
-    values = judge([case_of(trace, scores)], {"infidelity": metric})["infidelity"]
+    values = measure_all([case_of(trace, scores)], {"infidelity": metric})["infidelity"]
     assert same(values[0], found)
 
 
@@ -171,7 +171,7 @@ def test_one_run_serves_all_explanations(bert, batch, monkeypatch):
     handle = bert.register_forward_hook(lambda *_: calls.append(1))
     cases = [case_of(trace, random_scores(trace.inputs, seed)) for seed in range(3)]
     cases = [Case(cases[0].panel, case.scores) for case in cases]
-    values = judge(cases, {"infidelity": Infidelity(token_budget=10**6)})["infidelity"]
+    values = measure_all(cases, {"infidelity": Infidelity(token_budget=10**6)})["infidelity"]
     handle.remove()
     assert len(calls) == 1 and values.shape == (3, 4, 2)
     for case, found in zip(cases, values, strict=True):

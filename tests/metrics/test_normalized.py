@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bertx.errors import InputError
-from bertx.metrics import Case, judge
+from bertx.metrics import Case, measure_all
 from bertx.metrics.normalized import (
     NormalizedComprehensiveness,
     NormalizedSufficiency,
@@ -59,7 +59,7 @@ def test_all_orders_tried_one_by_one_give_the_same(operator, seed, unit, tokeniz
     batch = tiny_batch(tokenizer, texts)
     panel = panel_of(model, batch, SHORT_TARGET, operator, unit)
     scores = random_scores(panel.inputs, seed)
-    judged = judge([Case(panel, scores)], {name: METRICS[name]() for name in METRICS})
+    judged = measure_all([Case(panel, scores)], {name: METRICS[name]() for name in METRICS})
     for name, (found,) in judged.items():
         for b in range(len(texts)):
             ask, _ = asker(model, batch, b, operator, unit)
@@ -74,7 +74,7 @@ def test_over_all_orders_from_0_to_1_and_sufficiency_is_the_reverse(operator, to
     panel = panel_of(tiny_model(seed=1), batch, torch.tensor([0, 2]), operator)
     orders = list(permutations(range(4)))
     cases = [Case(panel, scores_of(panel, [order] * 2)) for order in orders]
-    found = judge(cases, {name: METRICS[name]() for name in METRICS})
+    found = measure_all(cases, {name: METRICS[name]() for name in METRICS})
     for values in found.values():
         assert torch.allclose(values[..., 3].amin(0), torch.zeros(2).double(), rtol=0, atol=1e-12)
         assert torch.allclose(values[..., 3].amax(0), torch.ones(2).double(), rtol=0, atol=1e-12)
@@ -88,7 +88,7 @@ def test_the_order_of_the_search_is_the_best_there_is(bert, tokenizer):
     for name, metric, best in (("comp", METRICS["comp"], 1), ("suff", METRICS["suff"], 0)):
         ceiling = panel.ceiling(metric.limit, beam=5)
         case = Case(panel, spread_by_unit(ceiling, panel.inputs.units))
-        values = judge([case], {name: metric()})[name][0, :, 3]
+        values = measure_all([case], {name: metric()})[name][0, :, 3]
         assert values[[1, 3]].tolist() == pytest.approx([best, best], abs=1e-9)
 
 
@@ -126,7 +126,7 @@ def test_limits_come_from_the_beam_and_may_be_missed(seed, highest, normalized, 
     at_limit = panel.orders(1, 8, highest=highest)[0].order
     case = Case(panel, scores_of(panel, [at_limit]))
     greedy, exact, wide = (
-        judge([case], {"n": NormalizedComprehensiveness(beam, size)})["n"][0, 0].tolist()
+        measure_all([case], {"n": NormalizedComprehensiveness(beam, size)})["n"][0, 0].tolist()
         for beam, size in ((1, 0), (1, 8), (99, 0))
     )
     assert exact == pytest.approx(wide, abs=1e-10)
@@ -190,12 +190,12 @@ def test_both_metrics_and_all_methods_share_one_search(bert, tokenizer, monkeypa
     monkeypatch.setattr(packing, "CPU", packing.Budget(10**6, 10**6))
     panel = panel_of(bert, tiny_batch(tokenizer, TEXTS))
     cases = [Case(panel, random_scores(panel.inputs, seed)) for seed in range(3)]
-    judge(cases, {"comp": NormalizedComprehensiveness()})
+    measure_all(cases, {"comp": NormalizedComprehensiveness()})
     before = panel.perturber.work.batches
-    judge(cases, {"suff": NormalizedSufficiency()})
+    measure_all(cases, {"suff": NormalizedSufficiency()})
     lone = panel.perturber.work.batches - before
     fresh = panel_of(bert, tiny_batch(tokenizer, TEXTS))
-    judge([Case(fresh, case.scores) for case in cases], {"suff": NormalizedSufficiency()})
+    measure_all([Case(fresh, case.scores) for case in cases], {"suff": NormalizedSufficiency()})
     assert lone == 1 < fresh.perturber.work.batches
 
 

@@ -26,7 +26,7 @@ from bertx.metrics import (
     RationaleIOU,
     Sufficiency,
     average_precision,
-    judge,
+    measure_all,
     precision_at_k,
     rationale_f1,
     rationale_iou,
@@ -233,7 +233,7 @@ def panel(tokenizer):
 def test_a_metric_is_its_function_of_units_and_asks_the_model_nothing(kind, panel):
     scores = torch.randn(2, *panel.inputs.units.shape, dtype=torch.float64)
     cases, metric = [Case(panel, own) for own in scores], kind()
-    found = judge(cases, {"it": metric})["it"]
+    found = measure_all(cases, {"it": metric})["it"]
     assert panel.perturber.work.asked == 0 and metric.kept(cases[0]) is None
     assert found.shape == (2, 3, len(metric.columns))
     marks = [[3], [1, 2, 7]]
@@ -264,8 +264,8 @@ def test_texts_without_rationales_have_no_value(kind, panel, caplog):
     bare = Panel(panel.perturber, panel.trace)
     cases, metric = [Case(bare, torch.zeros(panel.inputs.units.shape))] * 2, kind()
     with caplog.at_level(logging.WARNING, "bertx"):
-        found = judge(cases, {"it": metric})["it"]
-        judge(cases, {"it": metric})
+        found = measure_all(cases, {"it": metric})["it"]
+        measure_all(cases, {"it": metric})
     assert found.shape == (2, 3, len(metric.columns)) and found.isnan().all()
     [said] = caplog.messages
     assert kind.__name__ in said and "no rationales" in said

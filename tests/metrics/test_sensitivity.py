@@ -18,7 +18,7 @@ from bertx.attribution import (
     Random,
 )
 from bertx.errors import InputError
-from bertx.metrics.base import Case, Panel, judge
+from bertx.metrics.base import Case, Panel, measure_all
 from bertx.metrics.sensitivity import MaxSensitivity, moved_words, word_noise
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
@@ -289,8 +289,8 @@ def test_settings_and_the_metric(bert, inputs):
     scores, method = GradientXInput()(trace), GradientXInput()
     metric = MaxSensitivity(samples=3, radius=0.1, seed=5)
     with pytest.raises(InputError, match=r"Case\(panel, scores, method\)"):
-        judge([Case(panel, scores)], {"sensitivity": metric})
-    values = judge([Case(panel, scores, method)], {"sensitivity": metric})["sensitivity"][0]
+        measure_all([Case(panel, scores)], {"sensitivity": metric})
+    values = measure_all([Case(panel, scores, method)], {"sensitivity": metric})["sensitivity"][0]
     assert torch.equal(values, max_sensitivity(trace, scores, method, 3, 0.1, 5))
     for own in (metric, pickle.loads(pickle.dumps(metric)), metric.clone()):
         own.reset()

@@ -7,7 +7,7 @@ import torch
 
 from bertx.attribution import GradientXInput, LayerwiseAttentionTracing, Random
 from bertx.errors import InputError
-from bertx.metrics.base import Case, Panel, judge
+from bertx.metrics.base import Case, Panel, measure_all
 from bertx.metrics.soft import (
     SoftComprehensiveness,
     SoftSufficiency,
@@ -86,7 +86,7 @@ def test_a_loop_over_single_sentences_gives_the_same(kind, unit, mean, tokenizer
         found = function(trace, scores, 3, mean, 5)
         torch.testing.assert_close(found, values, rtol=1e-8, atol=1e-12)
         metrics = {"soft": metric(samples=3, mean=mean, seed=5)}
-        assert torch.equal(judge([Case(panel, scores)], metrics)["soft"][0], found)
+        assert torch.equal(measure_all([Case(panel, scores)], metrics)["soft"][0], found)
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
@@ -287,7 +287,7 @@ def test_settings_and_the_metrics(bert, inputs):
             with pytest.raises(InputError, match=next(iter(wrong))):
                 kind(**wrong)
         metric = kind()
-        values = judge(cases, {"soft": metric})["soft"]
+        values = measure_all(cases, {"soft": metric})["soft"]
         assert metric.kept(cases[0]) is None and values.shape == (3, 4, 2)
         for case, found in zip(cases, values, strict=True):
             torch.testing.assert_close(function(trace, case.scores), found, equal_nan=True)

@@ -5,7 +5,7 @@ import scipy.stats
 import torch
 
 from bertx.attribution.perturbation import Occlusion
-from bertx.metrics import Case, judge
+from bertx.metrics import Case, measure_all
 from bertx.metrics.tau import LeaveOneOutTau
 from bertx.models.inputs import Inputs
 from tests.metrics.panels import (
@@ -78,7 +78,7 @@ def test_occlusion_with_the_same_operator_reaches_one(operator, tokenizer):
     panel.trace.inputs = Inputs.from_batch(batch, "word", tokenizer)
     for sign in (1, -1):
         scores = sign * Occlusion(operator)(panel.trace)
-        tau = judge([Case(panel, scores)], {"tau": LeaveOneOutTau()})["tau"][0, :, 0]
+        tau = measure_all([Case(panel, scores)], {"tau": LeaveOneOutTau()})["tau"][0, :, 0]
         assert tau[[1, 3]].tolist() == pytest.approx([sign, sign], abs=1e-12)
 
 
