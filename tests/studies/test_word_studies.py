@@ -219,6 +219,13 @@ def test_what_cannot_be_compared_is_refused(three):
             check(three, every, options)
 
 
+def test_a_word_without_a_valence_is_in_no_lexicon(tmp_path):
+    path = tmp_path / "lexicon.txt"
+    path.write_text("good\t2\nbad\t-1\nso\t1\nso\t-1\n")
+    lexicon = read_lexicon(path)
+    assert set(lexicon.valences) == {"good", "bad"} and lexicon.size == 2
+
+
 def test_a_lexicon_of_other_words_is_refused(three, tmp_path):
     lexicon = read_lexicon(Path(save_lexicon(tmp_path / "l.txt", {"gut": 2.0, "schlecht": -2.0})))
     with pytest.raises(InputError, match=r"of them 0 are positive and 0 negative"):
