@@ -89,6 +89,11 @@ def test_word_rank_of_all_classes_and_runs(three, store, tmp_path):
             np.testing.assert_allclose(
                 found.numbers[f"auc/{method}/{label}"], auc(sizes, known), **CLOSE
             )
+    first = next(own.text for own in found.findings if own.text.startswith("By gi, "))
+    positive = three[0].classes[-1]
+    assert f" for {positive}, and " in first
+    assert not any(f" for {other}, and " in own.text for own in found.findings
+                   for other in three[0].classes if other != positive)  # fmt: skip
     highest = sorted(expected, key=expected.get, reverse=True)
     table = next(t for t in found.tables if t.name == f"words-gs-{label}")
     assert [row[1] for row in table.rows] == highest[:5]
@@ -224,6 +229,16 @@ def test_a_word_without_a_valence_is_in_no_lexicon(tmp_path):
     path.write_text("good\t2\nbad\t-1\nso\t1\nso\t-1\n")
     lexicon = read_lexicon(path)
     assert set(lexicon.valences) == {"good", "bad"} and lexicon.size == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    {"texts": 1, "shortest": 1, "max_length": 3, "minimum_count": 1, "resamples": 100}.items(),
+)
+def test_numbers_that_are_too_small_are_refused(name, least):
+    Settings(**{name: least})
+    with pytest.raises(InputError, match=f"{name}: expected at least {least}, got {least - 1}"):
+        Settings(**{name: least - 1})
 
 
 def test_a_lexicon_of_other_words_is_refused(three, tmp_path):
