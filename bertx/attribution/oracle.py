@@ -3,18 +3,17 @@
 import torch
 from torch import Tensor
 
-from bertx.attribution.base import Attribution
+from bertx.attribution.perturbation import PerturbationAttribution
 from bertx.errors import InputError, check_positive
 from bertx.models.inputs import spread_by_unit
-from bertx.perturb import Operator
-from bertx.perturb.engine import check_operator, perturber_of
+from bertx.perturb import Operator, Precision
 from bertx.perturb.search import Search
 from bertx.trace import Trace
 
 _MOST = 16
 
 
-class BeamOracle(Attribution):
+class BeamOracle(PerturbationAttribution):
     """Units in the deletion order that makes the area under p_c small, found by search.
 
     The order minimizes Σ_k p_c after the k-th deletion, which is the lower deletion AUC up to
@@ -33,6 +32,7 @@ class BeamOracle(Attribution):
         operator: What deleting a unit does.
         exact: Largest number of units that are searched exactly, at most 16; 0 for never.
         token_budget: Largest number of tokens of one forward; None for what is fast.
+        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
         InputError: For a setting that cannot be; when called, if the operator writes [MASK] and
@@ -51,20 +51,18 @@ class BeamOracle(Attribution):
         operator: Operator = "mask",
         exact: int = 8,
         token_budget: int | None = None,
+        precision: Precision | None = None,
     ) -> None:
-        check_positive(beam=beam, token_budget=token_budget)
-        check_operator(operator)
+        super().__init__(operator, token_budget, precision)
+        check_positive(beam=beam)
         if not 0 <= exact <= _MOST:
             raise InputError(f"exact must be between 0 and {_MOST}, got {exact}")
         self.beam = beam
-        self.operator = operator
         self.exact = exact
-        self.token_budget = token_budget
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), in (0, 1] on the tokens of one-token units; see the class for longer ones."""
-        perturber = perturber_of(trace, self.operator, self.token_budget)
-        search = Search(perturber, trace.inputs, trace.target)
+        search = Search(self.engine(trace), trace.inputs, trace.target)
         orders = search.orders(self.beam, self.exact)
         width = max(int(trace.inputs.unit_counts.max()), 1)
         scores = torch.zeros(len(orders), width, dtype=trace.probabilities.dtype)

@@ -1,6 +1,8 @@
 """Methods that ask what the probability is when units are gone."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -8,13 +10,55 @@ from torch import Tensor
 from bertx.attribution.base import Attribution
 from bertx.errors import check_positive
 from bertx.models.inputs import spread_by_unit
-from bertx.perturb import Operator
-from bertx.perturb.engine import check_operator, perturber_of
+from bertx.perturb import Operator, Perturber, Precision
+from bertx.perturb.engine import check_operator, check_precision
 from bertx.trace import Trace
 from bertx.trace.rules import wide
 
 
-class UnitAttribution(Attribution):
+class PerturbationAttribution(Attribution):
+    """A method that asks the model about texts of which some units are perturbed.
+
+    Args:
+        operator: What perturbing a unit does.
+        token_budget: Largest number of tokens of one forward; None for what is fast.
+        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
+
+    Raises:
+        InputError: For a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        operator: Operator = "mask",
+        token_budget: int | None = None,
+        precision: Precision | None = None,
+    ) -> None:
+        check_operator(operator)
+        check_positive(token_budget=token_budget)
+        check_precision(precision)
+        self.operator = operator
+        self.token_budget = token_budget
+        self.precision = precision
+
+    def engine(self, trace: Trace) -> Perturber:
+        """The engine for the model and the tokens of a trace.
+
+        Raises:
+            InputError: If the operator writes [MASK] and the texts do not know its id, or the
+                device only emulates the precision.
+        """
+        return Perturber(
+            trace.model,
+            self.operator,
+            mask_token_id=trace.inputs.mask_token_id,
+            pad_token_id=trace.inputs.pad_token_id,
+            token_budget=self.token_budget,
+            precision=self.precision,
+        )
+
+
+class UnitAttribution(PerturbationAttribution):
     """A method that scores units (words or tokens), for all classes from the same questions.
 
     Each token gets an even share of its unit's score; special tokens get 0.
@@ -54,6 +98,7 @@ class Occlusion(UnitAttribution):
     Args:
         operator: What leaving a unit out does.
         token_budget: Largest number of tokens of one forward; None for what is fast.
+        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
         InputError: For a setting that cannot be; when called, if the operator writes [MASK] and
@@ -65,12 +110,6 @@ class Occlusion(UnitAttribution):
         (Li et al., 2016), arXiv 1612.08220.
     """
 
-    def __init__(self, operator: Operator = "mask", token_budget: int | None = None) -> None:
-        check_operator(operator)
-        check_positive(token_budget=token_budget)
-        self.operator = operator
-        self.token_budget = token_budget
-
     def unit_scores(self, trace: Trace) -> Tensor:
         """(B, C, U)."""
         counts = trace.inputs.unit_counts
@@ -78,5 +117,18 @@ class Occlusion(UnitAttribution):
         kept = torch.ones(width + 1, width, dtype=torch.bool, device=counts.device)
         kept[1:].fill_diagonal_(False)
         kept = kept.expand(len(counts), -1, -1)
-        p = perturber_of(trace, self.operator, self.token_budget)(trace.inputs, kept)
+        p = self.engine(trace)(trace.inputs, kept)
         return (p[:, :1] - p[:, 1:]).transpose(1, 2)
+
+
+def in_precision(
+    methods: Mapping[str, Attribution], precision: Precision | None
+) -> dict[str, Attribution]:
+    """The methods, those that perturb texts with a precision unless they have one."""
+    narrowed = dict(methods)
+    for name, method in methods.items():
+        if isinstance(method, PerturbationAttribution) and method.precision is None:
+            chosen = copy(method)
+            chosen.precision = precision
+            narrowed[name] = chosen
+    return narrowed

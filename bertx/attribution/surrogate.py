@@ -14,8 +14,7 @@ from torch import Tensor
 from bertx.attribution.perturbation import UnitAttribution
 from bertx.errors import InputError, check_positive
 from bertx.models.inputs import text_seed
-from bertx.perturb import Operator
-from bertx.perturb.engine import check_operator, perturber_of
+from bertx.perturb import Operator, Precision
 from bertx.trace import Trace
 
 
@@ -27,6 +26,7 @@ class Surrogate(UnitAttribution):
         seed: Another seed is another draw.
         operator: What happens to the units that are not kept.
         token_budget: Largest number of tokens of one forward; None for what is fast.
+        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
     """
 
     def __init__(
@@ -35,13 +35,12 @@ class Surrogate(UnitAttribution):
         seed: int = 0,
         operator: Operator = "mask",
         token_budget: int | None = None,
+        precision: Precision | None = None,
     ) -> None:
-        check_positive(samples=samples, token_budget=token_budget)
-        check_operator(operator)
+        super().__init__(operator, token_budget, precision)
+        check_positive(samples=samples)
         self.samples = samples
         self.seed = seed
-        self.operator = operator
-        self.token_budget = token_budget
 
     @abstractmethod
     def coalitions(self, units: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -69,7 +68,7 @@ class Surrogate(UnitAttribution):
         for text, (coalitions, weights) in enumerate(drawn):
             kept[text, 2 : 2 + len(weights), : counts[text]] = coalitions
         questions = kept.to(trace.inputs.units.device)
-        answers = perturber_of(trace, self.operator, self.token_budget)(trace.inputs, questions)
+        answers = self.engine(trace)(trace.inputs, questions)
         p = answers.cpu().double()
         scores = torch.zeros(len(counts), p.shape[2], kept.shape[2], dtype=p.dtype)
         for text, (coalitions, weights) in enumerate(drawn):
@@ -105,6 +104,7 @@ class KernelShap(Surrogate):
         seed: Another seed is another draw.
         operator: What happens to the units that are not kept.
         token_budget: Largest number of tokens of one forward; None for what is fast.
+        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
         InputError: For a setting that cannot be; when called, if the operator writes [MASK] and
@@ -162,6 +162,7 @@ class Lime(Surrogate):
         width: Width of the kernel.
         penalty: Weight of the squared coefficients, beside the weighted sum of squared errors.
         token_budget: Largest number of tokens of one forward; None for what is fast.
+        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
         InputError: For a setting that cannot be; when called, if the operator writes [MASK] and
@@ -180,8 +181,9 @@ class Lime(Surrogate):
         width: float = 1.0,
         penalty: float = 1.0,
         token_budget: int | None = None,
+        precision: Precision | None = None,
     ) -> None:
-        super().__init__(samples, seed, operator, token_budget)
+        super().__init__(samples, seed, operator, token_budget, precision)
         if not 0 < width < inf:
             raise InputError(f"width must be positive and finite, got {width}")
         if not 0 <= penalty < inf:

@@ -53,6 +53,8 @@ def _parser() -> Parser:
         "instead of cutting them off where the model ends.")  # fmt: skip
     add("--html", type=str, help="Also write all heatmaps to this page.")
     add("--json", action="store_true", help="Print one JSON object per line instead.")
+    add("--precision", choices=["bf16"], help="Ask the model about perturbed texts in bfloat16, "
+        "where the processor or GPU calculates in it. Default: as it is.")  # fmt: skip
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
     return parser
 
@@ -87,7 +89,14 @@ def _explainer(options: Namespace) -> "Explainer":
     set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)
     return Explainer(
-        model, tokenizer, methods, options.target, options.unit, options.merge, options.window
+        model,
+        tokenizer,
+        methods,
+        options.target,
+        options.unit,
+        options.merge,
+        options.window,
+        precision=options.precision,
     )
 
 

@@ -17,6 +17,7 @@ from bertx.models.arguments import checked_arguments
 from bertx.models.encode import Reading
 from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import Merge, Unit, noun
+from bertx.perturb import Precision
 from bertx.progress import wanted
 
 log = logging.getLogger("bertx")
@@ -34,6 +35,7 @@ def explain(
     token_budget: int | None = None,
     logits: Logits | None = None,
     progress: bool | None = None,
+    precision: Precision | None = None,
 ) -> Explanations:
     """Explain why a classifier decides as it does, word by word.
 
@@ -66,6 +68,8 @@ def explain(
             (B, C); see `bertx.models.heads.EncoderForSequenceClassification`.
         progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
             a line every 30 s. None: on a terminal and in a notebook.
+        precision: ``bf16`` for methods that ask about perturbed texts to do so in bfloat16, see
+            `bertx.perturb.Perturber`; all others stay as they are.
 
     Returns:
         An explanation per text in the given order, also of a single text; for ``all`` C of them,
@@ -75,7 +79,7 @@ def explain(
         InputError: If a setting, the model or the tokenizer cannot be used.
         UnsupportedArchitecture: If a method is not defined for the model.
     """
-    settings = (methods, target, unit, merge, window, token_budget, logits)
+    settings = (methods, target, unit, merge, window, token_budget, logits, precision)
     explainer = Explainer(model, tokenizer, *settings)
     with wanted(progress):
         return explainer(texts)
@@ -106,10 +110,13 @@ class Explainer:
         window: int | None = None,
         token_budget: int | None = None,
         logits: Logits | None = None,
+        precision: Precision | None = None,
     ) -> None:
         model, tokenizer = checked_arguments(model, tokenizer)
         classifier = classifier_for(model, logits)
-        self._score = Scoring(classifier, tokenizer, methods, target, merge, token_budget)
+        self._score = Scoring(
+            classifier, tokenizer, methods, target, merge, token_budget, precision
+        )
         self._reader = Reader(tokenizer, self._score.model, unit, window)
         self._unit = unit
         self.methods = self._score.methods

@@ -8,12 +8,15 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution.choices import ALL, PREDICTED, Methods, named
+from bertx.attribution.perturbation import in_precision
 from bertx.errors import InputError
 from bertx.explanation.explanation import Explanation
 from bertx.explanation.parts import Part, assemble, collate, predicted_of
 from bertx.models.classifier import class_names, class_number, logits_of, require_classifier
 from bertx.models.inputs import Merge
 from bertx.models.scope import evaluating, isolated_rng
+from bertx.perturb import Precision
+from bertx.perturb.engine import check_precision
 from bertx.perturb.packing import budget_for, by_halves, chunks, reason_of
 from bertx.progress import progress
 from bertx.trace import Needs, Trace
@@ -30,6 +33,7 @@ class Scoring:
         target: The explained class: ``predicted``, its name or number, or ``all``.
         merge: How the scores of an unsigned method's tokens become one for each unit.
         token_budget: Padded tokens that are explained at once. Default: what is fast.
+        precision: That of perturbed forwards; None for the model's.
 
     Attributes:
         model: The classifier.
@@ -50,13 +54,15 @@ class Scoring:
         target: str | int = PREDICTED,
         merge: Merge = "sum",
         token_budget: int | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.model = require_classifier(model)
+        check_precision(precision, self.model.device)
         if merge not in ("sum", "max"):
             raise InputError(f"merge {merge!r}: expected 'sum' or 'max'")
         if token_budget is not None and token_budget < 1:
             raise InputError(f"token_budget must be at least 1, got {token_budget}")
-        self.methods = named(methods, self.model)
+        self.methods = in_precision(named(methods, self.model), precision)
         self.signed = {name: method.signed for name, method in self.methods.items()}
         self.classes = tuple(class_names(self.model))
         self._all = target == ALL

@@ -19,7 +19,6 @@ from bertx.models.inputs import Inputs
 from bertx.models.pretrained import first_position, longest_input
 from bertx.models.scope import alone, evaluating, exclusive
 from bertx.perturb.packing import bucket, budget_for, close_up, distinct_rows, pack
-from bertx.trace import Trace
 
 Operator = Literal["remove", "mask", "pad", "attention", "zero"]
 """What perturbing a token does.
@@ -277,11 +276,11 @@ def check_operator(operator: str) -> None:
         raise InputError(f"operator {operator!r}: expected {', '.join(get_args(Operator))}")
 
 
-def check_precision(precision: str | None, device: torch.device) -> None:
+def check_precision(precision: str | None, device: torch.device | None = None) -> None:
     """Raise `InputError` for a precision that does not exist, or that a device only emulates."""
     if precision not in (None, *get_args(Precision)):
         raise InputError(f"precision {precision!r}: expected bf16, or null for the model's")
-    if precision is not None and not _calculates_bf16(device):
+    if precision is not None and device is not None and not _calculates_bf16(device):
         raise InputError(
             f"precision {precision!r}: this {device.type} does not calculate in bfloat16, and "
             "emulating it would be slower than float32. Leave the precision out."
@@ -294,15 +293,3 @@ def _calculates_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return False
-
-
-def perturber_of(trace: Trace, operator: Operator, token_budget: int | None) -> Perturber:
-    """The engine for the model and the tokens of a trace.
-
-    Raises:
-        InputError: If the operator writes [MASK] and its id is not known.
-    """
-    mask, pad = trace.inputs.mask_token_id, trace.inputs.pad_token_id
-    return Perturber(
-        trace.model, operator, mask_token_id=mask, pad_token_id=pad, token_budget=token_budget
-    )

@@ -38,6 +38,19 @@ def test_numbers_in_a_pipe(explain):
     assert shown.count("GradientXInput") == 3
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_bfloat16_where_the_processor_has_it(explain, monkeypatch, capsys, there):
+    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: there)
+    asked = ("--text", TEXTS[0], "--methods", "Occlusion", "--json")
+    if not there:
+        with pytest.raises(SystemExit):
+            explain(*asked, "--precision", "bf16")
+        assert "precision 'bf16': this cpu does not calculate" in capsys.readouterr().err
+        return
+    found = [rows(explain(*asked, *more))[0]["scores"] for more in ((), ("--precision", "bf16"))]
+    assert found[0] != found[1]
+
+
 def test_colours_on_a_terminal(explain, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")

@@ -16,7 +16,9 @@ from bertx.attribution import (
     Attribution,
     GradientSensitivity,
     GradientXInput,
+    KernelShap,
     LayerwiseAttentionTracing,
+    Occlusion,
 )
 from bertx.errors import InputError
 from bertx.explanation.windows import join, sources, windows
@@ -496,3 +498,27 @@ def test_shown_in_a_notebook_with_everything_escaped(tokenizer):
 def test_what_bertx_has_not_is_named():
     with pytest.raises(AttributeError, match="explian"):
         bertx.explian  # noqa: B018
+
+
+def test_perturbed_texts_are_asked_in_bfloat16_and_nothing_else(monkeypatch):
+    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: True)
+    model, tokenizer = tiny_model(dtype=torch.float32), tiny_tokenizer()
+    methods = {"gi": GradientXInput(), "occ": Occlusion(), "shap": KernelShap(samples=16)}
+    wide, narrow = (
+        bertx.explain(model, tokenizer, TEXTS, methods, precision=precision)
+        for precision in (None, "bf16")
+    )
+    for a, b in zip(wide, narrow, strict=True):
+        assert a.scores["gi"] == b.scores["gi"] and a.probabilities == b.probabilities
+        for name in ("occ", "shap"):
+            assert a.scores[name] != b.scores[name]
+            assert a.scores[name] == pytest.approx(b.scores[name], abs=0.05)
+    assert all(method.precision is None for method in (methods["occ"], methods["shap"]))
+
+
+def test_a_precision_that_is_emulated_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: False)
+    with pytest.raises(InputError, match="this cpu does not calculate in bfloat16"):
+        bertx.explain(tiny_model(), tiny_tokenizer(), TEXTS, GradientXInput(), precision="bf16")
+    with pytest.raises(InputError, match="precision 'half': expected bf16"):
+        Occlusion(precision="half")
