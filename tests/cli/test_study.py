@@ -2,15 +2,19 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyarrow import parquet
 
 from bertx.cli import main
+from bertx.cli.subjects import _texts
+from bertx.data.dataset import TextDataset
 from bertx.studies import Picture, scores
 from tests.runs import arguments
 from tests.studies.killing import killed_after
 from tests.studies.runs import CLASSES, save_lexicon, save_run, save_texts
+from tests.tiny import tiny_model
 from tests.wandb_reader import read_run
 
 FAST = ["--methods", "GradientXInput,LayerwiseAttentionTracing", "--resamples", "100",
@@ -245,3 +249,13 @@ def test_what_is_logged_to_weights_and_biases(study, wandb_home, monkeypatch):
         (logged,) = run.tables(f"study/word-rank/tables/{table['name']}")
         assert logged["columns"] == table["columns"] and len(logged["data"]) == len(table["rows"])
     assert run.values("study/word-rank/figures/words")
+
+
+def test_labels_are_those_of_the_models_classes():
+    model = tiny_model(labels=2)
+    model.config.id2label = {0: "bad", 1: "good"}
+    data = SimpleNamespace(
+        source=SimpleNamespace(path="data"), reader=SimpleNamespace(has=lambda _: True),
+        usable=lambda _: TextDataset(["superb", "awful"], [0, 1]), labels=["good", "bad"],
+    )  # fmt: skip
+    assert [text.label for text in _texts(data, "test", model)] == [1, 0]

@@ -53,6 +53,8 @@ def test_a_loss_that_rises_is_told():
     [found] = training_findings([run(loss=[0.5, 0.3, 0.4]), run("b", loss=[0.5, 0.3, 0.31])])
     assert found.text == "run overfits: the validation loss has risen." and found.tone == "warn"
     assert found.evidence == "loss .300 at step 1, .400 at step 2"
+    shuffled = replace(run(loss=[0.5, 0.3, 0.4]), config={"data": {"shuffle_labels": True}})
+    assert not list(training_findings([shuffled]))  # such a model is to learn by heart
 
 
 def test_the_best_method_and_its_margin():
