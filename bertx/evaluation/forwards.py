@@ -9,10 +9,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution.choices import GOLD, PREDICTED
 from bertx.errors import InputError
-from bertx.explanation.parts import Part, collate
 from bertx.metrics import Panel
 from bertx.models.classifier import class_number
-from bertx.models.encode import Reading
+from bertx.models.encode import Reading, inputs_of
 from bertx.perturb import Operator, Perturber, Precision
 from bertx.perturb.packing import Budget, chunks
 from bertx.trace import Trace
@@ -95,11 +94,7 @@ class Recorder:
             texts: All texts, by the index of what was read of them.
             needs: What is recorded.
         """
-        inputs = collate(
-            [Part(reading, 0, len(reading.ids)) for reading in chunk],
-            self._tokenizer,
-            self.model.device,
-        )
+        inputs = inputs_of(chunk, self._tokenizer, self.model.device)
         own = [texts[reading.index] for reading in chunk]
         labels = torch.tensor([text.label for text in own], device=self.model.device)
         known = any(text.rationale is not None for text in texts.values())

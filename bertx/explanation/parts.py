@@ -8,12 +8,11 @@ from typing import get_args
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from bertx.explanation.explanation import Explanation
 from bertx.explanation.windows import join
-from bertx.models.encode import Reading, inputs_of
-from bertx.models.inputs import Inputs, Merge, merge_by_unit
+from bertx.models.encode import Reading
+from bertx.models.inputs import Merge, merge_by_unit
 
 
 @dataclass
@@ -71,13 +70,6 @@ class Part:
 def parts_of(reading: Reading, places: Sequence[tuple[int, int]] | None = None) -> list[Part]:
     """The parts of a text: one for each of its windows, or all in one."""
     return [Part(reading, *place) for place in places or [(0, len(reading.ids))]]
-
-
-def collate(
-    parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase, device: torch.device
-) -> Inputs:
-    """A batch of parts, padded on the right to the longest."""
-    return inputs_of([part.window for part in parts], tokenizer, device)
 
 
 def probabilities(parts: Sequence[Part]) -> tuple[float, ...]:

@@ -11,8 +11,9 @@ from bertx.attribution.choices import ALL, PREDICTED, Methods, named
 from bertx.attribution.perturbation import in_precision
 from bertx.errors import InputError
 from bertx.explanation.explanation import Explanation
-from bertx.explanation.parts import Part, assemble, collate, predicted_of
+from bertx.explanation.parts import Part, assemble, predicted_of
 from bertx.models.classifier import class_names, class_number, logits_of, require_classifier
+from bertx.models.encode import inputs_of
 from bertx.models.inputs import Merge
 from bertx.models.scope import evaluating, isolated_rng
 from bertx.perturb import Precision
@@ -119,14 +120,14 @@ class Scoring:
             by_halves(chunk, self._score if scoring else self._classify, self._fail)
 
     def _classify(self, chunk: list[Part]) -> None:
-        inputs = collate(chunk, self._tokenizer, self.model.device)
+        inputs = inputs_of([part.window for part in chunk], self._tokenizer, self.model.device)
         with torch.inference_mode(), evaluating(self.model):
             logits = wide(logits_of(self.model, inputs.arguments(self.model)))
         for part, row in zip(chunk, logits, strict=True):
             part.take_logits(row, self.model.dtype)
 
     def _score(self, chunk: list[Part]) -> None:
-        inputs = collate(chunk, self._tokenizer, self.model.device)
+        inputs = inputs_of([part.window for part in chunk], self._tokenizer, self.model.device)
         trace = Trace(self.model, inputs, None, self._needs)
         chosen = [
             int(best) if part.target is None else part.target
