@@ -35,3 +35,10 @@ def test_texts_that_are_not_known_are_no_contradiction():
     known, unknown = rows([11, 12, 13]), rows([0, 0, 0])
     [found] = leaderboards({"a": unknown, "b": known, "c": [replace(known[0], text=0), *known[1:]]})
     assert found.seeds == 3 and found.signed.standings[0].count == 3
+
+
+@pytest.mark.parametrize(("operator", "expected"), [("mask", True), ("", False)])
+def test_what_no_operator_made_is_judged_by_none(operator, expected):
+    made = [replace(row, operator=operator, made_with=operator) for row in rows([11, 12, 13])]
+    [found] = leaderboards({"a": made})
+    assert {standing.same_operator for standing in found.signed.standings} == {expected}
