@@ -35,14 +35,14 @@ class Choice:
     Args:
         option: The option, for messages.
         base: Of which every class has to be.
-        modules: Where the known ones are public.
+        modules: Where those that go by their name are public.
     """
 
     def __init__(self, option: str, base: type, *modules: ModuleType) -> None:
         self.option, self._base = option, base
-        self._known = {name: cls for module in modules for name, cls in _public(module, base)}
+        self._classes = {name: cls for module in modules for name, cls in _public(module, base)}
 
-    def made(self, given: str) -> dict[str, Any]:
+    def instances(self, given: str) -> dict[str, Any]:
         """One instance of each class, by the name of the class or the one that is given to it.
 
         Args:
@@ -93,13 +93,13 @@ class Choice:
     def _find(self, path: str, where: str) -> Any:
         module, _, name = path.rpartition(".")
         try:
-            return getattr(import_module(module), name) if module else self._known[name]
+            return getattr(import_module(module), name) if module else self._classes[name]
         except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
             reason = f"no such class: {name}" if isinstance(error, KeyError) else str(error)
             raise InputError(f"{where}: {reason}. {self._others()}") from error
 
     def _others(self) -> str:
-        usual = (name for name, cls in self._known.items() if _needs_nothing(cls))
+        usual = (name for name, cls in self._classes.items() if _needs_nothing(cls))
         return f"Choose from {', '.join(usual)}, or give the import path of your own class."
 
 

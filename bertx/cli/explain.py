@@ -84,7 +84,7 @@ def _explainer(options: Namespace) -> "Explainer":
     from bertx.explanation import Explainer
 
     choice = Choice("--methods", attribution.Attribution, attribution)
-    methods = None if options.methods is None else choice.made(options.methods)
+    methods = None if options.methods is None else choice.instances(options.methods)
     bars_of_libraries()
     set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)

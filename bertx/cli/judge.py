@@ -115,7 +115,7 @@ def _run(options: Namespace) -> None:
         raise InputError("--confidence: it goes with --until decided, which is not given")
     if options.out is not None:
         check_writable("--out", Path(options.out), folder=True)
-    verdicts = _judged(options)
+    verdicts = _verdicts(options)
     note = f"{_count(verdicts)} texts of {options.dataset or options.path}, {options.split}"
     if verdicts.confidence is not None:
         note += ", until decided"
@@ -128,7 +128,7 @@ def _run(options: Namespace) -> None:
             _write(Path(options.out), verdicts, options.unit)
 
 
-def _judged(options: Namespace) -> "Verdicts":
+def _verdicts(options: Namespace) -> "Verdicts":
     from bertx.cli.texts import judged_texts
     from bertx.evaluation import judge
     from bertx.progress import progress
@@ -174,7 +174,7 @@ def _methods(names: str | None) -> "dict[str, Attribution] | None":
 
     if names is None:
         return None
-    methods: dict[str, Attribution] = Choice("--methods", Attribution, attribution).made(names)
+    methods: dict[str, Attribution] = Choice("--methods", Attribution, attribution).instances(names)
     if all(isinstance(method, Random) for method in methods.values()):
         raise InputError(
             f"--methods {names}: expected a method to judge, but Random is only the floor under "
@@ -191,11 +191,11 @@ def _metrics(names: str | None) -> "dict[str, FaithfulnessMetric] | None":
     if names is None:
         return None
     base = metrics.FaithfulnessMetric
-    found = Choice("--metrics", base, metrics).made(names)
+    chosen = Choice("--metrics", base, metrics).instances(names)
     if is_mapping(names):
-        return found
+        return chosen
     usual = {type(metric): name for name, metric in default_metrics().items()}
-    return {usual.get(type(metric), snake_case(name)): metric for name, metric in found.items()}
+    return {usual.get(type(metric), snake_case(name)): metric for name, metric in chosen.items()}
 
 
 def _count(verdicts: "Verdicts") -> int:

@@ -76,8 +76,8 @@ def _files(options: Namespace) -> dict[str, Path]:
         if not folder.is_dir():
             raise InputError(f"{run}: expected the folder of a run, but there is none")
         path = find_examples(folder / "bertx" / options.stage, epoch and int(epoch))
-        for other, known in files.items():
-            if known.samefile(path):
+        for other, file in files.items():
+            if file.samefile(path):
                 raise InputError(f"{other} and {run} are the same run. Give each once.")
         files[run] = path
     return files
@@ -87,14 +87,14 @@ def _confidence(files: Mapping[str, Path]) -> float | None:
     """At which the pairs of one run were decided text by text, None if they were not."""
     from bertx.leaderboard.example_values import confidence_of
 
-    found = {run: confidence_of(path) for run, path in files.items()}
-    decided = next((run for run, confidence in found.items() if confidence is not None), None)
+    confidences = {run: confidence_of(path) for run, path in files.items()}
+    decided = next((run for run, confidence in confidences.items() if confidence is not None), None)
     if decided is not None and len(files) > 1:
         raise InputError(
             f"{decided}: its pairs were judged --until decided, so that what came out says how "
             "many texts were asked. Give it alone, or judge all texts to compare several runs."
         )
-    return None if decided is None else found[decided]
+    return None if decided is None else confidences[decided]
 
 
 def _note(stage: str, files: Iterable[Path]) -> str:

@@ -204,7 +204,7 @@ def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
     given["texts"] = options.max_examples
     if options.methods is not None:
         choice = Choice("--methods", attribution.Attribution, attribution)
-        given["methods"] = choice.made(options.methods)
+        given["methods"] = choice.instances(options.methods)
     if getattr(options, "operators", None) is not None:
         given["operators"] = tuple(split_names(options.operators, "--operators"))
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -59,16 +59,16 @@ class Estimates:
         """Every number under the key by which it is logged."""
         scores = {
             f"{name}/{method}": _score(estimate)
-            for name, own in self.means.items()
-            for method, estimate in own.items()
+            for name, by_method in self.means.items()
+            for method, estimate in by_method.items()
         }
         for name, gains in self.gains.items():
             for method, gain in gains.items():
                 scores[f"{gain_name(name)}/{method}"] = _score(gain)
         scores |= {f"{name}/{CEILING}": _score(e) for name, e in self.ceilings.items()}
         for name in filter(self._in_part, self.ceilings):
-            own = {**self.searched[name], CEILING: self.ceilings[name]}
-            scores |= {f"{searched_name(name)}/{who}": _score(e) for who, e in own.items()}
+            searched = {**self.searched[name], CEILING: self.ceilings[name]}
+            scores |= {f"{searched_name(name)}/{who}": _score(e) for who, e in searched.items()}
         scores |= {f"{EMPTY}/{name}": score for name, score in self.empty.items()}
         numbers: dict[str, float] = {}
         for key, score in scores.items():
@@ -82,14 +82,14 @@ class Estimates:
             MethodResult(
                 method=method,
                 signed=sign,
-                scores={name: _score(own[method]) for name, own in self.means.items()},
+                scores={name: _score(by_method[method]) for name, by_method in self.means.items()},
                 gains={
-                    name: _score(own[method]) if method in own else None
-                    for name, own in self.gains.items()
-                    if own
+                    name: _score(by_method[method]) if method in by_method else None
+                    for name, by_method in self.gains.items()
+                    if by_method
                 },
                 cost=self.costs.get(method, float("nan")),
-                count=max(own[method].value_count for own in self.means.values()),
+                count=max(by_method[method].value_count for by_method in self.means.values()),
             )
             for method, sign in signed.items()
         ]
@@ -100,15 +100,15 @@ class Estimates:
         The ceiling is among them if all examples were searched; else it is in `drawn_searched`.
         """
         return {
-            self._kind(name): self._lines(name, own, control, not self._in_part(name))
-            for name, own in self._curves(self.means)
+            self._kind(name): self._lines(name, means, control, not self._in_part(name))
+            for name, means in self._curves(self.means)
         }
 
     def drawn_searched(self, control: str | None) -> dict[Kind, list[Curve]]:
         """The same over the examples that were searched, where these are a part of all."""
         return {
-            self._kind(name): self._lines(name, own, control, True)
-            for name, own in self._curves(self.searched)
+            self._kind(name): self._lines(name, means, control, True)
+            for name, means in self._curves(self.searched)
             if self._in_part(name)
         }
 
@@ -158,8 +158,8 @@ class Estimates:
 
     def note(self) -> str:
         """What the model says of texts without their units, class by class."""
-        known = [(n, s.mean) for n, s in self.empty.items() if not isnan(s.mean)]
-        return "\n".join(["p of an empty text", *(f"{p:.2f}  {name}" for name, p in known)])
+        means = [(n, s.mean) for n, s in self.empty.items() if not isnan(s.mean)]
+        return "\n".join(["p of an empty text", *(f"{p:.2f}  {name}" for name, p in means)])
 
 
 def estimates(
@@ -194,13 +194,13 @@ def estimates(
     pairs = zip(classes, empty.mean.tolist(), empty.se.tolist(), strict=False)
     return Estimates(
         metrics,
-        {name: _means(methods, own) for name, own in values.items()},
+        {name: _means(methods, numbers) for name, numbers in values.items()},
         {
-            name: _gains(methods, control, own[..., -1], metrics[name].higher_is_better)
-            for name, own in values.items()
+            name: _gains(methods, control, numbers[..., -1], metrics[name].higher_is_better)
+            for name, numbers in values.items()
             if metrics[name].higher_is_better is not None
         },
-        {name: mean_of(own) for name, own in ceilings.items()},
+        {name: mean_of(reached) for name, reached in ceilings.items()},
         {name: _means(methods, values[name][:, searched]) for name in ceilings},
         {name: Score(mean, se) for name, mean, se in pairs},
         _costs(methods, seconds),
@@ -219,15 +219,15 @@ def _gains(
     if control is None:
         return {}
     apart = (values - values[methods.index(control)]) * (1 if higher else -1)
-    found = zip(methods, apart[..., None], strict=True)
-    return {name: mean_of(part) for name, part in found if name != control}
+    pairs = zip(methods, apart[..., None], strict=True)
+    return {name: mean_of(part) for name, part in pairs if name != control}
 
 
 def _costs(
     methods: Sequence[str], seconds: Sequence[Mapping[str | None, float]]
 ) -> dict[str, float]:
-    plain = sum(own[None] for own in seconds)
-    return {name: sum(own[name] for own in seconds) / plain for name in methods if plain > 0}
+    plain = sum(batch[None] for batch in seconds)
+    return {name: sum(batch[name] for batch in seconds) / plain for name in methods if plain > 0}
 
 
 def searched_name(metric: str) -> str:

@@ -95,14 +95,14 @@ class Recorder:
             needs: What is recorded.
         """
         inputs = inputs_of(chunk, self._tokenizer, self.model.device)
-        own = [texts[reading.index] for reading in chunk]
-        labels = torch.tensor([text.label for text in own], device=self.model.device)
-        known = any(text.rationale is not None for text in texts.values())
+        chosen = [texts[reading.index] for reading in chunk]
+        labels = torch.tensor([text.label for text in chosen], device=self.model.device)
+        any_marked = any(text.rationale is not None for text in texts.values())
         return Recorded(
             [reading.index for reading in chunk],
             Trace(self.model, inputs, self._target(labels), needs),
             labels,
-            _marked(chunk, own, inputs.units) if known else None,
+            _marked(chunk, chosen, inputs.units) if any_marked else None,
         )
 
     def _target(self, labels: Tensor) -> Tensor | None:

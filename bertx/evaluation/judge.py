@@ -164,8 +164,8 @@ class Judge:
         if not self._limits or not part.any():
             return blank
         needs = Needs.of(*self._limits.values())
-        own = panel if bool(part.all()) else panel.rows(part, needs)
-        for name, values in reach(own, self._limits).items():
+        searched = panel if bool(part.all()) else panel.rows(part, needs)
+        for name, values in reach(searched, self._limits).items():
             blank[name][part] = values.to("cpu", torch.float64)
         return blank
 
@@ -184,10 +184,10 @@ def usable(trace: Trace, scores: Mapping[str, Tensor], examples: Sequence[int]) 
         (B,).
     """
     sound = trace.inputs.unit_counts > 0
-    found = {"probabilities": trace.probabilities}
-    found |= {f"{name}: scores": own for name, own in scores.items()}
-    for what, own in found.items():
-        finite = own.isfinite().all(1)
+    tensors = {"probabilities": trace.probabilities}
+    tensors |= {f"{name}: scores": tensor for name, tensor in scores.items()}
+    for what, tensor in tensors.items():
+        finite = tensor.isfinite().all(1)
         for row in (~finite & sound).nonzero()[:, 0].tolist():
             log.warning(
                 f"{what} of example {examples[row]} are not finite; it is left out of all metrics"
@@ -206,22 +206,22 @@ def reach(panel: Panel, metrics: Metrics) -> dict[str, Tensor]:
     """What the best orders that a search finds reach in metrics that have a limit, (B, J) each."""
     reached: dict[str, Tensor] = {}
     for limit in get_args(Limit):
-        if own := {name: m for name, m in metrics.items() if m.limit == limit}:
-            case = Case(panel, spread_by_unit(panel.ceiling(limit), panel.inputs.units))
-            reached |= {name: values[0] for name, values in measure_all([case], own).items()}
+        if limited := {name: m for name, m in metrics.items() if m.limit == limit}:
+            best = Case(panel, spread_by_unit(panel.ceiling(limit), panel.inputs.units))
+            reached |= {name: values[0] for name, values in measure_all([best], limited).items()}
     return reached
 
 
-def drawn_by_number(wanted: int | None, of: int) -> Callable[[int], bool]:
-    """Tells by its number whether an example is one of about ``wanted``; all if that is None.
+def drawn_by_number(count: int | None, of: int) -> Callable[[int], bool]:
+    """Tells by its number whether an example is one of about ``count``; all if that is None.
 
     The same examples are drawn every time, on every rank and in any order.
 
     Args:
-        wanted: How many.
+        count: How many.
         of: The number of all.
     """
-    share = 1.0 if wanted is None else wanted / max(of, 1)
+    share = 1.0 if count is None else count / max(of, 1)
     return lambda number: random.Random(number).random() < share
 
 

@@ -77,7 +77,7 @@ class Rounds:
             asked: How many texts that were.
             of: The number of all texts.
         """
-        found = leaderboards({"": values}, relevant=self.relevant, confidence=self.confidence)
+        boards = leaderboards({"": values}, relevant=self.relevant, confidence=self.confidence)
         return {
             (board.metric, board.operator): set(
                 chain.from_iterable(
@@ -88,7 +88,7 @@ class Rounds:
                     if self._chance(pair, len(league.verdicts), asked, of) > HOPELESS
                 )
             )
-            for board in found
+            for board in boards
         }
 
     def _chance(self, pair: PairVerdict, pairs: int, asked: int, of: int) -> float:

@@ -61,10 +61,10 @@ class Measured:
                     role: Role = "floor" if name == control else "method"
                     who = (name, method.signed, role, _made_with(method))
                     yield from self._rows(metric, metrics[metric], who, part, everyone)
-        found = self.searched.nonzero()[:, 0].tolist()
+        searched = self.searched.nonzero()[:, 0].tolist()
         for metric, values in self.ceilings.items():
             who = (CEILING, True, "ceiling", "")
-            yield from self._rows(metric, metrics[metric], who, values[:, -1], found)
+            yield from self._rows(metric, metrics[metric], who, values[:, -1], searched)
 
     def _rows(
         self,

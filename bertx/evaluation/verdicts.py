@@ -142,25 +142,25 @@ def judge(
         UnsupportedArchitecture: If a method is not defined for the model.
     """
     model, tokenizer = checked_arguments(model, tokenizer)
-    found = classifier_for(model, logits)
+    classifier = classifier_for(model, logits)
     check_positive(token_budget=token_budget)
     evaluation = _Evaluation(
-        model=found,
+        model=classifier,
         tokenizer=tokenizer,
-        methods=with_control(named(methods, found, COMPARED_METHODS)),
+        methods=with_control(named(methods, classifier, COMPARED_METHODS)),
         metrics=default_metrics() if metrics is None else metrics,
         operators=operators,
         target=target,
         unit=unit,
         ceiling_examples=ceiling_examples,
-        budget=budget_for(found.device, token_budget, recorded=True),
+        budget=budget_for(classifier.device, token_budget, recorded=True),
         precision=precision,
         rounds=None if confidence is None else _rounds(confidence, relevant, ceiling_examples),
     )
     listed = [texts] if isinstance(texts, Text) else several(texts)
     given = [text if isinstance(text, Text) else Text(text) for text in listed]
     with wanted(progress):
-        return evaluation.judge(given)
+        return evaluation.run(given)
 
 
 def _rounds(confidence: float, relevant: float, ceiling_examples: int | None) -> Rounds:
@@ -196,7 +196,7 @@ class _Evaluation:
         self.recorder = Recorder(self.model, self.tokenizer, self.target, self.budget)
         self.needs = Needs.of(*self.methods.values(), *self.metrics.values())
 
-    def judge(self, texts: Sequence[Text]) -> Verdicts:
+    def run(self, texts: Sequence[Text]) -> Verdicts:
         readings = self._read(texts)
         if self.rounds is not None:
             readings = self.rounds.drawn(readings)
@@ -205,9 +205,10 @@ class _Evaluation:
         spent = self._ask(readings, dict(enumerate(texts)), judges)
         for one in judges.values():
             one.seconds += spent[1:] or spent  # the first forwards are slow
-        found = [one.compute() for one in judges.values()]
+        estimates = {operator: one.compute() for operator, one in judges.items()}
+        first = next(iter(estimates.values()))
         return Verdicts(
-            {operator: one.filled(found[0]) for operator, one in zip(judges, found, strict=True)},
+            {operator: estimate.filled(first) for operator, estimate in estimates.items()},
             self._values(judges, places),
             {name: method.signed for name, method in self.methods.items()},
             next(iter(judges.values())).control,

@@ -29,17 +29,17 @@ log = logging.getLogger("bertx")
 Runs = Mapping[str, Sequence[ExampleValue]]
 """The values of each run by its name: trainings from several seeds, judged on the same examples."""
 
-Judged = tuple[str, str]
+MetricKey = tuple[str, str]
 """A metric and its operator."""
 
-Values = dict[Judged, dict[str, dict[int, float]]]
+Values = dict[MetricKey, dict[str, dict[int, float]]]
 """The values of one run, by metric and operator, method, and example."""
 
 Arrays = dict[str, NDArray[np.float64]]
 """Values of each method (S, N), for S runs and the N examples that all have."""
 
 T = TypeVar("T")
-K = TypeVar("K", str, Judged)
+K = TypeVar("K", str, MetricKey)
 
 
 class Contender(NamedTuple):
@@ -75,31 +75,31 @@ def leaderboards(
         InputError: If a metric is unknown or has no direction, or if runs contradict each other
             (on a text, a metric or a method) or have no example in common.
     """
-    judge: Callable[..., list[Comparison]] = partial(compare, relevant=relevant)
+    test: Callable[..., list[Comparison]] = partial(compare, relevant=relevant)
     order: Callable[[Sequence[int]], list[int]] = sorted
     if confidence is not None:
-        judge, order = partial(compare_in_order, relevant=relevant, alpha=1 - confidence), list
+        test, order = partial(compare_in_order, relevant=relevant, alpha=1 - confidence), list
     _check_texts(runs)
     directions = _agreed(runs, lambda row: row.metric, lambda row: row.higher_is_better)
     contenders = _agreed(
         runs, lambda row: row.method, lambda row: Contender(row.signed, row.role, row.made_with)
     )
-    wanted = _wanted(metrics, directions)
+    ranked = _ranking_metrics(metrics, directions)
     values = {run: _by_example(rows) for run, rows in runs.items()}
     boards = []
     for metric, operator in _shared(values):
-        if metric not in wanted:
+        if metric not in ranked:
             continue
-        arrays = _arrays({run: own[metric, operator] for run, own in values.items()}, order)
+        arrays = _arrays({run: table[metric, operator] for run, table in values.items()}, order)
         higher = bool(directions[metric])
         signed, unsigned = (
-            _league(arrays, contenders, sign, operator, partial(judge, higher_is_better=higher))
+            _league(arrays, contenders, sign, operator, partial(test, higher_is_better=higher))
             for sign in (True, False)
         )
         if signed or unsigned:
             board = Leaderboard(metric, operator, higher, signed, unsigned, len(runs), relevant)
             boards.append(replace(board, note=note, confidence=confidence))
-    return sorted(boards, key=lambda board: wanted.index(board.metric))
+    return sorted(boards, key=lambda board: ranked.index(board.metric))
 
 
 def operator_tables(boards: Sequence[Leaderboard]) -> list[OperatorTable]:
@@ -107,16 +107,16 @@ def operator_tables(boards: Sequence[Leaderboard]) -> list[OperatorTable]:
     by_metric: dict[str, list[Leaderboard]] = defaultdict(list)
     for board in boards:
         by_metric[board.metric].append(board)
-    return [OperatorTable(own) for own in by_metric.values() if len(own) > 1]
+    return [OperatorTable(group) for group in by_metric.values() if len(group) > 1]
 
 
-def _wanted(metrics: Sequence[str], directions: Mapping[str, bool | None]) -> list[str]:
+def _ranking_metrics(metrics: Sequence[str], directions: Mapping[str, bool | None]) -> list[str]:
     ranked = [metric for metric, higher in directions.items() if higher is not None]
     for metric in metrics:
         if metric not in ranked:
-            known = "has no better direction" if metric in directions else "is not there"
+            reason = "has no better direction" if metric in directions else "is not there"
             raise InputError(
-                f"metric {metric}: expected a metric that ranks methods, but it {known}. There "
+                f"metric {metric}: expected a metric that ranks methods, but it {reason}. There "
                 f"are {', '.join(ranked) or 'none'}."
             )
     return list(dict.fromkeys(metrics)) or ranked
@@ -124,13 +124,13 @@ def _wanted(metrics: Sequence[str], directions: Mapping[str, bool | None]) -> li
 
 def _check_texts(runs: Runs) -> None:
     """Refuse runs in which examples of one number are not the same text."""
-    found: dict[int, tuple[int, str]] = {}
+    texts: dict[int, tuple[int, str]] = {}
     for run, rows in runs.items():
         for row in rows:
             if not row.text:
                 continue
-            known, other = found.setdefault(row.example, (row.text, run))
-            if known != row.text and other != run:
+            text, other = texts.setdefault(row.example, (row.text, run))
+            if text != row.text and other != run:
                 raise InputError(
                     f"{other} and {run}: example {row.example} is not the same text in both, so "
                     "their examples cannot be paired. Compare runs of the same data, with the "
@@ -142,46 +142,46 @@ def _agreed(
     runs: Runs, name: Callable[[ExampleValue], str], fact: Callable[[ExampleValue], T]
 ) -> dict[str, T]:
     """What all rows of all runs say of a name."""
-    found: dict[str, tuple[T, str]] = {}
+    facts: dict[str, tuple[T, str]] = {}
     for run, rows in runs.items():
         for row in rows:
-            known, other = found.setdefault(name(row), (fact(row), run))
-            if known != fact(row):
+            value, other = facts.setdefault(name(row), (fact(row), run))
+            if value != fact(row):
                 raise InputError(
-                    f"{run} says of {name(row)!r} {fact(row)}, but {other} says {known}. Compare "
+                    f"{run} says of {name(row)!r} {fact(row)}, but {other} says {value}. Compare "
                     "runs of the same settings."
                 )
-    return {key: known for key, (known, _) in found.items()}
+    return {key: value for key, (value, _) in facts.items()}
 
 
 def _by_example(rows: Sequence[ExampleValue]) -> Values:
-    found: dict[Judged, dict[str, dict[int, list[float]]]] = defaultdict(
+    lists: dict[MetricKey, dict[str, dict[int, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
     for row in rows:
-        found[row.metric, row.operator][row.method][row.example].append(row.value)
+        lists[row.metric, row.operator][row.method][row.example].append(row.value)
     return {
-        judged: {
-            method: {example: _mean(own) for example, own in by_example.items()}
+        key: {
+            method: {example: _mean(numbers) for example, numbers in by_example.items()}
             for method, by_example in by_method.items()
         }
-        for judged, by_method in found.items()
+        for key, by_method in lists.items()
     }
 
 
 def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not isnan(value)]
-    return sum(known) / len(known) if known else nan
+    valid = [value for value in values if not isnan(value)]
+    return sum(valid) / len(valid) if valid else nan
 
 
 def _shared(runs: Mapping[str, Mapping[K, object]]) -> list[K]:
     """What all runs have, in the order of the first."""
     every = list(dict.fromkeys(chain.from_iterable(runs.values())))
     for key in every:
-        if lacking := [run for run, own in runs.items() if key not in own]:
-            said = key if isinstance(key, str) else ", ".join(filter(None, key))
-            log.warning(f"{said} is left out, because {lacking[0]} has no values of it")
-    return [key for key in every if all(key in own for own in runs.values())]
+        if lacking := [run for run, keys in runs.items() if key not in keys]:
+            label = key if isinstance(key, str) else ", ".join(filter(None, key))
+            log.warning(f"{label} is left out, because {lacking[0]} has no values of it")
+    return [key for key in every if all(key in keys for keys in runs.values())]
 
 
 def _arrays(
@@ -189,7 +189,7 @@ def _arrays(
     order: Callable[[Sequence[int]], list[int]],
 ) -> Arrays:
     """The values of methods that all runs have on the examples that all runs have."""
-    seen = [dict.fromkeys(chain.from_iterable(own.values())) for own in runs.values()]
+    seen = [dict.fromkeys(chain.from_iterable(run.values())) for run in runs.values()]
     examples = order([e for e in seen[0] if all(e in other for other in seen)])
     if not examples:
         raise InputError(
@@ -197,7 +197,7 @@ def _arrays(
             "same data and max_examples."
         )
     return {
-        method: np.array([[own[method].get(e, nan) for e in examples] for own in runs.values()])
+        method: np.array([[run[method].get(e, nan) for e in examples] for run in runs.values()])
         for method in _shared(runs)
     }
 
@@ -207,12 +207,12 @@ def _league(
     contenders: Mapping[str, Contender],
     signed: bool,
     operator: str,
-    judge: Callable[[Arrays], Sequence[Comparison]],
+    test: Callable[[Arrays], Sequence[Comparison]],
 ) -> League | None:
     """Methods of one kind with all floors and ceilings; None if there are no methods."""
     facts = {method: contenders[method] for method in arrays}
-    own = [m for m, fact in facts.items() if fact.role != "method" or fact.signed is signed]
-    if all(facts[method].role != "method" for method in own):
+    chosen = [m for m, fact in facts.items() if fact.role != "method" or fact.signed is signed]
+    if all(facts[method].role != "method" for method in chosen):
         return None
 
     def standings(methods: Sequence[str], arrays: Arrays) -> list[Standing]:
@@ -226,12 +226,12 @@ def _league(
             for method in methods
         ]
 
-    rivals = {method: arrays[method] for method in own if facts[method].role != "ceiling"}
-    verdicts = [_verdict(c) for c in judge(rivals)]
-    searched = _searched(arrays, [m for m in own if facts[m].role == "ceiling"], list(rivals))
+    rivals = {method: arrays[method] for method in chosen if facts[method].role != "ceiling"}
+    verdicts = [_verdict(c) for c in test(rivals)]
+    searched = _searched(arrays, [m for m in chosen if facts[m].role == "ceiling"], list(rivals))
     if not searched:
-        return League(standings(own, arrays), verdicts)
-    return League(standings(list(rivals), arrays), verdicts, standings(own, searched))
+        return League(standings(chosen, arrays), verdicts)
+    return League(standings(list(rivals), arrays), verdicts, standings(chosen, searched))
 
 
 def _searched(arrays: Arrays, ceilings: Sequence[str], rivals: Sequence[str]) -> Arrays:
@@ -239,21 +239,21 @@ def _searched(arrays: Arrays, ceilings: Sequence[str], rivals: Sequence[str]) ->
     if not ceilings:
         return {}
     left_out = np.logical_and.reduce([np.isnan(arrays[name]) for name in ceilings])
-    known = np.logical_or.reduce([~np.isnan(arrays[name]) for name in rivals])
-    if not (left_out & known).any():
+    measured = np.logical_or.reduce([~np.isnan(arrays[name]) for name in rivals])
+    if not (left_out & measured).any():
         return {}
     return {name: np.where(left_out, nan, arrays[name]) for name in (*ceilings, *rivals)}
 
 
-def _verdict(found: Comparison) -> PairVerdict:
+def _verdict(comparison: Comparison) -> PairVerdict:
     return PairVerdict(
-        better=found.better,
-        worse=found.worse,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        p=found.adjusted,
-        count=found.count,
-        needed=found.needed,
-        verdict=found.verdict,
+        better=comparison.better,
+        worse=comparison.worse,
+        difference=comparison.difference,
+        low=comparison.low,
+        high=comparison.high,
+        p=comparison.adjusted,
+        count=comparison.count,
+        needed=comparison.needed,
+        verdict=comparison.verdict,
     )

@@ -69,19 +69,19 @@ def find_examples(folder: Path, epoch: int | None = None) -> Path:
     Raises:
         InputError: If there is none.
     """
-    found = {}
+    files = {}
     for path in folder.glob("examples/epoch=*-step=*.parquet"):
         if named := _NAMED.fullmatch(path.name):
-            found[int(named[1]), int(named[2])] = path
-    wanted = [when for when in found if epoch in (None, when[0])]
-    if not wanted:
-        epochs = ", ".join(map(str, sorted({when[0] for when in found})))
+            files[int(named[1]), int(named[2])] = path
+    times = [when for when in files if epoch in (None, when[0])]
+    if not times:
+        epochs = ", ".join(map(str, sorted({when[0] for when in files})))
         raise InputError(
             f"{folder / 'examples'}: expected epoch={'*' if epoch is None else epoch}-step=*"
-            f".parquet, but {f'the epochs are {epochs}' if found else 'there is no such file'}. "
+            f".parquet, but {f'the epochs are {epochs}' if files else 'there is no such file'}. "
             "FaithfulnessMonitor writes one whenever it explains."
         )
-    return found[max(wanted)]
+    return files[max(times)]
 
 
 def write_examples(
@@ -185,17 +185,17 @@ def _column(path: Path, table: "pa.Table", field: "pa.Field") -> "pa.ChunkedArra
         )
     column = table.column(field.name)
     try:
-        found = column.cast(field.type)
+        cells = column.cast(field.type)
     except pa.ArrowException as error:
         raise InputError(
             f"{path}, column {field.name!r}: expected {field.type}, got {column.type} ({error})."
         ) from error
-    if found.null_count and not field.nullable:
+    if cells.null_count and not field.nullable:
         raise InputError(
             f"{path}, column {field.name!r}: expected a value in every row, but "
-            f"{found.null_count} of {len(found)} are empty."
+            f"{cells.null_count} of {len(cells)} are empty."
         )
-    return found
+    return cells
 
 
 def _check(path: Path, rows: Sequence[ExampleValue]) -> None:

@@ -24,8 +24,8 @@ def leaderboard_markdown(
         GitHub-flavoured Markdown. Names are escaped: they are text, whatever they hold.
     """
     parts = [*map(_board, boards), *map(_operators, tables)]
-    said = "\n".join(f"- {plain(sentence)}" for sentence in legend(boards, tables))
-    return "\n\n".join([*parts, said]) + "\n"
+    notes = "\n".join(f"- {plain(sentence)}" for sentence in legend(boards, tables))
+    return "\n\n".join([*parts, notes]) + "\n"
 
 
 def plain(text: str) -> str:
@@ -43,7 +43,7 @@ def _board(board: Leaderboard) -> str:
     parts = [_heading(board.heading, board)]
     for name, league in board.leagues.items():
         parts.append(_table(board, league, name))
-        parts.append("\n".join(f"- {said}." for said in sentences(board, league, plain)))
+        parts.append("\n".join(f"- {sentence}." for sentence in sentences(board, league, plain)))
     return "\n\n".join(filter(None, parts))
 
 

@@ -60,7 +60,7 @@ def board_contents(board: Leaderboard) -> dict[str, Any]:
         {
             "name": name,
             "lines": list(_lines(list(lines_of(board, league)))),
-            "sentences": [Markup(said) for said in sentences(board, league, _isolated)],
+            "sentences": [Markup(sentence) for sentence in sentences(board, league, _isolated)],
             "pairs": list(_pairs(board, league)),
         }
         for name, league in board.leagues.items()
@@ -93,10 +93,10 @@ def _operators(table: OperatorTable) -> dict[str, Any]:
 
 def _lines(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
     """Rows with the place of their interval, in percent of the span of all."""
-    known = [line.standing for line in lines if not isnan(line.standing.mean)]
-    widths = {s.method: 0.0 if isnan(s.width) else s.width for s in known}
-    low = min((s.mean - widths[s.method] for s in known), default=0.0)
-    span = max((s.mean + widths[s.method] for s in known), default=1.0) - low or 1.0
+    standings = [line.standing for line in lines if not isnan(line.standing.mean)]
+    widths = {s.method: 0.0 if isnan(s.width) else s.width for s in standings}
+    low = min((s.mean - widths[s.method] for s in standings), default=0.0)
+    span = max((s.mean + widths[s.method] for s in standings), default=1.0) - low or 1.0
     for line in lines:
         standing = line.standing
         width = widths.get(standing.method)

@@ -131,11 +131,11 @@ def letters(ranked: Sequence[str], apart: Collection[tuple[str, str]]) -> dict[s
         groups = rest | {p for p in parts if not any(p < other for other in rest | parts)}
     places = sorted(sorted(map(ranked.index, group)) for group in groups if group)
     marks = zip(_marks(len(places)), places, strict=True)
-    found = dict.fromkeys(ranked, "")
+    result = dict.fromkeys(ranked, "")
     for mark, members in marks:
         for member in members:
-            found[ranked[member]] += mark
-    return found
+            result[ranked[member]] += mark
+    return result
 
 
 def verdicts_of(board: Leaderboard, league: League) -> list[PairVerdict]:
@@ -169,8 +169,8 @@ def _beside_the_ceiling(
     ranked = board.sorted(league.searched)
     form = form_of(ranked)
     for ceiling in (standing for standing in ranked if standing.role == "ceiling"):
-        known = [f"{shown(s.method)} {_mean(s, form)} {_width(s, form)}".strip() for s in ranked]
-        yield f"On the {ceiling.count:,} examples that were searched: {', '.join(known)}"
+        means = [f"{shown(s.method)} {_mean(s, form)} {_width(s, form)}".strip() for s in ranked]
+        yield f"On the {ceiling.count:,} examples that were searched: {', '.join(means)}"
 
 
 def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) -> list[str]:
@@ -179,25 +179,25 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
     seeds = max((board.seeds for board in every), default=1)
     leagues = [league for board in every for league in board.leagues.values()]
     standings = [s for league in leagues for s in (*league.standings, *league.searched)]
-    said = [
+    lines = [
         f"± 1.96 standard errors over {'examples and seeds' if seeds > 1 else 'examples'}.",
         *_how_compared(every),
     ]
     roles = {standing.role for standing in standings}
     if "floor" in roles:
-        said.append("Floor: a random ranking.")
+        lines.append("Floor: a random ranking.")
     if "ceiling" in roles:
-        said.append("Ceiling: the best ranking that a search found, over those it was run on.")
+        lines.append("Ceiling: the best ranking that a search found, over those it was run on.")
     if tables:
-        said.append("* the best of its league by that operator, those with † apart.")
+        lines.append("* the best of its league by that operator, those with † apart.")
     if any(standing.same_operator for standing in standings):
-        said.append("† made with the operator by which it is judged, which favours it.")
+        lines.append("† made with the operator by which it is judged, which favours it.")
     if 1 < seeds < 5:
-        said.append(
+        lines.append(
             f"{seeds} seeds say little about how seeds differ: differences that come from them "
             "are found more often than the 5 % that are stated."
         )
-    return said
+    return lines
 
 
 def _how_compared(boards: Sequence[Leaderboard]) -> list[str]:

@@ -29,8 +29,8 @@ def leaderboard_text(
     from rich.console import Group
     from rich.text import Text
 
-    said = Text(" ".join(legend(boards, tables)), style="dim")
-    return Group(*map(_board, boards), *map(_operators, tables), said)
+    notes = Text(" ".join(legend(boards, tables)), style="dim")
+    return Group(*map(_board, boards), *map(_operators, tables), notes)
 
 
 def _board(board: Leaderboard) -> "Group":
@@ -40,7 +40,7 @@ def _board(board: Leaderboard) -> "Group":
     parts: list[RenderableType] = [_heading(board.heading, board)]
     for name, league in board.leagues.items():
         parts.append(_table(board, league, name))
-        parts += [Text(f"{said}.") for said in sentences(board, league, for_terminal)]
+        parts += [Text(f"{sentence}.") for sentence in sentences(board, league, for_terminal)]
     return Group(*parts, Text())
 
 

@@ -95,8 +95,8 @@ def bootstrap_means(
         )
     results: dict[int, PairedResult] = {}
     for places in _sharing(differences):
-        known = np.stack([differences[place][:, whole(differences[place])] for place in places])
-        results |= zip(places, _results(known, resamples, seed, reach), strict=True)
+        complete = np.stack([differences[place][:, whole(differences[place])] for place in places])
+        results |= zip(places, _results(complete, resamples, seed, reach), strict=True)
     return [results[place] for place in range(len(differences))]
 
 
@@ -129,17 +129,17 @@ def _results(values: Array, resamples: int, seed: int, reach: int) -> Iterator[P
 
 def _ratios(values: Array, resamples: int, seed: int) -> Array:
     """abs(t*) of every draw (P, R), for P tables of differences (P, S, N)."""
-    found, own, known = [], centred(values), sample(values)
+    ratios, tables, observed = [], centred(values), sample(values)
     for seeds, examples in _draws(values.shape[1:], resamples, seed):
-        drawn = spread(own, seeds, examples)
+        drawn = spread(tables, seeds, examples)
         # A draw may repeat one value, or one seed, and seem to have no error. It gets a quarter of
         # the sample's: 127 wins of 128 are not undone by the many draws that miss the one loss.
         drawn = drawn._replace(
-            examples=np.maximum(drawn.examples, known.examples / 16),
-            seeds=np.maximum(drawn.seeds, known.seeds / 16),
+            examples=np.maximum(drawn.examples, observed.examples / 16),
+            seeds=np.maximum(drawn.seeds, observed.seeds / 16),
         )
-        found.append(_over(np.abs(drawn.mean), np.sqrt(drawn.variance)))
-    return np.concatenate(found, 1)
+        ratios.append(_over(np.abs(drawn.mean), np.sqrt(drawn.variance)))
+    return np.concatenate(ratios, 1)
 
 
 def _draws(shape: tuple[int, ...], resamples: int, seed: int) -> Iterator[tuple[Array, Array]]:

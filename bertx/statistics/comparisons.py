@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from bertx.errors import InputError
 from bertx.statistics.bootstrap import PairedResult, bootstrap_means
-from bertx.statistics.spread import Array, checked, known, sample, summarize
+from bertx.statistics.spread import Array, checked, complete_examples, sample, summarize
 
 Verdict = Literal["beats", "no difference shown", "no relevant difference", "too few examples"]
 
@@ -109,16 +109,16 @@ def examples_needed(differences: ArrayLike, power: float = 0.8, alpha: float = 0
         >>> examples_needed([0.5, -0.3, 0.4, -0.2])  # 0.1667 / (0.1 / 2.80)^2 + 1.92
         133
     """
-    found = known(checked(differences, "differences"))
-    if found.shape[1] < 2:
+    table = complete_examples(checked(differences, "differences"))
+    if table.shape[1] < 2:
         return None
-    parts = sample(found[None])
+    parts = sample(table[None])
     seeds = max(float(parts.seeds[0, 0] - parts.both[0, 0]), 0)
-    room = (float(found.mean()) / _errors(alpha, power)) ** 2 - seeds
+    room = (float(table.mean()) / _errors(alpha, power)) ** 2 - seeds
     if room <= 0:
         return None
     examples = (
-        float(parts.examples[0, 0]) * found.shape[1] / room + _quantile(1 - alpha / 2) ** 2 / 2
+        float(parts.examples[0, 0]) * table.shape[1] / room + _quantile(1 - alpha / 2) ** 2 / 2
     )
     return max(MINIMUM, ceil(examples)) if isfinite(examples) else None
 
@@ -159,20 +159,20 @@ def compare(
     Raises:
         InputError: If shapes differ, a value is infinite, or there are too few draws.
     """
-    found = same_shape(values)
-    pairs = list(combinations(found, 2))
+    arrays = same_shape(values)
+    pairs = list(combinations(arrays, 2))
     sign = 1 if higher_is_better else -1
-    apart = [sign * (found[a] - found[b]) for a, b in pairs]
+    apart = [sign * (arrays[a] - arrays[b]) for a, b in pairs]
     results = bootstrap_means(apart, alpha, resamples, seed)
     level = alpha / max(len(pairs), 1)
-    made = []
+    comparisons = []
     adjusted = holm([result.p for result in results]).tolist()
     for pair, differences, result, p in zip(pairs, apart, results, adjusted, strict=True):
         detectable = _detectable(differences, power, level)
         needed = examples_needed(differences, power, level)
         verdict = _verdict(result.count, p <= alpha, detectable > relevant)
-        made.append(_comparison(pair, result, p, detectable, needed, verdict))
-    return made
+        comparisons.append(_comparison(pair, result, p, detectable, needed, verdict))
+    return comparisons
 
 
 def _comparison(

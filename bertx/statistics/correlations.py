@@ -56,20 +56,20 @@ def pearson(a: ArrayLike, b: ArrayLike) -> Array:
         >>> float(pearson([1.0, 2.0, 3.0, np.nan], [1.0, 2.0, 2.0, 9.0]).round(3))
         0.866
     """
-    return _cosine(*map(_centred, _known(a, b)))
+    return _cosine(*map(_centred, _paired(a, b)))
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> Array:
     """Spearman's rho: Pearson's r of ranks, equal scores having their mean rank."""
-    return pearson(*map(_ranks, _known(a, b)))
+    return pearson(*map(_ranks, _paired(a, b)))
 
 
 def kendall(a: ArrayLike, b: ArrayLike) -> Array:
     """Kendall's tau-b."""
-    one, other = _known(a, b)
+    one, other = _paired(a, b)
     rows = zip(one.reshape(-1, one.shape[-1]), other.reshape(-1, other.shape[-1]), strict=True)
-    found = [_tau(x[~np.isnan(x)], y[~np.isnan(y)]) for x, y in rows]
-    return np.asarray(found).reshape(one.shape[:-1])
+    taus = [_tau(x[~np.isnan(x)], y[~np.isnan(y)]) for x, y in rows]
+    return np.asarray(taus).reshape(one.shape[:-1])
 
 
 def overlap(a: ArrayLike, b: ArrayLike, k: int) -> Array:
@@ -82,7 +82,7 @@ def overlap(a: ArrayLike, b: ArrayLike, k: int) -> Array:
     """
     if k < 1:
         raise InputError(f"k must be at least 1 (the highest alone), got {k}")
-    one, other = _known(a, b)
+    one, other = _paired(a, b)
     top = [np.argsort(-np.where(np.isnan(x), -np.inf, x), -1, kind="stable") for x in (one, other)]
     chosen = np.zeros((2, *one.shape), dtype=bool)
     for number, order in enumerate(top):
@@ -101,10 +101,10 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> Array:
     Returns:
         Area under the ROC curve, equal scores counting half (...); NaN without both kinds.
     """
-    values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
-    known = ~np.isnan(values)
-    inside, outside = (known & wanted).sum(-1), (known & ~wanted).sum(-1)
-    total = np.where(known & wanted, _ranks(values), 0.0).sum(-1)
+    values, positives = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    valid = ~np.isnan(values)
+    inside, outside = (valid & positives).sum(-1), (valid & ~positives).sum(-1)
+    total = np.where(valid & positives, _ranks(values), 0.0).sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (total - inside * (inside + 1) / 2) / (inside * outside)
 
@@ -155,17 +155,17 @@ def over_pairs(values: ArrayLike, pairs: Sequence[tuple[int, int]], seeds: Array
     Returns:
         (R,); NaN in a draw that has one model alone.
     """
-    found = np.asarray(values, dtype=np.float64)
+    table = np.asarray(values, dtype=np.float64)
     weights = np.stack([seeds[:, i] * seeds[:, j] for i, j in pairs])
-    weights = np.where(np.isnan(found), 0.0, weights)
+    weights = np.where(np.isnan(table), 0.0, weights)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nansum(found * weights, 0) / weights.sum(0)
+        return np.nansum(table * weights, 0) / weights.sum(0)
 
 
 _ALMOST = 1 - 1e-12
 
 
-def _known(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+def _paired(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     """Both, with NaN where one of them has it."""
     one, other = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
     unknown = np.isnan(one) | np.isnan(other)
@@ -173,14 +173,14 @@ def _known(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
 
 
 def _centred(values: Array) -> Array:
-    known = ~np.isnan(values)
-    count = np.maximum(known.sum(-1, keepdims=True), 1)
-    filled = np.where(known, values, 0.0)
+    valid = ~np.isnan(values)
+    count = np.maximum(valid.sum(-1, keepdims=True), 1)
+    filled = np.where(valid, values, 0.0)
     # Constant rows are exactly constant, as their mean may not be.
-    span = np.where(known, values, -np.inf).max(-1, keepdims=True) == np.where(
-        known, values, np.inf
+    span = np.where(valid, values, -np.inf).max(-1, keepdims=True) == np.where(
+        valid, values, np.inf
     ).min(-1, keepdims=True)
-    return np.where(known & ~span, filled - filled.sum(-1, keepdims=True) / count, 0.0)
+    return np.where(valid & ~span, filled - filled.sum(-1, keepdims=True) / count, 0.0)
 
 
 def _cosine(a: Array, b: Array) -> Array:
@@ -192,9 +192,9 @@ def _cosine(a: Array, b: Array) -> Array:
 
 def _ranks(values: Array) -> Array:
     """Ranks from 1 of what is known, NaN elsewhere."""
-    known = ~np.isnan(values)
-    ranks = stats.rankdata(np.where(known, values, np.inf), axis=-1)
-    return np.where(known, ranks, nan)
+    valid = ~np.isnan(values)
+    ranks = stats.rankdata(np.where(valid, values, np.inf), axis=-1)
+    return np.where(valid, ranks, nan)
 
 
 def _tau(a: Array, b: Array) -> float:
@@ -205,6 +205,6 @@ def _tau(a: Array, b: Array) -> float:
 
 
 def _deviation(draws: ArrayLike) -> float:
-    found = np.asarray(draws, dtype=np.float64)
-    found = found[~np.isnan(found)]
-    return float(found.std(ddof=1)) if len(found) > 1 else nan
+    valid = np.asarray(draws, dtype=np.float64)
+    valid = valid[~np.isnan(valid)]
+    return float(valid.std(ddof=1)) if len(valid) > 1 else nan

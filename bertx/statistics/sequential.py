@@ -217,9 +217,9 @@ def _running(values: Array, scale: ArrayLike) -> tuple[Array, Array]:
 
 def _scale(values: Array) -> Array:
     """How far the values (M, N) up to each example lie apart (N,)."""
-    known = ~np.isnan(values)
-    highest = np.where(known, values, -np.inf).max(0)
-    lowest = np.where(known, values, np.inf).min(0)
+    valid = ~np.isnan(values)
+    highest = np.where(valid, values, -np.inf).max(0)
+    lowest = np.where(valid, values, np.inf).min(0)
     apart = np.maximum.accumulate(highest) - np.minimum.accumulate(lowest)
     return np.where(np.isfinite(apart), apart, 0.0)
 

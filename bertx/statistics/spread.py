@@ -42,11 +42,11 @@ def summarize(values: ArrayLike) -> Summary:
         >>> summarize([0.0, 1.0, float("nan"), 2.0])
         Summary(mean=1.0, se=0.5773502691896257, count=3)
     """
-    found = known(checked(values, "values"))
-    count = found.shape[1]
+    table = complete_examples(checked(values, "values"))
+    count = table.shape[1]
     if count < 2:
-        return Summary(float(found.mean()) if count else nan, nan, count)
-    return Summary(float(found.mean()), float(np.sqrt(sample(found[None]).variance[0, 0])), count)
+        return Summary(float(table.mean()) if count else nan, nan, count)
+    return Summary(float(table.mean()), float(np.sqrt(sample(table[None]).variance[0, 0])), count)
 
 
 class Spread(NamedTuple):
@@ -117,18 +117,18 @@ def checked(values: ArrayLike, name: str) -> Array:
     Raises:
         InputError: If they have another shape, or one is infinite.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if found.ndim not in (1, 2):
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim not in (1, 2):
         raise InputError(
             f"{name}: expected values of examples (N,), or of seeds and examples (S, N), got the "
-            f"shape {found.shape}. Give one number for each example."
+            f"shape {array.shape}. Give one number for each example."
         )
-    if np.isinf(found).any():
+    if np.isinf(array).any():
         raise InputError(
-            f"{name}: expected finite values, but {int(np.isinf(found).sum())} are infinite. "
+            f"{name}: expected finite values, but {int(np.isinf(array).sum())} are infinite. "
             "Write NaN for an example without a value."
         )
-    return np.atleast_2d(found)
+    return np.atleast_2d(array)
 
 
 def whole(values: Array) -> NDArray[np.bool_]:
@@ -136,6 +136,6 @@ def whole(values: Array) -> NDArray[np.bool_]:
     return np.logical_not(np.isnan(values).any(axis=0))
 
 
-def known(values: Array) -> Array:
+def complete_examples(values: Array) -> Array:
     """The examples that have a value in every seed, of values (S, N)."""
     return values[:, whole(values)]

@@ -81,13 +81,13 @@ def scaled(scores: ArrayLike, starts: ArrayLike, scale: Scale = "largest") -> Ar
         >>> scaled([1.0, -4.0, 3.0], [0, 2, 3]).tolist()
         [0.25, -1.0, 1.0]
     """
-    found, places = np.asarray(scores, dtype=np.float64), np.asarray(starts)
+    values, places = np.asarray(scores, dtype=np.float64), np.asarray(starts)
     if scale == "none":
-        return found
+        return values
     gather = np.maximum if scale == "largest" else np.add
-    sizes = gather.reduceat(np.abs(found), places[:-1], axis=-1)
+    sizes = gather.reduceat(np.abs(values), places[:-1], axis=-1)
     sizes = np.where(sizes == 0, 1.0, sizes)
-    return found / np.repeat(sizes, np.diff(places), axis=-1)
+    return values / np.repeat(sizes, np.diff(places), axis=-1)
 
 
 def word_sums(words: Sequence[str], texts: ArrayLike, scores: ArrayLike, count: int) -> WordSums:
@@ -103,8 +103,8 @@ def word_sums(words: Sequence[str], texts: ArrayLike, scores: ArrayLike, count: 
         InputError: If there is not one text and one score for each word.
 
     Examples:
-        >>> found = word_sums(["so", "good", "so"], [0, 0, 1], [0.5, 1.0, 0.1], 2)
-        >>> dict(zip(found.words, found.means().round(3).tolist()))
+        >>> table = word_sums(["so", "good", "so"], [0, 0, 1], [0.5, 1.0, 0.1], 2)
+        >>> dict(zip(table.words, table.means().round(3).tolist()))
         {'good': 1.0, 'so': 0.3}
     """
     rows, values = np.asarray(texts), np.asarray(scores, dtype=np.float64)
@@ -150,8 +150,8 @@ def sign_agreement(scores: Array, valences: Array) -> Array:
     """
     shares = []
     for side in (1, -1):
-        own = scores[..., valences * side > 0]
-        known = ~np.isnan(own)
+        chosen = scores[..., valences * side > 0]
+        valid = ~np.isnan(chosen)
         with np.errstate(invalid="ignore"):
-            shares.append((known & (own * side > 0)).sum(-1) / known.sum(-1))
+            shares.append((valid & (chosen * side > 0)).sum(-1) / valid.sum(-1))
     return np.mean(shares, 0)
