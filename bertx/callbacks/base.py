@@ -99,7 +99,7 @@ class Probe(Listener, ABC):
     The model may belong to any LightningModule that holds a Hugging Face sequence classifier. It
     is called directly, without dropout, in the run's precision; afterwards the module, its modes
     and hooks, and all random streams are as before. With several loaders the first is explained.
-    The sample is drawn from all rows of the data set; a warning says if many do not come by. It
+    The sample is drawn from all rows of the data set; a warning says if many are not seen. It
     comes before all other callbacks, so that one that averages weights for a validation has not
     put the others back yet: what is explained is what was validated.
 
@@ -337,10 +337,10 @@ class Probe(Listener, ABC):
         self._warned_of.add(stage)
         if trainer.is_global_zero:
             log.warning(
-                f"{stage}: {self._count} of the {sample.expected} examples of "
-                f"{type(self).__name__}'s sample came by. They are drawn from all rows of the data "
-                f"set, but {_reason(trainer, stage)} leaves rows out. Let all of them come by, or "
-                "make the data set itself smaller."
+                f"{stage}: only {self._count} of the {sample.expected} examples in "
+                f"{type(self).__name__}'s sample were seen. They are drawn from all rows of the "
+                f"data set, but {_reason(trainer, stage)} leaves rows out. Use all rows, or make "
+                "the data set itself smaller."
             )
 
     def _placed(self, stage: str) -> str:
@@ -380,12 +380,12 @@ class Probe(Listener, ABC):
         return Chunk(examples, trace, *self._score(trace))
 
     def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
-        """The scores of each method and, for who reports costs, what they took."""
+        """The scores of each method and, for callbacks that report costs, what they took."""
         return {name: method(trace) for name, method in self._methods.items()}, {}
 
 
 def _period(callback: Callback, trainer: Trainer) -> int:
-    """After how many epochs each a callback needs what it monitors; 0 if it can do without."""
+    """Every how many epochs a callback needs what it monitors; 0 if it can do without."""
     validated = trainer.check_val_every_n_epoch or 1
     if isinstance(callback, ModelCheckpoint) and callback.save_top_k:
         return lcm(validated, callback._every_n_epochs or 1)

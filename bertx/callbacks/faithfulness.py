@@ -56,8 +56,8 @@ class FaithfulnessMonitor(Probe):
         methods: Attribution methods by the name under which they are logged; null for AttnLRP,
             the paper's four, as far as the model supports them, and a random control.
         metrics: Metrics by the name under which they are logged; null for deletion and insertion
-            curves, comprehensiveness and sufficiency. All of them and all methods ask the model
-            in one call for each chunk of examples.
+            curves, comprehensiveness and sufficiency. The versions of a text that all of them ask
+            about, for all methods, go through the model in one call per chunk of examples.
         target: The explained class: ``predicted`` on the clean input, ``gold``, or the name or
             number of one class.
         unit: What is ranked, deleted and inserted: ``word``, ``whitespace`` or ``token``.
@@ -65,14 +65,14 @@ class FaithfulnessMonitor(Probe):
         ceiling_examples: About how many of the examples, drawn by their number, are searched for
             the best order (greedily; exactly up to 8 units), which costs U² forwards for U units;
             0 for no ceiling, null for all. Texts of more than 40 units are never searched.
-        budget: The largest share of the time of training to be spent on this, such as ``5%`` or
-            ``0.05``: so many examples of the sample are explained at the end of an epoch, in a
-            fixed random order and at least 20, as its time allows. ``val/faithfulness_examples``
-            says how many. Null: all of them.
-        compiled: Answer the metrics' questions by ``torch.compile`` of the model, in few shapes:
-            some minutes before the first answer, faster ones after it; see `Perturber`.
-        precision: ``bf16`` to answer them in bfloat16, where the device calculates in it; null for
-            the run's precision.
+        budget: The largest share of training time to spend on this, such as ``5%`` or ``0.05``:
+            at the end of an epoch, as many examples of the sample are explained as that allows, in
+            a fixed random order and at least 20. ``val/faithfulness_examples`` says how many.
+            Null: all of them.
+        compiled: Run the model on perturbed texts with ``torch.compile``, in few shapes: it takes
+            some minutes before the first result and is faster afterwards; see `Perturber`.
+        precision: ``bf16`` to run it on them in bfloat16, on a device that supports it natively;
+            null for the run's precision.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
@@ -165,7 +165,7 @@ class FaithfulnessMonitor(Probe):
         estimates = judge.compute()
         if not estimates.count:
             if not judge.left_out:
-                log.warning(f"{stage}: no example of the sample came by; nothing is explained")
+                log.warning(f"{stage}: no example of the sample was seen; nothing is explained")
             return
         scalars = estimates.scalars()
         if self._share is not None:
@@ -231,7 +231,7 @@ def _share(budget: float | str) -> float:
         share = nan
     if not 0 < share < inf:
         raise InputError(
-            f"budget: expected a share of the time of training, such as 5% or 0.05, got {budget!r}"
+            f"budget: expected a share of training time, such as 5% or 0.05, got {budget!r}"
         )
     return share
 

@@ -32,9 +32,9 @@ def command(args: list[str]) -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROG} judge",
-        description="Find out which explanations of a trained classifier can be trusted: all "
-        "methods on the same texts, by the same metrics, with a random floor and a searched "
-        "ceiling.",
+        description="Find out which explanations of a trained classifier can be trusted. All "
+        "methods are compared on the same texts by the same metrics, between a random floor and a "
+        "ceiling found by search.",
         allow_abbrev=False,
     )
     _add_texts(parser)
@@ -42,20 +42,20 @@ def _parser() -> Parser:
     add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
         "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
     _add_choices(parser)
-    add("--operators", type=str, default="mask", help="What deleting a word does, "
-        "comma-separated: mask, remove, pad, attention, zero.")  # fmt: skip
-    add("--target", default="predicted", type=str, help="The explained class: predicted, gold, or "
-        "its name or number.")  # fmt: skip
+    add("--operators", type=str, default="mask", help="What deleting a word does: "
+        "one or more of mask, remove, pad, attention, zero, comma-separated.")  # fmt: skip
+    add("--target", default="predicted", type=str, help="The class to explain: predicted, gold, "
+        "or the name or number of a class.")  # fmt: skip
     add(
         "--unit",
         choices=["word", "whitespace", "token"],
         default="word",
         help="What is ranked and deleted.",
     )
-    add("--ceiling_examples", type=int, default=16, help="About how many texts are searched for "
-        "the best order; 0 for none.")  # fmt: skip
-    add("--precision", choices=["bf16"], help="Ask the model about perturbed texts in bfloat16, "
-        "where the processor or GPU calculates in it. Default: as it is.")  # fmt: skip
+    add("--ceiling_examples", type=int, default=16, help="About how many texts to search for the "
+        "best order of deletion, which gives the ceiling; 0 for none.")  # fmt: skip
+    add("--precision", choices=["bf16"], help="Run the model on perturbed texts in bfloat16, if "
+        "the processor or GPU supports it natively. Default: the model's precision.")  # fmt: skip
     add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
     _add_verdicts(parser)
     _add_output(parser)
@@ -64,44 +64,45 @@ def _parser() -> Parser:
 
 def _add_texts(parser: Parser) -> None:
     add = parser.add_argument
-    add("--dataset", type=str, help="A known data set, such as demo, or a hub id.")
-    add("--path", type=str, help="A folder of local files instead, or with the data set's columns.")
+    add("--dataset", type=str, help="The name of a data set, such as demo, or a hub id.")
+    add("--path", type=str, help="A folder of local files to use instead; with --dataset, files "
+        "that have the columns of that data set.")  # fmt: skip
     add("--split", choices=["validation", "test", "predict"], default="validation", help="Which "
-        "texts. Those without labels will do, unless --target is gold.")  # fmt: skip
-    add("--max_examples", type=int, help="A random choice of so many texts. Default: all.")
-    add("--text_column", type=str, help="Column of the texts. Default: sentence, text or tokens.")
-    add("--label_column", type=str, help="Column of the labels. Default: label.")
-    add("--labels", type=str, help="Comma-separated names of the data's classes, in the order "
-        "of their numbers. Default: the data set's; with --path alone the model's.")  # fmt: skip
+        "texts to use. They need labels only for --target gold.")  # fmt: skip
+    add("--max_examples", type=int, help="Use this many texts, chosen at random. Default: all.")
+    add("--text_column", type=str, help="Text column. Default: sentence, text or tokens.")
+    add("--label_column", type=str, help="Label column. Default: label.")
+    add("--labels", type=str, help="Class names of the data, comma-separated, in the order "
+        "of their numbers. Default: the data set's; with only --path, the model's.")  # fmt: skip
 
 
 def _add_choices(parser: Parser) -> None:
     add = parser.add_argument
     add("--methods", type=str, help="Comma-separated class names of bertx.attribution or "
         "import paths of your own; or names with settings, in YAML or a .yaml file, "
-        f"such as '{EXAMPLE}'. Random is added. Default: AttnLRP and the paper's "
+        f"such as '{EXAMPLE}'. Random is added if it is missing. Default: AttnLRP and the paper's "
         "four.")  # fmt: skip
     add("--metrics", type=str, help="Comma-separated class names of bertx.metrics or import "
-        "paths; or names with settings, as --methods. "
+        "paths; or names with settings, as for --methods. "
         "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
 
 
 def _add_verdicts(parser: Parser) -> None:
     add = parser.add_argument
     add("--relevant", default=0.01, type=float, help="The smallest difference that matters.")
-    add("--until", choices=["all", "decided"], default="all", help="Ask everything of all texts, "
-        "or take them in random order and ask about each pair of methods until it is decided, or "
-        "unlikely to be.")  # fmt: skip
-    add("--confidence", type=float, help="With --until decided: the chance that all verdicts of a "
-        "table are right. Default: 0.95.")  # fmt: skip
+    add("--until", choices=["all", "decided"], default="all", help="all: measure "
+        "everything on all texts. decided: take the texts in random order, and measure each pair "
+        "of methods until it is decided or unlikely to be.")  # fmt: skip
+    add("--confidence", type=float, help="With --until decided: the probability that all "
+        "verdicts of a table are right. Default: 0.95.")  # fmt: skip
 
 
 def _add_output(parser: Parser) -> None:
     add = parser.add_argument
     add("--markdown", action="store_true", help="Print Markdown instead.")
     add("--html", type=str, metavar="OUT", help="Write this page instead.")
-    add("--out", type=str, metavar="FOLDER", help="Also write the values of all texts, tables and "
-        f"curves. Several such folders: {PROG} leaderboard A B --stage {STAGE}")  # fmt: skip
+    add("--out", type=str, metavar="FOLDER", help="Also write tables, curves and all values here. "
+        f"To compare such folders: {PROG} leaderboard A B --stage {STAGE}")  # fmt: skip
 
 
 def _run(options: Namespace) -> None:
@@ -112,7 +113,7 @@ def _run(options: Namespace) -> None:
     if options.until == "decided":
         options.confidence = 0.95 if options.confidence is None else options.confidence
     elif options.confidence is not None:
-        raise InputError("--confidence: it goes with --until decided, which is not given")
+        raise InputError("--confidence: used only with --until decided, which is not given")
     if options.out is not None:
         check_writable("--out", Path(options.out), folder=True)
     verdicts = _verdicts(options)
@@ -177,8 +178,8 @@ def _methods(names: str | None) -> "dict[str, Attribution] | None":
     methods: dict[str, Attribution] = Choice("--methods", Attribution, attribution).instances(names)
     if all(isinstance(method, Random) for method in methods.values()):
         raise InputError(
-            f"--methods {names}: expected a method to judge, but Random is only the floor under "
-            "the others. Name one more, such as GradientXInput."
+            f"--methods {names}: expected a method to judge, but Random is only the floor for "
+            "the others. Name another one too, such as GradientXInput."
         )
     return methods
 

@@ -27,15 +27,16 @@ def command(args: list[str]) -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog=f"{PROG} leaderboard",
-        description="Say which method is better, by each metric that FaithfulnessMonitor measured: "
-        "pairs of methods on the same examples, corrected for their number. Several runs are "
-        "taken for one training from several seeds.",
+        description="Find out which method is better, by each metric that FaithfulnessMonitor has "
+        "measured. Pairs of methods are compared on the same examples, with a correction for the "
+        "number of pairs. Several runs count as the same training from several seeds.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("runs", nargs="+", type=str, metavar="RUN", help="A run's folder.")
-    add("--stage", default="val", type=str, help="val or test.")
-    add("--metrics", type=str, help="Comma-separated metrics, by their names in the run. "
+    add("--stage", default="val", type=str, help="val, test, or judge for "
+        "what bertx judge --out wrote.")  # fmt: skip
+    add("--metrics", type=str, help="Comma-separated names of metrics, as in the run. "
         "Default: all.")  # fmt: skip
     add("--epoch", default=LAST, type=str, help="last, or the number of an epoch.")
     add("--relevant", default=0.01, type=float, help="The smallest difference that matters, in the "
@@ -57,8 +58,8 @@ def _run(options: Namespace) -> None:
     boards = leaderboards(runs, metrics, options.relevant, note, _confidence(files))
     if not boards:
         raise InputError(
-            f"{', '.join(map(str, files.values()))}: expected values of methods by a metric that "
-            "ranks them, the same in all runs, but there are none."
+            f"{', '.join(map(str, files.values()))}: expected values of a metric that ranks "
+            "methods, the same metric in all runs, but there are none."
         )
     show(boards, operator_tables(boards), options, f"Leaderboard of {', '.join(options.runs)}")
 
@@ -91,8 +92,8 @@ def _confidence(files: Mapping[str, Path]) -> float | None:
     decided = next((run for run, confidence in confidences.items() if confidence is not None), None)
     if decided is not None and len(files) > 1:
         raise InputError(
-            f"{decided}: its pairs were judged --until decided, so that what came out says how "
-            "many texts were asked. Give it alone, or judge all texts to compare several runs."
+            f"{decided}: judged --until decided, so the number of texts differs between pairs of "
+            "methods. Give it alone, or judge all texts to compare several runs."
         )
     return None if decided is None else confidences[decided]
 

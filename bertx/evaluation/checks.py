@@ -14,7 +14,7 @@ log = logging.getLogger("bertx")
 TAKEN = frozenset(
     (CEILING, EMPTY, "cost", "count", "epoch", "method", "operator", "signed", "step")
 )
-"""Names that mean something else in logs and tables, so that no metric can bear them."""
+"""Names that mean something else in logs and tables, so that no metric can have them."""
 
 
 def check_asked(
@@ -47,8 +47,8 @@ def check_method_names(methods: Iterable[str]) -> None:
     """Raise `InputError` if a method has a name that is taken."""
     if CEILING in methods:
         raise InputError(
-            f"method {CEILING!r}: what a search for the best order reaches has that name; give "
-            "the method another one"
+            f"method {CEILING!r}: that is the name of what a search for the best order reaches; "
+            "give the method another one"
         )
 
 
@@ -60,7 +60,7 @@ def _check_metric(name: str, metric: FaithfulnessMetric) -> None:
         )
     if name in TAKEN:
         raise InputError(
-            f"metric {name!r}: expected another name than {', '.join(sorted(TAKEN))}, which "
+            f"metric {name!r}: expected a name other than {', '.join(sorted(TAKEN))}, which "
             "mean something else in logs and tables"
         )
 

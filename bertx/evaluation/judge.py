@@ -248,7 +248,7 @@ def with_control(methods: Mapping[str, Attribution]) -> dict[str, Attribution]:
         return dict(methods)
     if "random" in methods:
         raise InputError(
-            f"method 'random': the random control that is added has that name, but it is that of "
-            f"{methods['random']!r}. Give the method another one, or add a Random() yourself."
+            f"method 'random': the random control that is added needs that name, but "
+            f"{methods['random']!r} has it. Give it another one, or add a Random() yourself."
         )
     return {**methods, "random": Random()}

@@ -166,8 +166,8 @@ def judge(
 def _rounds(confidence: float, relevant: float, ceiling_examples: int | None) -> Rounds:
     if ceiling_examples is None:
         raise InputError(
-            "ceiling_examples: expected a number where pairs are asked until they are decided, got "
-            "None for all texts. Not all are asked."
+            "ceiling_examples: expected a number, got None for all texts: with a confidence, pairs "
+            "are measured until they are decided, and that may not take all texts."
         )
     return Rounds(confidence, relevant, max(ceiling_examples, MINIMUM))
 

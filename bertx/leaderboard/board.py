@@ -114,10 +114,10 @@ def _ranking_metrics(metrics: Sequence[str], directions: Mapping[str, bool | Non
     ranked = [metric for metric, higher in directions.items() if higher is not None]
     for metric in metrics:
         if metric not in ranked:
-            reason = "has no better direction" if metric in directions else "is not there"
+            reason = "has no better direction" if metric in directions else "was not measured"
             raise InputError(
-                f"metric {metric}: expected a metric that ranks methods, but it {reason}. There "
-                f"are {', '.join(ranked) or 'none'}."
+                f"metric {metric}: expected a metric that ranks methods, but it {reason}. "
+                f"Available: {', '.join(ranked) or 'none'}."
             )
     return list(dict.fromkeys(metrics)) or ranked
 
@@ -148,8 +148,8 @@ def _agreed(
             value, other = facts.setdefault(name(row), (fact(row), run))
             if value != fact(row):
                 raise InputError(
-                    f"{run} says of {name(row)!r} {fact(row)}, but {other} says {value}. Compare "
-                    "runs of the same settings."
+                    f"{run} has {fact(row)} for {name(row)!r}, but {other} has {value}. Compare "
+                    "runs with the same settings."
                 )
     return {key: value for key, (value, _) in facts.items()}
 
@@ -180,7 +180,7 @@ def _shared(runs: Mapping[str, Mapping[K, object]]) -> list[K]:
     for key in every:
         if lacking := [run for run, keys in runs.items() if key not in keys]:
             label = key if isinstance(key, str) else ", ".join(filter(None, key))
-            log.warning(f"{label} is left out, because {lacking[0]} has no values of it")
+            log.warning(f"{label} is left out, because {lacking[0]} has no values for it")
     return [key for key in every if all(key in keys for keys in runs.values())]
 
 
@@ -193,7 +193,7 @@ def _arrays(
     examples = order([e for e in seen[0] if all(e in other for other in seen)])
     if not examples:
         raise InputError(
-            f"{', '.join(runs)} have no example in common. Compare runs whose monitors have the "
+            f"{', '.join(runs)} have no example in common. Compare runs whose monitors used the "
             "same data and max_examples."
         )
     return {

@@ -79,7 +79,7 @@ def find_examples(folder: Path, epoch: int | None = None) -> Path:
         raise InputError(
             f"{folder / 'examples'}: expected epoch={'*' if epoch is None else epoch}-step=*"
             f".parquet, but {f'the epochs are {epochs}' if files else 'there is no such file'}. "
-            "FaithfulnessMonitor writes one whenever it explains."
+            "FaithfulnessMonitor writes one each time it explains."
         )
     return files[max(times)]
 
@@ -210,5 +210,5 @@ def _check(path: Path, rows: Sequence[ExampleValue]) -> None:
         if count > 1:
             raise InputError(
                 f"{path}: example {example}, target {target}, method {method!r}, operator "
-                f"{operator!r}, metric {metric!r} is there {count} times, expected once."
+                f"{operator!r}, metric {metric!r}: expected one row, but it occurs {count} times."
             )

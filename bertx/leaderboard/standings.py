@@ -187,15 +187,15 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
     if "floor" in roles:
         lines.append("Floor: a random ranking.")
     if "ceiling" in roles:
-        lines.append("Ceiling: the best ranking that a search found, over those it was run on.")
+        lines.append("Ceiling: the best ranking found by a search, over the examples searched.")
     if tables:
-        lines.append("* the best of its league by that operator, those with † apart.")
+        lines.append("* the best of its league by that operator, not counting those with †.")
     if any(standing.same_operator for standing in standings):
         lines.append("† made with the operator by which it is judged, which favours it.")
     if 1 < seeds < 5:
         lines.append(
-            f"{seeds} seeds say little about how seeds differ: differences that come from them "
-            "are found more often than the 5 % that are stated."
+            f"{seeds} seeds say little about how seeds differ: differences that are due to seeds "
+            "alone are reported more often than the stated 5 %."
         )
     return lines
 
@@ -208,14 +208,14 @@ def _how_compared(boards: Sequence[Leaderboard]) -> list[str]:
         return [
             "Methods with a letter in common cannot be told apart: paired bootstrap, "
             "Holm-corrected for all pairs of a table, 5 %.",
-            "In brackets: how many examples would probably (80 %) show a difference as large as "
-            "the one observed.",
-            f"Too few examples: a difference of {relevant} would often not be shown.",
+            "In brackets: how many examples are likely (80 %) to show a difference as large as the "
+            "one observed.",
+            f"Too few examples: a difference of {relevant} would often be missed.",
         ]
     return [
-        "Each method was asked until its pairs were decided, or unlikely to be (n): compare "
-        "methods by the verdicts, not by means over different examples.",
-        "Methods with a letter in common are not told apart: confidence sequences of paired "
+        "Each method was measured until its pairs were decided or unlikely to be (n): compare "
+        "methods by the verdicts, not by their means, which are over different examples.",
+        "Methods with a letter in common cannot be told apart: confidence sequences of paired "
         f"differences, which allow stopping at any time; all verdicts of a table are right with "
         f"{confidence:.0%} confidence.",
         f"No relevant difference: it lies within ±{relevant}.",

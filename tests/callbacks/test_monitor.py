@@ -151,7 +151,7 @@ def test_a_budget_says_how_many_examples(tmp_path, monkeypatch, budget, expected
 
 @pytest.mark.parametrize("budget", ["much", "0%", -1, "nan"])
 def test_a_budget_is_a_share(budget):
-    with pytest.raises(InputError, match="budget: expected a share of the time of training"):
+    with pytest.raises(InputError, match="budget: expected a share of training time"):
         FaithfulnessMonitor(budget=budget)
 
 
@@ -298,7 +298,7 @@ def test_a_sample_that_shrinks_is_reported_once_and_searched_as_wanted(tmp_path,
     [warning] = [record.message for record in caplog.records if record.name == "bertx"]
     came = int(rows(tmp_path)[0]["count"])
     assert 6 < came <= 12
-    assert f"val: {came} of the 20 examples of FaithfulnessMonitor's sample came by" in warning
+    assert f"val: only {came} of the 20 examples in FaithfulnessMonitor's sample" in warning
     assert "but limit_val_batches=2 leaves rows out" in warning
     first = min((tmp_path / "version_0/bertx/val/examples").glob("*.parquet"))
     values = read_examples(first)

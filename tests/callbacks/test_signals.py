@@ -104,7 +104,7 @@ def test_a_model_without_probabilities_is_not_taken_for_missing_examples(tmp_pat
     with caplog.at_level(logging.WARNING, "bertx"):
         trainer(tmp_path, [FaithfulnessMonitor(METHODS)]).validate(module, loader(), verbose=False)
     assert caplog.text.count("not finite; it is left out of all metrics") == len(DATA)
-    assert "probabilities of example 0" in caplog.text and "came by" not in caplog.text
+    assert "probabilities of example 0" in caplog.text and "seen" not in caplog.text
 
 
 def test_rationales_are_judged_where_the_data_has_them(tmp_path):

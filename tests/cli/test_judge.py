@@ -126,7 +126,7 @@ def test_bfloat16_where_the_processor_has_it(judge, monkeypatch, capsys, tmp_pat
 def test_a_confidence_needs_something_to_decide(judge, capsys):
     with pytest.raises(SystemExit):
         judge("--confidence", "0.9")
-    assert "--confidence: it goes with --until decided" in capsys.readouterr().err
+    assert "--confidence: used only with --until decided" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         judge("--until", "decided", "--confidence", "95")
     assert "confidence must be between 0 and 1" in capsys.readouterr().err
@@ -177,7 +177,7 @@ def test_other_names_are_taken_in_their_order_with_a_warning(judge, model, caplo
     more = (*FAST, "--labels", "bad,good", "--target", "gold")
     judge(*more, "--out", "out", texts=("--path", numbers))
     assert targets("out") == {0: 1, 1: 0, 2: 0}
-    said = "the data has the classes bad, good, and the model negative, positive: they are taken"
+    said = "the data has the classes bad, good, and the model negative, positive: they are matched"
     assert said in caplog.text
     caplog.clear()
     judge(*more, "--model", model, texts=("--path", numbers))  # LABEL_0 and LABEL_1 are no names

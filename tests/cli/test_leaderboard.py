@@ -195,8 +195,8 @@ def test_what_not_all_runs_have_is_left_out_and_said(board, caplog):
     save("b", [r for r in rows if r.method != "even"])
     text = board("a", "b").out
     assert "even" not in text and "insertion_auc" not in text and "good" in text
-    assert "insertion_auc, mask is left out, because a has no values of it" in caplog.text
-    assert "even is left out, because b has no values of it" in caplog.text
+    assert "insertion_auc, mask is left out, because a has no values for it" in caplog.text
+    assert "even is left out, because b has no values for it" in caplog.text
 
 
 def test_values_that_are_missing_are_no_values(board):
@@ -230,8 +230,11 @@ def test_names_are_text_on_the_page(board):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ({"higher_is_better": True}, ["b says of 'deletion_auc' True, but a says False"]),
-        ({"signed": False}, ["b says of 'good' Contender(signed=False", "signed=True"]),
+        ({"higher_is_better": True}, ["b has True for 'deletion_auc', but a has False"]),
+        (
+            {"signed": False},
+            ["b has Contender(signed=False", "but a has", "signed=True"],
+        ),
         ({"made_with": "pad"}, ["made_with='pad'"]),
     ],
 )
@@ -258,7 +261,7 @@ def test_runs_of_other_examples(fails):
         (["run", "--stage", "test"], ["run/bertx/test/examples", "no such file"]),
         (["run", "--epoch", "7"], ["epoch=7-step=*.parquet", "the epochs are 1"]),
         (["run", "--epoch", "first"], ["--epoch first", "last"]),
-        (["run", "--metrics", "x"], ["metric x", "not there", "deletion_auc, insertion_auc"]),
+        (["run", "--metrics", "x"], ["metric x", "not measured", "deletion_auc, insertion_auc"]),
         (["run", "--metrics", "empty"], ["metric empty", "no better direction"]),
         (["run", "--markdown", "--html", "x"], ["--markdown and --html"]),
         (["run", "--html", "/proc/no/x.html"], ["--html /proc/no/x.html"]),

@@ -350,11 +350,11 @@ def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):
 
 @pytest.mark.parametrize("name", ["fully_perturbed", "ceiling", "cost", "count"])
 def test_names_that_are_taken_are_refused(name):
-    with pytest.raises(InputError, match=f"metric '{name}': expected another name than ceiling"):
+    with pytest.raises(InputError, match=f"metric '{name}': expected a name other than ceiling"):
         check_asked([], {name: DeletionCurve()}, None)
-    with pytest.raises(InputError, match="method 'ceiling': what a search"):
+    with pytest.raises(InputError, match="method 'ceiling': that is the name of what a search"):
         check_asked(["ceiling"], {}, None)
-    with pytest.raises(InputError, match="method 'ceiling': what a search"):
+    with pytest.raises(InputError, match="method 'ceiling': that is the name of what a search"):
         judged(panel(), {"ceiling": GradientXInput()})
 
 

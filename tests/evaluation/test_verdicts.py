@@ -163,8 +163,11 @@ def test_ceilings_are_for_about_so_many_texts():
         ({"texts": b"good"}, "got bytes"),
         ({"methods": {}}, "methods: expected at least one"),
         ({"methods": {"random": GradientXInput()}}, "method 'random': the random control"),
-        ({"methods": {"ceiling": GradientXInput()}}, "method 'ceiling': what a search"),
-        ({"metrics": {"ceiling": DeletionCurve()}}, "metric 'ceiling': expected another name"),
+        (
+            {"methods": {"ceiling": GradientXInput()}},
+            "method 'ceiling': that is the name of",
+        ),
+        ({"metrics": {"ceiling": DeletionCurve()}}, "metric 'ceiling': expected a name other"),
         ({"token_budget": 0}, "token_budget must be a whole number of at least 1"),
     ],
 )
