@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertx.evaluation.verdicts import judge as judge  # the package has a module of that name
+    from bertx.evaluation import judge as judge
     from bertx.explanation import explain as explain
 
 __all__ = ["__version__", "explain", "judge"]

@@ -16,7 +16,7 @@ from bertx.callbacks.sample import Sample, in_chunks
 from bertx.errors import InputError
 from bertx.evaluation import (
     Estimates,
-    Judge,
+    Evaluator,
     check_asked,
     default_metrics,
     drawn_by_number,
@@ -150,21 +150,21 @@ class FaithfulnessMonitor(Probe):
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
-        """Judge all chunks and log what comes out."""
+        """Evaluate the explanations of all chunks and log the results."""
         classes = class_names(self._model)
         searched = drawn_by_number(self.ceiling_examples, self._count)
-        judge = Judge(self._methods, self.metrics, classes, searched)
+        evaluator = Evaluator(self._methods, self.metrics, classes, searched)
         spent = []
         for chunk in chunks:
             numbers = [example.index for example in chunk.examples]
-            judge.add(panel_of(self._perturber, chunk), chunk.scores, numbers)
+            evaluator.add(panel_of(self._perturber, chunk), chunk.scores, numbers)
             spent.append(chunk.seconds)
             del chunk  # and the graph, before the next one is made
-        judge.table = gather(judge.table)
-        judge.seconds = gather(spent[1:] or spent)  # the first forwards after training are slow
-        estimates = judge.compute()
+        evaluator.table = gather(evaluator.table)
+        evaluator.seconds = gather(spent[1:] or spent)  # the first forwards after training are slow
+        estimates = evaluator.compute()
         if not estimates.count:
-            if not judge.left_out:
+            if not evaluator.left_out:
                 log.warning(f"{stage}: no example of the sample was seen; nothing is explained")
             return
         scalars = estimates.scalars()
@@ -173,7 +173,7 @@ class FaithfulnessMonitor(Probe):
         for key, value in scalars.items():
             pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
         self.results = estimates.results({n: m.signed for n, m in self._methods.items()})
-        self._write(trainer, stage, estimates, judge)
+        self._write(trainer, stage, estimates, evaluator)
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super()._prepare(trainer, pl_module)
@@ -197,17 +197,17 @@ class FaithfulnessMonitor(Probe):
         trainer: Trainer,
         stage: str,
         estimates: Estimates,
-        judge: Judge,
+        evaluator: Evaluator,
     ) -> None:
         folder = run_folder(trainer) / "bertx" / stage
         if not trainer.is_global_zero:
             return
         epoch, step = here(trainer)
-        for part, drawn, note in estimates.figures(judge.control):
+        for part, drawn, note in estimates.figures(evaluator.control):
             figures = write_curves(folder / part, drawn, epoch, step, self.unit, note)
             key = "_".join(filter(None, (f"{stage}/curves", part)))
             to_each(trainer.loggers, log_curves, key, drawn, figures, epoch, step, self.unit)
-        write_examples(examples_path(folder, epoch, step), judge.values)
+        write_examples(examples_path(folder, epoch, step), evaluator.values)
         rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
         append_scores(folder / "faithfulness.csv", rows)
 

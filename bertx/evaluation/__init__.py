@@ -1,15 +1,15 @@
-"""Which explanation to trust: all methods before the same judges, while training or after it."""
+"""Which explanation to trust: all methods by the same metrics, while training or after it."""
 
 from bertx.evaluation.checks import check_asked
 from bertx.evaluation.estimates import Estimates
+from bertx.evaluation.evaluator import Evaluator, default_metrics, drawn_by_number, reach
 from bertx.evaluation.forwards import Recorded, Recorder, Text, engines
-from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, reach
 from bertx.evaluation.rounds import portions
 from bertx.evaluation.verdicts import Verdicts, judge
 
 __all__ = [
     "Estimates",
-    "Judge",
+    "Evaluator",
     "Recorded",
     "Recorder",
     "Text",

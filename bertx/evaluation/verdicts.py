@@ -12,8 +12,8 @@ from bertx.attribution.choices import COMPARED_METHODS, GOLD, PREDICTED, Methods
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_asked
 from bertx.evaluation.estimates import Estimates
+from bertx.evaluation.evaluator import Evaluator, default_metrics, drawn_by_number, with_control
 from bertx.evaluation.forwards import Recorder, Text, engines
-from bertx.evaluation.judge import Judge, default_metrics, drawn_by_number, with_control
 from bertx.evaluation.rounds import Asked, Rounds
 from bertx.explanation.reading import Reader
 from bertx.leaderboard.board import leaderboards, operator_tables
@@ -174,7 +174,7 @@ def _rounds(confidence: float, relevant: float, ceiling_examples: int | None) ->
 
 @dataclass
 class _Evaluation:
-    """How explanations are judged, and what it takes; see `judge`."""
+    """How explanations are evaluated, and what that takes; see `judge`."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -201,17 +201,17 @@ class _Evaluation:
         if self.rounds is not None:
             readings = self.rounds.drawn(readings)
         places = {reading.index: place for place, reading in enumerate(readings)}
-        judges = self._judges(places)
-        spent = self._ask(readings, dict(enumerate(texts)), judges)
-        for one in judges.values():
+        evaluators = self._evaluators(places)
+        spent = self._ask(readings, dict(enumerate(texts)), evaluators)
+        for one in evaluators.values():
             one.seconds += spent[1:] or spent  # the first forwards are slow
-        estimates = {operator: one.compute() for operator, one in judges.items()}
+        estimates = {operator: one.compute() for operator, one in evaluators.items()}
         first = next(iter(estimates.values()))
         return Verdicts(
             {operator: estimate.filled(first) for operator, estimate in estimates.items()},
-            self._values(judges, places),
+            self._values(evaluators, places),
             {name: method.signed for name, method in self.methods.items()},
-            next(iter(judges.values())).control,
+            next(iter(evaluators.values())).control,
             self.left_out,
             None if self.rounds is None else self.rounds.confidence,
         )
@@ -220,9 +220,9 @@ class _Evaluation:
         self,
         readings: Sequence[Reading],
         texts: Mapping[int, Text],
-        judges: Mapping[Operator, Judge],
+        evaluators: Mapping[Operator, Evaluator],
     ) -> list[dict[str | None, float]]:
-        """Judge the explanations of the texts, as long as there is something to ask.
+        """Evaluate the explanations of the texts, as long as there is something to ask.
 
         Returns:
             What it cost, chunk by chunk, where all methods were asked.
@@ -234,12 +234,12 @@ class _Evaluation:
         with task("Judging explanations of texts", len(readings)) as advance:
             for portion in portions:
                 for chunk in self.recorder.chunks(portion):
-                    seconds = self._explain(chunk, texts, judges, asked)
+                    seconds = self._explain(chunk, texts, evaluators, asked)
                     spent += [seconds] if len(seconds) > len(self.methods) else []
                     advance(len(chunk))
                 count += len(portion)
                 if self.rounds is not None:
-                    asked = self.rounds.open(self._values(judges, places), count, len(readings))
+                    asked = self.rounds.open(self._values(evaluators, places), count, len(readings))
                     if not any(asked.values()):
                         break
         return spent
@@ -252,15 +252,15 @@ class _Evaluation:
         }
 
     def _values(
-        self, judges: Mapping[Operator, Judge], places: Mapping[int, int]
+        self, evaluators: Mapping[Operator, Evaluator], places: Mapping[int, int]
     ) -> list[ExampleValue]:
         """All values, where texts come in random order in that order."""
-        values = [value for one in judges.values() for value in one.values]
+        values = [value for one in evaluators.values() for value in one.values]
         if self.rounds is not None:
             values.sort(key=lambda value: places[value.example])
         return values
 
-    def _judges(self, places: Mapping[int, int]) -> dict[Operator, Judge]:
+    def _evaluators(self, places: Mapping[int, int]) -> dict[Operator, Evaluator]:
         """One for each operator; what uses none is asked by the first alone."""
         using = {name: metric for name, metric in self.metrics.items() if metric.uses_operator}
         first = self.ceiling_examples or 0
@@ -270,7 +270,7 @@ class _Evaluation:
             else lambda number: places[number] < first
         )
         return {
-            operator: Judge(
+            operator: Evaluator(
                 self.methods,
                 using if number else self.metrics,
                 class_names(self.model),
@@ -307,10 +307,10 @@ class _Evaluation:
         self,
         chunk: list[Reading],
         texts: Mapping[int, Text],
-        judges: Mapping[Operator, Judge],
+        evaluators: Mapping[Operator, Evaluator],
         asked: Asked,
     ) -> dict[str | None, float]:
-        """Judge the explanations of some texts; what they cost."""
+        """Evaluate the explanations of some texts; what they cost."""
         recorded = self.recorder.record(chunk, texts, self.needs)
         scores = {}
         seconds: dict[str | None, float] = {None: plain_seconds(self.model, recorded.trace.inputs)}
@@ -321,5 +321,5 @@ class _Evaluation:
                 name: asked.get((name, operator if metric.uses_operator else ""), scores)
                 for name, metric in self.metrics.items()
             }
-            judges[operator].add(recorded.panel(engine), scores, recorded.numbers, whom)
+            evaluators[operator].add(recorded.panel(engine), scores, recorded.numbers, whom)
         return seconds

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.evaluation import Recorded, Recorder, Text, engines
-from bertx.evaluation.judge import MOST_UNITS, usable
+from bertx.evaluation.evaluator import MOST_UNITS, usable
 from bertx.metrics import Panel, deletion_masks, fractions
 from bertx.metrics.accuracy import deletions
 from bertx.models.encode import Reading

@@ -12,7 +12,7 @@ from bertx.attribution import Attribution, Random
 from bertx.attribution.choices import GOLD
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_method_names
-from bertx.evaluation.judge import drawn_by_number, with_control
+from bertx.evaluation.evaluator import drawn_by_number, with_control
 from bertx.evaluation.table import CEILING
 from bertx.perturb.packing import budget_for
 from bertx.progress import progress

@@ -1,4 +1,4 @@
-"""The judge against single questions, one text and one method at a time."""
+"""The evaluator against single questions, one text and one method at a time."""
 
 import logging
 import pickle
@@ -9,7 +9,7 @@ import torch
 
 from bertx.attribution import Attribution, GradientXInput, Occlusion, Random
 from bertx.errors import InputError
-from bertx.evaluation import Judge, check_asked, reach
+from bertx.evaluation import Evaluator, check_asked, reach
 from bertx.metrics import (
     AccuracyDrop,
     Comprehensiveness,
@@ -59,17 +59,17 @@ def panel(texts=TEXTS, operator="mask", **known):
     return Panel(engine, Trace(model, inputs, None, Needs.GRADIENT), **known)
 
 
-def judged(own, methods=METHODS, asked=None, searched=lambda _: False, numbers=NUMBERS):
-    judge = Judge(methods, metrics() if asked is None else asked, CLASSES, searched)
-    judge.add(own, {name: m(own.trace) for name, m in methods.items()}, numbers)
-    return judge
+def evaluated(own, methods=METHODS, asked=None, searched=lambda _: False, numbers=NUMBERS):
+    evaluator = Evaluator(methods, metrics() if asked is None else asked, CLASSES, searched)
+    evaluator.add(own, {name: m(own.trace) for name, m in methods.items()}, numbers)
+    return evaluator
 
 
 @pytest.mark.parametrize("operator", ["mask", "remove"])
 def test_values_are_those_of_single_questions(operator):
     own = panel(operator=operator)
-    judge = judged(own)
-    found = {(v.metric, v.method, v.example): v for v in judge.values}
+    evaluator = evaluated(own)
+    found = {(v.metric, v.method, v.example): v for v in evaluator.values}
     assert len(found) == 4 * 3 * 3
     for name, method in METHODS.items():
         scores = method(own.trace)
@@ -85,9 +85,9 @@ def test_values_are_those_of_single_questions(operator):
 
 def test_means_gains_and_the_empty_text():
     own = panel()
-    judge = judged(own)
-    estimates = judge.compute()
-    values = {(v.metric, v.method, v.example): v.value for v in judge.values}
+    evaluator = evaluated(own)
+    estimates = evaluator.compute()
+    values = {(v.metric, v.method, v.example): v.value for v in evaluator.values}
     for metric, sign in (("deletion_auc", -1), ("insertion_auc", 1), ("sufficiency", -1)):
         mean = sum(values[metric, "gi", n] for n in NUMBERS) / 3
         assert float(estimates.means[metric]["gi"].value) == pytest.approx(mean, abs=1e-12)
@@ -108,26 +108,26 @@ def test_means_gains_and_the_empty_text():
 def test_all_questions_of_a_panel_are_one_call():
     own = panel()
     methods = {"gi": GradientXInput(), "random": Random()}
-    judge = Judge(methods, metrics(), CLASSES, lambda _: False)
+    evaluator = Evaluator(methods, metrics(), CLASSES, lambda _: False)
     scores = {name: method(own.trace) for name, method in methods.items()}
-    judge.add(own, scores, NUMBERS)
+    evaluator.add(own, scores, NUMBERS)
     assert own.perturber.calls == 1
 
 
 def test_who_is_not_asked_has_no_value_and_no_count():
-    own, whole = panel(), judged(panel())
-    judge = Judge(METHODS, metrics(), CLASSES, lambda _: False)
+    own, whole = panel(), evaluated(panel())
+    evaluator = Evaluator(METHODS, metrics(), CLASSES, lambda _: False)
     scores = {name: METHODS[name](own.trace) for name in ("gi", "random")}
     whom = {name: ("gi", "random") for name in metrics()} | {"sufficiency": ("gi",)}
-    judge.add(own, scores, NUMBERS, whom)
+    evaluator.add(own, scores, NUMBERS, whom)
     assert own.perturber.calls == 1
-    found = {(v.metric, v.method, v.example): v.value for v in judge.values}
+    found = {(v.metric, v.method, v.example): v.value for v in evaluator.values}
     every = {(v.metric, v.method, v.example): v.value for v in whole.values}
     assert set(found) == {key for key in every if key[1] in whom[key[0]]}
     assert found == pytest.approx({key: every[key] for key in found}, abs=1e-12)
     more = {"gi": torch.rand(1, 5).double()}
-    judge.add(panel(["a dull plot"]), more, [1], {name: ("gi",) for name in whom})
-    estimates = judge.compute()
+    evaluator.add(panel(["a dull plot"]), more, [1], {name: ("gi",) for name in whom})
+    estimates = evaluator.compute()
     means = estimates.means["deletion_auc"]
     assert [means[name].value_count for name in METHODS] == [4, 0, 3]
     assert float(estimates.means["sufficiency"]["random"].value_count) == 0
@@ -139,8 +139,8 @@ def test_the_ceiling_is_no_worse_than_any_order():
     texts = ["the film was great", "a dull awful book", "plot of the movie"]
     own = panel(texts)
     asked = {"deletion_auc": DeletionCurve(5), "insertion_auc": InsertionCurve(5)}
-    judge = judged(own, asked=asked, searched=lambda _: True)
-    best = {(v.metric, v.example): v.value for v in judge.values if v.role == "ceiling"}
+    evaluator = evaluated(own, asked=asked, searched=lambda _: True)
+    best = {(v.metric, v.example): v.value for v in evaluator.values if v.role == "ceiling"}
     assert len(best) == 2 * 3
     for seed in range(20):
         scores = torch.rand(own.inputs.units.shape, generator=torch.Generator().manual_seed(seed))
@@ -157,14 +157,14 @@ def test_the_ceiling_is_no_worse_than_any_order():
 
 
 def test_only_chosen_texts_are_searched():
-    judge = judged(panel(), searched=lambda number: number == 12)
-    assert {v.example for v in judge.values if v.role == "ceiling"} == {12}
-    found = judge.compute()
+    evaluator = evaluated(panel(), searched=lambda number: number == 12)
+    assert {v.example for v in evaluator.values if v.role == "ceiling"} == {12}
+    found = evaluator.compute()
     limits = [("gi", "method"), ("occ", "method"), ("random", "floor")]
     assert [(c.name, c.role) for c in found.drawn("random")["deletion"]] == limits
     beside = found.drawn_searched("random")["deletion"]
     assert [(c.name, c.role) for c in beside] == [*limits, ("ceiling", "ceiling")]
-    own = {(v.metric, v.method): v.value for v in judge.values if v.example == 12}
+    own = {(v.metric, v.method): v.value for v in evaluator.values if v.example == 12}
     scalars = found.scalars()
     for metric in ("deletion_auc", "insertion_auc"):
         for method in ("gi", "occ", "random", "ceiling"):
@@ -176,7 +176,7 @@ def test_only_chosen_texts_are_searched():
 
 
 def test_a_ceiling_of_all_texts_is_in_the_figures():
-    found = judged(panel(), searched=lambda _: True).compute()
+    found = evaluated(panel(), searched=lambda _: True).compute()
     assert found.drawn("random")["deletion"][-1].role == "ceiling"
     assert not found.drawn_searched("random")
     assert not any("searched" in key for key in found.scalars())
@@ -195,9 +195,9 @@ class Broken(Attribution):
 
 def test_scores_that_are_no_numbers_leave_the_text_out(caplog):
     with caplog.at_level(logging.WARNING, "bertx"):
-        judge = judged(panel(), {"broken": Broken(), "random": Random()})
-    assert judge.compute().count == 1
-    known = {(v.method, v.example) for v in judge.values if not isnan(v.value)}
+        evaluator = evaluated(panel(), {"broken": Broken(), "random": Random()})
+    assert evaluator.compute().count == 1
+    known = {(v.method, v.example) for v in evaluator.values if not isnan(v.value)}
     assert known == {("broken", 7), ("random", 7)}
     for number in (3, 12):
         assert f"broken: scores of example {number} are not finite" in caplog.text
@@ -205,37 +205,37 @@ def test_scores_that_are_no_numbers_leave_the_text_out(caplog):
 
 def test_a_text_without_units_is_left_out():
     own = panel(["", "the film"])
-    judge = judged(own, numbers=[0, 1])
-    assert judge.compute().count == 1
-    assert all(isnan(v.value) for v in judge.values if v.example == 0)
+    evaluator = evaluated(own, numbers=[0, 1])
+    assert evaluator.compute().count == 1
+    assert all(isnan(v.value) for v in evaluator.values if v.example == 0)
 
 
 def test_texts_are_told_apart_however_they_are_padded():
-    judge = judged(panel(), searched=lambda _: True)
-    texts = {v.example: v.text for v in judge.values}
+    evaluator = evaluated(panel(), searched=lambda _: True)
+    texts = {v.example: v.text for v in evaluator.values}
     assert len(set(texts.values())) == 3 and all(texts.values())
-    assert {(v.example, v.text) for v in judge.values} == set(texts.items())
+    assert {(v.example, v.text) for v in evaluator.values} == set(texts.items())
     for text, number in zip(TEXTS, NUMBERS, strict=True):
-        alone = judged(panel([text], operator="remove"), numbers=[0])
+        alone = evaluated(panel([text], operator="remove"), numbers=[0])
         assert {v.text for v in alone.values} == {texts[number]}
-    [other] = {v.text for v in judged(panel(["unbelievable film"]), numbers=[3]).values}
+    [other] = {v.text for v in evaluated(panel(["unbelievable film"]), numbers=[3]).values}
     assert other != texts[3]
 
 
 def test_batches_do_not_matter():
-    whole = judged(panel(), searched=lambda _: True).compute().scalars()
-    judge = Judge(METHODS, metrics(), CLASSES, lambda _: True)
+    whole = evaluated(panel(), searched=lambda _: True).compute().scalars()
+    evaluator = Evaluator(METHODS, metrics(), CLASSES, lambda _: True)
     for text, number in zip(TEXTS, NUMBERS, strict=True):
         own = panel([text])
-        judge.add(own, {name: m(own.trace) for name, m in METHODS.items()}, [number])
-    apart = judge.compute().scalars()
+        evaluator.add(own, {name: m(own.trace) for name, m in METHODS.items()}, [number])
+    apart = evaluator.compute().scalars()
     assert whole.keys() == apart.keys()
     for key, value in whole.items():
         assert apart[key] == pytest.approx(value, abs=1e-10, nan_ok=True), key
 
 
 def test_without_a_control_there_are_no_gains():
-    estimates = judged(panel(), {"gi": GradientXInput()}).compute()
+    estimates = evaluated(panel(), {"gi": GradientXInput()}).compute()
     assert not any("gain" in key for key in estimates.scalars())
     (result,) = estimates.results({"gi": True})
     assert not result.gains and "deletion_gain" not in result.row()
@@ -268,15 +268,15 @@ def test_the_ceiling_is_asked_with_all_that_is_known(searched):
     marks, labels = (units == 0) | (units == 3), torch.tensor([2, 0, 1])
     own = panel(labels=labels, rationale=marks)
     asked = {"known": Known(), "drop": AccuracyDrop(words=2)}
-    judge = judged(own, asked=asked, searched=lambda number: number in searched)
-    found = judge.compute().ceilings
+    evaluator = evaluated(own, asked=asked, searched=lambda number: number in searched)
+    found = evaluator.compute().ceilings
     rows = [NUMBERS.index(number) for number in searched]
     expected = [sum([2, 1, 2][r] for r in rows), int(labels[rows].sum())]
     total = found["known"].mean * len(rows)
     assert total.tolist() == pytest.approx(expected)
     right, wrong = found["drop"].counts[[0, 3]].tolist()
     assert right + wrong == len(rows)
-    reached = {(v.metric, v.example): v.value for v in judge.values if v.role == "ceiling"}
+    reached = {(v.metric, v.example): v.value for v in evaluator.values if v.role == "ceiling"}
     for row in rows:
         assert reached["known", NUMBERS[row]] == labels[row]
 
@@ -290,7 +290,7 @@ def test_what_was_searched_is_not_searched_again_for_the_ceiling(monkeypatch):
 
     monkeypatch.setattr(Search, "orders", counted)
     metrics = {"naopc": NormalizedComprehensiveness(beam=2, exact=0)}
-    judged(panel(), asked=metrics, searched=lambda number: number == 7)
+    evaluated(panel(), asked=metrics, searched=lambda number: number == 7)
     assert sorted(asked) == [(1, False), (2, False), (2, True)]
 
 
@@ -299,18 +299,18 @@ def test_probabilities_that_are_no_numbers_leave_the_text_out(caplog):
     own.trace.logits = own.trace.logits.clone()
     own.trace.logits[1] = torch.nan
     with caplog.at_level(logging.WARNING, "bertx"):
-        judge = judged(own)
+        evaluator = evaluated(own)
     assert caplog.text.count("not finite") == 1
     assert "probabilities of example 3 are not finite; it is left out" in caplog.text
-    assert judge.left_out == 1 and judge.compute().count == 2
-    assert all(isnan(v.value) == (v.example == 3) for v in judge.values)
+    assert evaluator.left_out == 1 and evaluator.compute().count == 2
+    assert all(isnan(v.value) == (v.example == 3) for v in evaluator.values)
 
 
 def test_values_that_use_no_operator_have_none():
     own = panel(rationale=panel().inputs.units == 0)
     asked = {"p1": PrecisionAtK(), "infidelity": Infidelity(samples=2), "d": DeletionCurve()}
-    judge = judged(own, asked=asked, searched=lambda _: True)
-    operators = {(v.metric, v.role): v.operator for v in judge.values}
+    evaluator = evaluated(own, asked=asked, searched=lambda _: True)
+    operators = {(v.metric, v.role): v.operator for v in evaluator.values}
     assert {metric: operator for (metric, _), operator in operators.items()} == {
         "p1": "", "infidelity": "", "d": "mask",
     }  # fmt: skip
@@ -318,19 +318,19 @@ def test_values_that_use_no_operator_have_none():
 
 
 def test_costs_are_times_by_that_of_the_plain_forward():
-    judge = judged(panel())
-    assert judge.compute().costs == {}
-    judge.seconds = [{None: 0.01, **dict.fromkeys(METHODS, 0.07)}] * 1000
-    assert judge.compute().costs == pytest.approx(dict.fromkeys(METHODS, 7), rel=1e-9)
+    evaluator = evaluated(panel())
+    assert evaluator.compute().costs == {}
+    evaluator.seconds = [{None: 0.01, **dict.fromkeys(METHODS, 0.07)}] * 1000
+    assert evaluator.compute().costs == pytest.approx(dict.fromkeys(METHODS, 7), rel=1e-9)
 
 
 def test_tables_of_several_processes_are_one():
-    whole, first = judged(panel()), judged(panel(TEXTS[:1]), numbers=NUMBERS[:1])
-    other = judged(panel(TEXTS[1:]), numbers=NUMBERS[1:])
+    whole, first = evaluated(panel()), evaluated(panel(TEXTS[:1]), numbers=NUMBERS[:1])
+    other = evaluated(panel(TEXTS[1:]), numbers=NUMBERS[1:])
     first.table += pickle.loads(pickle.dumps(other.table))
     expected, found = whole.compute().scalars(), first.compute().scalars()
     assert found == pytest.approx(expected, abs=1e-10)
-    nobody = judged(panel(["", ""]), numbers=[0, 1])
+    nobody = evaluated(panel(["", ""]), numbers=[0, 1])
     assert nobody.table == [] and nobody.compute().count == 0
     assert nobody.compute().means.keys() == metrics().keys()
 
@@ -343,7 +343,7 @@ def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):
         "metric 'fine': its curves are not drawn, because the figure of deletion shows those of "
         "'coarse'"
     ]
-    drawn = judged(panel(), asked=asked).compute().drawn("random")
+    drawn = evaluated(panel(), asked=asked).compute().drawn("random")
     assert [len(line.mean) for line in drawn["deletion"]] == [3, 3, 3]
     assert list(drawn) == ["deletion", "insertion"]
 
@@ -355,7 +355,7 @@ def test_names_that_are_taken_are_refused(name):
     with pytest.raises(InputError, match="method 'ceiling': that is the name of what a search"):
         check_asked(["ceiling"], {}, None)
     with pytest.raises(InputError, match="method 'ceiling': that is the name of what a search"):
-        judged(panel(), {"ceiling": GradientXInput()})
+        evaluated(panel(), {"ceiling": GradientXInput()})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Judging the explanations of many texts, panel by panel, by any set of metrics."""
+"""Evaluating the explanations of many texts, panel by panel, by any set of metrics."""
 
 import logging
 import random
@@ -37,8 +37,8 @@ MOST_UNITS = 40
 """Units of the longest text that is searched for the best order: U units take U² forwards."""
 
 
-class Judge:
-    """Judges M methods by all metrics, each text by the same class, units, bins and operator.
+class Evaluator:
+    """Evaluates M methods by all metrics, each text by the same class, units, bins and operator.
 
     Args:
         methods: The methods by name. The first `Random` is the control, the floor of every figure.
@@ -80,7 +80,7 @@ class Judge:
         examples: Sequence[int],
         asked: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """Judge the explanations of the B texts of a panel; all questions are asked at once.
+        """Evaluate the explanations of the B texts of a panel; all questions are asked at once.
 
         Texts without units, and those with a score or a probability that is not finite, are left
         out, the latter with a warning.
