@@ -71,8 +71,8 @@ class FaithfulnessMonitor(Probe):
             Null: all of them.
         compiled: Run the model on perturbed texts with ``torch.compile``, in few shapes: it takes
             some minutes before the first result and is faster afterwards; see `Perturber`.
-        precision: ``bf16`` to run it on them in bfloat16, on a device that supports it natively;
-            null for the run's precision.
+        precision: Precision of these forwards: ``bf16`` for bfloat16, on a device that supports it
+            natively; null for the run's.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
