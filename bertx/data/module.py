@@ -239,18 +239,15 @@ class TextDataModule(LightningDataModule):
         The loader has a state (``state_dict``), with which a resumed training goes on in the middle
         of an epoch.
         """
-        collate: Collator | Masking = self.collator
-        if self.masking:
-            collate = Masking(self.collator, self.masking, self.seed)
-        return self._loader("train", self.batch_size, collate, ResumableLoader)
+        return self._loader("train", self.batch_size, ResumableLoader, self.masking)
 
     def val_dataloader(self) -> Batches:
         """Batches of the validation texts."""
-        return self._loader("validation", self.eval_batch_size, self.collator)
+        return self._loader("validation", self.eval_batch_size)
 
     def test_dataloader(self) -> Batches:
         """Batches of the test texts."""
-        return self._loader("test", self.eval_batch_size, self.collator)
+        return self._loader("test", self.eval_batch_size)
 
     def predict_dataloader(self) -> Batches:
         """Batches of the ``predict`` file or, without one, of the test texts."""
@@ -282,15 +279,16 @@ class TextDataModule(LightningDataModule):
         self,
         split: str,
         size: int,
-        collate: Collator | Masking,
         kind: type[Batches] = DataLoader,
+        masking: float = 0,
     ) -> Batches:
-        data, shuffle = self.dataset_of(split), split == "train"
+        data, shuffle = self.dataset_of(split), split == "train"  # before a tokenizer is loaded
+        collate = Masking(self.collator, masking, self.seed) if masking else self.collator
         lengths = token_counts(data.texts, self.tokenizer, self.max_length)
         if self.token_budget:
             batches = TokenBudgetSampler(lengths, self.token_budget, size, shuffle, self.seed)
             return load_batches(data, None, batches, collate, self.num_workers, kind)
-        sampler = EpochSampler if collate is not self.collator else LengthBucketSampler
+        sampler = EpochSampler if masking else LengthBucketSampler
         order = sampler(lengths, size, shuffle, self.seed)
         return load_batches(data, size, order, collate, self.num_workers, kind)
 
