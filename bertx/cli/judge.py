@@ -118,8 +118,6 @@ def _run(options: Namespace) -> None:
         check_writable("--out", Path(options.out), folder=True)
     verdicts = _verdicts(options)
     note = f"{_count(verdicts)} texts of {options.dataset or options.path}, {options.split}"
-    if verdicts.confidence is not None:
-        note += ", until decided"
     boards = leaderboards({STAGE: verdicts.values}, (), options.relevant, note, verdicts.confidence)
     try:
         show(boards, operator_tables(boards), options, f"Explanations of {options.model}")

@@ -135,9 +135,10 @@ class Leaderboard:
 
     @property
     def subtitle(self) -> str:
-        """Where the values come from, and how many seeds they are of."""
+        """Where the values come from, whether all were asked for, and of how many seeds."""
         seeds = f"{self.seeds} seeds of training" if self.seeds > 1 else ""
-        return ", ".join(filter(None, (self.note, seeds)))
+        until = "" if self.confidence is None else "until decided"
+        return ", ".join(filter(None, (self.note, until, seeds)))
 
     def ranked(self, league: League) -> list[Standing]:
         """The standings from best to worst: ceilings first, means that are NaN last."""

@@ -201,17 +201,28 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
 
 
 def _how_compared(boards: Sequence[Leaderboard]) -> list[str]:
-    """What letters and verdicts follow from."""
+    """What letters and verdicts follow from; boards that are until decided say so."""
     relevant = ", ".join(f"{r:g}" for r in sorted({board.relevant for board in boards}))
-    [confidence] = {board.confidence for board in boards} or {None}
-    if confidence is None:
-        return [
-            "Methods with a letter in common cannot be told apart: paired bootstrap, "
-            "Holm-corrected for all pairs of a table, 5 %.",
-            "In brackets: how many examples are likely (80 %) to show a difference as large as the "
-            "one observed.",
-            f"Too few examples: a difference of {relevant} would often be missed.",
-        ]
+    confidences = sorted({b.confidence for b in boards if b.confidence is not None})
+    if not confidences:
+        return _of_all_examples(relevant)
+    decided = [line for level in confidences for line in _until_decided(relevant, level)]
+    if all(board.confidence is not None for board in boards):
+        return decided
+    return [*_of_all_examples(relevant), *(f"Until decided: {line}" for line in decided)]
+
+
+def _of_all_examples(relevant: str) -> list[str]:
+    return [
+        "Methods with a letter in common cannot be told apart: paired bootstrap, "
+        "Holm-corrected for all pairs of a table, 5 %.",
+        "In brackets: how many examples are likely (80 %) to show a difference as large as the "
+        "one observed.",
+        f"Too few examples: a difference of {relevant} would often be missed.",
+    ]
+
+
+def _until_decided(relevant: str, confidence: float) -> list[str]:
     return [
         "Each method was measured until its pairs were decided or unlikely to be (n): compare "
         "methods by the verdicts, not by their means, which are over different examples.",

@@ -174,7 +174,8 @@ def _ranked(
     note = ", ".join(filter(None, [where, *names, *(when if len(when) == 1 else ())]))
     try:
         examples = {run: stage.examples for run, stage in stages.items()}
-        return {where: leaderboards(examples, (), relevant, note)}
+        levels = [s.confidence for s in stages.values() if s.confidence is not None]
+        return {where: leaderboards(examples, (), relevant, note, levels[0] if levels else None)}
     except InputError as error:
         apart = "not compared with each other, each stands alone: " if len(stages) > 1 else ""
         report.problems.append(Problem(", ".join(stages), f"{apart}{error}"))

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bertx.errors import InputError
-from bertx.leaderboard.example_values import ExampleValue, find_examples, read_examples
+from bertx.leaderboard.example_values import (
+    ExampleValue,
+    confidence_of,
+    find_examples,
+    read_examples,
+)
 from bertx.rendering.curves import Curve, Role
 from bertx.rendering.heatmap_file import HeatmapFile, read_heatmap_file
 from bertx.report.history import Logged, find_history, read_history
@@ -65,6 +70,7 @@ class Stage:
         results: The last faithfulness of each method.
         examples: The last values of single examples.
         when: What ``examples`` are of.
+        confidence: At which pairs of methods were decided text by text, None if they were not.
         drift: How far explanations moved, all epochs.
         agreement: The last correlation of each two methods.
         shortcuts: The last shares of words.
@@ -77,6 +83,7 @@ class Stage:
     results: Sequence[Row] = ()
     examples: Sequence[ExampleValue] = ()
     when: str = ""
+    confidence: float | None = None
     drift: Sequence[Row] = ()
     agreement: Sequence[Row] = ()
     shortcuts: Sequence[Row] = ()
@@ -235,17 +242,19 @@ def _stage(run: Run, folder: Path, name: str) -> Stage:
         shortcuts=_last(table("shortcuts.csv")),
     )
     if (folder / "examples").is_dir():
-        none: tuple[str, list[ExampleValue]] = ("", [])
-        stage.when, stage.examples = _try(run, lambda: _examples(folder), none)
+        none: tuple[str, list[ExampleValue], float | None] = ("", [], None)
+        last = _try(run, lambda: _examples(folder), none)
+        stage.when, stage.examples, stage.confidence = last
     if (folder / "heatmaps.json").is_file():
         path = folder / "heatmaps.json"
         stage.heatmaps = _try(run, lambda: read_heatmap_file(path), None)
     return stage
 
 
-def _examples(folder: Path) -> tuple[str, list[ExampleValue]]:
+def _examples(folder: Path) -> tuple[str, list[ExampleValue], float | None]:
     path = find_examples(folder)
-    return path.stem.replace("=", " ").replace("-", ", "), read_examples(path)
+    when = path.stem.replace("=", " ").replace("-", ", ")
+    return when, read_examples(path), confidence_of(path)
 
 
 def _config(path: Path) -> tuple[dict[str, Any], str]:

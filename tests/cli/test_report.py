@@ -12,6 +12,12 @@ import pytest
 import yaml
 
 from bertx.cli import main
+from bertx.leaderboard.example_values import (
+    examples_path,
+    find_examples,
+    read_examples,
+    write_examples,
+)
 from bertx.rendering.colours import shade
 from bertx.rendering.heatmap_file import read_heatmap_file
 from tests.rendering.browser import driven
@@ -172,6 +178,21 @@ def test_runs_that_cannot_be_compared_stand_alone(run, report, tmp_path, monkeyp
     text = report(run, other)
     assert "not compared with each other, each stands alone: they are of other texts" in text
     assert "version_0, val" in text and "other, val" in text
+
+
+def test_what_was_decided_text_by_text_is_reported_as_that(run, report, tmp_path):
+    places = [shutil.copytree(run, tmp_path / name) for name in ("one", "other")]
+    for place in places:
+        rows = read_examples(find_examples(place / "bertx" / "val"))
+        write_examples(examples_path(place / "bertx" / "judge", 0, 0), rows, 0.9)
+    text = report(places[0])
+    assert "judge, epoch 0, step 0, until decided" in text
+    assert "Until decided: Methods with a letter in common" in text and "90% confidence" in text
+    assert "paired bootstrap" in text  # of the validation
+    together = report(*places)
+    assert "each stands alone: expected values of one model" in together
+    assert "one, judge, epoch 0, step 0, until decided" in together
+    assert "2 seeds of training" in together  # of the validation
 
 
 def test_runs_of_other_data_are_no_seeds(run, report, tmp_path):
