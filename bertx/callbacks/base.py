@@ -3,7 +3,7 @@
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from inspect import cleandoc, signature
@@ -365,13 +365,14 @@ class Probe(Listener, ABC):
     def _explain_all(self, stage: str, sample: Sample) -> Iterator[Chunk]:
         what = f"{type(self).__name__}, {stage} examples"
         with progress(what, len(sample.examples)) as advance:
-            for chunk in self._chunks(sample):
-                yield self._explain(chunk)
-                advance(len(chunk))
+            for portion in self._portions(sample):
+                for chunk in in_chunks(portion, budget_for(self._model.device, recorded=True)):
+                    yield self._explain(chunk)
+                    advance(len(chunk))
 
-    def _chunks(self, sample: Sample) -> Iterator[list[Reading]]:
-        """The examples that are explained together, one list after the other."""
-        return in_chunks(sample.examples, budget_for(self._model.device, recorded=True))
+    def _portions(self, sample: Sample) -> Iterator[Sequence[Reading]]:
+        """The examples, as many at once as are to be reported before the next are asked for."""
+        yield sample.examples
 
     def _explain(self, examples: list[Reading]) -> Chunk:
         inputs = inputs_of(examples, self._tokenizer, self._model.device)

@@ -1,6 +1,6 @@
 """FaithfulnessMonitor: how much the explanations of a model are worth, while it trains."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf, nan
 from time import monotonic
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.callbacks.base import Chunk, Probe, log
 from bertx.callbacks.run import gather, here, run_folder
-from bertx.callbacks.sample import Sample, in_chunks
+from bertx.callbacks.sample import Sample
 from bertx.errors import InputError
 from bertx.evaluation import (
     Estimates,
@@ -31,7 +31,6 @@ from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, noun
 from bertx.perturb import Operator, Perturber, Precision
-from bertx.perturb.packing import budget_for
 from bertx.rendering import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.loggers import log_curves, to_each
 from bertx.trace import Trace, plain_seconds
@@ -125,10 +124,10 @@ class FaithfulnessMonitor(Probe):
         if self._free_since is not None:
             self._free_since = monotonic()
 
-    def _chunks(self, sample: Sample) -> Iterator[list[Reading]]:
-        """As many as the budget has time for; a chunk is judged before the next is asked for."""
+    def _portions(self, sample: Sample) -> Iterator[Sequence[Reading]]:
+        """As many as the budget has time for."""
         if self._share is None or self._free_since is None:
-            yield from super()._chunks(sample)
+            yield from super()._portions(sample)
             return
         start, done = monotonic(), 0
         seconds = self._share * (start - self._free_since)
@@ -136,7 +135,7 @@ class FaithfulnessMonitor(Probe):
             spent = monotonic() - start
             if done and spent * (done + len(portion)) / done > seconds:
                 break
-            yield from in_chunks(portion, budget_for(self._model.device, recorded=True))
+            yield portion
             done += len(portion)
 
     def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:

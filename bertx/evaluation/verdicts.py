@@ -202,7 +202,7 @@ class _Evaluation:
             readings = self.rounds.drawn(readings)
         places = {reading.index: place for place, reading in enumerate(readings)}
         evaluators = self._evaluators(places)
-        spent = self._ask(readings, dict(enumerate(texts)), evaluators)
+        spent = self._ask(readings, places, dict(enumerate(texts)), evaluators)
         for one in evaluators.values():
             one.seconds += spent[1:] or spent  # the first forwards are slow
         estimates = {operator: one.compute() for operator, one in evaluators.items()}
@@ -219,6 +219,7 @@ class _Evaluation:
     def _ask(
         self,
         readings: Sequence[Reading],
+        places: Mapping[int, int],
         texts: Mapping[int, Text],
         evaluators: Mapping[Operator, Evaluator],
     ) -> list[dict[str | None, float]]:
@@ -228,7 +229,6 @@ class _Evaluation:
             What it cost, chunk by chunk, where all methods were asked.
         """
         portions = iter([readings]) if self.rounds is None else self.rounds.portions(readings)
-        places = {reading.index: place for place, reading in enumerate(readings)}
         asked, count = self._everything(), 0
         spent = []
         with task("Judging explanations of texts", len(readings)) as advance:
@@ -314,8 +314,9 @@ class _Evaluation:
         recorded = self.recorder.record(chunk, texts, self.needs)
         scores = {}
         seconds: dict[str | None, float] = {None: plain_seconds(self.model, recorded.trace.inputs)}
-        for name in sorted(set().union(*asked.values()), key=list(self.methods).index):
-            scores[name], seconds[name] = recorded.trace.timed(self.methods[name])
+        for name, method in self.methods.items():
+            if any(name in whom for whom in asked.values()):
+                scores[name], seconds[name] = recorded.trace.timed(method)
         for operator, engine in self.engines.items():
             whom = {
                 name: asked.get((name, operator if metric.uses_operator else ""), scores)
