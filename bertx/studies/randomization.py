@@ -268,7 +268,7 @@ def correlated(
         parts: Where the parts are kept.
     """
     texts = dict(enumerate(subject.texts))
-    other = next((own for own in options.shuffled.values() if own.data == subject.data), None)
+    other = next((one for one in options.shuffled.values() if one.data == subject.data), None)
     randomizer = cache(lambda: _randomizer(subject, settings))  # loaded when it is needed
 
     def readings(numbers: range) -> Sequence[Reading]:

@@ -97,7 +97,7 @@ def paper_finding(compared: Sequence[Likeness], settings: Settings, models: int)
         settings: The methods.
         models: How many models there are.
     """
-    known = {own.method: own for own in compared if own.of == WORDS and own.measure == "Pearson"}
+    known = {one.method: one for one in compared if one.of == WORDS and one.measure == "Pearson"}
     names, note = papers_methods(settings)
     order = ((paper.GS, paper.LRP), (paper.GI, paper.LRP), (paper.LRP, paper.LAT))
     above = [pair for pair in order if set(pair) <= set(names)]

@@ -84,7 +84,9 @@ def transfer(
         method: shared_tables(subjects, found, settings, method) for method in settings.methods
     }
     every = [
-        own for name, words in tables.items() for own in word_likeness(name, words, texts, MEASURES)
+        likeness
+        for name, words in tables.items()
+        for likeness in word_likeness(name, words, texts, MEASURES)
     ]
     common = len(next(iter(tables.values()))[0].words)
     return Findings(
@@ -97,10 +99,10 @@ def transfer(
         tables=[
             runs_table(subjects, found),
             _means_table(every, settings, common),
-            *(_matrix(subjects, own, common) for own in every),
+            *(_matrix(subjects, likeness, common) for likeness in every),
         ],
         pictures=[
-            _picture(subjects, words, [own for own in every if own.method == name])
+            _picture(subjects, words, [one for one in every if one.method == name])
             for name, words in tables.items()
         ],
     )
@@ -165,7 +167,7 @@ def _best_findings(
 def _paper_finding(subjects: Sequence[Subject], every: Sequence[Likeness], common: int) -> Finding:
     """Whether mean scores correlate between all runs, by each method of the paper."""
     text = "Whether mean scores of words transfer between data sets was not tested."
-    known = [own for own in every if own.measure == "Pearson" and own.method in paper.METHODS]
+    known = [one for one in every if one.measure == "Pearson" and one.method in paper.METHODS]
     if not known:
         why = "None of the paper's methods was computed."
         return Finding(text, why, paper.TRANSFERS, "cannot tell")
