@@ -25,7 +25,7 @@ import torch
 from clock import median_ratio
 from perturbation import fastest, forward, seconds
 
-from bertx.cli.study import STUDIES, _parser, _settings
+from bertx.cli.study import study_options, study_settings
 from bertx.cli.subjects import find_subjects
 from bertx.evaluation import Recorder
 from bertx.metrics import parts as parts_of
@@ -50,10 +50,10 @@ class Bench:
     def __init__(self, options, name):
         arguments = [options.run, "--path", options.data, "--dataset", options.dataset]
         arguments += ["--max_examples", str(options.texts), "--device", "cpu"]
-        given = _parser(name).parse_args(arguments)
+        given = study_options([name, *arguments])
         study = STUDIES_OF[name].STUDY
-        self.options = STUDIES[name].options(given, study.options)
-        (subject,), self.settings = find_subjects(given, _settings(given, study), named=False)
+        settings, self.options = study_settings(given, study)
+        (subject,), self.settings = find_subjects(given, settings, named=False)
         loaded = subject.open()
         self.model, self.tokenizer = loaded
         self.subject = replace(subject, source=replace(subject.source, load=lambda: loaded))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.class_lists import Choice
-from bertx.cli.class_settings import EXAMPLE
-from bertx.cli.subcommand import PROG, Parser, check_writable, ending, unwritable
+from bertx.cli.classes import Choice
+from bertx.cli.options import add_methods, add_model, add_precision, add_unit
+from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, unwritable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,38 +24,32 @@ if TYPE_CHECKING:
 
 def command(args: list[str]) -> None:
     """Run ``bertx explain`` with the arguments behind it."""
-    options = _parser().parse_args(args)
-    with ending():
-        _run(options)
+    run_subcommand(_parser(), _run, args)
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog=f"{PROG} explain",
-        description="Show which words speak for and against a prediction. Texts come from --text, "
-        "--path or standard input, one per line.",
+    parser = parser_of(
+        "explain",
+        "Show which words speak for and against a prediction. Texts come from --text, --path or "
+        "standard input, one per line.",
     )
     add = parser.add_argument
-    add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
-        "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
+    add_model(parser)
     add("--text", action="append", type=str, help="A text; may be repeated.")
     add("--path", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
-    add("--text_column", type=str, help="Its column of texts. Default: sentence or text.")
-    add("--methods", type=str, help="Comma-separated class names of bertx.attribution or import "
-        "paths of your own; or names with settings, in YAML or a .yaml file, such as "
-        f"'{EXAMPLE}'. Default: those that suit the model.")  # fmt: skip
-    add("--target", default="predicted", type=str, help="The explained class: predicted, its name "
-        "or number, or all.")  # fmt: skip
-    add("--unit", choices=["word", "whitespace", "token"], default="word", help="What is scored.")
+    add("--text_column", type=str, help="The column of the texts in it. Default: sentence, "
+        "text or tokens.")  # fmt: skip
+    add_methods(parser, "Default: those that suit the model.")
+    add("--target", default="predicted", type=str, help="The class to explain: predicted, the name "
+        "or number of a class, or all.")  # fmt: skip
+    add_unit(parser, "What gets a score.")
     add("--merge", choices=["sum", "max"], default="sum", help="How the scores of a word's tokens "
-        "become one, for methods without a sign.")  # fmt: skip
-    add("--window", type=int, help="Explain longer texts in overlapping windows of N tokens, "
-        "instead of cutting them off where the model ends.")  # fmt: skip
-    add("--html", type=str, help="Also write all heatmaps to this page.")
+        "are combined, for methods whose scores have no sign.")  # fmt: skip
+    add("--window", type=int, metavar="N", help="Explain longer texts in overlapping "
+        "windows of N tokens, instead of cutting them off where the model ends.")  # fmt: skip
+    add("--html", type=str, metavar="PAGE", help="Also write all heatmaps to an HTML page.")
     add("--json", action="store_true", help="Print one JSON object per line instead.")
-    add("--precision", choices=["bf16"], help="Ask the model about perturbed texts in bfloat16, "
-        "where the processor or GPU calculates in it. Default: as it is.")  # fmt: skip
-    add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
+    add_precision(parser)
     return parser
 
 

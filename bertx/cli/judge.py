@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.class_lists import Choice, snake_case, split_names
-from bertx.cli.class_settings import EXAMPLE, is_mapping
-from bertx.cli.subcommand import PROG, Parser, check_writable, ending, unwritable
+from bertx.cli.classes import Choice, is_mapping, snake_case, split_names
+from bertx.cli.options import (
+    add_data,
+    add_methods,
+    add_model,
+    add_page,
+    add_precision,
+    add_relevant,
+    add_unit,
+)
+from bertx.cli.subcommand import PROG, Parser, check_writable, parser_of, run_subcommand, unwritable
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,83 +32,51 @@ STAGE = "judge"
 
 def command(args: list[str]) -> None:
     """Run ``bertx judge`` with the arguments behind it."""
-    options = _parser().parse_args(args)
-    with ending():
-        _run(options)
+    run_subcommand(_parser(), _run, args)
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog=f"{PROG} judge",
-        description="Find out which explanations of a trained classifier can be trusted. All "
+    parser = parser_of(
+        "judge",
+        "Find out which explanations of a trained classifier can be trusted. All "
         "methods are compared on the same texts by the same metrics, between a random floor and a "
         "ceiling found by search.",
-        allow_abbrev=False,
     )
-    _add_texts(parser)
     add = parser.add_argument
-    add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
-        "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
-    _add_choices(parser)
+    add_model(parser)
+    add_data(
+        parser,
+        ["validation", "test", "predict"],
+        "validation",
+        "They need labels only for --target gold.",
+    )
+    add("--max_examples", type=int, metavar="N", help="Use a random sample of N texts. "
+        "Default: all.")  # fmt: skip
+    add_methods(parser, "Random is added if it is missing. Default: AttnLRP and the paper's four.")
+    add("--metrics", type=str, help="Comma-separated class names of bertx.metrics or import "
+        "paths; or names with settings, as for --methods. "
+        "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
     add("--operators", type=str, default="mask", help="What deleting a word does: "
         "one or more of mask, remove, pad, attention, zero, comma-separated.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The class to explain: predicted, gold, "
         "or the name or number of a class.")  # fmt: skip
-    add(
-        "--unit",
-        choices=["word", "whitespace", "token"],
-        default="word",
-        help="What is ranked and deleted.",
-    )
-    add("--ceiling_examples", type=int, default=16, help="About how many texts to search for the "
-        "best order of deletion, which gives the ceiling; 0 for none.")  # fmt: skip
-    add("--precision", choices=["bf16"], help="Run the model on perturbed texts in bfloat16, if "
-        "the processor or GPU supports it natively. Default: the model's precision.")  # fmt: skip
-    add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
+    add_unit(parser, "What is ranked and deleted.")
+    add("--ceiling_examples", type=int, metavar="N", default=16, help="About how many texts to "
+        "search for the best order of deletion, which gives the ceiling; 0 for none.")  # fmt: skip
+    add_precision(parser)
     _add_verdicts(parser)
-    _add_output(parser)
     return parser
-
-
-def _add_texts(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--dataset", type=str, help="The name of a data set, such as demo, or a hub id.")
-    add("--path", type=str, help="A folder of local files to use instead; with --dataset, files "
-        "that have the columns of that data set.")  # fmt: skip
-    add("--split", choices=["validation", "test", "predict"], default="validation", help="Which "
-        "texts to use. They need labels only for --target gold.")  # fmt: skip
-    add("--max_examples", type=int, help="Use this many texts, chosen at random. Default: all.")
-    add("--text_column", type=str, help="Text column. Default: sentence, text or tokens.")
-    add("--label_column", type=str, help="Label column. Default: label.")
-    add("--labels", type=str, help="Class names of the data, comma-separated, in the order "
-        "of their numbers. Default: the data set's; with only --path, the model's.")  # fmt: skip
-
-
-def _add_choices(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--methods", type=str, help="Comma-separated class names of bertx.attribution or "
-        "import paths of your own; or names with settings, in YAML or a .yaml file, "
-        f"such as '{EXAMPLE}'. Random is added if it is missing. Default: AttnLRP and the paper's "
-        "four.")  # fmt: skip
-    add("--metrics", type=str, help="Comma-separated class names of bertx.metrics or import "
-        "paths; or names with settings, as for --methods. "
-        "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
 
 
 def _add_verdicts(parser: Parser) -> None:
     add = parser.add_argument
-    add("--relevant", default=0.01, type=float, help="The smallest difference that matters.")
+    add_relevant(parser)
     add("--until", choices=["all", "decided"], default="all", help="all: measure "
         "everything on all texts. decided: take the texts in random order, and measure each pair "
         "of methods until it is decided or unlikely to be.")  # fmt: skip
     add("--confidence", type=float, help="With --until decided: the probability that all "
         "verdicts of a table are right. Default: 0.95.")  # fmt: skip
-
-
-def _add_output(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--markdown", action="store_true", help="Print Markdown instead.")
-    add("--html", type=str, metavar="OUT", help="Write this page instead.")
+    add_page(parser)
     add("--out", type=str, metavar="FOLDER", help="Also write tables, curves and all values here. "
         f"To compare such folders: {PROG} leaderboard A B --stage {STAGE}")  # fmt: skip
 
@@ -128,7 +104,7 @@ def _run(options: Namespace) -> None:
 
 
 def _verdicts(options: Namespace) -> "Verdicts":
-    from bertx.cli.texts import judged_texts
+    from bertx.cli.labelled import judged_texts
     from bertx.evaluation import judge
     from bertx.progress import progress
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from bertx.cli.class_lists import split_names
-from bertx.cli.subcommand import PROG, Parser, check_writable, ending, unwritable
+from bertx.cli.classes import split_names
+from bertx.cli.options import add_page, add_relevant, check_relevant
+from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, unwritable
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,30 +20,25 @@ LAST = "last"
 
 def command(args: list[str]) -> None:
     """Run ``bertx leaderboard`` with the arguments behind it."""
-    options = _parser().parse_args(args)
-    with ending():
-        _run(options)
+    run_subcommand(_parser(), _run, args)
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog=f"{PROG} leaderboard",
-        description="Find out which method is better, by each metric that FaithfulnessMonitor has "
+    parser = parser_of(
+        "leaderboard",
+        "Find out which method is better, by each metric that FaithfulnessMonitor has "
         "measured. Pairs of methods are compared on the same examples, with a correction for the "
         "number of pairs. Several runs count as the same training from several seeds.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("runs", nargs="+", type=str, metavar="RUN", help="A run's folder.")
-    add("--stage", default="val", type=str, help="val, test, or judge for "
-        "what bertx judge --out wrote.")  # fmt: skip
+    add("runs", nargs="+", type=str, metavar="RUN", help="The folder of a run.")
+    add("--stage", default="val", type=str, help="val, test, or judge for the "
+        "results of bertx judge --out.")  # fmt: skip
     add("--metrics", type=str, help="Comma-separated names of metrics, as in the run. "
         "Default: all.")  # fmt: skip
     add("--epoch", default=LAST, type=str, help="last, or the number of an epoch.")
-    add("--relevant", default=0.01, type=float, help="The smallest difference that matters, in the "
-        "unit of the metric; the default suits probabilities.")  # fmt: skip
-    add("--markdown", action="store_true", help="Print Markdown instead.")
-    add("--html", type=str, metavar="OUT", help="Write this page instead.")
+    add_relevant(parser)
+    add_page(parser)
     return parser
 
 
@@ -111,20 +107,14 @@ def check_output(options: Namespace) -> None:
         options: ``markdown``, ``html`` and ``relevant``.
 
     Raises:
-        InputError: If both forms are asked for, the smallest relevant difference is none, or the
-            page cannot be written.
+        InputError: If both forms are asked for, ``relevant`` is not positive, or
+            the page cannot be written.
     """
     if options.markdown and options.html is not None:
         raise InputError("--markdown and --html: expected one of them, but got both")
     check_relevant(options)
     if options.html is not None:
         check_writable("--html", Path(options.html))
-
-
-def check_relevant(options: Namespace) -> None:
-    """Raise `InputError` if the smallest ``relevant`` difference is none."""
-    if not options.relevant > 0:
-        raise InputError(f"--relevant {options.relevant}: expected a number above 0")
 
 
 def show(

@@ -1,38 +1,34 @@
-"""The subcommand report: what runs and studies have found, as one page."""
+"""The subcommand report: the results of runs and studies on one page."""
 
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from bertx.cli.leaderboard import check_relevant
-from bertx.cli.subcommand import PROG, Parser, check_writable, ending, unwritable
+from bertx.cli.options import add_relevant, check_relevant
+from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, unwritable
 
 PAGE = "report.html"
 
 
 def command(args: list[str]) -> None:
     """Run ``bertx report`` with the arguments behind it."""
-    options = _parser().parse_args(args)
-    with ending():
-        _run(options)
+    run_subcommand(_parser(), _run, args)
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog=f"{PROG} report",
-        description="Write the results of runs and studies to one self-contained HTML page: "
+    parser = parser_of(
+        "report",
+        "Write the results of runs and studies to one self-contained HTML page: "
         "findings with their evidence, learning curves, faithfulness, leaderboards, heatmaps, "
         "drift, cost, and the tables and figures of studies. Several runs count as "
         "one training with several seeds.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("runs_or_studies", nargs="+", type=str, metavar="RUN_OR_STUDY",
         help="The folder of a run or of a study.")  # fmt: skip
-    add("--out", type=str, metavar="PAGE", help=f"The page. Default: {PAGE} in the folder, or in "
-        "the current one if there are several.")  # fmt: skip
-    add("--relevant", default=0.01, type=float, help="The smallest difference between methods "
-        "that matters, in the unit of the metric; the default suits probabilities.")  # fmt: skip
+    add("--out", type=str, metavar="PAGE", help=f"Where to write it. Default: {PAGE} in that "
+        "folder, or in the current one if several are given.")  # fmt: skip
+    add_relevant(parser)
     return parser
 
 

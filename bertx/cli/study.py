@@ -1,4 +1,4 @@
-"""The subcommand study: the experiments of the paper, on models that are trained."""
+"""The subcommand study: the paper's experiments on trained models."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import yaml
 from jsonargparse import Namespace
 
-from bertx.cli.class_lists import Choice, split_names
+from bertx.cli.classes import Choice, split_names
 from bertx.cli.configs import BASE, shipped_folder
-from bertx.cli.perturbing_options import (
-    add_randomization,
-    add_word_deletion,
-    randomization_options,
-    shuffled_runs,
-    word_deletion_options,
-)
 from bertx.cli.study_options import (
     add_common,
+    add_randomization,
     add_seeds,
     add_transfer,
+    add_word_deletion,
     add_word_rank,
-    seeds_options,
-    transfer_options,
-    word_rank_options,
 )
-from bertx.cli.subcommand import PROG, Parser, check_writable, ending, fail, unwritable
+from bertx.cli.subcommand import (
+    PROG,
+    Parser,
+    check_writable,
+    ending,
+    fail,
+    parser_of,
+    unwritable,
+)
 
 if TYPE_CHECKING:
     from bertx.studies import Findings, Settings, Study
@@ -43,16 +43,12 @@ class Command(NamedTuple):
     Attributes:
         module: Where its ``STUDY`` is.
         purpose: What it finds out, in one line.
-        add: Adds its own options.
-        options: Its own settings, from the options and from what they are by default.
-        more: Adds to them what is read as the runs are, with the settings of the study.
+        add: Adds the options that it does not share with all studies.
     """
 
     module: str
     purpose: str
     add: Callable[[Parser], None]
-    options: Callable[[Namespace, Any], Any]
-    more: Callable[[Namespace, Any, "Settings"], Any] = lambda options, specific, settings: specific
 
 
 STUDIES: Mapping[str, Command] = {
@@ -60,32 +56,26 @@ STUDIES: Mapping[str, Command] = {
         "bertx.studies.word_rank",
         "Which words speak for and against each class, and whether a sentiment lexicon agrees.",
         add_word_rank,
-        word_rank_options,
     ),
     "word-deletion": Command(
         "bertx.studies.word_deletion",
         "How many predictions break, or are corrected, as the highest ranked words are deleted.",
         add_word_deletion,
-        word_deletion_options,
     ),
     "seeds": Command(
         "bertx.studies.seeds",
-        "How far explanations of models that differ in their seed alone agree.",
+        "How far explanations of models that differ only in their seed agree.",
         add_seeds,
-        seeds_options,
     ),
     "randomization": Command(
         "bertx.studies.randomization",
         "Whether explanations change when the model's weights are random, part by part.",
         add_randomization,
-        randomization_options,
-        shuffled_runs,
     ),
     "transfer": Command(
         "bertx.studies.transfer",
         "Whether words mean the same to models of different data sets.",
         add_transfer,
-        transfer_options,
     ),
 }
 
@@ -105,11 +95,7 @@ def command(args: list[str]) -> None:
 
 
 def study_options(args: list[str]) -> Namespace:
-    """The options of a study; what is none ends the program.
-
-    Args:
-        args: Its name and its arguments.
-    """
+    """The options of a study, from its name and its arguments; a wrong one ends the program."""
     if args[0] not in STUDIES:
         _introduce(args[0])
     return _parser(args[0]).parse_args(args[1:])
@@ -134,10 +120,9 @@ def _introduce(name: str) -> NoReturn:
 
 def _parser(name: str) -> Parser:
     command = STUDIES[name]
-    parser = Parser(
-        prog=f"{PROG} study {name}",
-        description=f"{command.purpose} An interrupted study continues with the same command.",
-        allow_abbrev=False,
+    parser = parser_of(
+        f"study {name}",
+        f"{command.purpose} An interrupted study continues with the same command.",
     )
     add_common(parser, FOLDER / name)
     command.add(parser)
@@ -173,17 +158,16 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
     from transformers.utils.logging import set_verbosity_error
 
     from bertx.cli.noise import bars_of_libraries
-    from bertx.cli.subjects import find_subjects
+    from bertx.cli.subjects import find_subjects, shuffled_subjects
     from bertx.studies import conduct
 
-    command = STUDIES[name]
     bars_of_libraries()
     set_verbosity_error()
-    study: Study[Any] = import_module(command.module).STUDY
-    specific = command.options(options, study.options)
-    settings = _settings(options, study)
+    study: Study[Any] = import_module(STUDIES[name].module).STUDY
+    settings, specific = study_settings(options, study)
     subjects, settings = find_subjects(options, settings, named=options.methods is not None)
-    specific = command.more(options, specific, settings)
+    if getattr(options, "shuffled", None):
+        specific = replace(specific, shuffled=shuffled_subjects(options, settings))
     scores = None if options.scores is None else Path(options.scores)
     try:
         return conduct(study, subjects, settings, specific, folder, scores), study
@@ -191,24 +175,31 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
         raise unwritable("--out", folder, error) from error
 
 
-def _settings(options: Namespace, study: "Study[Any]") -> "Settings":
-    """Those of the preset, and before them what the command line says."""
-    from bertx import attribution
-    from bertx.studies.settings import Settings
+def study_settings(options: Namespace, study: "Study[Any]") -> "tuple[Settings, Any]":
+    """The settings that all studies have, of the preset, and those of this study alone.
 
-    given: dict[str, Any] = {
-        field.name: vars(options).get(field.name)
-        for field in fields(Settings)
-        if field.name not in ("preset", "methods", "texts", "operators")
+    What the command line says goes before both.
+    """
+    from bertx import attribution
+    from bertx.studies.lexicon import read_lexicon, read_stop_words
+
+    choice = Choice("--methods", attribution.Attribution, attribution)
+    read: dict[str, Callable[[str], Any]] = {
+        "methods": choice.instances,
+        "operators": lambda names: tuple(split_names(names, "--operators")),
+        "lexicon": lambda file: read_lexicon(Path(file)),
+        "stop_words": read_stop_words,
     }
-    given["texts"] = options.max_examples
-    if options.methods is not None:
-        choice = Choice("--methods", attribution.Attribution, attribution)
-        given["methods"] = choice.instances(options.methods)
-    if getattr(options, "operators", None) is not None:
-        given["operators"] = tuple(split_names(options.operators, "--operators"))
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return replace(study.presets[options.preset], **chosen)
+    given = {
+        "texts" if name == "max_examples" else name: read.get(name, lambda value: value)(value)
+        for name, value in vars(options).items()
+        if value is not None and name not in ("preset", "shuffled")
+    }
+    settings, specific = (
+        replace(usual, **{f.name: given[f.name] for f in fields(usual) if f.name in given})
+        for usual in (study.presets[options.preset], study.options)
+    )
+    return settings, specific
 
 
 def log_studies(folders: Sequence[Path]) -> None:

@@ -1,59 +1,58 @@
-"""The options of studies: those of all, those of some, and what becomes of a study's own."""
+"""The options of studies: those of all, and those of each."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from jsonargparse import Namespace
-
-from bertx.cli.class_settings import EXAMPLE
+from bertx.cli.options import add_data, add_device, add_methods, add_unit
 from bertx.cli.subcommand import Parser
-
-if TYPE_CHECKING:
-    from bertx.studies.ranked_words import WordRankOptions
 
 
 def add_common(parser: Parser, folder: Path) -> None:
-    """Add what every study has to be told.
+    """Add the options of every study.
 
     Args:
         parser: The parser.
-        folder: Where the study is written unless something else is said.
+        folder: Where the study is written by default.
     """
     add = parser.add_argument
     add("runs", nargs="+", type=str, metavar="RUN", help="The folder of a run of bertx fit (its "
         "best checkpoint and its data), a checkpoint, a model folder or a hub id; NAME=RUN gives "
         "it a name.")  # fmt: skip
-    _add_texts(parser)
+    add_data(
+        parser,
+        ["validation", "test"],
+        "test",
+        "They need labels. What is not given about the data is taken from the run.",
+    )
+    add("--max_examples", type=int, metavar="N", help="Use N texts: a random sample (authors: the "
+        "first ones). Default: all (word-deletion: 1000, randomization: 128); authors: as many as "
+        "they used.")  # fmt: skip
     add("--preset", choices=["default", "authors"], default="default", help="Sound choices, or "
-        "those of the paper's authors. What is given below overrides it.")  # fmt: skip
-    add("--methods", type=str, help="Comma-separated class names of bertx.attribution or import "
-        "paths of your own; or names with settings, in YAML or a .yaml file, such as "
-        f"'{EXAMPLE}'. Default: those of the preset that suit the models.")  # fmt: skip
-    add("--target", choices=["predicted", "gold", "last", "all"], help="The explained "
-        "class; last is the last one of each data set. Default: that of the preset.")  # fmt: skip
-    add("--unit", choices=["word", "whitespace", "token"], help="What is scored. Default: word; "
-        "authors: token.")  # fmt: skip
-    add("--max_length", type=int, help="Longest text in tokens; longer ones are cut. Default: that "
-        "of the run; authors: 128.")  # fmt: skip
-    add("--shortest", type=int, help="Fewest units of a text; shorter ones are left out. Default: "
+        "those of the paper's authors. The options below override it.")  # fmt: skip
+    add_methods(parser, "Default: those of the preset that suit the models.")
+    add("--target", choices=["predicted", "gold", "last", "all"], help="The class to explain; last "
+        "is the last one of each data set. Default: that of the preset.")  # fmt: skip
+    add_unit(parser, "What gets a score. Default: word; authors: token.", None)
+    add("--max_length", type=int, metavar="N", help="Cut texts to N tokens. Default: as in the "
+        "run; authors: 128.")  # fmt: skip
+    add("--shortest", type=int, metavar="N", help="Leave out texts of fewer than N units. Default: "
         "5; authors: 10 (word-deletion: 8).")  # fmt: skip
-    add("--seed", type=int, help="Seed of all random draws. Default: 0.")
-    add("--device", default="auto", type=str, help="auto, cpu, cuda, cuda:1, mps.")
-    add("--out", type=str, metavar="FOLDER", help=f"Where it is written. Default: {folder}")
+    add("--seed", type=int, help="The seed of all random draws. Default: 0.")
+    add("--resamples", type=int, metavar="N", help="Draws of the bootstrap. Default: 1000.")
+    add_device(parser)
+    add("--out", type=str, metavar="FOLDER", help=f"Where to write the study. Default: {folder}.")
     add("--scores", type=str, metavar="FOLDER", help="Keep the unit scores in this folder, which "
         "several studies can share, instead of the study's own.")  # fmt: skip
     add("--wandb", action="store_true", help="Also log to Weights & Biases.")
 
 
 def add_words(parser: Parser) -> None:
-    """Add what studies of the mean scores of words have to be told."""
+    """Add the options of studies of the mean scores of words."""
     add = parser.add_argument
-    add("--minimum_count", type=int, help="Fewest occurrences of a word. Default: 6.")
+    add("--minimum_count", type=int, metavar="N", help="Leave out words that occur fewer than N "
+        "times. Default: 6.")  # fmt: skip
     add("--scale", choices=["largest", "total", "none"], help="What the scores of a text are "
         "divided by: the largest absolute score, their total, or nothing. "
         "Default: largest.")  # fmt: skip
-    add("--resamples", type=int, help="Draws of the bootstrap. Default: 1000.")
 
 
 def add_word_rank(parser: Parser) -> None:
@@ -66,68 +65,45 @@ def add_word_rank(parser: Parser) -> None:
         "speak for. Default: the first.")  # fmt: skip
     add("--positive", type=str, metavar="CLASS", help="The same for positive valence. Default: the "
         "last.")  # fmt: skip
-    add("--top", type=int, help="Words in each table. Default: 30.")
+    add("--top", type=int, metavar="N", help="Words in each table. Default: 30.")
     add("--stop_words", type=str, metavar="FILE", help="Words to leave out: a file with one in "
         "each line, or english for function words. Default: none.")  # fmt: skip
 
 
-def word_rank_options(options: Namespace, usual: "WordRankOptions") -> Any:
-    """The settings of ``word-rank``; a lexicon is read."""
-    from bertx.studies.lexicon import read_lexicon, read_stop_words
-
-    lexicon = None if options.lexicon is None else read_lexicon(Path(options.lexicon))
-    return replace(
-        usual,
-        lexicon=lexicon,
-        negative=options.negative,
-        positive=options.positive,
-        top=usual.top if options.top is None else options.top,
-        stop_words=() if options.stop_words is None else read_stop_words(options.stop_words),
-    )
+def add_word_deletion(parser: Parser) -> None:
+    """Add the options of ``word-deletion``."""
+    add = parser.add_argument
+    add("--operators", type=str, help="What deleting a unit does: one or more of mask, remove, "
+        "pad, attention, zero, comma-separated. Default: mask,remove; authors: pad.")  # fmt: skip
+    add("--words", type=int, metavar="N", help="Delete up to N units. Default: 10.")
+    add("--shares", type=int, metavar="N", help="Number of steps from no deleted unit to all of "
+        "them, both included. Default: 11.")  # fmt: skip
+    add("--control", choices=["nested", "redrawn"], help="What the random control deletes at k: "
+        "one unit more than at k - 1, or units drawn anew. Default: nested; authors: "
+        "redrawn.")  # fmt: skip
+    add("--ceiling_texts", type=int, metavar="N", help="In about how many texts of each run to "
+        "search for the best order; 0 for none. Default: 50.")  # fmt: skip
 
 
 def add_seeds(parser: Parser) -> None:
     """Add the options of ``seeds``."""
     add_words(parser)
     add = parser.add_argument
-    add("--top", type=int, help="How many top units of a text are compared. Default: 3.")
-    add("--top_words", type=int, help="How many top words are compared. Default: 30.")
+    add("--top", type=int, metavar="N", help="Compare the top N units of each text. Default: 3.")
+    add("--top_words", type=int, metavar="N", help="Compare the top N words. Default: 30.")
 
 
-def seeds_options(options: Namespace, usual: Any) -> Any:
-    """The settings of ``seeds``."""
-    given = {"top": options.top, "top_words": options.top_words}
-    return replace(usual, **{name: value for name, value in given.items() if value is not None})
+def add_randomization(parser: Parser) -> None:
+    """Add the options of ``randomization``."""
+    add = parser.add_argument
+    add("--draws", type=int, metavar="N", help="Number of draws of random weights. Default: 5.")
+    add("--shuffled", type=str, nargs="+", default=[], metavar="RUN", help="Also compare with "
+        "these runs, which were trained on shuffled labels (bertx fit --data.shuffle_labels true); "
+        "at most one for the texts of a run.")  # fmt: skip
 
 
 def add_transfer(parser: Parser) -> None:
     """Add the options of ``transfer``."""
     add_words(parser)
-    parser.add_argument("--minimum_common", type=int, help="Fewest words that all runs have in "
-        "common. Default: 20.")  # fmt: skip
-
-
-def transfer_options(options: Namespace, usual: Any) -> Any:
-    """The settings of ``transfer``."""
-    if options.minimum_common is None:
-        return usual
-    return replace(usual, minimum_common=options.minimum_common)
-
-
-def _add_texts(parser: Parser) -> None:
-    add = parser.add_argument
-    add("--dataset", type=str, help="A known data set, such as sst2, or a hub id, instead of the "
-        "one the runs were trained on.")  # fmt: skip
-    add("--path", type=str, help="A folder of local files instead, or with the data set's columns.")
-    add("--split", choices=["validation", "test"], default="test", help="Which texts; they need "
-        "labels.")  # fmt: skip
-    add("--max_examples", type=int, help="Use this many texts: a random sample (authors: "
-        "the first ones). Default: all (word-deletion: 1000, randomization: 128); authors: as "
-        "many as they used.")  # fmt: skip
-    add("--text_column", type=str, help="Column of the texts. Default: that of the run, or "
-        "sentence, text or tokens.")  # fmt: skip
-    add(
-        "--label_column", type=str, help="Column of the labels. Default: that of the run, or label."
-    )
-    add("--labels", type=str, help="Names of the data's classes in the order of their numbers, "
-        "comma-separated. Default: those of the run or the data set.")  # fmt: skip
+    parser.add_argument("--minimum_common", type=int, metavar="N", help="Fewest words that all "
+        "runs have in common. Default: 20.")  # fmt: skip

@@ -1,5 +1,6 @@
-"""What subcommands share: one-line errors, quiet ends, and places that can be written."""
+"""What subcommands share: their parser, one-line errors, and places that can be written."""
 
+import argparse
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from bertx.errors import InputError
 
@@ -40,12 +41,40 @@ def debugging() -> bool:
     return bool(os.environ.get("BERTX_DEBUG"))
 
 
+class _Formatter(DefaultHelpFormatter):
+    """Help without types, and without defaults that say nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if action.required and action.option_strings:
+            return f"{text} Required."
+        empty = action.default in (None, False, [], argparse.SUPPRESS)
+        return text if empty or "Default:" in text else f"{text} Default: %(default)s."
+
+
 class Parser(ArgumentParser):
     """Prints an error as one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong and leave with code 2."""
         fail(f"{message.strip()}\nFor all settings: {self.prog} --help")
+
+
+def parser_of(name: str, description: str) -> Parser:
+    """The parser of a subcommand, without its options."""
+    return Parser(
+        prog=f"{PROG} {name}",
+        description=description,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+
+
+def run_subcommand(parser: Parser, work: Callable[[Namespace], None], args: list[str]) -> None:
+    """Do the work of a subcommand with its arguments."""
+    options = parser.parse_args(args)
+    with ending():
+        work(options)
 
 
 @contextmanager

@@ -4,26 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import Namespace
-from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution.choices import check_each, supported
-from bertx.cli.class_lists import split_names
 from bertx.cli.classifiers import load_trained
+from bertx.cli.labelled import class_order, data_of, data_options
 from bertx.cli.runs import GivenRun, find_runs
-from bertx.cli.texts import class_order
-from bertx.data import Shortcut, TextDataModule
+from bertx.data import TextDataModule, TextDataset
 from bertx.errors import InputError
 from bertx.evaluation import Text
 from bertx.models.classifier import class_names, require_classifier
 from bertx.progress import progress
 from bertx.studies import Settings, Source, Subject, read_subject
-
-if TYPE_CHECKING:
-    from bertx.data.dataset import TextDataset
 
 _OF_A_RUN = (
     "dataset", "path", "labels", "text_column", "label_column", "validation_fraction", "seed",
@@ -63,6 +58,24 @@ def find_subjects(
     return subjects, replace(settings, methods=methods)
 
 
+def shuffled_subjects(options: Namespace, settings: Settings) -> dict[str, Subject]:
+    """The runs of ``--shuffled``, by their names.
+
+    Raises:
+        InputError: If one of them was trained on the true labels, or cannot be used.
+    """
+    for run in find_runs(options.shuffled):
+        if run.data and not run.data.get("shuffle_labels"):
+            raise InputError(
+                f"--shuffled {run.given}: expected a run on shuffled labels, but its configuration "
+                "has no data.shuffle_labels: true. Train one with bertx fit --data.shuffle_labels "
+                "true."
+            )
+    others = Namespace(**{**vars(options), "runs": options.shuffled})
+    subjects, _ = find_subjects(others, settings, named=True)
+    return {subject.name: subject for subject in subjects}
+
+
 def _called(runs: Sequence[GivenRun], options: Namespace) -> list[GivenRun]:
     """Runs of different data sets are called by these."""
     data = [_data_name(_data_settings(run, options)) for run in runs]
@@ -88,7 +101,7 @@ def _subject(
             "Name them with --dataset or --path."
         )
     try:
-        texts = _texts(_module(named, *loaded), options.split, loaded[0])
+        texts = _texts(data_of(named, *loaded), options.split, loaded[0])
     except InputError as error:
         raise InputError(f"run {run.given}: {error}") from error
     longest = run.data.get("max_length")
@@ -99,34 +112,14 @@ def _subject(
 
 def _data_settings(run: GivenRun, options: Namespace) -> dict[str, Any]:
     """The data of a run, and before them what the command line says."""
-    given = {
-        name: getattr(options, name)
-        for name in ("dataset", "path", "text_column", "label_column", "labels")
-        if getattr(options, name) is not None
-    }
-    if "labels" in given:
-        given["labels"] = split_names(given["labels"], "--labels")
-    saved = {name: run.data.get(name) for name in _OF_A_RUN if run.data.get(name) is not None}
+    given = data_options(options)
     if "dataset" in given:  # other data: where the run's own were has no meaning for them
-        saved = {}
-    return {**saved, **given}
+        return given
+    return {name: run.data[name] for name in _OF_A_RUN if run.data.get(name) is not None} | given
 
 
 def _data_name(named: Mapping[str, Any]) -> str:
     return str(named.get("dataset") or Path(str(named.get("path", ""))).name)
-
-
-def _module(
-    named: Mapping[str, Any], model: nn.Module, tokenizer: PreTrainedTokenizerBase
-) -> TextDataModule:
-    settings = dict(named)
-    if not settings.get("dataset") and not settings.get("labels"):
-        settings["labels"] = class_names(require_classifier(model))
-    if shortcut := settings.pop("shortcut", None):
-        settings["shortcut"] = Shortcut(**shortcut)
-    data = TextDataModule(str(tokenizer.name_or_path), **settings)
-    data.tokenizer = tokenizer
-    return data
 
 
 def _texts(data: TextDataModule, split: str, model: PreTrainedModel) -> list[Text]:

@@ -1,28 +1,15 @@
-"""The texts of a command: those given to it, or those of a data set that it judges on."""
+"""The texts that explain is given: as options, in a file, or on standard input."""
 
-import logging
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jsonargparse import Namespace
-
-from bertx.cli.class_lists import split_names
 from bertx.cli.subcommand import as_options
 from bertx.errors import InputError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from bertx.data import TextDataModule, TextDataset
-    from bertx.evaluation import Text
-
-log = logging.getLogger("bertx")
 
 PER_BATCH = 64
 """Most texts that are worked through at once."""
@@ -41,9 +28,6 @@ class Unreadable:
 
     reason: str
     text: str = ""
-
-
-_PLACEHOLDER = re.compile(r"(label_)?\d+", re.IGNORECASE)
 
 
 def read_texts(texts: Sequence[str], file: str | None, column: str | None) -> Iterator[list[Any]]:
@@ -142,99 +126,3 @@ def _line(text: str) -> Any:
     return Unreadable(
         f"expected UTF-8, but the line has the byte {byte:#04x}. Save it as UTF-8.", text
     )
-
-
-def judged_texts(
-    options: Namespace, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
-) -> "list[Text]":
-    """The texts of a split, with the model's numbers of their labels, and with rationales.
-
-    Args:
-        options: ``dataset``, ``path``, ``split``, ``max_examples``, ``text_column``,
-            ``label_column``, ``labels`` and ``target``. Unless it is ``gold``, texts without
-            labels are taken too.
-        model: The classifier.
-        tokenizer: Its tokenizer.
-
-    Raises:
-        InputError: If no data is named, it cannot be used, or has not as many classes.
-    """
-    from bertx.evaluation import Text
-    from bertx.models.classifier import class_names
-
-    names, order = class_names(model), list[int]()
-    data = _data(options, model, tokenizer)
-    if options.labels or data.source.labels or not options.dataset:
-        order = class_order(data.labels, names)  # known before anything is read
-    chosen = _chosen(options, data)
-    if not order and chosen.labelled():
-        order = class_order(data.labels, names)
-    labels = [order[label] if label >= 0 else label for label in chosen.labels]
-    marked: Sequence[Any] = chosen.rationales or [None] * len(chosen)
-    return [Text(*row) for row in zip(chosen.texts, labels, marked, strict=True)]
-
-
-def _data(
-    options: Namespace, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
-) -> "TextDataModule":
-    from bertx.data import TextDataModule
-    from bertx.explanation.reading import longest_text
-    from bertx.models.classifier import class_names
-
-    if options.dataset is None and options.path is None:
-        raise InputError("expected texts to judge on: give --dataset or --path")
-    labels = None if options.dataset else class_names(model)
-    data = TextDataModule(
-        str(tokenizer.name_or_path),
-        options.dataset,
-        options.path,
-        labels if options.labels is None else split_names(options.labels, "--labels"),
-        options.text_column,
-        options.label_column,
-        longest_text(model, tokenizer) or sys.maxsize,
-        max_examples=options.max_examples,
-    )
-    data.tokenizer = tokenizer
-    return data
-
-
-def class_order(labels: Sequence[str], names: Sequence[str]) -> list[int]:
-    """The model's number of each class of the data."""
-    if len(labels) != len(names):
-        raise InputError(
-            f"the data has the classes {', '.join(labels)}, but the model has "
-            f"{', '.join(names)}. Use data of the model's classes, or name them with --labels."
-        )
-    of_data, of_model = [[name.casefold() for name in each] for each in (labels, names)]
-    if set(of_data) == set(of_model) and len(set(of_data)) == len(of_data):
-        return [of_model.index(name) for name in of_data]
-    if list(labels) != list(names) and not any(map(_PLACEHOLDER.fullmatch, of_data + of_model)):
-        log.warning(
-            f"the data has the classes {', '.join(labels)}, and the model {', '.join(names)}: they "
-            "are matched in this order. If that is wrong, name the data's classes "
-            "with --labels."
-        )
-    return list(range(len(names)))
-
-
-def _chosen(options: Namespace, data: "TextDataModule") -> "TextDataset":
-    """The usable texts of the split; without labels too, unless these are what is explained."""
-    from bertx.attribution.choices import GOLD
-    from bertx.data.dataset import sample_rows
-
-    usable = data.usable(options.split)
-    texts = _labelled(options.split, usable) if options.target == GOLD else usable
-    return texts.select(sample_rows(len(texts), data.max_examples, data.seed))
-
-
-def _labelled(split: str, data: "TextDataset") -> "TextDataset":
-    from bertx.data.reports import report_unlabelled
-
-    rows = data.labelled()
-    if not rows:
-        raise InputError(
-            f"{split}: --target gold needs labels, but there is no label column, or no label in it "
-            "is known. Name the column with --label_column, or use --target predicted."
-        )
-    report_unlabelled(split, len(data) - len(rows), len(data))
-    return data.select(rows)

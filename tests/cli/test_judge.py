@@ -287,7 +287,7 @@ def test_errors_of_data_name_options_that_are_there(named, fails, columns, argum
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --dataset or --path"),
+        ([], "expected --dataset or --path"),
         (["--path", "nowhere"], "data folder nowhere"),
         (["--dataset", "demo", "--methods", "GradXInput"], "--methods GradXInput: no such class"),
         (["--dataset", "demo", "--metrics", "AUC"], "--metrics AUC: no such class"),

@@ -124,29 +124,29 @@ STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
         ("{a: Attribution}", ["--methods a: Attribution is not a usable Attribution", KNOWN]),
         (
             "{a: {class_path: SmoothGrad, init_args: {steps: 2}}}",
-            ["--methods a: SmoothGrad has no setting 'steps'. Its settings are samples, sigma"],
+            ["--methods a: SmoothGrad: no setting 'steps'. Its settings are samples, sigma"],
         ),
-        ("{a: {class_path: LRP, init_args: {b: 2}}}", ["LRP has no setting 'b'. It has no sett"]),
+        ("{a: {class_path: LRP, init_args: {b: 2}}}", ["LRP: no setting 'b'. It has no settings."]),
         (
             STEPS % "many",
-            ["--methods ig: steps of IntegratedGradients: expected int, but got 'man"],
+            ["--methods ig: IntegratedGradients: steps: expected int, but got many."],
         ),
         (
             STEPS % "null",
-            ["--methods ig: steps of IntegratedGradients: expected int, but got null"],
+            ["--methods ig: IntegratedGradients: steps: expected int, but got null."],
         ),
         (STEPS % "0", ["--methods ig: IntegratedGradients: steps must be", "at least 1, got 0"]),
         (
             "{m: {class_path: ModifiedGradient, init_args: {rules: {norm: a}}}}",
-            ["--methods m: ModifiedGradient: rules.norm: Expected a float. Got value: a"],
+            ["--methods m: ModifiedGradient: rules.norm: expected float, but got a."],
         ),
         (
             "{m: {class_path: ModifiedGradient, init_args: {rules: {nrm: 1}}}}",
-            ["--methods m: ModifiedGradient: Group 'init_args'", "option 'rules.nrm'"],
+            ["--methods m: ModifiedGradient: no setting 'rules.nrm'. Its settings are rules."],
         ),
         (
             "{m: {class_path: ModifiedGradient, init_args: {rules: 1}}}",
-            ["--methods m: rules of ModifiedGradient: expected bertx.trace.rules.Rules, but got 1"],
+            ["--methods m: ModifiedGradient: rules: expected Rules, but got 1."],
         ),
         ("{a: LRP, a: AttnLRP}", ["--methods: ", "a occurs twice (line 1, character 10)"]),
         (STEPS % "2, steps: 3", ["steps occurs twice"]),
@@ -162,10 +162,13 @@ STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
         ("wrong.yaml", ["--methods a: no such class: Nope"]),
         ("ModifiedGradient", ["missing", "'rules'", "--methods '{NAME: {class_path: CLASS"]),
         ("ours.Mine", ["missing", "'power'", "--methods '{NAME: {class_path: CLASS"]),
-        ("{a: ours.Mine}", ["--methods a: Mine: ", "power"]),
+        (
+            "{a: ours.Mine}",
+            ["--methods a: Mine: missing setting power. Its settings are power, scale."],
+        ),
         (
             "{a: {class_path: ours.Mine, init_args: {power: x}}}",
-            ["--methods a: power of Mine: expected int, but got 'x'."],
+            ["--methods a: Mine: power: expected int, but got x."],
         ),
     ],
 )
@@ -221,7 +224,7 @@ def test_judging_methods_and_metrics_with_settings(judge):  # noqa: F811
 def test_metrics_that_cannot_be_made(fails):
     judged = ["judge", "--model", "unread", "--dataset", "demo", "--metrics"]
     error = fails([*judged, "{d: {class_path: DeletionCurve, init_args: {steps: 3}}}"])
-    assert "--metrics d: DeletionCurve has no setting 'steps'. Its settings are points." in error
+    assert "--metrics d: DeletionCurve: no setting 'steps'. Its settings are points." in error
     assert "--metrics d: no such class: LRP" in fails([*judged, "{d: LRP}"])
     error = fails([*judged[:-1], "--methods", "{random: Random, again: {class_path: Random}}"])
     assert "expected a method to judge, but Random is only the floor" in error

@@ -13,7 +13,7 @@ from bertx.cli.reproducing.preset import ReproducePreset, read_preset, shipped_p
 from bertx.cli.reproducing.running import run_command
 from bertx.cli.reproducing.steps import FitStep, Folders, PlannedStep, StudyStep, steps_of
 from bertx.cli.study import study_options
-from bertx.cli.subcommand import PROG, Parser, check_writable, ending
+from bertx.cli.subcommand import PROG, Parser, check_writable, parser_of, run_subcommand
 from bertx.errors import InputError
 from bertx.progress import interactive
 
@@ -22,30 +22,27 @@ _OUT = "lightning_logs/reproduce"
 
 def command(args: list[str]) -> None:
     """Run ``bertx study reproduce`` with the arguments behind it."""
-    options = _parser().parse_args(args)
-    with ending():
-        _run(options)
+    run_subcommand(_parser(), _run, args)
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog=f"{PROG} study reproduce",
-        description="Fit all models, run all studies of them and write the report: one step after "
+    parser = parser_of(
+        "study reproduce",
+        "Fit all models, run all studies of them and write the report: one step after "
         "the other. Finished steps are not repeated, and an interrupted one continues where "
         "it stopped.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--preset", default="small", type=str, help="What is done, and at which sizes: "
-        f"{', '.join(shipped_presets())}, or a YAML file such as theirs.")  # fmt: skip
+    add("--preset", default="small", type=str, help="What to do, and at which sizes: "
+        f"{', '.join(shipped_presets())}, or a YAML file in the same form.")  # fmt: skip
     add("--data", type=str, metavar="DIR", help="A folder with a folder of files (train, dev, "
         "test) for each data set: sst5, semeval, imdb, yelp5. Default: the hub.")  # fmt: skip
     add("--out", default=_OUT, type=str, metavar="FOLDER", help="Where runs, studies and the "
         "report are written, and found again.")  # fmt: skip
-    add("--lexicon", type=str, metavar="FILE", help="A sentiment lexicon, as word-rank takes "
-        "it.")  # fmt: skip
-    add("--wandb", action="store_true", help="Log to Weights & Biases too.")
-    add("--plan", action="store_true", help="Print the steps and their commands, and run none.")
+    add("--lexicon", type=str, metavar="FILE", help="A sentiment lexicon, in the form "
+        "that word-rank takes.")  # fmt: skip
+    add("--wandb", action="store_true", help="Also log to Weights & Biases.")
+    add("--plan", action="store_true", help="Print the commands of all steps without running them.")
     return parser
 
 
