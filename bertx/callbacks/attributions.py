@@ -272,14 +272,15 @@ class AttributionWriter(Callback):
         return example if gold is None else replace(example, target=int(gold))
 
     def _left_out(self, reading: Reading) -> int | None:
-        """How many units of a text its batch has no tokens of; None if it cannot be known."""
+        """How many units of a text its batch has not as a whole; None if it cannot be known."""
         text, spans = reading.text, reading.spans
         if spans and not (text[: spans[0][0]] + text[spans[-1][1] :]).strip():
             return 0
         if not self._tokenizer.is_fast:
             return None
         [whole] = UnitTokenizer(self._tokenizer, self.unit)([text])
-        return max(0, len(whole.spans) - len(spans))
+        first, last = (spans[0][0], spans[-1][1]) if spans else (len(text), 0)
+        return sum(start < first or end > last for start, end in whole.spans)
 
 
 def _whole_texts(batch: Mapping[str, Any]) -> Sequence[str]:

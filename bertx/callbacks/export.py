@@ -17,6 +17,7 @@ from bertx.callbacks.merging import check_loadable, has_adapters, merged
 from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.outcome import Listener
 from bertx.callbacks.run import check_within, run_folder
+from bertx.models.checkpoint import save_tokenizer
 from bertx.models.classifier import ModelChoice, bare, one_classifier, path_of
 from bertx.rendering.files import drafted_folder
 
@@ -67,7 +68,7 @@ class HuggingFaceExport(Listener):
         tokenizer = tokenizer_of(trainer, pl_module, model, None)
         with drafted_folder(path) as draft:
             plain.save_pretrained(draft, state_dict=state)
-            tokenizer.save_pretrained(draft)
+            save_tokenizer(tokenizer, draft)
         self.path = path
         print(f"Model ({_averaged(trainer) if best is None else best.name}): {path}")
 

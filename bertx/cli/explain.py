@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bertx.explanation import Explainer, Explanation
-    from bertx.models.inputs import Unit
     from bertx.rendering.heatmap_page import HeatmapSheet
 
 
@@ -65,7 +64,7 @@ def _run(options: Namespace) -> None:
         show = _print_json if options.json else _printer(explainer)
         for explanation in _explained(explainer, texts):
             if page is not None:  # first, as nobody may read on what is shown
-                _add(page, explanation, options.unit)
+                _add(page, explanation, explainer)
             show(explanation)
 
 
@@ -173,12 +172,10 @@ def _tell(page: "HeatmapSheet") -> None:
         print(f"Heatmaps: {page.path}", file=sys.stderr)
 
 
-def _add(page: "HeatmapSheet", explanation: "Explanation", unit: "Unit") -> None:
+def _add(page: "HeatmapSheet", explanation: "Explanation", explainer: "Explainer") -> None:
     notes = [explanation.error] if explanation.error else []
     if explanation.left_out:
-        from bertx.models.inputs import noun
-
-        notes.append(f"The model did not see the last {explanation.left_out} {noun(unit)}s.")
+        notes.append(f"The model did not see {explainer.cut_off(explanation.left_out)}.")
     heatmaps = _heatmaps(explanation)
     page.add(explanation.index, explanation.text, explanation.verdict, heatmaps, "\n".join(notes))
 

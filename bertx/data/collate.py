@@ -50,8 +50,7 @@ class Collator:
             )
         self.tokenizer = tokenizer
         self.max_length = max_length
-        left = tokenizer.truncation_side == "left"
-        self._tokenize = UnitTokenizer(tokenizer, "word", max_length, left=left, counted=False)
+        self._tokenize = UnitTokenizer(tokenizer, "word", max_length, counted=False)
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The batch of some examples (items of a `bertx.data.TextDataset`)."""

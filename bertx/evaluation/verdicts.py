@@ -114,7 +114,8 @@ def judge(
             ``logits``, an encoder.
         tokenizer: Its fast tokenizer, or the name of a model that has the same.
         texts: One or several; as `Text` with a gold class or a rationale. Texts longer than the
-            model takes are cut off between two words, with a warning.
+            model takes are cut between two words, on the tokenizer's ``truncation_side``, with a
+            warning.
         methods: One, several, or several by name; None for AttnLRP and the four of the paper, as
             far as the model supports them.
         metrics: The metrics by name; None for `default_metrics`.

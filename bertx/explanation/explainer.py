@@ -61,7 +61,8 @@ def explain(
         window: Read texts of more tokens in windows of so many, special tokens included, that
             overlap by half. Each word takes its scores from the window in which it has most
             context, and probabilities are the mean over the windows. None: longer texts than the
-            model takes are cut off between two words, with a warning.
+            model takes are cut between two words, on the tokenizer's ``truncation_side``, with a
+            warning.
         token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
         logits: For an encoder with a head of your own: from a mapping of ``input_ids``,
             ``attention_mask`` and, where the encoder takes them, ``token_type_ids`` to the logits
@@ -142,8 +143,12 @@ class Explainer:
             return Explanation(index, shown, error=str(error))
         if reading.left_out:
             log.warning(
-                f"text {index}: the model takes {self._reader.longest} tokens, so the last "
-                f"{reading.left_out} {noun(self._unit)}s are left out. Give a window to explain "
-                "all."
+                f"text {index}: the model takes {self._reader.longest} tokens, so it does not see "
+                f"{self.cut_off(reading.left_out)}. Give a window to explain all."
             )
         return reading
+
+    def cut_off(self, count: int) -> str:
+        """Which ``count`` units of a long text are cut off, such as ``the last 3 words``."""
+        end = "first" if self._reader.tokenizer.truncation_side == "left" else "last"
+        return f"the {end} {noun(self._unit) if count == 1 else f'{count} {noun(self._unit)}s'}"

@@ -28,8 +28,9 @@ class Explanation:
             only its order and, for signed methods, its sign compare between texts.
         signed: For each method whether positive scores speak for the explained class and negative
             ones against it. If not, scores only say how much a word matters.
-        left_out: How many words at the end of the text the model did not see; None if it cannot be
-            known.
+        left_out: How many words of the text the model did not see, or not as a whole: those at its
+            end, or those at its beginning if the tokenizer's ``truncation_side`` is left; None if
+            it cannot be known.
         error: Why this text could not be explained, or which methods did not end in numbers; None
             if all is well. Words, probabilities and scores are then empty as far as they are not
             known, ``predicted`` and ``target`` None.

@@ -23,8 +23,7 @@ class Reader:
         model: The classifier.
         unit: What a unit is.
         window: Most tokens of a window, special ones included; None to cut long texts off.
-        cut: Between which units long texts are cut off; None for words where units are tokens, so
-            that none is halved, and for the units themselves elsewhere.
+        cut: Between which units long texts are cut off.
 
     Raises:
         InputError: If the tokenizer knows no offsets, cannot pad, or belongs to another model, or
@@ -37,7 +36,7 @@ class Reader:
         model: PreTrainedModel,
         unit: Unit,
         window: int | None,
-        cut: Unit | None = None,
+        cut: Unit = "word",
     ) -> None:
         embeddings: Any = model.get_input_embeddings()
         self._vocabulary = int(embeddings.num_embeddings)

@@ -105,8 +105,14 @@ def files_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) 
     with TemporaryDirectory(prefix="bertx-") as folder:
         model.config.save_pretrained(folder)
         if tokenizer is not None:
-            tokenizer.save_pretrained(folder)
+            save_tokenizer(tokenizer, folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Write a tokenizer with the side on which it cuts, also if that was set after it was made."""
+    tokenizer.init_kwargs.setdefault("truncation_side", "right")  # written as it is now
+    tokenizer.save_pretrained(folder)
 
 
 def _foreign(path: str, reason: str) -> InputError:

@@ -34,8 +34,8 @@ class Reading:
         units: The number of each token's unit, 0..U-1 from the left, -1 for special tokens (t,).
         offsets: The characters of each token (t,).
         segments: Token type ids of all tokens, special ones included; None if there are none.
-        left_out: Number of units that are not here because the model has no place for them; None
-            if it cannot be known.
+        left_out: Number of units that are not here, or not as a whole, because the model has no
+            place for them; None if it cannot be known.
         index: The number of the text.
         target: The class to explain, where it is another one than that of all texts.
         label: Its class, -100 if unknown.
@@ -85,7 +85,7 @@ class Reading:
             return self
         head, units = len(self.before), self.units[start:stop]
         first = min((unit for unit in units if unit >= 0), default=0)
-        left_out = max(self.units, default=-1) - max(units, default=-1) + first
+        gone = {*self.units[:start], *self.units[stop:]} - {-1}
         segments = self.segments
         if segments is not None:
             own = segments[head + start : head + stop]
@@ -96,7 +96,7 @@ class Reading:
             units=tuple(max(unit - first, -1) for unit in units),
             offsets=self.offsets[start:stop],
             segments=segments,
-            left_out=left_out,
+            left_out=len(gone),
         )
 
 
@@ -122,15 +122,16 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 class UnitTokenizer:
-    """Tokenizes texts, puts their tokens together to units, and cuts long ones between two.
+    """Tokenizes texts, puts their tokens together to units, and cuts long ones.
+
+    They are cut on the tokenizer's ``truncation_side``, and whatever the unit is between two words,
+    so that explanations, metrics and the training have the same tokens.
 
     Args:
         tokenizer: A fast tokenizer.
         unit: What a unit is.
         longest: Most tokens of a text, special ones included; None: no text is cut.
-        between: Between which units long texts are cut; None for words where units are tokens, so
-            that none is halved, and for the units themselves elsewhere.
-        left: Whether the beginning of a long text is cut off instead of its end.
+        between: Between which units long texts are cut.
         counted: Whether the units that are left out are counted.
     """
 
@@ -139,16 +140,15 @@ class UnitTokenizer:
         tokenizer: PreTrainedTokenizerBase,
         unit: Unit = "word",
         longest: int | None = None,
-        between: Unit | None = None,
-        left: bool = False,
+        between: Unit = "word",
         counted: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
-        self._unit, self._longest, self._left = unit, longest, left
-        self._between: Unit = between or ("word" if unit == "token" else unit)
+        self._unit, self._longest, self._between = unit, longest, between
+        self._left = tokenizer.truncation_side == "left"
         self._special = frozenset(special_ids(tokenizer))
         # What follows a token does not matter to its unit: one token more shows where a word ends.
-        self._most = None if counted or left or longest is None else longest + 1
+        self._most = None if counted or self._left or longest is None else longest + 1
         self._segmented = "token_type_ids" in tokenizer.model_input_names
 
     def __call__(self, texts: Sequence[str]) -> Iterator[Reading]:

@@ -59,7 +59,7 @@ def accuracies(subjects: Sequence[Subject], found: Sequence[Told]) -> Mapping[st
 def _what_is_left_out(subject: Subject, found: Told) -> str:
     parts = {
         "too short and left out": subject.short,
-        "cut off at the end": subject.cut,
+        "cut off": subject.cut,
         "could not be explained": found.failed,
     }
     return ", ".join(f"{count:,} texts {what}" for what, count in parts.items() if count)

@@ -56,7 +56,7 @@ class Settings:
         shortest: Fewest units of a text; shorter ones are left out.
         max_length: Longest text in tokens, special ones included; None for what the model was
             trained with or, where that is unknown, takes.
-        cut: Between which units longer texts are cut; None for words, so that none is halved.
+        cut: Between which units longer texts are cut.
         scale: By what the scores of a text are divided before they are averaged over texts: the
             ``largest`` absolute score, the ``total`` of absolute scores, or by nothing (``none``).
         signs: Whether scores keep their sign; else their absolute values are used.
@@ -74,7 +74,7 @@ class Settings:
     drawn: bool = True
     shortest: int = 5
     max_length: int | None = None
-    cut: Unit | None = None
+    cut: Unit = "word"
     scale: Scale = "largest"
     signs: bool = True
     minimum_count: int = 6

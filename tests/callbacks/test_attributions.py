@@ -192,6 +192,21 @@ def test_what_is_cut_off_is_counted(tmp_path, side, unit, words, left_out):
     assert (len(whole["words"]), whole["left_out"]) == (2, 0)
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("unit", ["word", "whitespace", "token"])
+def test_a_text_is_cut_as_explain_cuts_it(tmp_path, side, unit):
+    module = Predicting()
+    module.tokenizer.truncation_side, module.tokenizer.model_max_length = side, 7
+    text = "dull film-was-unbelievable good film"
+    data = collated([text], module.tokenizer, max_length=7)
+    predict(tmp_path, writer(tmp_path / "kept", unit=unit), module=module, data=data)
+    [row] = table(tmp_path / "kept")
+    [found] = bertx.explain(module.net, module.tokenizer, text, METHODS, unit=unit)
+    assert (row["words"], row["left_out"]) == ([*found.words], found.left_out)
+    if (unit, side) == ("whitespace", "right"):
+        assert (row["words"], row["left_out"]) == (["dull", "film-was-"], 3)
+
+
 def test_the_index_is_the_row_of_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["bertx"])

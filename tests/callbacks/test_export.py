@@ -34,6 +34,7 @@ def test_exports_the_best_checkpoint(compiled, tmp_path, capsys):
     export = HuggingFaceExport()
     runner = checkpointing(tmp_path, [best, export], max_epochs=2)
     module = ForeignModule(compiled=compiled)
+    module.tokenizer.truncation_side = "left"
     module.net.config.id2label = {0: "bad", 1: "so so", 2: "good"}
     module.net.config.label2id = {"bad": 0, "so so": 1, "good": 2}
     # Only the names of a compiled model's weights matter here; compiling takes long.
@@ -51,7 +52,8 @@ def test_exports_the_best_checkpoint(compiled, tmp_path, capsys):
 
     answer = pipeline("text-classification", str(export.path))("the film was good")
     assert answer[0]["label"] in {"bad", "so so", "good"}
-    assert AutoTokenizer.from_pretrained(export.path)("the film") == module.tokenizer("the film")
+    read = AutoTokenizer.from_pretrained(export.path)
+    assert read("the film") == module.tokenizer("the film") and read.truncation_side == "left"
 
 
 def test_the_live_model_is_left_alone(tmp_path):

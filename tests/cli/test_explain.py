@@ -1,5 +1,6 @@
 """``bertx explain`` through main, with real output."""
 
+import csv
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import torch
 from bertx.cli import main
 from bertx.cli.texts import PER_BATCH
 from tests.rendering.parsing import Page
-from tests.runs import save_model
+from tests.runs import LABELS, arguments, save_data, save_model
 from tests.tiny import tiny_model, tiny_tokenizer
 
 TEXTS = ["the film was unbelievable !", "never dull"]
@@ -180,7 +181,7 @@ def test_warnings_go_to_standard_error_with_the_text_s_number(model):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
-    assert "text 1: the model takes 64 tokens, so the last 37 words are left out" in done.stderr
+    assert "text 1: the model takes 64 tokens, so it does not see the last 37 words" in done.stderr
     assert "Give a window to explain all" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
@@ -194,6 +195,31 @@ def test_a_checkpoint_of_a_run(run, explain):
         assert set(row["probabilities"]) == {"negative", "positive"}
     [best] = rows(explain("--text", TEXTS[0], "--json", name="best"))
     assert best["probabilities"] == pytest.approx(exported[0]["probabilities"], abs=1e-5)
+
+
+def test_a_long_text_is_cut_where_training_cuts_it(tmp_path, explain):
+    name, data = save_model(tmp_path / "left"), save_data("data")
+    settings = json.loads((tmp_path / "left/tokenizer_config.json").read_text())
+    left = json.dumps({**settings, "truncation_side": "left"})
+    (tmp_path / "left/tokenizer_config.json").write_text(left)
+    long = "awful " * 9 + "the " * 65 + "superb-film"
+    Path(data, "predict.jsonl").write_text(json.dumps({"text": long}))
+    cut = ["--data.max_length=64"]
+    main(arguments("fit", name, data, "--trainer.max_epochs=1", *cut))
+    main(arguments("predict", name, data, "--ckpt_path=best", *cut))
+    [file] = Path("lightning_logs").rglob("predictions.csv")
+    with file.open() as lines:
+        [predicted] = csv.DictReader(lines)
+    for unit in ("word", "whitespace"):
+        captured = explain("--text", long, "--json", "--unit", unit, "--html", "page.html",
+                           name="best")  # fmt: skip
+        [row] = rows(captured)
+        for label in LABELS:
+            shown = float(predicted[f"probability({label})"])
+            assert row["probabilities"][label] == pytest.approx(shown, abs=1e-5)
+        text = " ".join(Page(Path("page.html").read_text(encoding="utf-8")).text.split())
+        assert f"The model did not see the first {row['left_out']} words." in text
+        assert "awful" not in row["words"] and row["words"][0] == "the"
 
 
 def test_a_model_in_half_precision(tmp_path, explain):

@@ -211,10 +211,21 @@ def test_ten_thousand_words_are_cut_between_two(bert, limited, caplog):
     assert not found[0].truncated
 
 
+def test_the_beginning_is_cut_off_where_the_tokenizer_says_so(bert, limited, caplog):
+    limited.truncation_side = "left"
+    long = "the unbelievable films " * 4
+    with caplog.at_level(logging.WARNING, "bertx"):
+        [found] = bertx.explain(bert, limited, long, BOTH)
+    assert "it does not see the first 3 words." in caplog.text and found.left_out == 3
+    assert [long[start:end] for start, end in found.spans] == long.split()[3:]
+    expected, _, _ = by_hand(bert, limited, "the unbelievable films " * 3, BOTH["gi"])
+    assert close(found.scores["gi"], expected)
+
+
 def test_a_word_that_is_longer_than_the_model(bert, limited):
     long = "un" + "able" * 20
     [cut] = bertx.explain(bert, limited, f"{long} film", BOTH)
-    assert len(cut.words) == 1 and long.startswith(cut.words[0]) and cut.left_out == 1
+    assert len(cut.words) == 1 and long.startswith(cut.words[0]) and cut.left_out == 2
     [whole] = bertx.explain(bert, limited, f"{long} film", BOTH, window=20)
     assert whole.words == (long, "film") and whole.left_out == 0
 

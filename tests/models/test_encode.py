@@ -77,13 +77,14 @@ def test_every_reader_sees_the_same_units(tokenizer, unit):
         assert max(expected) >= 0
 
 
-@pytest.mark.parametrize("unit", ["word", "token"])
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("unit", ["word", "whitespace", "token"])
 @pytest.mark.parametrize("longest", [6, 9, 12, 15])
-def test_a_long_text_is_cut_alike(tokenizer, unit, longest):
+def test_a_long_text_is_cut_alike(tokenizer, unit, longest, side):
     """`explain` cuts between two words, as the collator does, and so what callbacks read."""
-    tokenizer.truncation_side = "right"
+    tokenizer.truncation_side = side
     reader = Reader(tokenizer, model_of(tokenizer, longest), unit, None)
-    texts = [*TEXTS, *LONG]
+    texts = [*TEXTS, *LONG, "not-a-state-of-the-art-film the film not-a-state-of-the-art-film"]
     batch = collated(tokenizer, texts, longest)
     made = inputs_of([reader.read(0, text) for text in texts], tokenizer)
     assert torch.equal(made.input_ids, batch["input_ids"])
@@ -117,13 +118,13 @@ def test_a_pair_has_the_tokens_and_segments_of_its_batch(tokenizer):
 
 
 def test_what_is_judged_is_what_is_explained(tokenizer):
-    """A text that is cut has the tokens of the one that ends where it was cut."""
+    """A text that is cut has the tokens of the one that begins or ends where it was cut."""
     model = model_of(tokenizer, 12)
     [found] = bertx.explain(model, tokenizer, LONG[0], GradientXInput())
     assert found.left_out
     whole, cut = (
         bertx.judge(model, tokenizer, [text], GradientXInput()).values
-        for text in (LONG[0], LONG[0][: found.spans[-1][1]])
+        for text in (LONG[0], LONG[0][found.spans[0][0] : found.spans[-1][1]])
     )
     assert [(one.text, one.value) for one in whole] == [(one.text, one.value) for one in cut]
 
