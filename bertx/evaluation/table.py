@@ -56,7 +56,7 @@ class Measured:
         """
         everyone = range(len(self.examples))
         for metric, values in self.values.items():
-            for (name, method), part in zip(methods.items(), values[..., -1], strict=True):
+            for (name, method), part in zip(methods.items(), values[..., -1].tolist(), strict=True):
                 if name in self.asked[metric]:
                     role: Role = "floor" if name == control else "method"
                     who = (name, method.signed, role, _made_with(method))
@@ -64,14 +64,14 @@ class Measured:
         searched = self.searched.nonzero()[:, 0].tolist()
         for metric, values in self.ceilings.items():
             who = (CEILING, True, "ceiling", "")
-            yield from self._rows(metric, metrics[metric], who, values[:, -1], searched)
+            yield from self._rows(metric, metrics[metric], who, values[:, -1].tolist(), searched)
 
     def _rows(
         self,
         name: str,
         metric: FaithfulnessMetric,
         who: tuple[str, bool, Role, str],
-        values: Tensor,
+        values: Sequence[float],
         places: Sequence[int],
     ) -> Iterator[ExampleValue]:
         method, signed, role, made_with = who
@@ -86,7 +86,7 @@ class Measured:
                 operator=self.operator if metric.uses_operator else "",
                 metric=name,
                 higher_is_better=metric.higher_is_better,
-                value=float(values[place]),
+                value=values[place],
                 text=self.texts[place],
             )
 

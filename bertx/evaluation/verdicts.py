@@ -195,7 +195,6 @@ class _Evaluation:
         self.reader = Reader(self.tokenizer, self.model, self.unit, None)
         self.engines = engines(self.model, self.tokenizer, self.operators, self.precision)
         self.recorder = Recorder(self.model, self.tokenizer, self.target, self.budget)
-        self.needs = Needs.of(*self.methods.values(), *self.metrics.values())
 
     def run(self, texts: Sequence[Text]) -> Verdicts:
         readings = self._read(texts)
@@ -236,7 +235,7 @@ class _Evaluation:
             for portion in portions:
                 for chunk in self.recorder.chunks(portion):
                     seconds = self._explain(chunk, texts, evaluators, asked)
-                    spent += [seconds] if len(seconds) > len(self.methods) else []
+                    spent += [seconds] if None in seconds else []
                     advance(len(chunk))
                 count += len(portion)
                 if self.rounds is not None:
@@ -311,13 +310,16 @@ class _Evaluation:
         evaluators: Mapping[Operator, Evaluator],
         asked: Asked,
     ) -> dict[str | None, float]:
-        """Evaluate the explanations of some texts; what they cost."""
-        recorded = self.recorder.record(chunk, texts, self.needs)
-        scores = {}
-        seconds: dict[str | None, float] = {None: plain_seconds(self.model, recorded.trace.inputs)}
-        for name, method in self.methods.items():
-            if any(name in whom for whom in asked.values()):
-                scores[name], seconds[name] = recorded.trace.timed(method)
+        """Evaluate the explanations of some texts; what they cost, with None if all were asked."""
+        every = set().union(*asked.values())
+        methods = {name: method for name, method in self.methods.items() if name in every}
+        needs = Needs.of(*methods.values(), *self.metrics.values())
+        recorded = self.recorder.record(chunk, texts, needs)
+        scores, seconds = {}, dict[str | None, float]()
+        if len(methods) == len(self.methods):
+            seconds[None] = plain_seconds(self.model, recorded.trace.inputs)
+        for name, method in methods.items():
+            scores[name], seconds[name] = recorded.trace.timed(method)
         for operator, engine in self.engines.items():
             whom = {
                 name: asked.get((name, operator if metric.uses_operator else ""), scores)

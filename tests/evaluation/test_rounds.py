@@ -5,8 +5,9 @@ from collections import Counter
 from functools import partial
 
 import pytest
+import torch
 
-from bertx.attribution import Occlusion, Random
+from bertx.attribution import GradientXInput, Occlusion, Random
 from bertx.errors import InputError
 from bertx.evaluation import judge
 from bertx.evaluation.rounds import Rounds
@@ -119,6 +120,25 @@ def test_operators_and_metrics_are_asked_apart(model):
         for pair in board.signed.verdicts:
             own = [asked_of[board.metric, board.operator, m] for m in (pair.better, pair.worse)]
             assert pair.count <= min(own)
+
+
+def test_methods_that_have_stopped_cost_nothing(model, monkeypatch):
+    """Neither what they need of the forwards, nor the plain forwards that tell their cost."""
+    left = {("deletion_auc", "mask"): {"best", "worst"}}
+    monkeypatch.setattr(Rounds, "open", lambda *_: left)
+    forwards, plain = [], []
+    monkeypatch.setattr("bertx.evaluation.verdicts.plain_seconds", lambda *_: plain.append(1) or 1)
+    note = model.register_forward_hook(lambda *_: forwards.append(torch.is_grad_enabled()))
+    methods = {"best": Occlusion(), "worst": Reversed(), "gi": GradientXInput(), "r": Random()}
+    try:
+        found = judge(model, tiny_tokenizer(), TEXTS[: 3 * MINIMUM], methods, METRICS,
+                      confidence=0.9, ceiling_examples=0)  # fmt: skip
+    finally:
+        note.remove()
+    counts = asked(found, "deletion_auc")
+    assert (counts["best"], counts["gi"]) == (3 * MINIMUM, MINIMUM)
+    assert forwards.count(True) == len(plain) == 1  # of the first texts, which are one chunk
+    assert found.estimates["mask"].costs.keys() == methods.keys()
 
 
 def rows(values):
