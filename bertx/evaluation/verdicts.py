@@ -31,7 +31,6 @@ from bertx.perturb import Operator, Precision
 from bertx.perturb.packing import Budget, budget_for
 from bertx.progress import progress as task
 from bertx.progress import wanted
-from bertx.statistics import MINIMUM
 from bertx.trace import plain_seconds
 from bertx.trace.needs import Needs
 
@@ -170,7 +169,7 @@ def _rounds(confidence: float, relevant: float, ceiling_examples: int | None) ->
             "ceiling_examples: expected a number, got None for all texts: with a confidence, pairs "
             "are measured until they are decided, and that may not take all texts."
         )
-    return Rounds(confidence, relevant, max(ceiling_examples, MINIMUM))
+    return Rounds(confidence, relevant, ceiling_examples)
 
 
 @dataclass

@@ -216,12 +216,11 @@ def _running(values: Array, scale: ArrayLike) -> tuple[Array, Array]:
 
 
 def _scale(values: Array) -> Array:
-    """How far the values (M, N) up to each example lie apart (N,)."""
+    """How far the values (M, N) up to each example lie apart (N,); -inf before the first."""
     valid = ~np.isnan(values)
     highest = np.where(valid, values, -np.inf).max(0)
     lowest = np.where(valid, values, np.inf).min(0)
-    apart = np.maximum.accumulate(highest) - np.minimum.accumulate(lowest)
-    return np.where(np.isfinite(apart), apart, 0.0)
+    return np.maximum.accumulate(highest) - np.minimum.accumulate(lowest)
 
 
 def _p_value(mean: Array, deviation: Array) -> float:

@@ -2,18 +2,22 @@
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from bertx.attribution import GradientXInput, Occlusion, Random
 from bertx.errors import InputError
-from bertx.evaluation import judge
+from bertx.evaluation import judge, verdicts
 from bertx.evaluation.rounds import Rounds
+from bertx.leaderboard.board import leaderboards
 from bertx.leaderboard.example_values import ExampleValue
 from bertx.metrics import Comprehensiveness, DeletionCurve, LogOdds
-from bertx.statistics import MINIMUM
+from bertx.statistics import MINIMUM, compare_in_order
+from bertx.statistics.sequential import chance_of_verdict
 from tests.tiny import tiny_model, tiny_tokenizer
 
 WORDS = "the film was great a good book but never really dull plot acting movie awful and".split()
@@ -100,26 +104,55 @@ def test_means_and_counts_are_of_what_was_asked(decided):
 def test_equal_methods_have_no_relevant_difference(model):
     methods = {"best": Occlusion(), "again": Occlusion(), "chance": Random()}
     found = judge(model, tiny_tokenizer(), TEXTS, methods, METRICS, confidence=0.9, relevant=0.9,
-                  ceiling_examples=0)  # fmt: skip
+                  ceiling_examples=30)  # fmt: skip
     pair = found.leaderboards(0.9)[0].signed.verdicts[0]
     assert {pair.better, pair.worse} == {"best", "again"}
     assert pair.verdict == "no relevant difference" and pair.count == MINIMUM
+    assert asked(found, "comp") == dict.fromkeys([*methods, "ceiling"], 30)  # all with a ceiling
     text = found.markdown()
     assert "90% confidence" in text and "bootstrap" not in text
 
 
-def test_operators_and_metrics_are_asked_apart(model):
-    methods = {"best": Occlusion("mask"), "worst": Reversed("mask"), "chance": Random()}
+class Counted(Occlusion):
+    """Counts the texts that it explains."""
+
+    def __init__(self, sign):
+        super().__init__()
+        self.sign, self.texts = sign, 0
+
+    def scores(self, trace):
+        self.texts += len(trace.inputs)
+        return self.sign * super().scores(trace)
+
+
+def test_each_portion_is_asked_what_those_before_it_leave_open(model, monkeypatch):
+    forwarded = []
+    monkeypatch.setattr(verdicts, "plain_seconds", lambda _, own: forwarded.append(len(own)) or 1.0)
+    methods = {"best": Counted(1), "worst": Counted(-1), "chance": Random()}
     metrics = {"deletion_auc": DeletionCurve(), "log_odds": LogOdds([0.3])}
     found = judge(model, tiny_tokenizer(), TEXTS, methods, metrics, ("mask", "zero"),
                   confidence=0.9, relevant=1e-7, ceiling_examples=0)  # fmt: skip
-    counts = {(v.metric, v.operator) for v in found.values}
-    assert counts == {(m, o) for m in metrics for o in ("mask", "zero")}
-    asked_of = Counter((v.metric, v.operator, v.method) for v in found.values)
-    for board in found.leaderboards(1e-7):
-        for pair in board.signed.verdicts:
-            own = [asked_of[board.metric, board.operator, m] for m in (pair.better, pair.worse)]
-            assert pair.count <= min(own)
+    rounds = Rounds(0.9, relevant=1e-7)
+    order = rounds.drawn(range(len(TEXTS)))
+    expected = {(m, o): set(methods) for m in metrics for o in ("mask", "zero")}
+    seen, explained, different = [], Counter(), set()
+    for portion in rounds.portions(order):
+        counts = Counter(
+            (v.metric, v.operator, v.method) for v in found.values if v.example in portion
+        )
+        assert counts == {(*key, m): len(portion) for key, whom in expected.items() for m in whom}
+        for name in set().union(*expected.values()):
+            explained[name] += len(portion)
+        different.add(tuple(len(whom) for whom in expected.values()))
+        seen += portion if any(expected.values()) else []
+        before = [v for v in found.values if v.example in seen]
+        expected = rounds.open(before, len(seen), len(TEXTS))
+    assert len(different) > 2, "all stop at once: nothing is told apart"
+    assert sum(forwarded) == len(seen) < len(TEXTS)
+    assert {name: methods[name].texts for name in ("best", "worst")} == {
+        name: explained[name] for name in ("best", "worst")
+    }
+    assert explained["worst"] < explained["best"]
 
 
 def test_methods_that_have_stopped_cost_nothing(model, monkeypatch):
@@ -156,6 +189,44 @@ def test_methods_of_pairs_that_are_open_are_asked_and_no_other():
     assert rounds.open(list(rows(clear)), 40, 10_000) == {("auc", "mask"): set()}
 
 
+def test_what_is_open_follows_from_the_settings():
+    near = list(rows([(0.5 + 0.05 * (-1) ** n, 0.52) for n in range(60)]))
+    assert Rounds(0.95, relevant=0.01).open(near, 60, 10_000)["auc", "mask"] == {"a", "b"}
+    assert Rounds(0.95, relevant=0.3).open(near, 60, 10_000)["auc", "mask"] == set()
+    better = list(rows([(0.6 + 0.2 * (-1) ** n, 0.52) for n in range(60)]))
+    assert Rounds(0.5).open(better, 60, 10_000)["auc", "mask"] == set()
+    assert Rounds(0.999).open(better, 60, 10_000)["auc", "mask"] == {"a", "b"}
+
+
+def test_whom_it_is_worth_to_ask_follows_from_the_chance_of_a_verdict():
+    rng = np.random.default_rng(0)
+    means = {"a": 0.55, "b": 0.5, "c": 0.4}
+    values = {name: rng.normal(mean, 0.2, 40) for name, mean in means.items()}
+    given, rounds = list(rows(zip(*values.values(), strict=True))), Rounds(0.9, relevant=0.01)
+    pairs = compare_in_order(values, True, 0.01, 0.1)
+    answers = set()
+    for of in range(41, 400, 3):
+        expected = {
+            name
+            for pair in pairs
+            if pair.verdict == "too few examples"
+            if chance_of_verdict(pair.difference, pair.detectable, 40, of, 0.01, 0.1 / 3) > 0.2
+            for name in (pair.better, pair.worse)
+        }
+        assert rounds.open(given, 40, of)["auc", "mask"] == expected, of
+        answers.add(frozenset(expected))
+    assert {len(names) for names in answers} == {2, 3}
+
+
+def test_values_count_in_the_order_in_which_texts_were_drawn():
+    first = [(1.0, 0.1 * (n % 2)) for n in range(30)]
+    then = [(0.0, 0.9 - 0.1 * (n % 2)) for n in range(30)]
+    backwards = [replace(v, example=59 - v.example) for v in rows(first + then)]
+    [board] = leaderboards({"": backwards}, confidence=0.95)
+    [pair] = board.signed.verdicts
+    assert (pair.better, pair.verdict, pair.count) == ("a", "beats", MINIMUM)
+
+
 def test_what_is_unlikely_to_be_decided_is_not_asked():
     rounds = Rounds(0.95, relevant=0.01)
     apart = [(0.5 + 0.2 * (-1) ** n, 0.5) for n in range(60)]
@@ -163,13 +234,26 @@ def test_what_is_unlikely_to_be_decided_is_not_asked():
     assert rounds.open(list(rows(apart)), 60, 100_000)["auc", "mask"] == {"a", "b"}
     missing = [(float("nan"), 0.5)] * 60
     assert rounds.open(list(rows(missing)), 60, 100_000)["auc", "mask"] == set()
+    rare = [(0.5 if n % 10 == 0 else float("nan"), 0.6 + 0.2 * (-1) ** n) for n in range(60)]
+    assert rounds.open(list(rows(rare)), 60, 190)["auc", "mask"] == set()  # 19 have values
+    assert rounds.open(list(rows(rare)), 60, 400)["auc", "mask"] == {"a", "b"}
 
 
 def test_portions_are_all_texts_and_grow():
     parts = list(Rounds(0.95, first=30).portions(range(1000)))
     assert [n for part in parts for n in part] == list(range(1000))
-    assert len(parts[0]) == 30 and len(parts) < 22
+    sizes = list(map(len, parts))
+    assert sizes[0] == 30
+    for number, size in enumerate(sizes[1:-1], 1):
+        assert size == max(MINIMUM, sum(sizes[:number]) // 4)
     assert list(map(len, Rounds(0.95).portions(range(7)))) == [7]
+
+
+def test_texts_are_drawn_at_random_and_the_same_each_time():
+    drawn = Rounds(0.95).drawn(range(1000))
+    assert sorted(drawn) == list(range(1000)) and drawn == Rounds(0.9).drawn(range(1000))
+    rho = np.corrcoef(drawn, range(1000))[0, 1]
+    assert abs(rho) < 0.1 and abs(np.mean(drawn[:100]) - 500) < 100
 
 
 @pytest.mark.parametrize(

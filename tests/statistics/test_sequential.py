@@ -40,13 +40,16 @@ def test_intervals_are_of_the_first_n_differences():
         assert (low[n - 1], high[n - 1]) == pytest.approx(
             (own.mean() - half, own.mean() + half), abs=1e-9
         )
-    assert np.isinf(low[0]) and np.isinf(high[0])
+    none = ~np.isfinite(reach(np.arange(1, 61), 0.1))
+    assert none[0] and not none[9]
+    assert (low[none] == -np.inf).all() and (high[none] == np.inf).all()
 
 
 def test_p_is_one_by_the_largest_martingale():
     rng = np.random.default_rng(3)
     values = rng.normal(0.1, 1, 50)
-    [found] = compare_in_order({"a": values, "b": np.zeros(50)}, True)
+    values[:25] += np.where(np.arange(25) < 15, 3, -1)  # clearest before it counts, then less
+    [found] = compare_in_order({"a": values, "b": np.zeros(50)}, True, alpha=1e-9)
     scale = np.maximum.accumulate(np.maximum(values, 0)) - np.minimum.accumulate(
         np.minimum(values, 0)
     )
@@ -111,6 +114,19 @@ def test_verdicts_and_what_they_took():
     assert close.verdict == "too few examples" and close.count == 2000 < close.needed
 
 
+@pytest.mark.parametrize(("mean", "relevant"), [(0.02, 0.01), (0.001, 0.03)])
+def test_what_is_needed_is_what_a_verdict_would_take(mean, relevant):
+    noise = np.random.default_rng(9).normal(0, 0.2, 200)
+    values = {"a": 0.5 + mean + noise - noise.mean(), "b": np.full(200, 0.5), "c": np.zeros(200)}
+    pair = compare_in_order(values, True, relevant)[0]
+    assert (pair.verdict, pair.difference) == ("too few examples", pytest.approx(mean))
+    counts = np.arange(201, 20_000)
+    deviation = pair.detectable / reach(200, 0.05 / 3)
+    half = deviation * reach(counts, 0.05 / 3)
+    decided = counts[(half < mean) | (half < relevant - mean)]
+    assert pair.needed == pytest.approx(decided[0], rel=0.01)
+
+
 def test_a_decided_pair_stays_as_it_was():
     rng = np.random.default_rng(5)
     values = {name: rng.normal(mean, 0.2, 400) for name, mean in (("a", 0.6), ("b", 0.4))}
@@ -131,6 +147,14 @@ def test_examples_without_a_value_do_not_count():
     [found] = compare_in_order({"a": holes, "b": b}, True)
     [expected] = compare_in_order({"a": a[~np.isnan(holes)], "b": b[~np.isnan(holes)]}, True)
     assert found.count == expected.count and found.verdict == expected.verdict
+    b[190] = 9.0  # seen by all intervals from there on, though it is compared with none
+    holes[190] = np.nan
+    [wide] = compare_in_order({"a": holes, "b": b}, True, alpha=1e-9)
+    apart = (holes - b)[~np.isnan(holes)]
+    spread = np.nanmax([holes, b]) - np.nanmin([holes, b])
+    squares = ((apart - apart.mean()) ** 2).sum() + spread**2 / 2
+    half = np.sqrt(squares / (len(apart) - 1)) * float(reach(len(apart), 1e-9))
+    assert (wide.count, wide.detectable) == (len(apart), pytest.approx(half))
     [nothing] = compare_in_order({"a": np.full(3, np.nan), "b": b[:3]}, True)
     assert (nothing.count, nothing.verdict) == (0, "too few examples")
 
@@ -150,15 +174,18 @@ def test_the_level_is_shared_by_all_pairs():
         assert found.adjusted == pytest.approx(min(1, 6 * found.p))
 
 
-def test_the_chance_of_a_verdict_is_how_often_there_is_one():
+@pytest.mark.parametrize(("mean", "relevant", "count"), [(0.12, 0.01, 60), (0.0, 0.4, 30)])
+def test_the_chance_of_a_verdict_is_how_often_there_is_one(mean, relevant, count):
     rng = np.random.default_rng(8)
-    count, of, alpha, deviation, mean = 60, 240, 0.01, 1.0, 0.12
+    of, alpha, deviation = 240, 0.01, 1.0
     half = deviation * float(reach(count, alpha))
-    chance = chance_of_verdict(mean, half, count, of, 0.01, alpha)
+    chance = chance_of_verdict(mean, half, count, of, relevant, alpha)
     truth = rng.normal(mean, deviation / np.sqrt(count), 200_000)
     rest = rng.normal(truth, deviation / np.sqrt(of - count))
     last = (count * mean + (of - count) * rest) / of
-    assert chance == pytest.approx((np.abs(last) > deviation * reach(of, alpha)).mean(), abs=0.005)
+    end, size = deviation * float(reach(of, alpha)), np.abs(last)
+    told = (size > end) | (size < relevant - end)
+    assert chance == pytest.approx(told.mean(), abs=0.005)
     assert chance_of_verdict(mean, half, of, of, 0.01, alpha) == 0
     assert chance_of_verdict(mean, np.inf, 5, of, 0.01, alpha) == 1
 
