@@ -25,7 +25,7 @@ from bertx.callbacks.shards import read_shards, shards
 from bertx.cli import main
 from bertx.data import Collator
 from bertx.errors import InputError
-from bertx.explanation.provenance import fingerprint, settings
+from bertx.explanation.provenance import fingerprint, rules, settings
 from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.trace import Trace
 from tests.callbacks.attributing import (
@@ -603,6 +603,16 @@ def test_fingerprint_sees_training_and_no_copy():
     with torch.no_grad():
         same.classifier.weight *= 1.0001
     assert fingerprint(model) != fingerprint(same)
+
+
+def test_the_last_call_of_a_tokenizer_is_none_of_its_rules():
+    tokenizer = tiny_tokenizer()
+    before = rules(tokenizer)
+    tokenizer("good film", padding="max_length", truncation=True, max_length=9)
+    assert tokenizer.backend_tokenizer.padding and tokenizer.backend_tokenizer.truncation
+    assert rules(tokenizer) == before
+    tokenizer.add_tokens(["zorp"])
+    assert rules(tokenizer) != before
 
 
 def test_class_names_of_the_command_line(tmp_path, monkeypatch):

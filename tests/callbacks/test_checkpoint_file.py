@@ -42,6 +42,8 @@ def test_the_one_before_stays_until_the_next_is_whole(place, monkeypatch):
 def test_a_cut_one_is_refused_and_another_is_named(kept, read, place):
     other = place.with_name("epoch=0-step=2.ckpt")
     other.write_bytes(place.read_bytes())
+    os.utime(other, (1, 1))
+    place.with_name(f"._{other.name}").touch()  # such as a Mac leaves on a shared disk
     place.write_bytes(place.read_bytes()[:kept])
     with pytest.raises(InputError) as refused:
         read(place)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bertx.cli import main
+from bertx.cli.texts import class_order
 from bertx.leaderboard.example_values import find_examples, read_examples
 from tests.runs import LABELS
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -170,6 +171,11 @@ def test_labels_go_by_their_names(judge, caplog):
     more = ("--labels", "Positive, NEGATIVE", "--target", "gold", "--out", "out")
     judge(*FAST, *more, texts=("--path", numbers))
     assert targets("out") == {0: 1, 1: 0} and "in this order" not in caplog.text
+
+
+def test_names_that_case_alone_tells_apart_are_taken_in_their_order():
+    assert class_order(["No", "yes"], ["YES", "no"]) == [1, 0]
+    assert class_order(["No", "no", "Yes"], ["yes", "NO", "no"]) == [0, 1, 2]
 
 
 def test_other_names_are_taken_in_their_order_with_a_warning(judge, model, caplog):

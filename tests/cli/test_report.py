@@ -123,7 +123,7 @@ def test_runs_are_seeds_and_studies_stand_beside_the_paper(run, report, tmp_path
                  "accuracy .72 (.69 to .75) after one word, Random .93, n = 1,001",
                  "The paper GS, GI and LRP find words that matter.",
                  "Accuracy after k words method k = 1 k = 10 texts AUC AttnLRP .720 −.250 1,001 "
-                 ".5 [.4, .6] the paper's LRP .720 .250 – – "
+                 ".5 [.4, .6] the paper's LRP .720 1.000 – – "
                  f"{' '.join(HOSTILE.split())} – .500 10 -.1 [-.2, .3] ± 1.96",
                  "seed 2 bert imdb test 1,000", 'operators ["pad", "mask"]',
                  "accuracy/attnlrp/1 0.72", "The picture is missing"):  # fmt: skip

@@ -1,5 +1,6 @@
 """What Ctrl-C and SIGTERM leave behind, and going on from there."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -113,6 +114,9 @@ def test_goes_on_without_the_model_that_it_began_with(data, tmp_path):
     model = save_model(tmp_path / "base")
     settings = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=4"]
     main(arguments("fit", model, data, *settings, "--trainer.max_steps=3"))
+    begun = torch.load(RUN / "checkpoints/last.ckpt")
+    begun["bertx_resumption"]["stopped"] = True  # by a callback that the next run does not have
+    torch.save(begun, RUN / "checkpoints/last.ckpt")
     (tmp_path / "base").rename(tmp_path / "gone")
     main(arguments("fit", model, data, *settings, "--ckpt_path=last"))
     again = RUN.with_name("version_1")
@@ -139,6 +143,16 @@ def test_a_best_checkpoint_that_was_superseded_is_found(workplace):
         state = {"BestCheckpoint{'mode': 'max'}": {"best_model_path": named}}
         torch.save({"callbacks": state if name != "a" else {}}, path)
     assert find_checkpoint("best", ["run"]) == "run/checkpoints/epoch=1-step=8.ckpt"
+
+
+def test_the_last_checkpoint_is_the_newest(workplace):
+    paths = [Path(f"run/{name}/last.ckpt") for name in "abc"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for seconds, path in enumerate(paths[::-1], 10**10):
+        os.utime(path, (seconds, seconds))
+        assert find_checkpoint("last", ["run", "other"]) == str(path)
 
 
 def test_what_cannot_be_gone_on_with_is_refused_in_a_line(run, fails, model, data):

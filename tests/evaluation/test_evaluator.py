@@ -206,7 +206,7 @@ def test_scores_that_are_no_numbers_leave_the_text_out(caplog):
 def test_a_text_without_units_is_left_out():
     own = panel(["", "the film"])
     evaluator = evaluated(own, numbers=[0, 1])
-    assert evaluator.compute().count == 1
+    assert evaluator.left_out == 0 and evaluator.compute().count == 1
     assert all(isnan(v.value) for v in evaluator.values if v.example == 0)
 
 
@@ -232,6 +232,12 @@ def test_batches_do_not_matter():
     assert whole.keys() == apart.keys()
     for key, value in whole.items():
         assert apart[key] == pytest.approx(value, abs=1e-10, nan_ok=True), key
+
+
+def test_curves_of_one_text_have_no_band():
+    for lines in evaluated(panel(TEXTS[:1]), numbers=[7]).compute().drawn("random").values():
+        for line in lines:
+            assert line.low == line.mean == line.high
 
 
 def test_without_a_control_there_are_no_gains():

@@ -130,6 +130,14 @@ def test_two_ranks_equal_one():
         assert equal(found, reference(VALUES))
 
 
+def test_an_infinite_value_counts():
+    """Left out, it would make a mean look better than it is."""
+    values = VALUES.clone()
+    values[3, 2] = torch.inf
+    for found in (updated(DeletionCurve(6), *values.split(RAGGED)).compute(), mean_of(values)):
+        assert found.mean[2] == torch.inf and found.counts.tolist() == [23] * 7
+
+
 def test_a_missing_value_counts_nowhere():
     holes = VALUES.clone()
     holes[::3, 2], holes[1:, 4] = float("nan"), float("nan")

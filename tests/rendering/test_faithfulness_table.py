@@ -3,7 +3,12 @@ from math import nan
 
 from rich.console import Console
 
-from bertx.rendering.faithfulness_table import MethodResult, Score, faithfulness_table
+from bertx.rendering.faithfulness_table import (
+    MethodResult,
+    Score,
+    faithfulness_table,
+    interval,
+)
 
 HIGHER = {"deletion_auc": False, "insertion_auc": True}
 
@@ -38,6 +43,12 @@ def test_a_line_per_method_with_its_intervals():
         "grad_x_input", ".663", "±.020✓", ".719", "±.039", "1.9",
     ]  # fmt: skip
     assert "n = 872" in printed(ROWS)
+
+
+def test_numbers_have_as_many_digits_as_fit():
+    numbers = [(0.36, 0.01), (-0.36, 0.01), (-12.345, 1.0), (1.5, nan)]
+    expected = [".360 ±.020", "-.360 ±.020", "-12.35 ±1.96", "1.50"]
+    assert [interval(Score(*own)) for own in numbers] == expected
 
 
 def test_the_best_are_starred_within_their_kind():

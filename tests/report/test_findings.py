@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from bertx.leaderboard.example_values import ExampleValue
 from bertx.leaderboard.results import League
 from bertx.report.findings import (
     board_findings,
     cost_findings,
     drift_findings,
+    empty_findings,
     shortcut_findings,
     training_findings,
 )
@@ -142,3 +144,18 @@ def test_costs_go_from_the_cheapest_to_the_dearest():
     rows = [{"method": "a", "cost": 2.0}, {"method": "b", "cost": 9.04}, {"method": "c", "cost": 0}]
     [found] = cost_findings([(run(), Stage("val", results=rows))])
     assert found.text == "An explanation costs 2.0 (a) to 9.0 (b) plain forward passes."
+    floor = ExampleValue(0, 0, "random", False, "floor", "", "auc", True, 0.5)
+    rows.append({"method": "random", "cost": 0.1})  # what costs nothing explains nothing
+    [same] = cost_findings([(run(), Stage("val", results=rows, examples=[floor]))])
+    assert same == found
+
+
+def test_a_curve_that_ends_early_says_nothing_of_a_text_without_words():
+    def stage(*fractions):
+        points = [{"kind": "deletion", "method": "a", "fraction": f, "mean": 1 - 0.7 * f,
+                   "low": 0.0, "high": 1.0} for f in fractions]  # fmt: skip
+        return Stage("val", curves=points)
+
+    [found] = empty_findings([(run(), stage(0, 0.5, 1)), (run("b"), stage(0, 0.5))])
+    assert found.text.endswith("the class that it chose a probability of .30.")
+    assert not list(empty_findings([(run(), stage(0, 0.5))]))

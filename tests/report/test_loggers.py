@@ -1,3 +1,4 @@
+import csv
 import os
 import shutil
 from io import BytesIO
@@ -12,6 +13,7 @@ from bertx.rendering.correlations import matrix_figure
 from bertx.rendering.curves import curves_figure
 from bertx.rendering.heatmap import heatmap_html, legend_html
 from bertx.rendering.heatmap_page import heatmap_page
+from bertx.report.csv_logger import ContinuedCSVLogger
 from bertx.report.loggers import log_curves, log_figure, log_heatmaps, to_each
 from tests.rendering import examples
 from tests.wandb_reader import read_run
@@ -285,3 +287,21 @@ def test_other_loggers_get_no_figure(tmp_path):
     log_figure(logger, "val/agreement_matrix", FIGURE, "epoch 0, step 3", 3)
     logger.save()
     assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_resumed_run_keeps_its_rows_up_to_where_it_goes_on(tmp_path):
+    def log(logger, steps, added):
+        for step in steps:
+            logger.log_metrics({"loss": step + added}, step)
+            logger.log_metrics({"accuracy": step + added}, step)
+        logger.save()
+
+    log(CSVLogger(tmp_path, "", "version_0"), range(4), 0)
+    log(ContinuedCSVLogger.of(CSVLogger(tmp_path, "", "version_0")), range(2, 6), 0.5)
+    with (tmp_path / "version_0" / "metrics.csv").open() as file:
+        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    assert rows == [
+        {"step": step, name: step + 0.5 * (step > 1)}
+        for step in range(6)
+        for name in ("loss", "accuracy")
+    ]

@@ -14,11 +14,13 @@ from bertx.attribution import (
     LayerwiseAttentionTracing,
     Random,
 )
+from bertx.attribution.choices import PREDICTED
 from bertx.errors import InputError
 from bertx.evaluation import Text
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
 from bertx.studies import Settings, Source, conduct, read_subject, word_deletion
+from bertx.studies.settings import LAST
 from bertx.studies.store import read_table
 from bertx.studies.word_deletion import STUDY, WordDeletionOptions
 from bertx.trace import Trace
@@ -92,6 +94,18 @@ def test_a_loop_over_single_sentences_gives_the_same(tmp_path):
                     assert row["right"] == (p.index(max(p)) == text.label)
                     changed += row["right"] != (row["predicted"] == row["label"])
     assert changed > 20 and {key[3] for key in found} == {"ceiling"}  # of longer texts
+
+
+def test_the_best_order_is_that_of_the_answer_whatever_is_explained(tmp_path):
+    found = []
+    for target in (PREDICTED, LAST):
+        settings = replace(SETTINGS, methods={"gi": GradientXInput()}, target=target)
+        one = subject(seed=1, settings=settings, count=8)
+        conduct(STUDY, [one], settings, OPTIONS, tmp_path / target)
+        found.append(answers(tmp_path / target))
+    assert any(row["target"] != found[1][key]["target"] for key, row in found[0].items())
+    best = [{k: row["right"] for k, row in own.items() if k[3] == "ceiling"} for own in found]
+    assert best[0] == best[1]
 
 
 def authors_deletion(model, tokenizer, sentences, method, most):

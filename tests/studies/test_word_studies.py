@@ -20,6 +20,7 @@ from bertx.evaluation import Text
 from bertx.statistics.words import word_sums
 from bertx.studies import Parts, Settings, Store, authors, explained, paper
 from bertx.studies.lexicon import read_lexicon
+from bertx.studies.likeness import TEXTS, likeness
 from bertx.studies.ranked_words import WordRankOptions
 from bertx.studies.seeds import check as check_seeds
 from bertx.studies.seeds import seeds
@@ -205,6 +206,13 @@ def test_intervals_hold_the_value_and_follow_from_the_seed(three, tmp_path):
     assert one.numbers == other.numbers
     for row in rows(one, level="mean") + rows(one, level="pair"):
         assert row["low"] <= row["value"] <= row["high"] and row["low"] < row["high"]
+
+
+def test_the_mean_over_pairs_has_an_interval_of_its_own():
+    values, noise = np.array([0.2, 0.5, 0.8]), np.random.default_rng(0).normal(0, 0.1, (3, 400))
+    found = likeness(TEXTS, "gs", "Pearson", values, values[:, None] + noise)
+    half = 1.96 * noise.mean(0).std(ddof=1)
+    assert found.mean == pytest.approx((0.5, 0.5 - half, 0.5 + half), rel=1e-3)
 
 
 def test_what_cannot_be_compared_is_refused(three):
