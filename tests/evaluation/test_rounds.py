@@ -11,7 +11,7 @@ import torch
 
 from bertx.attribution import GradientXInput, Occlusion, Random
 from bertx.errors import InputError
-from bertx.evaluation import judge, verdicts
+from bertx.evaluation import judge
 from bertx.evaluation.rounds import Rounds
 from bertx.leaderboard.board import leaderboards
 from bertx.leaderboard.example_values import ExampleValue
@@ -126,13 +126,18 @@ class Counted(Occlusion):
 
 
 def test_each_portion_is_asked_what_those_before_it_leave_open(model, monkeypatch):
-    forwarded = []
-    monkeypatch.setattr(verdicts, "plain_seconds", lambda _, own: forwarded.append(len(own)) or 1.0)
+    rounds, opened, whom = Rounds(0.9, relevant=1e-7), [], Rounds.open
+
+    def counting(self, values, count, of):
+        opened.append((count, of))
+        return whom(self, values, count, of)
+
     methods = {"best": Counted(1), "worst": Counted(-1), "chance": Random()}
     metrics = {"deletion_auc": DeletionCurve(), "log_odds": LogOdds([0.3])}
-    found = judge(model, tiny_tokenizer(), TEXTS, methods, metrics, ("mask", "zero"),
-                  confidence=0.9, relevant=1e-7, ceiling_examples=0)  # fmt: skip
-    rounds = Rounds(0.9, relevant=1e-7)
+    with monkeypatch.context() as patched:
+        patched.setattr(Rounds, "open", counting)
+        found = judge(model, tiny_tokenizer(), TEXTS, methods, metrics, ("mask", "zero"),
+                      confidence=0.9, relevant=1e-7, ceiling_examples=0)  # fmt: skip
     order = rounds.drawn(range(len(TEXTS)))
     expected = {(m, o): set(methods) for m in metrics for o in ("mask", "zero")}
     seen, explained, different = [], Counter(), set()
@@ -140,15 +145,16 @@ def test_each_portion_is_asked_what_those_before_it_leave_open(model, monkeypatc
         counts = Counter(
             (v.metric, v.operator, v.method) for v in found.values if v.example in portion
         )
-        assert counts == {(*key, m): len(portion) for key, whom in expected.items() for m in whom}
+        assert counts == {(*key, m): len(portion) for key, own in expected.items() for m in own}
         for name in set().union(*expected.values()):
             explained[name] += len(portion)
-        different.add(tuple(len(whom) for whom in expected.values()))
+        different.add(tuple(map(len, expected.values())))
         seen += portion if any(expected.values()) else []
         before = [v for v in found.values if v.example in seen]
         expected = rounds.open(before, len(seen), len(TEXTS))
     assert len(different) > 2, "all stop at once: nothing is told apart"
-    assert sum(forwarded) == len(seen) < len(TEXTS)
+    assert opened == [(count, len(TEXTS)) for count in range(20, len(seen) + 1, 20)]
+    assert len(seen) < len(TEXTS)
     assert {name: methods[name].texts for name in ("best", "worst")} == {
         name: explained[name] for name in ("best", "worst")
     }
