@@ -6,8 +6,8 @@ from transformers import PreTrainedModel
 
 from bertx.attribution.base import Attribution
 from bertx.attribution.parts import check_parts
-from bertx.attribution.readout import head_reads, own_code
-from bertx.models.anatomy import Layer, UnsupportedArchitecture
+from bertx.attribution.readout import head_reads
+from bertx.models.anatomy import Layer, UnsupportedArchitecture, own_code
 from bertx.trace import Needs, Trace
 from bertx.trace.rules import one_hot, split_weights, wide
 

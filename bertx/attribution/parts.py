@@ -5,9 +5,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.attribution.layers import Group, Plain, after_attention, groups, mix_values, through_head
-from bertx.attribution.readout import head_reads, own_code
+from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
-from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy
+from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy, own_code
 from bertx.models.inputs import short_texts
 from bertx.models.scope import isolated_rng
 from bertx.trace import Needs, Trace

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
-from weakref import ReferenceType, WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,12 @@ from bertx.models.anatomy import (
     UnsupportedArchitecture,
     check_differentiable,
     embedding_block,
+    own_code,
     readout,
 )
 from bertx.models.classifier import logits_of
 from bertx.models.inputs import Inputs, short_texts
 from bertx.models.scope import evaluating, exclusive, frozen, gradients, isolated_rng, leaf
-
-Code = tuple[ReferenceType[Any], ...]
-"""The forwards of a model that are not transformers' or torch's."""
 
 TOLERANCE = 1e-2
 """Largest difference of gradients that counts as none, in units of the largest gradient."""
@@ -95,17 +93,6 @@ def _of_real_texts(model: PreTrainedModel, method: str, key: object, texts: Inpu
     return read
 
 
-def own_code(model: nn.Module) -> Code:
-    """The forwards of all modules whose class, or forward, is not of transformers or torch."""
-    forwards = []
-    for module in model.modules():
-        override = vars(module).get("forward")
-        forward = getattr(type(module), "forward", type(module)) if override is None else override
-        if override is not None or not all(map(_shipped, (type(module), forward))):
-            forwards.append(ref(getattr(forward, "__func__", forward)))
-    return tuple(forwards)
-
-
 def _row(texts: Inputs, row: int) -> Inputs:
     """One text as it is, wherever its padding stands."""
     some, segments = slice(row, row + 1), texts.token_type_ids
@@ -174,10 +161,6 @@ def _same(a: Tensor | None, b: Tensor | None, scale: Tensor | None = None) -> bo
         return False
     largest = (a if scale is None else scale).abs().max()
     return not a.numel() or bool((a - b).abs().max() <= TOLERANCE * largest)
-
-
-def _shipped(code: object) -> bool:
-    return str(getattr(code, "__module__", "")).split(".")[0] in ("transformers", "torch")
 
 
 @exclusive

@@ -11,6 +11,7 @@ from bertx.metrics.estimates import PRECISION
 from bertx.models.anatomy import embedding_block
 from bertx.models.inputs import Inputs, merge_by_unit, text_seed
 from bertx.perturb.embeddings import logits_from, rerunning
+from bertx.perturb.packing import distinct_rows
 from bertx.trace import Trace
 
 _Settings = tuple[int, float, int]
@@ -58,7 +59,8 @@ class Infidelity(FaithfulnessMetric):
     draws are the same, and β would fit them exactly.
 
     In squared logits, not negative; lower is better. All explanations of a text get the same
-    draws, whatever its company. Cost: ``samples`` + 1 forwards for all explanations of a panel.
+    draws, whatever its company. Cost: at most ``samples`` + 1 forwards for all explanations of a
+    panel, equal draws being asked once.
 
     Args:
         samples: S, draws for each text.
@@ -125,6 +127,8 @@ def _drops(trace: Trace, removed: Tensor, token_budget: int | None) -> Tensor:
     gone &= (inputs.units >= 0)[:, None]
     gone = torch.nn.functional.pad(gone, (0, 0, 1, 0)).flatten(0, 1)  # first, the whole text
     texts = torch.arange(len(inputs), device=gone.device).repeat_interleave(versions)
+    first, which = distinct_rows(torch.cat([texts[:, None], gone], 1))
+    texts, gone = texts[first], gone[first]
 
     def states(rows: Tensor, width: int) -> Tensor:
         whole = trace.embeddings[texts[rows], :width]
@@ -132,5 +136,5 @@ def _drops(trace: Trace, removed: Tensor, token_budget: int | None) -> Tensor:
 
     with rerunning(trace.model):
         block = embedding_block(trace.model, Infidelity.__name__)
-        logits = logits_from(trace, block, texts, states, token_budget).view(-1, versions)
+        logits = logits_from(trace, block, texts, states, token_budget)[which].view(-1, versions)
     return logits[:, :1] - logits[:, 1:]

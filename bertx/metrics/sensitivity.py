@@ -1,6 +1,7 @@
 """Max-sensitivity: how much an explanation changes when the words move a little."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,11 @@ from bertx.errors import InputError, check_positive
 from bertx.metrics.base import Case, FaithfulnessMetric
 from bertx.metrics.estimates import PRECISION
 from bertx.models.inputs import Inputs, text_seed
+from bertx.models.last_layer import first_token_alone
 from bertx.models.scope import alone, exclusive
 from bertx.perturb.embeddings import word_embedding
 from bertx.perturb.packing import budget_for, chunks
-from bertx.trace import Needs, Trace
+from bertx.trace import EXPLICIT, Needs, Trace
 
 
 class MaxSensitivity(FaithfulnessMetric):
@@ -137,11 +139,13 @@ def _explained(trace: Trace, method: Callable[[Trace], Tensor], needs: Needs) ->
     lengths = trace.inputs.attention_mask.sum(1).tolist()
     scores = torch.zeros_like(trace.inputs.units, dtype=PRECISION)
     budget = budget_for(trace.inputs.units.device, recorded=True)
-    for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
-        rows = sorted(rows)
-        inputs = trace.inputs.rows(torch.tensor(rows))
-        explained = method(Trace(trace.model, inputs, trace.target[rows], needs))
-        scores[rows, : explained.shape[1]] = explained.to(PRECISION)
+    whole = needs & (EXPLICIT | Needs.ACTIVATIONS)
+    with nullcontext() if whole else first_token_alone(trace.model):
+        for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
+            rows = sorted(rows)
+            inputs = trace.inputs.rows(torch.tensor(rows))
+            explained = method(Trace(trace.model, inputs, trace.target[rows], needs))
+            scores[rows, : explained.shape[1]] = explained.to(PRECISION)
     return scores
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,10 @@ from bertx.models.activations import Elementwise, unseen_activations
 
 _FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 """Modules that compute activations, and products of them, inside of one function of torch."""
+
+
+Code = tuple[ReferenceType[Any], ...]
+"""The forwards of a model that are not transformers' or torch's."""
 
 
 class UnsupportedArchitecture(InputError):
@@ -241,6 +246,17 @@ def _block(model: nn.Module, layer: Layer | GatedLayer) -> nn.Module:
     return [module for module in model.modules() if maps <= set(module.modules())][-1]
 
 
+def own_code(model: nn.Module) -> Code:
+    """The forwards of all modules whose class, or forward, is not of transformers or torch."""
+    forwards = []
+    for module in model.modules():
+        override = vars(module).get("forward")
+        forward = getattr(type(module), "forward", type(module)) if override is None else override
+        if override is not None or not all(map(_shipped, (type(module), forward))):
+            forwards.append(ref(getattr(forward, "__func__", forward)))
+    return tuple(forwards)
+
+
 def _named_parts(whole: Anatomy) -> list[object]:
     steps = [whole, *whole.layers, *whole.head]
     parts = [part for step in steps for part in vars(step).items()]
@@ -253,6 +269,10 @@ def _is_plain(part: object) -> bool:
     if not isinstance(part, (nn.Linear, nn.LayerNorm)) or type(part).forward not in plain:
         return False
     return isinstance(part.weight, Tensor) and part.weight.is_floating_point()
+
+
+def _shipped(code: object) -> bool:
+    return str(getattr(code, "__module__", "")).split(".")[0] in ("transformers", "torch")
 
 
 _LAYER = "query key value mix mix_norm up activation down down_norm".split()

@@ -15,6 +15,7 @@ from bertx.errors import InputError
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.classifier import logits_of
 from bertx.models.inputs import Inputs
+from bertx.models.last_layer import first_token_alone
 from bertx.models.scope import evaluating, exclusive, frozen, gradients
 from bertx.perturb.packing import budget_for, pack
 from bertx.trace import Trace
@@ -149,7 +150,7 @@ def logits_from(
 def rerunning(model: PreTrainedModel) -> Iterator[None]:
     """Gradients that lead to activations alone, without dropout and without autocast."""
     autocast = torch.autocast(model.device.type, enabled=False)
-    with gradients(), evaluating(model), frozen(model), autocast:
+    with gradients(), evaluating(model), frozen(model), first_token_alone(model), autocast:
         yield
 
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from bertx.errors import InputError
 from bertx.models.classifier import check_chooses, logits_of, takes
 from bertx.models.inputs import Inputs
+from bertx.models.last_layer import first_token_alone
 from bertx.models.pretrained import first_position, longest_input
 from bertx.models.scope import alone, evaluating, exclusive
 from bertx.perturb.packing import bucket, budget_for, close_up, distinct_rows, pack
@@ -194,8 +195,10 @@ class Perturber:
     ) -> Tensor:
         """Probabilities of the sequences (S, F, T), which come longest first (S, C)."""
         answers = []
-        stance = "force_eager" if self._compiled is None else "default"
-        with evaluating(self.model), torch.compiler.set_stance(stance), self._narrow():
+        plain = self._compiled is None
+        stance = torch.compiler.set_stance("force_eager" if plain else "default")
+        first = first_token_alone(self.model) if plain else nullcontext()
+        with evaluating(self.model), stance, first, self._narrow():
             for start, end, width in plan:
                 tokens = self._fill(sequences[start:end, :, : lengths[start]], width)
                 with torch.inference_mode(), self._zeroing(tokens[:, _STATE] == _ZEROED):

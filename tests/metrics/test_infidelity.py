@@ -130,8 +130,11 @@ def test_special_tokens_and_padding_are_never_perturbed(bert, batch):
     handle.remove()
     width = trace.inputs.units.shape[1]
     states = torch.cat([torch.nn.functional.pad(s, (0, 0, 0, width - s.shape[1])) for s in seen])
-    texts = torch.arange(4).repeat_interleave(21)
-    texts = texts[trace.inputs.attention_mask.sum(1)[texts].argsort(descending=True, stable=True)]
+    lengths = trace.inputs.attention_mask.sum(1)
+    draws = [len(rows.unique(dim=0)) for rows in removals(trace.inputs, share=0.5)]
+    texts = torch.arange(4).repeat_interleave(1 + torch.tensor(draws))  # and the whole text
+    texts = texts[lengths[texts].argsort(descending=True, stable=True)]
+    assert draws[0] == 1 and len(texts) == len(states)
     own = trace.inputs.attention_mask[texts].bool()
     gone, special = (states == 0).all(2) & own, own & (trace.inputs.units[texts] < 0)
     expected = trace.embeddings[texts].masked_fill(gone[..., None], 0)
