@@ -8,7 +8,6 @@ from bertx.attribution.base import Attribution
 from bertx.attribution.layers import reading
 from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
-from bertx.models.anatomy import readout
 from bertx.trace import Needs, Trace
 from bertx.trace.rules import wide
 
@@ -96,11 +95,6 @@ class GradSAM(Attribution):
     """
 
     needs = Needs.ATTENTION | Needs.ATTENTION_GRADIENT
-
-    def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if the type of ``model`` is not known."""
-        super().check(model)
-        readout(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T), not negative."""

@@ -7,8 +7,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.errors import InputError
-from bertx.models.anatomy import UnsupportedArchitecture, check_differentiable, embedding_block
-from bertx.models.scope import alone
+from bertx.models.anatomy import (
+    ENCODERS,
+    UnsupportedArchitecture,
+    check_differentiable,
+    embedding_block,
+)
+from bertx.models.inputs import short_texts
+from bertx.models.scope import alone, isolated_rng
 from bertx.trace import EXPLICIT, GRAPH, SWITCHED, Needs, Trace
 from bertx.trace.recording import explicit_attention
 from bertx.trace.rules import wide
@@ -78,3 +84,20 @@ class Attribution(ABC):
             except InputError as error:
                 supported = f"models that use transformers' attention interface ({error})"
                 raise UnsupportedArchitecture(name, model, supported) from error
+        if model.config.model_type not in ENCODERS:
+            self._try_out(model)
+
+    def _try_out(self, model: PreTrainedModel) -> None:
+        name = type(self).__name__
+        with isolated_rng(), torch.autocast(model.device.type, enabled=False):
+            try:
+                self.tried(Trace(model, short_texts(model), None, self.needs))
+            except UnsupportedArchitecture:
+                raise
+            except Exception as error:  # of whatever a model does that nobody here has seen
+                supported = f"models that it can follow, which failed: {error!r}"
+                raise UnsupportedArchitecture(name, model, supported) from error
+
+    def tried(self, trace: Trace) -> object:
+        """What of the method may fail on a model whose type is not known, on two short texts."""
+        return trace.logits

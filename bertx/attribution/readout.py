@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.models.anatomy import (
+    ENCODERS,
     UnsupportedArchitecture,
     check_differentiable,
     embedding_block,
@@ -42,10 +43,11 @@ def head_reads(
 ) -> Literal["first", "mean"]:
     """What the head of a model reads of the last layer: its first token, or the mean of a text's.
 
-    `bertx.models.anatomy.readout` says it from the class and the config. A model with a forward of
-    somebody else's is asked instead: one forward of two short texts, and where the gradient of
-    the logits arrives at the last layer. That is done once, until its code changes. A head may
-    look for special tokens, which short texts may lack: the longest of real texts is tried too.
+    `bertx.models.anatomy.readout` says it from the class and the config. A model of another type,
+    or with a forward of somebody else's, is asked instead: one forward of two short texts, and
+    where the gradient of the logits arrives at the last layer. That is done once, until its code
+    changes. A head may look for special tokens, which short texts may lack: the longest of real
+    texts is tried too.
 
     Args:
         model: A Hugging Face sequence classifier.
@@ -53,11 +55,13 @@ def head_reads(
         texts: Real texts, if there are any; those of the first call with some are tried.
 
     Raises:
-        UnsupportedArchitecture: If the model type is not known, or the head reads anything else.
+        UnsupportedArchitecture: If the head reads anything else.
     """
-    believed, code = readout(model, method), own_code(model)
-    if not code:
-        return believed
+    believed, code = None, own_code(model)
+    if model.config.model_type in ENCODERS:
+        believed = readout(model, method)
+        if not code:
+            return believed
     expected = _of_short_texts(model, method, (believed, code))
     if texts is not None:
         seen = _of_real_texts(model, method, (believed, code), texts)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from bertx.attribution.base import Attribution
 from bertx.errors import InputError
 from bertx.models.activations import activation_modules
-from bertx.models.anatomy import ENCODERS, UnsupportedArchitecture, check_activations_seen
+from bertx.models.anatomy import UnsupportedArchitecture, check_activations_seen
 from bertx.trace import Needs, Trace
 from bertx.trace.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon, LinearRule, Rules, wide
 
@@ -41,18 +41,20 @@ class ModifiedGradient(Attribution):
         """Refuse models of which an operation might escape the rules.
 
         Raises:
-            UnsupportedArchitecture: If the model type is not known, or an activation is not 0 at
-                0 and so has no secant through it.
+            UnsupportedArchitecture: If an operation has no rule, or an activation is not 0 at 0
+                and so has no secant through it.
         """
-        super().check(model)
         name = type(self).__name__
-        if model.config.model_type not in ENCODERS:
-            raise UnsupportedArchitecture(name, model, ", ".join(ENCODERS))
         zero = torch.zeros(1, dtype=model.dtype, device=model.device)
         if any(module(zero).abs().item() > 0 for module in activation_modules(model)):
             needed = "activations that are 0 at 0, such as gelu, relu, silu and tanh"
             raise UnsupportedArchitecture(name, model, needed)
         check_activations_seen(model, name)
+        super().check(model)
+
+    def tried(self, trace: Trace) -> Tensor:
+        """A whole backward."""
+        return self.scores(trace)
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T)."""

@@ -13,10 +13,12 @@ from bertx.models.scope import exclusive
 
 Elementwise = Callable[[Tensor], Tensor]
 
+NOT_ZERO_AT_ZERO = (functional.softplus, torch.sigmoid, Tensor.sigmoid)
+"""Activations that no line through the origin stands for."""
+
 _FUNCTIONS = {
     functional.elu, functional.gelu, functional.mish, functional.relu, functional.silu,
-    functional.softplus, functional.tanh, torch.relu, torch.sigmoid, torch.tanh, Tensor.relu,
-    Tensor.sigmoid, Tensor.tanh,
+    functional.tanh, torch.relu, torch.tanh, Tensor.relu, Tensor.tanh, *NOT_ZERO_AT_ZERO,
 }  # fmt: skip
 
 _FUNCTION_NAMES = ("gelu", "relu", "silu", "swish", "tanh")

@@ -123,13 +123,20 @@ class Part:
 def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
     """The module whose output is the first hidden state (B, T, D).
 
+    It is the block ``embeddings``, or the word embeddings of a model that has no such block.
+
     Raises:
-        UnsupportedArchitecture: If the model has no such block.
+        UnsupportedArchitecture: If the model has neither, or embeds the texts of a decoder too.
     """
     block = getattr(model.base_model, "embeddings", None)
-    if not isinstance(block, nn.Module):
-        raise UnsupportedArchitecture(method, model, "models with an embedding block")
-    return block
+    if isinstance(block, nn.Module):
+        return block
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise UnsupportedArchitecture(method, model, "encoders, or decoders, alone")
+    try:
+        return model.get_input_embeddings()
+    except (AttributeError, NotImplementedError) as error:
+        raise UnsupportedArchitecture(method, model, "models with word embeddings") from error
 
 
 def check_differentiable(model: PreTrainedModel, method: str) -> None:

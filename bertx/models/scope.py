@@ -14,11 +14,13 @@ from contextlib import (
 )
 from functools import wraps
 from threading import RLock
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from bertx.errors import InputError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,13 +135,19 @@ def leaf(module: nn.Module, width: int | None = None) -> Iterator[list[Tensor]]:
         width: The texts' own number of tokens T; what a model pads them with is no part of it.
 
     Yields:
-        A list that holds this tensor after the module has run.
+        A list that holds this tensor after the module has run, one for each time.
+
+    Raises:
+        InputError: If the module gives anything but one tensor.
     """
     cut: list[Tensor] = []
 
-    def replace(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def replace(module: nn.Module, _args: tuple[Tensor, ...], output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            got = type(output).__name__
+            raise InputError(f"{type(module).__name__}: expected embeddings (B, T, D), got {got}")
         states, padding = output.detach()[:, :width], output.detach()[:, width or output.shape[1] :]
-        cut[:] = [states.requires_grad_(torch.is_grad_enabled())]
+        cut.append(states.requires_grad_(torch.is_grad_enabled()))
         return torch.cat([states, padding], 1) if padding.shape[1] else states
 
     handle = module.register_forward_hook(replace)

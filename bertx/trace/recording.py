@@ -20,9 +20,6 @@ Record = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 _SOFTMAX = ("eager", "sdpa", "flash", "flex", "bertx_")
 """What the names of attention functions contain that are softmax(q kᵀ / √d) v."""
 
-_ALWAYS_EXPLICIT = ("mpnet", "deberta", "deberta-v2")
-"""Model types whose only attention computes its weights with a softmax."""
-
 
 @exclusive
 def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> Iterator[None]:
@@ -34,12 +31,13 @@ def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> 
         model: The model.
         core: What computes them, where the model takes its attention from the interface.
 
+    A model that does not take its attention function from the interface is left to compute it as
+    it does, with functions that a `bertx.trace.switch.FunctionRecorder` sees.
+
     Raises:
-        InputError: If the model does not take its attention function from the interface, and is
-            none of those that always compute the weights; or if it was given another attention
-            than a softmax.
+        InputError: If the model was given another attention than a softmax, or keeps its own.
     """
-    if model.config.model_type in _ALWAYS_EXPLICIT:
+    if not _takes_attention(model):
         yield
         return
     name, before = f"bertx_{id(model)}", str(model.config._attn_implementation)
@@ -53,11 +51,18 @@ def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> 
     try:
         model.set_attn_implementation(name)
         if model.config._attn_implementation != name:
-            raise InputError(f"{type(model).__name__} uses its own attention")
+            raise InputError(f"{type(model).__name__} does not take another attention function")
         yield
     finally:
         model.set_attn_implementation(before)
         del ALL_ATTENTION_FUNCTIONS[name], AttentionMaskInterface._global_mapping[name]
+
+
+def _takes_attention(model: PreTrainedModel) -> bool:
+    """Whether a model takes its attention function from transformers' interface."""
+    base = model.base_model if isinstance(model.base_model, PreTrainedModel) else model
+    takes: bool = type(base)._can_set_attn_implementation()
+    return takes
 
 
 def _called_by_transformers(core: AttentionCore) -> Callable[..., tuple[Tensor, Tensor]]:

@@ -49,7 +49,8 @@ class Rules:
     All 1 is the gradient.
 
     Attributes:
-        norm: LayerNorm; the rest goes through it with the denominator held constant.
+        norm: LayerNorm, or the root of a norm that is written out; the rest goes through it with
+            the denominator held constant.
         activation: Elementwise functions; the rest goes through the secant f(x) / x.
         softmax: Softmax of attention; 0 makes the attention weights constants.
         product: Each factor of a matrix product of two activations (queries and keys, weights and

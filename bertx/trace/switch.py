@@ -4,6 +4,9 @@ While a model runs inside of `recording_functions`, every norm, activation, soft
 linear map of the graph is followed by a node that passes its output on unchanged. In the backward
 this node sends the gradient on through the operation, or through the linear map that `Rules` put in
 its place. Nothing is patched: calls are seen by a mode of this thread, activation modules by hooks.
+
+Norms that a model writes out are seen by their root, √(Var x + eps), which is their denominator.
+Nonlinear functions without a rule are refused by name as soon as relevance arrives at them.
 """
 
 from collections.abc import Iterator
@@ -15,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bertx.models.activations import ActivationMode, Elementwise, watching
+from bertx.errors import InputError
+from bertx.models.activations import NOT_ZERO_AT_ZERO, ActivationMode, Elementwise, watching
 from bertx.models.scope import exclusive
 from bertx.trace.attend import Core, Watch, attend, gradients_of
 from bertx.trace.rules import ConstantDenominator, LinearMap, Rules, Secant
@@ -23,6 +27,11 @@ from bertx.trace.skipping import skipping_linear
 
 _GRADIENT = Rules()
 _QKV = ("query", "key", "value")
+
+_NEAR = 4
+"""Steps, such as casts and reciprocals, between the root of a norm and its use."""
+
+_NO_RULE = "{} of what depends on the text has no relevance rule"
 
 
 class Switch:
@@ -64,6 +73,14 @@ class FunctionRecorder(ActivationMode):
         self.watch = Watch()
         self._above = False
 
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Called for every function of torch."""
+        if func in NOT_ZERO_AT_ZERO and not self._inside:
+            return self._unruled(func, args, kwargs or {})
+        return super().__torch_function__(func, types, args, kwargs)
+
     def leave_encoder(self, *_: Any) -> None:
         """The layers are through; what follows is the head."""
         self._above = True
@@ -81,7 +98,7 @@ class FunctionRecorder(ActivationMode):
 
     def activated(self, function: Elementwise, x: Tensor, y: Tensor) -> Tensor:
         """``y`` with a node behind it."""
-        if self.switch is None or not y.requires_grad:
+        if not self._explained(y):
             return y
         return _Linearized.apply(x, y, self.switch, "activation", Secant(function))
 
@@ -94,11 +111,34 @@ class FunctionRecorder(ActivationMode):
 
     def _norm(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         y = func(*args, **kwargs)
-        if self.switch is None or not y.requires_grad:
+        if not self._explained(y):
             return y
         given = dict(zip(("input", "shape", "weight", "bias", "eps"), args, strict=False)) | kwargs
         held = ConstantDenominator(given.get("weight"), given.get("eps", 1e-5))
         return _Linearized.apply(given["input"], y, self.switch, "norm", held)
+
+    def _root(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """The denominator of a norm that is written out, or one over it."""
+        y = func(*args, **kwargs)
+        return _Shared.apply(y, self.switch, ("norm",)) if self._explained(y) else y
+
+    def _quotient(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        y = func(*args, **kwargs)
+        divisor = args[1]
+        if not self._explained(divisor) or _is_root(divisor):
+            return y
+        return _Refused.apply(y, self.switch, "a division by what depends on the text")
+
+    def _unruled(self, func: Any, args: Any, kwargs: Any) -> Any:
+        y = func(*args, **kwargs)
+        if not self._explained(y) or any(map(_is_root, args)):
+            return y
+        return _Refused.apply(y, self.switch, func.__name__)
+
+    def _in_place(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if self._both_explained(args) and not _is_root(args[1]):
+            raise InputError(_NO_RULE.format(func.__name__))
+        return func(*args, **kwargs)
 
     def _linear(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         y = skipping_linear(*args, **kwargs)
@@ -110,7 +150,7 @@ class FunctionRecorder(ActivationMode):
 
     def _softmax(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         weights = func(*args, **kwargs)
-        if self.switch is not None and weights.requires_grad:
+        if self._explained(weights):
             weights = _Shared.apply(weights, self.switch, ("softmax",))
         if weights.dim() == 4 and not self._above:
             self.attention.append(weights)
@@ -124,7 +164,17 @@ class FunctionRecorder(ActivationMode):
             return _Shared.apply(func(*args, **kwargs), self.switch, ("product",))
         return func(*self._factors(args, "product"), **kwargs)
 
+    def _contraction(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        equation, *operands = args
+        if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+            operands = list(operands[0])
+        if sum(map(self._explained, operands)) > 2:
+            raise InputError(_NO_RULE.format("einsum of three"))
+        return func(equation, *self._factors(operands, "product"), **kwargs)
+
     def _gate(self, func: Any, args: Any, kwargs: Any) -> Tensor:
+        if any(map(_is_root, args[:2])):
+            return func(*args, **kwargs)
         return func(*self._factors(args, "gate"), **kwargs)
 
     def _fused(self, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -132,13 +182,15 @@ class FunctionRecorder(ActivationMode):
         given = dict(zip(_QKV, args, strict=False)) | kwargs
         shares = ("softmax", "product", "product")
         for name, kinds in (("query", shares), ("key", shares), ("value", ("product",))):
-            if self.switch is not None and given[name].requires_grad:
+            if self._explained(given[name]):
                 given[name] = _Shared.apply(given[name], self.switch, kinds)
         return func(*(given.pop(name) for name in _QKV), *args[3:], **given)
 
+    def _explained(self, value: Any) -> bool:
+        return self.switch is not None and isinstance(value, Tensor) and value.requires_grad
+
     def _both_explained(self, args: Any) -> bool:
-        both = (isinstance(a, Tensor) and a.requires_grad for a in args[:2])
-        return self.switch is not None and all(both)
+        return all(map(self._explained, args[:2]))
 
     def _factors(self, args: Any, kind: str) -> Any:
         if not self._both_explained(args):
@@ -162,6 +214,40 @@ class _Shared(torch.autograd.Function):
         if grad is None or share == 0:
             return None, None, None
         return (grad if share == 1 else grad * share), None, None
+
+
+def _is_root(value: Any) -> bool:
+    """Whether a tensor is the denominator of a norm that is written out, or made of it alone."""
+    node = value.grad_fn if isinstance(value, Tensor) else None
+    for _ in range(_NEAR):
+        if getattr(node, "kinds", None) == ("norm",):
+            return True
+        below = [] if node is None else [one for one, _ in node.next_functions if one is not None]
+        if len(below) != 1:
+            return False
+        node = below[0]
+    return False
+
+
+class _Refused(torch.autograd.Function):
+    """The tensor itself; relevance that arrives at it is refused, a gradient is passed on.
+
+    Where the root of a norm passes a gradient on, what it is made of is part of the norm.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, switch: Switch, name: str) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.switch, ctx.name = switch, name
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (grad,) = grads
+        rules = ctx.switch.rules
+        if grad is not None and rules != _GRADIENT and rules.norm == 0:
+            raise InputError(_NO_RULE.format(ctx.name))
+        return grad, None, None
 
 
 class _Linearized(torch.autograd.Function):
@@ -246,8 +332,21 @@ class _Core(torch.autograd.Function):
         return *logits, gradients.value.mul_(rules.product), *(None,) * 6
 
 
+_UNRULED: tuple[Any, ...] = (
+    nn.functional.glu, nn.functional.group_norm, nn.functional.instance_norm,
+    nn.functional.log_softmax, nn.functional.normalize, nn.functional.rms_norm, torch.abs,
+    torch.baddbmm, torch.cos, torch.cumprod, torch.erf, torch.exp, torch.log, torch.log_softmax,
+    torch.logsumexp, torch.norm, torch.pow, torch.prod, torch.reciprocal, torch.sin, torch.square,
+    torch.std, torch.var, Tensor.__pow__, Tensor.__rtruediv__, Tensor.abs, Tensor.baddbmm,
+    Tensor.cos, Tensor.cumprod, Tensor.erf, Tensor.exp, Tensor.log, Tensor.log_softmax,
+    Tensor.logsumexp, Tensor.norm, Tensor.pow, Tensor.prod, Tensor.reciprocal, Tensor.sin,
+    Tensor.square, Tensor.std, Tensor.var,
+)  # fmt: skip
+"""Nonlinear functions for which there is no rule, except in the denominator of a norm."""
+
 _HANDLERS: dict[Any, Any] = {
     nn.functional.layer_norm: FunctionRecorder._norm,
+    torch.einsum: FunctionRecorder._contraction,
     nn.functional.linear: FunctionRecorder._linear,
     nn.functional.scaled_dot_product_attention: FunctionRecorder._fused,
     **dict.fromkeys(
@@ -258,6 +357,13 @@ _HANDLERS: dict[Any, Any] = {
         FunctionRecorder._product,
     ),
     **dict.fromkeys((torch.mul, Tensor.mul, Tensor.__mul__), FunctionRecorder._gate),
+    **dict.fromkeys((torch.sqrt, torch.rsqrt, Tensor.sqrt, Tensor.rsqrt), FunctionRecorder._root),
+    **dict.fromkeys(
+        (torch.div, torch.true_divide, Tensor.div, Tensor.true_divide, Tensor.__truediv__),
+        FunctionRecorder._quotient,
+    ),
+    **dict.fromkeys((Tensor.mul_, Tensor.div_), FunctionRecorder._in_place),
+    **dict.fromkeys(_UNRULED, FunctionRecorder._unruled),
 }
 
 

@@ -101,10 +101,13 @@ class Trace:
                 self._anatomy = anatomy(self.model, "Trace")
                 self._record = stack.enter_context(recording(self._anatomy.modules()))
             logits = logits_of(self.model, self.inputs.arguments(self.model))
-        if self.needs & EXPLICIT and not self._attention:
-            raise UnsupportedArchitecture(
-                "Trace", self.model, "models whose attention is a softmax"
-            )
+        if [one.shape[:2] for one in cut] != [self.inputs.input_ids.shape]:
+            needed = "models that embed their texts once, into one tensor (B, T, D)"
+            raise UnsupportedArchitecture("Trace", self.model, needed)
+        square = (self.inputs.input_ids.shape[1],) * 2
+        if self.needs & EXPLICIT and {one.shape[2:] for one in self._attention} != {square}:
+            needed = "models whose attention is a softmax over all tokens of a text"
+            raise UnsupportedArchitecture("Trace", self.model, needed)
         self._leaf = cut[0]
         return logits
 

@@ -10,7 +10,6 @@ from bertx.attribution.attention import (
     LayerwiseAttentionTracing,
 )
 from bertx.errors import InputError
-from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from tests.oracles import attention as oracle
@@ -89,14 +88,3 @@ def test_rollout_is_blind_to_the_class(tokenizer):
 def test_a_residual_share_out_of_range_is_named(residual):
     with pytest.raises(InputError, match="AttentionRollout: expected a residual share"):
         AttentionRollout(residual)
-
-
-@pytest.mark.parametrize(
-    "method", [LayerwiseAttentionTracing, AttentionRollout, GradSAM, GenericAttention]
-)
-def test_a_model_whose_head_reads_another_token_is_refused(method):
-    model = tiny_model()
-    method().check(model)
-    model.config.model_type = "llama"  # its classifier reads the last token
-    with pytest.raises(UnsupportedArchitecture, match=method.__name__):
-        method().check(model)

@@ -39,7 +39,7 @@ def test_methods_may_come_one_by_one():
 def test_the_usual_methods_are_those_that_a_model_supports(bert):
     usual = ["AttnLRP", "GradientXInput", "GradientSensitivity"]
     assert list(named(None, bert)) == usual
-    bert.config.model_type = "own"
+    bert = tiny_model(hidden_act="sigmoid")
     assert list(named(None, bert)) == usual[1:]
     with torch.inference_mode():
         bert.classifier.bias = torch.nn.Parameter(torch.zeros(3))  # which no gradient passes

@@ -1,5 +1,7 @@
 """One forward with many backwards: the values are the model's own, and nothing stays behind."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -15,13 +17,14 @@ from bertx.attribution import (
     ModifiedGradient,
     TextbookLRP,
 )
+from bertx.errors import InputError
 from bertx.models.activations import activation_modules
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from bertx.trace.attend import attend
 from bertx.trace.recording import explicit_attention
-from bertx.trace.rules import CP_LRP, Epsilon, Rules
+from bertx.trace.rules import ATTN_LRP, CP_LRP, Epsilon, Rules
 from bertx.trace.switch import Switch, recording_functions
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, count_backwards, mixed_modes
@@ -298,7 +301,78 @@ def test_a_softmax_is_no_elementwise_function():
     assert activation_modules(torch.nn.Sequential(*parts)) == [parts[1]]
 
 
-def test_a_model_type_that_is_not_known_is_refused(bert):
-    bert.config.model_type = "own"
-    with pytest.raises(UnsupportedArchitecture, match=r"'own'.*it supports bert, "):
-        AttnLRP().check(bert)
+def test_a_model_type_that_is_not_known_is_followed(bert):
+    bert.config.model_type = "unheard-of"
+    AttnLRP().check(bert)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x, eps: (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True) + eps),
+        lambda x, eps: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps),
+        lambda x, eps: x * (1 / (x.square().mean(-1, keepdim=True) + eps).sqrt()).to(x.dtype),
+    ],
+    ids=["sqrt", "rsqrt", "reciprocal"],
+)
+def test_a_norm_that_is_written_out_is_linear_with_its_denominator_constant(norm):
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 5, dtype=torch.float64)
+    switch = Switch()
+    with recording_functions(torch.nn.Identity(), switch):
+        y = norm(x, 0.1)
+    (whole,) = torch.autograd.grad((norm(x, 0.1) * weights).sum(), x)
+    (plain,) = torch.autograd.grad((y * weights).sum(), x, retain_graph=True)
+    torch.testing.assert_close(plain, whole)
+    # y is linear with the denominator constant, so that its derivative along x is y itself.
+    with switch.set_to(CP_LRP):
+        (held,) = torch.autograd.grad((y * weights).sum(), x, retain_graph=True)
+    torch.testing.assert_close((held * x).sum(), (y * weights).sum())
+    assert (plain * x).sum().abs() < 0.5 * (held * x).sum().abs()
+    with switch.set_to(replace(CP_LRP, norm=0.25)):
+        (mixed,) = torch.autograd.grad((y * weights).sum(), x)
+    torch.testing.assert_close(mixed, 0.25 * plain + 0.75 * held)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.exp, torch.sigmoid, torch.Tensor.erf, lambda x: x**2, lambda x: 1 / x, lambda x: x / x],
+)
+def test_relevance_that_arrives_at_a_function_without_a_rule_is_refused(function):
+    x = torch.rand(3, requires_grad=True)
+    switch = Switch()
+    with recording_functions(torch.nn.Identity(), switch):
+        y = function(x)
+    torch.autograd.grad(y.sum(), x, retain_graph=True)
+    with switch.set_to(ATTN_LRP), pytest.raises(InputError, match="no relevance rule"):
+        torch.autograd.grad(y.sum(), x)
+
+
+def test_what_is_written_into_a_tensor_has_no_rule():
+    x, y = torch.rand(2, 3, requires_grad=True).unbind()
+    with recording_functions(torch.nn.Identity(), Switch()):
+        with pytest.raises(InputError, match="mul_ of what depends on the text"):
+            (x + 0).mul_(y)
+        (x + 0).mul_(2)
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        lambda a, b: torch.einsum("ij,kj->ik", a, b),
+        lambda a, b: torch.einsum("ij,kj->ik", [a, b]),
+    ],
+)
+def test_both_factors_of_a_contraction_get_their_share(contract):
+    a, b = torch.randn(2, 3, 4, requires_grad=True).unbind()
+    switch = Switch()
+    with recording_functions(torch.nn.Identity(), switch):
+        y = contract(a, b)
+        with pytest.raises(InputError, match="einsum of three"):
+            torch.einsum("ij,kj,ij->ik", a, b, a)
+    whole = torch.autograd.grad(y.sum(), (a, b), retain_graph=True)
+    with switch.set_to(Rules(product=0.25)):
+        shares = torch.autograd.grad(y.sum(), (a, b))
+    for share, all_of_it in zip(shares, whole, strict=True):
+        torch.testing.assert_close(share, all_of_it / 4)

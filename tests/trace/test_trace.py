@@ -206,9 +206,9 @@ def test_a_compiled_shell_is_taken_off_and_gives_the_same(bert, inputs):
     assert 0 < before == len(compiled)
 
 
-def test_a_model_without_embedding_block_is_refused(bert, inputs):
+def test_a_model_without_embeddings_is_refused(bert, inputs):
     del bert.base_model.embeddings
-    with pytest.raises(UnsupportedArchitecture, match="embedding block"):
+    with pytest.raises(UnsupportedArchitecture, match="models with word embeddings"):
         Trace(bert, inputs)
 
 
