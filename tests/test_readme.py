@@ -45,9 +45,9 @@ def test_the_foreign_project_runs_and_is_short(tmp_path, monkeypatch):
 
 def test_a_batch_is_explained_without_lightning(tokenizer):
     code = next(block for block in BLOCKS if "Inputs.from_batch" in block)
-    names = {"model": tiny_model(), "batch": tiny_batch(tokenizer, ["the film was dull"])}
+    names = {"model": tiny_model(), "tokenizer": tokenizer, "texts": ["the film was dull", "dull"]}
     exec(code, names)
-    assert names["scores"].shape == (1, 6)
+    assert names["scores"].shape == (2, 6)
 
 
 def test_methods_share_a_trace(tokenizer):

@@ -64,7 +64,11 @@ class Inputs:
                 model takes it.
             unit: What a unit is.
             tokenizer: The tokenizer that made the ids; methods that write [MASK] or [PAD] need it.
+
+        Raises:
+            InputError: If a field is missing.
         """
+        _check_fields(batch, unit)
         mask = batch["attention_mask"]
         ranked = mask.bool() & ~batch["special_tokens_mask"].bool()
         if unit == "whitespace":
@@ -116,6 +120,16 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+
+def _check_fields(batch: Mapping[str, Any], unit: Unit) -> None:
+    needed = {"word": ["word_ids"], "whitespace": ["text", "offsets"], "token": []}[unit]
+    needed += ["input_ids", "attention_mask", "special_tokens_mask"]
+    if missing := [name for name in needed if name not in batch]:
+        raise InputError(
+            f"batch: {', '.join(missing)} missing. For unit 'token', call the tokenizer with "
+            "return_special_tokens_mask=True and padding=True; bertx.explain makes words of texts"
+        )
 
 
 def short_texts(model: PreTrainedModel) -> Inputs:

@@ -1,7 +1,9 @@
 """Units: words and tokens, never special tokens or padding."""
 
+import pytest
 import torch
 
+from bertx.errors import InputError
 from bertx.models.inputs import Inputs, merge_by_unit, number_units
 from tests.tiny import tiny_batch
 
@@ -59,3 +61,15 @@ def test_unit_scores_add_up(tokenizer):
     scores = torch.arange(18.0).view(2, 9)
     total = merge_by_unit(scores, inputs.units)
     assert total.tolist() == [[1, 2, 3, 4 + 5 + 6, 7], [10, 0, 0, 0, 0]]
+
+
+def test_a_field_that_is_missing_is_named_with_what_gives_it(tokenizer):
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with pytest.raises(
+        InputError, match=r"special_tokens_mask missing.*return_special_tokens_mask"
+    ):
+        Inputs.from_batch(batch, "token")
+    with pytest.raises(InputError, match="word_ids, special_tokens_mask missing"):
+        Inputs.from_batch(batch)
+    with pytest.raises(InputError, match="text, offsets, special_tokens_mask missing"):
+        Inputs.from_batch(batch, "whitespace")
