@@ -304,8 +304,8 @@ def _whole(trainer: Trainer, numbered: bool) -> Sample:
     loader = _loader(trainer)
     data = getattr(loader, "dataset", None)
     # A loader that does not make batches of its data set's items has another number of rows.
-    counts = isinstance(data, Sized) and getattr(loader, "batch_sampler", None) is not None
-    size = len(data) if counts and not numbered else None  # type: ignore[arg-type]
+    numbered = numbered or getattr(loader, "batch_sampler", None) is None
+    size = len(data) if isinstance(data, Sized) and not numbered else None
     return Sample(None, size, trainer.world_size, trainer.global_rank)
 
 

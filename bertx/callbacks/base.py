@@ -30,7 +30,7 @@ from bertx.callbacks.methods import (
     tokenizer_of,
 )
 from bertx.callbacks.outcome import Listener
-from bertx.callbacks.run import check_name, gather
+from bertx.callbacks.run import callbacks_of, check_name, gather
 from bertx.callbacks.sample import Sample, in_chunks, rows_dealt
 from bertx.errors import InputError
 from bertx.models.classifier import ModelChoice
@@ -193,9 +193,8 @@ class Probe(Listener, ABC):
         super().setup(trainer, pl_module, stage)
         self._readable = False
         # A new list, as the trainer is going through the old one.
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        trainer.callbacks = sorted(  # type: ignore[attr-defined]
-            callbacks, key=lambda callback: not isinstance(callback, Probe)
+        trainer.callbacks = sorted(  # type: ignore[attr-defined]  # Lightning declares none
+            callbacks_of(trainer), key=lambda callback: not isinstance(callback, Probe)
         )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -16,7 +16,7 @@ from bertx.callbacks.checkpoint_file import load_checkpoint
 from bertx.callbacks.merging import check_loadable, has_adapters, merged
 from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.outcome import Listener
-from bertx.callbacks.run import check_within, run_folder
+from bertx.callbacks.run import callbacks_of, check_within, run_folder, writes
 from bertx.models.checkpoint import save_tokenizer
 from bertx.models.classifier import ModelChoice, bare, one_classifier, path_of
 from bertx.rendering.files import drafted_folder
@@ -59,7 +59,7 @@ class HuggingFaceExport(Listener):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the folder on rank zero."""
         path = run_folder(trainer) / self.folder
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not writes(trainer):
             return
         model = self._classifier(pl_module)
         best = _best_checkpoint(trainer)
@@ -111,8 +111,7 @@ def _plain(
 def _averaged(trainer: Trainer) -> str:
     """What the weights at the end of a training are."""
     kinds = (StochasticWeightAveraging, WeightAveraging)
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    averaging = [type(callback).__name__ for callback in callbacks if isinstance(callback, kinds)]
+    averaging = [type(each).__name__ for each in callbacks_of(trainer) if isinstance(each, kinds)]
     return ", ".join(["last step", *(f"averaged by {name}" for name in averaging)])
 
 

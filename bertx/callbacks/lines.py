@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from bertx.callbacks.run import callbacks_of
 from bertx.errors import InputError
 from bertx.progress import (
     Advance,
@@ -180,7 +181,7 @@ class ProgressLines(Callback):
         value = trainer.callback_metrics.get(monitor) if monitor else None
         if value is None:
             return []
-        better = min if checkpoint.mode == "min" else max  # type: ignore[union-attr]
+        better = min if getattr(checkpoint, "mode", None) == "min" else max
         values = [self._best, getattr(checkpoint, "best_model_score", None), value]
         self._best = better(float(one) for one in values if one is not None)
         return [f"best {monitor} so far {self._best:.4g}"]
@@ -199,8 +200,7 @@ def beside_bar(trainer: Trainer) -> Iterator[None]:
 def _display(trainer: Trainer) -> Display:
     bar = trainer.progress_bar_callback
     if bar is None or not has_bar(trainer):
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        shown = any(isinstance(callback, ProgressLines) for callback in callbacks)
+        shown = any(isinstance(callback, ProgressLines) for callback in callbacks_of(trainer))
         return chosen() or (Lines() if shown else Silent())
     if isinstance(bar, RichProgressBar):
         live = bar.progress

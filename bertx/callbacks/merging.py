@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,12 +73,13 @@ def _merges(part: nn.Module) -> bool:
 
 def _merge(holder: nn.Module) -> None:
     """Put in the place of each adapter what it is around, with the weights that it makes."""
-    for name, part in list(holder.named_children()):
+    parts: list[tuple[str, Any]] = list(holder.named_children())
+    for name, part in parts:
         if not _merges(part):
             _merge(part)
             continue
         try:
-            setattr(holder, name, part.merge_and_unload())  # type: ignore[operator]
+            setattr(holder, name, part.merge_and_unload())
         except Exception as error:  # each kind of adapter has its own reasons
             raise InputError(
                 f"the adapter {type(part).__name__} cannot be merged into the weights: "

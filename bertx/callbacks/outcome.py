@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
+from bertx.callbacks.run import callbacks_of
 from bertx.models.classifier import ModelChoice, classifier_in
 from bertx.models.heads import Logits
 
@@ -96,8 +97,8 @@ class Listener(Callback):
         if self._listened or self.logits is not None:
             return
         self._listened = True
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        alike = (c for c in callbacks if isinstance(c, Listener) and c.model == self.model)
+        listeners = (each for each in callbacks_of(trainer) if isinstance(each, Listener))
+        alike = (each for each in listeners if each.model == self.model)
         model = classifier_in(pl_module, self.model) if next(alike) is self else None
         # Listening would have a compiled model compiled anew.
         if model is not None and not any(map(_compiled, pl_module.modules())):

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from bertx.callbacks.run import check_within, here, run_folder
+from bertx.callbacks.run import check_within, here, run_folder, writes
 from bertx.errors import InputError, first_line
 from bertx.report.history import RATE, Logged, history_path, is_history, write_history
 
@@ -62,7 +62,7 @@ class ReportWriter(Callback):
     ) -> None:
         """Keep the loss and the learning rate whenever the trainer logs."""
         _, step = here(trainer)
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        every: int = vars(trainer)["log_every_n_steps"]
         if every and (step + 1) % every == 0:
             self._keep(trainer, "train/")
 
@@ -75,7 +75,7 @@ class ReportWriter(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the page, and say where it is."""
         folder = self._write(trainer)
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not writes(trainer):
             return
         try:
             print(f"Report: {self._report(folder)}")
@@ -101,7 +101,7 @@ class ReportWriter(Callback):
     def _write(self, trainer: Trainer) -> Path:
         """Write what was kept, on rank zero; which folder it is is agreed on by all."""
         folder = run_folder(trainer)
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if writes(trainer):
             try:
                 write_history(history_path(folder), self._rows.values())
             except OSError as error:

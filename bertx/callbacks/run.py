@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from torch import distributed
 
@@ -43,7 +43,18 @@ def texts_are_logged(trainer: Trainer) -> bool:
 
     Not if ``log_text`` of one callback is false: who says so once means all callbacks.
     """
-    return all(getattr(callback, "log_text", True) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    return all(getattr(callback, "log_text", True) for callback in callbacks_of(trainer))
+
+
+def callbacks_of(trainer: Any) -> list[Callback]:
+    """The callbacks of a trainer, an attribute that Lightning's types do not declare."""
+    callbacks: list[Callback] = trainer.callbacks
+    return callbacks
+
+
+def writes(trainer: Any) -> bool:
+    """Whether this process writes files: that of rank zero does, unless the run is a dry one."""
+    return trainer.is_global_zero and not trainer.fast_dev_run
 
 
 def gather(rows: list[T]) -> list[T]:

@@ -144,10 +144,8 @@ class HeatmapSheet:
             note: What else there is to say, such as an error.
         """
         shown = text.strip() or ("" if note else "(empty)")
-        article = template("example.html.jinja").module.explained(  # type: ignore[attr-defined]
-            number, verdict, shown, _drawn(heatmaps), note
-        )
-        self._file.write(article)
+        macros: Any = template("example.html.jinja").module
+        self._file.write(macros.explained(number, verdict, shown, _drawn(heatmaps), note))
 
     def __exit__(
         self,

@@ -206,7 +206,8 @@ def _log_figure_to_wandb(
 ) -> None:
     import wandb
 
-    logger.log_metrics({key: wandb.Image(_picture(figure), caption=caption)}, step=step)  # type: ignore[dict-item]
+    picture: Any = wandb.Image(_picture(figure), caption=caption)
+    logger.log_metrics({key: picture}, step=step)
 
 
 @log_figure.register(TensorBoardLogger)
