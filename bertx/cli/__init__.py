@@ -22,7 +22,7 @@ COMMANDS = {
     "explain": "Show why a trained classifier decides as it does.",
     "judge": "Find out which of its explanations can be trusted.",
     "leaderboard": "Compare the explanations of several runs.",
-    "report": "Show what runs and studies have found on one page.",
+    "report": "Show the results of runs and studies on one page.",
     "study": "Run the paper's experiments on trained classifiers.",
 }
 """The subcommands that need no trainer: what each does. It is imported when it is used."""

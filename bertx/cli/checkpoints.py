@@ -95,7 +95,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write it, also where the last step has: the best checkpoint is known only now."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not vars(trainer)["fast_dev_run"]:
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_exception(

@@ -8,7 +8,9 @@ from textwrap import shorten
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
+from transformers.utils.logging import set_verbosity_error
 
+from bertx.cli.noise import bars_of_libraries
 from bertx.errors import InputError, first_line, one_line, why
 from bertx.models.pretrained import load_tokenizer, load_with_gaps
 
@@ -17,6 +19,8 @@ def load_trained(
     name: str, device: str, called: str | None = None
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     """Load a model that was trained to classify, on a device, in evaluation mode.
+
+    What libraries have to say about it is not shown.
 
     Args:
         name: A checkpoint of a run (``.ckpt``), ``last`` or ``best`` for that of the newest run
@@ -27,6 +31,8 @@ def load_trained(
     Raises:
         InputError: If there is no such model or device, or the model was not trained to classify.
     """
+    bars_of_libraries()
+    set_verbosity_error()
     place, which = _device(device), f"--model {name}" if called is None else called
     path = _find(name)
     try:
@@ -39,11 +45,8 @@ def load_trained(
             f"{which} was not trained to classify texts: it has no weights for "
             f"{', '.join(missing[:3])}. Fine-tune it first: bertx fit --model.name {name} ..."
         )
-    return _ready(model, place), tokenizer
-
-
-def _ready(model: nn.Module, device: torch.device) -> nn.Module:
-    return model.to(device).eval()
+    ready: nn.Module = model
+    return ready.to(place).eval(), tokenizer
 
 
 def _find(name: str) -> str:

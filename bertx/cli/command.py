@@ -84,9 +84,7 @@ class TrainingParser(LightningArgumentParser):
             super().error(message, ex)
         hints = [f"For all settings: {self.prog.replace(' [options]', '')} --help"]
         if '.methods"' in message:
-            hints.insert(
-                0, f"Known methods: {', '.join(METHOD_NAMES)}, or the import path of your own."
-            )
+            hints.insert(0, f"Methods: {', '.join(METHOD_NAMES)}, or the import path of your own.")
         fail("\n".join([message.strip(), *hints]))
 
     def parse_args(  # type: ignore[override]
@@ -131,17 +129,17 @@ class BertxCLI(LightningCLI):
                 f"given are trained from scratch: {', '.join(new[:3])}{more}"
             )
 
-    def before_validate(self) -> None:
+    def _check_trained(self) -> None:
         """Refuse a head that nobody trained."""
-        self._check_trained()
+        config = self.config[self.config["subcommand"]]
+        if self.model.drawn and not config.get("ckpt_path"):
+            raise InputError(
+                f"model {config['model']['name']!r} was not trained to classify texts: it has no "
+                f"weights for {', '.join(self.model.drawn[:3])}. Give those of a run with "
+                "--ckpt_path last, best or a file."
+            )
 
-    def before_test(self) -> None:
-        """Refuse a head that nobody trained."""
-        self._check_trained()
-
-    def before_predict(self) -> None:
-        """Refuse a head that nobody trained."""
-        self._check_trained()
+    before_validate = before_test = before_predict = _check_trained
 
     def predict(self, **kwargs: Any) -> None:
         """Predict; what comes out is written by callbacks and not collected."""
@@ -266,15 +264,6 @@ class BertxCLI(LightningCLI):
             if isinstance(error.__cause__, InputError):
                 raise error.__cause__ from None
             raise
-
-    def _check_trained(self) -> None:
-        config = self.config[self.config["subcommand"]]
-        if self.model.drawn and not config.get("ckpt_path"):
-            raise InputError(
-                f"model {config['model']['name']!r} was not trained to classify texts: it has no "
-                f"weights for {', '.join(self.model.drawn[:3])}. Give those of a run with "
-                "--ckpt_path last, best or a file."
-            )
 
     def _settings(self, key: str) -> Namespace | None:
         """The settings of a callback of every run; None if it is switched off."""

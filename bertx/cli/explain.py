@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 
 from bertx.cli.classes import Choice
 from bertx.cli.options import add_methods, add_model, add_precision, add_unit
-from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, unwritable
+from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, writing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,17 +69,12 @@ def _run(options: Namespace) -> None:
 
 
 def _explainer(options: Namespace) -> "Explainer":
-    from transformers.utils.logging import set_verbosity_error
-
     from bertx import attribution
     from bertx.cli.classifiers import load_trained
-    from bertx.cli.noise import bars_of_libraries
     from bertx.explanation import Explainer
 
     choice = Choice("--methods", attribution.Attribution, attribution)
     methods = None if options.methods is None else choice.instances(options.methods)
-    bars_of_libraries()
-    set_verbosity_error()
     model, tokenizer = load_trained(options.model, options.device)
     return Explainer(
         model,
@@ -161,10 +156,8 @@ def _page(options: Namespace, explainer: "Explainer", stack: ExitStack) -> "Heat
     title = f"Explanations of {options.model}"
     page = HeatmapSheet(Path(options.html), title, explainer.signed)
     stack.callback(_tell, page)
-    try:
+    with writing("--html", page.path):
         return stack.enter_context(page)
-    except OSError as error:
-        raise unwritable("--html", page.path, error) from error
 
 
 def _tell(page: "HeatmapSheet") -> None:

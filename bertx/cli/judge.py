@@ -16,12 +16,10 @@ from bertx.cli.options import (
     add_relevant,
     add_unit,
 )
-from bertx.cli.subcommand import PROG, Parser, check_writable, parser_of, run_subcommand, unwritable
+from bertx.cli.subcommand import PROG, Parser, check_writable, parser_of, run_subcommand, writing
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from bertx.attribution import Attribution
     from bertx.evaluation import Verdicts
     from bertx.metrics import FaithfulnessMetric
@@ -104,13 +102,16 @@ def _run(options: Namespace) -> None:
 
 
 def _verdicts(options: Namespace) -> "Verdicts":
+    from bertx.cli.classifiers import load_trained
     from bertx.cli.labelled import judged_texts
     from bertx.evaluation import judge
+    from bertx.models.classifier import require_classifier
     from bertx.progress import progress
 
     methods, metrics = _methods(options.methods), _metrics(options.metrics)
     operators: Any = split_names(options.operators, "--operators")
-    model, tokenizer = _classifier(options)
+    trained, tokenizer = load_trained(options.model, options.device)
+    model = require_classifier(trained)
     with progress("Preparing the texts"):
         texts = judged_texts(options, model, tokenizer)
     return judge(
@@ -127,20 +128,6 @@ def _verdicts(options: Namespace) -> "Verdicts":
         relevant=options.relevant,
         precision=options.precision,
     )
-
-
-def _classifier(options: Namespace) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The classifier and its tokenizer, without what libraries have to say about them."""
-    from transformers.utils.logging import set_verbosity_error
-
-    from bertx.cli.classifiers import load_trained
-    from bertx.cli.noise import bars_of_libraries
-    from bertx.models.classifier import require_classifier
-
-    bars_of_libraries()
-    set_verbosity_error()
-    model, tokenizer = load_trained(options.model, options.device)
-    return require_classifier(model), tokenizer
 
 
 def _methods(names: str | None) -> "dict[str, Attribution] | None":
@@ -190,7 +177,7 @@ def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
     from bertx.rendering import append_scores, write_curves
 
     place = folder / "bertx" / STAGE
-    try:
+    with writing("--out", folder):
         write_examples(examples_path(place, 0, 0), verdicts.values, verdicts.confidence)
         rows = []
         for operator, estimates in verdicts.estimates.items():
@@ -199,6 +186,4 @@ def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
             results = estimates.results(verdicts.signed)
             rows += [{"operator": operator, **result.row()} for result in results]
         append_scores(place / "faithfulness.csv", rows)
-    except OSError as error:
-        raise unwritable("--out", folder, error) from error
     print(f"Values, tables and curves: {place}", file=sys.stderr)

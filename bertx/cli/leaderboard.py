@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 from bertx.cli.classes import split_names
 from bertx.cli.options import add_page, add_relevant, check_relevant
-from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, unwritable
+from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, writing
 from bertx.errors import InputError
 
 if TYPE_CHECKING:
@@ -142,10 +142,8 @@ def show(
         from bertx.leaderboard.page import leaderboard_page
         from bertx.rendering.files import write_whole
 
-        try:
+        with writing("--html", options.html):
             write_whole(Path(options.html), leaderboard_page(boards, tables, title))
-        except OSError as error:
-            raise unwritable("--html", options.html, error) from error
         print(f"Leaderboard: {options.html}", file=sys.stderr)
     else:
         from rich.console import Console

@@ -11,7 +11,7 @@ from bertx.errors import InputError
 AUTO = "auto"
 Mode = Literal["min", "max"]
 
-_KNOWN: dict[str, Mode] = {
+_MODES: dict[str, Mode] = {
     "loss": "min", "accuracy": "max", "macro_f1": "max", "cost": "min", "shortcut_share": "min",
     "drift": "min", "drift_rank": "max",
 }  # fmt: skip
@@ -25,13 +25,13 @@ def best_mode(monitor: str, metrics: Mapping[str, Any] | None) -> Mode:
         metrics: What ``faithfulness.metrics`` is configured to be; None for the default ones.
 
     Raises:
-        InputError: If it is not known.
+        InputError: If neither is known to be better.
     """
     higher = _higher_is_better(metrics)
     for part in monitor.split("/")[1:] or [monitor]:  # a callback's own name may come first
         name = part.removesuffix("_searched")
-        if name in _KNOWN:
-            return _KNOWN[name]
+        if name in _MODES:
+            return _MODES[name]
         if name.endswith("_gain"):
             return "max"
         if higher.get(name) is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from bertx.cli.options import add_relevant, check_relevant
-from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, unwritable
+from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, writing
 
 PAGE = "report.html"
 
@@ -43,8 +43,6 @@ def _run(options: Namespace) -> None:
     out = folder / PAGE if options.out is None else Path(options.out)
     check_writable("--out", out)
     report = read_report(places, options.relevant)
-    try:
+    with writing("--out", out):
         write_whole(out, report_page(report))
-    except OSError as error:
-        raise unwritable("--out", out, error) from error
     print(f"Report: {out}")

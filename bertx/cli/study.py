@@ -27,7 +27,7 @@ from bertx.cli.subcommand import (
     ending,
     fail,
     parser_of,
-    unwritable,
+    writing,
 )
 
 if TYPE_CHECKING:
@@ -155,24 +155,17 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
     Raises:
         InputError: If it cannot be done so.
     """
-    from transformers.utils.logging import set_verbosity_error
-
-    from bertx.cli.noise import bars_of_libraries
     from bertx.cli.subjects import find_subjects, shuffled_subjects
     from bertx.studies import conduct
 
-    bars_of_libraries()
-    set_verbosity_error()
     study: Study[Any] = import_module(STUDIES[name].module).STUDY
     settings, specific = study_settings(options, study)
     subjects, settings = find_subjects(options, settings, named=options.methods is not None)
     if getattr(options, "shuffled", None):
         specific = replace(specific, shuffled=shuffled_subjects(options, settings))
     scores = None if options.scores is None else Path(options.scores)
-    try:
+    with writing("--out", folder):
         return conduct(study, subjects, settings, specific, folder, scores), study
-    except OSError as error:
-        raise unwritable("--out", folder, error) from error
 
 
 def study_settings(options: Namespace, study: "Study[Any]") -> "tuple[Settings, Any]":

@@ -107,7 +107,7 @@ def check_writable(option: str, place: Path, folder: bool = False) -> None:
 
     kind, other = ("folder", "file") if folder else ("file", "folder")
     within = place if folder else place.resolve().parent  # links are followed when it is written
-    try:
+    with writing(option, place):
         if not folder and is_stream(place):
             return
         if place.exists() and place.is_dir() is not folder:
@@ -118,17 +118,15 @@ def check_writable(option: str, place: Path, folder: bool = False) -> None:
             within.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=within):
             pass
+
+
+@contextmanager
+def writing(option: str, place: str | Path) -> Iterator[None]:
+    """Say of an `OSError` which option names the place that cannot be written."""
+    try:
+        yield
     except OSError as error:
-        raise unwritable(option, place, error) from error
-
-
-def unwritable(option: str, place: str | Path, error: OSError) -> InputError:
-    """The error of a place that cannot be written.
-
-    Args:
-        option: The option that names it.
-        place: The file or folder.
-        error: Why not.
-    """
-    reason = error.strerror or error
-    return InputError(f"{option} {place} cannot be written: {reason}. Name another place.")
+        reason = error.strerror or error
+        raise InputError(
+            f"{option} {place} cannot be written: {reason}. Name another place."
+        ) from error

@@ -136,8 +136,8 @@ def _texts(data: TextDataModule, split: str, model: PreTrainedModel) -> list[Tex
     rows = usable.labelled()
     if not rows:
         raise InputError(
-            f"{where}: expected labels in the {split} split, but no text has a known one. Use "
-            f"another --split, or name the column with --label_column."
+            f"{where}: expected labels in the {split} split, but no text has one that is known. "
+            f"Use another --split, or name the column with --label_column."
         )
     order = class_order(data.labels, class_names(model))
     chosen = usable.select(rows)

@@ -81,12 +81,13 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
     from bertx.data.files import stream_tables
 
     name = ""
-    for table in stream_tables(file, PER_BATCH, lambda error: Unreadable(as_options(str(error)))):
+    for table in stream_tables(file, PER_BATCH, strict=False):
         name = name or find_text_column(table, column)
         values = list(table.columns.get(name, [None] * len(table)))
         for row, value in enumerate(values):
-            if isinstance(value, str) and (wrong := text_error(table, row, name, value)):
-                values[row] = Unreadable(as_options(str(wrong)))
+            error = text_error(table, row, name, value) if isinstance(value, str) else None
+            if error := table.malformed.get(row, error):
+                values[row] = Unreadable(as_options(str(error)))
         yield values
 
 

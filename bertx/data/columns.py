@@ -20,19 +20,19 @@ def find_text_column(table: Table, named: str | None = None, usual: str | None =
     Args:
         table: The rows.
         named: The column that the user asked for. No other is taken instead.
-        usual: The column that the data set is known to have; others are tried after it.
+        usual: The column that this data set has; others are tried after it.
 
     Raises:
         InputError: If there is no such column, or more than one.
     """
-    found = _find(table, named, [usual, *TEXT_COLUMNS], "text_column")
-    if found is None:
+    column = _find(table, named, [usual, *TEXT_COLUMNS], "text_column")
+    if column is None:
         wanted = repr(named) if named else " or ".join(map(repr, TEXT_COLUMNS))
         raise InputError(
             f"{table.source}: expected a text column {wanted}, but the columns are "
             f"{listed(table.columns)}. Name it with `text_column`."
         )
-    return found
+    return column
 
 
 def find_label_column(
@@ -52,9 +52,9 @@ def require_label_column(table: Table, named: str | None = None, usual: str | No
     Raises:
         InputError: If there is no such column, or more than one.
     """
-    found = find_label_column(table, named, usual)
-    if found is not None:
-        return found
+    column = find_label_column(table, named, usual)
+    if column is not None:
+        return column
     flags = _flags(table)
     several = ""
     if len(flags) > 1:
@@ -116,14 +116,14 @@ def _find(
 ) -> str | None:
     wanted = [named] if named else [guess.lower() for guess in guesses if guess]
     alike = {} if named else {name.strip().lower(): name for name in table.columns}
-    known = {**alike, **{name: name for name in table.columns}}
-    found = next((known[column] for column in wanted if column in known), None)
-    if found in table.repeated:
+    columns = {**alike, **{name: name for name in table.columns}}
+    column = next((columns[name] for name in wanted if name in columns), None)
+    if column in table.repeated:
         raise InputError(
-            f"{table.source}: expected one column {found!r}, but there are several. Rename all but "
-            f"one, or name another column with `{option}`."
+            f"{table.source}: expected one column {column!r}, but there are several. Rename all "
+            f"but one, or name another column with `{option}`."
         )
-    return found
+    return column
 
 
 def _flags(table: Table) -> list[str]:
@@ -133,7 +133,7 @@ def _flags(table: Table) -> list[str]:
 
 def _is_flag(values: Sequence[Any]) -> bool:
     try:
-        found = {written(value) for value in values[:_PEEKED]}
+        labels = {written(value) for value in values[:_PEEKED]}
     except InputError:  # a column that cannot be read is no concern of a message
         return False
-    return found in ({"0", "1"}, {"False", "True"})
+    return labels in ({"0", "1"}, {"False", "True"})

@@ -149,12 +149,12 @@ def _span(text: str, tokens: Mapping[str, Spans], evidence: Mapping[str, Any]) -
             f"expected an evidence within the {len(places):,} tokens of {name!r}, but got tokens "
             f"{start} to {end}. Correct the row or the document."
         )
-    found = [text[first:last] for first, last in places[start:end]]
+    words = [text[first:last] for first, last in places[start:end]]
     written = evidence.get("text")
-    if written is not None and str(written).split() != " ".join(found).split():
+    if written is not None and str(written).split() != " ".join(words).split():
         raise Unusable(
             f"expected the evidence {shortened(written)} at tokens {start} to {end} of {name!r}, "
-            f"but the document has {shortened(' '.join(found))}. Correct the row or the document."
+            f"but the document has {shortened(' '.join(words))}. Correct the row or the document."
         )
     return (places[start][0], places[end - 1][1]) if start < end else (0, 0)
 

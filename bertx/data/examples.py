@@ -66,21 +66,21 @@ class Form:
             InputError: If a value is not text, or a label is none.
         """
         table = annotate(table, self.text)
-        found = texts(table, self.text)
+        values = texts(table, self.text)
         labels = [UNKNOWN] * len(table)
         if self.label is not None:
             labels = class_numbers(table, self.label, self.labels, self.unknown)
-        worded = usable_rows(found, self.tokenizer)
-        rows = input_rows(found, worded, self.tokenizer) if wordless else worded
-        blank, values = {*rows} - {*worded}, table.columns[self.text]
-        gaps = {row for row in blank if missing(values[row])}
+        worded = usable_rows(values, self.tokenizer)
+        rows = input_rows(values, worded, self.tokenizer) if wordless else worded
+        blank, column = {*rows} - {*worded}, table.columns[self.text]
+        gaps = {row for row in blank if missing(column[row])}
         tally.add(table, len(rows))
         tally.count("skipped", table, {*range(len(table))} - {*rows})
         tally.count("wordless", table, blank - gaps)
         tally.count("missing", table, gaps)
         if table.rationales:
             tally.count("unmarked", table, [row for row in worded if not table.rationales[row]])
-        data = TextDataset(found, labels, table.rationales).select(rows)
+        data = TextDataset(values, labels, table.rationales).select(rows)
         if self.planter:
             tally.count("planted", table, [rows[i] for i in self.planter.occurrences(data.texts)])
             lines = [None if row in blank else table.lines[row] for row in rows]
@@ -122,4 +122,4 @@ def input_rows(
         return list(range(len(texts)))
     others = sorted({*range(len(texts))} - {*worded})
     ids = tokenizer([texts[row] for row in others])["input_ids"] if others else []
-    return sorted([*worded, *(row for row, own in zip(others, ids, strict=True) if own)])
+    return sorted([*worded, *(row for row, tokens in zip(others, ids, strict=True) if tokens)])

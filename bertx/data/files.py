@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bertx.data.json_files import json_document, json_lines
-from bertx.data.table import Column, Spoilt, Table, joined, numbered, refused, shortened
+from bertx.data.table import Column, Table, joined, malformed, numbered, shortened
 from bertx.errors import InputError
 
 TEXT_FORMATS = ("tsv", "csv", "jsonl", "json")
@@ -98,7 +98,7 @@ class FolderReader:
             raise InputError(
                 f"data folder {self.folder}: no file for the {split} split. Expected "
                 f"{'|'.join(SPLITS[split])} with an ending of {', '.join(ENDINGS)}; "
-                f"found: {self._found()}."
+                f"found: {self._listing()}."
             )
         if foreign := [file for file in files if file.name.endswith(SPREADSHEETS)]:
             raise spreadsheet(foreign[0])
@@ -125,26 +125,28 @@ class FolderReader:
                 return [path for path, name in names.items() if name and name["stem"] in stems]
         return []
 
-    def _found(self) -> str:
+    def _listing(self) -> str:
         names = sorted(path.name for path in self.folder.iterdir())
         return ", ".join(names[:20] + ["..."] * (len(names) > 20)) or "nothing"
 
 
-def stream_tables(file: Path, rows: int | None = None, spoilt: Spoilt = refused) -> Iterator[Table]:
+def stream_tables(file: Path, rows: int | None = None, strict: bool = True) -> Iterator[Table]:
     """Read one file a stretch at a time; a stretch takes memory, the file does not.
 
     Args:
         file: The file; its ending names the format.
         rows: At most so many rows make a table; None: all make one.
-        spoilt: What stands in every column of a malformed row, if that is not to be refused.
+        strict: Whether a malformed row is an error.
 
     Raises:
-        InputError: While reading, if the file is malformed or cannot be read, or has no rows.
+        InputError: While reading, if the file cannot be read, or has no rows, or a malformed one.
     """
     kind = file.name.removesuffix(".gz").rpartition(".")[2]
     empty = True
-    for table in _parquet(file, rows) if kind == "parquet" else _text(file, kind, rows, spoilt):
+    for table in _parquet(file, rows) if kind == "parquet" else _text(file, kind, rows):
         empty = False
+        if strict and table.malformed:
+            raise next(iter(table.malformed.values()))
         yield table
     if empty:
         raise InputError(f"{file}: expected at least one row below the header, but it is empty.")
@@ -158,11 +160,11 @@ def spreadsheet(file: Path) -> InputError:
     )
 
 
-def _text(file: Path, kind: str, rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
+def _text(file: Path, kind: str, rows: int | None) -> Iterator[Table]:
     parse = {"tsv": _tsv, "csv": _csv, "jsonl": json_lines, "json": json_document}[kind]
     try:
         with _open(file, newline="" if kind == "csv" else "\n") as text:
-            yield from parse(file, text, rows, spoilt)
+            yield from parse(file, text, rows)
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{file} cannot be read: {error}. Fetch or write it again.") from error
 
@@ -183,10 +185,10 @@ def _open(file: Path, newline: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def _tsv(file: Path, lines: Iterable[str], rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
+def _tsv(file: Path, lines: Iterable[str], rows: int | None) -> Iterator[Table]:
     """GLUE's format: one record a line, fields divided by tabs, a quotation mark is text."""
     records = ((number, _fields(line)) for number, line in enumerate(lines, start=1))
-    return _tabulate(file, records, rows, spoilt)
+    return _tabulate(file, records, rows)
 
 
 def _fields(line: str) -> list[str]:
@@ -194,11 +196,11 @@ def _fields(line: str) -> list[str]:
     return line.split("\t") if line else []
 
 
-def _csv(file: Path, lines: Iterable[str], rows: int | None, spoilt: Spoilt) -> Iterator[Table]:
+def _csv(file: Path, lines: Iterable[str], rows: int | None) -> Iterator[Table]:
     lines = iter(lines)
     header = next(lines, "")
     records = _csv_records(file, chain([header], lines), _separator(header))
-    return _tabulate(file, records, rows, spoilt)
+    return _tabulate(file, records, rows)
 
 
 def _separator(header: str) -> str:
@@ -236,24 +238,21 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(limit)
 
 
-def _tabulate(
-    file: Path, records: Iterator[Numbered], rows: int | None, spoilt: Spoilt
-) -> Iterator[Table]:
+def _tabulate(file: Path, records: Iterator[Numbered], rows: int | None) -> Iterator[Table]:
     """Turn records, the header first, into columns."""
     _, header = next(records, (0, list[Any]()))
     if isinstance(header, InputError):
         raise header
     repeated = {name for name, count in Counter(header).items() if count > 1}
-    checked = _checked(file, header, records, spoilt)
+    gap, checked = [None] * len(header), _checked(file, header, records)
     while part := list(islice(checked, rows)):
-        columns = zip(*(fields for _, fields in part), strict=True)
-        named = dict(zip(header, columns, strict=True))
-        yield Table(str(file), named, [n for n, _ in part], repeated=repeated)
+        fields = [gap if isinstance(record, InputError) else record for _, record in part]
+        columns = dict(zip(header, zip(*fields, strict=True), strict=True))
+        lines = [line for line, _ in part]
+        yield Table(str(file), columns, lines, repeated=repeated, malformed=malformed(part))
 
 
-def _checked(
-    file: Path, header: list[str], records: Iterator[Numbered], spoilt: Spoilt
-) -> Iterator[tuple[int, list[Any]]]:
+def _checked(file: Path, header: list[str], records: Iterator[Numbered]) -> Iterator[Numbered]:
     """The records below the header, each with as many fields."""
     for line, record in records:
         # A blank line is nothing in a table of several columns, and an empty text in one of one.
@@ -262,7 +261,7 @@ def _checked(
         fields = record or [""]
         if isinstance(fields, list):
             fields = _wrong(file, line, header, fields) or fields
-        yield line, fields if isinstance(fields, list) else [spoilt(fields)] * len(header)
+        yield line, fields
 
 
 def _wrong(file: Path, line: int, header: list[str], fields: list[Any]) -> InputError | None:
@@ -307,8 +306,8 @@ def _python_values(file: Path, name: str, values: Any) -> list[Any]:
     import pyarrow
 
     try:
-        found: list[Any] = values.to_pylist()
-        return found
+        converted: list[Any] = values.to_pylist()
+        return converted
     except (pyarrow.ArrowException, ValueError, OverflowError, ImportError) as error:
         raise InputError(
             f"{file}: column {name!r} ({values.type}) cannot be read: {error}. Name another column."

@@ -77,8 +77,7 @@ def label_names(table: Table, column: str) -> list[str]:
     values = table.columns[column][:]
     first = {written(value): row for row, value in reversed(list(enumerate(values)))}
     first.pop("", None)
-    found = sorted((row, name) for name, row in first.items())
-    _check_each(table, column, values, found)
+    _check_each(table, column, values, sorted((row, name) for name, row in first.items()))
     _check_few(table, column, first, sum(written(value) != "" for value in values))
     if len(first) < 2:
         raise InputError(
@@ -113,11 +112,11 @@ def class_numbers(
     if unknown:
         numbers.setdefault("-1", UNKNOWN)
     values = table.columns[column][:]
-    found = [written(value) for value in values]
-    for row, name in enumerate(found):
+    names = [written(value) for value in values]
+    for row, name in enumerate(names):
         if name not in numbers:
             raise _unknown_label(table, row, column, values[row], labels)
-    return [numbers[name] for name in found]
+    return [numbers[name] for name in names]
 
 
 def class_names(labels: Sequence[str]) -> dict[str, int]:
@@ -137,14 +136,14 @@ def spelt_alike(names: Iterable[str]) -> list[list[str]]:
 
 
 def _check_each(
-    table: Table, column: str, values: Sequence[Any], found: Collection[tuple[int, str]]
+    table: Table, column: str, values: Sequence[Any], names: Collection[tuple[int, str]]
 ) -> None:
     """Refuse labels that are no name of a single class."""
-    parts = {name: _parts(name) for _, name in found}
-    together = Counter(part for own in parts.values() if len(own) > 1 for part in {*own})
-    for row, name in found:
-        own = parts[name]
-        recurs = len(own) > 1 and all(part in parts or together[part] > 1 for part in own)
+    parts = {name: _parts(name) for _, name in names}
+    together = Counter(part for each in parts.values() if len(each) > 1 for part in {*each})
+    for row, name in names:
+        inner = parts[name]
+        recurs = len(inner) > 1 and all(part in parts or together[part] > 1 for part in inner)
         if recurs or _several(values[row]):
             raise _several_labels(table, row, column, values[row])
         if _real(name):
@@ -188,9 +187,9 @@ def _with_booleans(numbers: Mapping[str, int]) -> dict[str, int]:
     for digit, word in (("0", "False"), ("1", "True")):
         spelt = (word, word.lower(), word.upper())
         for name in spelt:
-            known = next((numbers[other] for other in (*spelt, digit) if other in numbers), None)
-            if known is not None:
-                every.setdefault(name, known)
+            number = next((numbers[one] for one in (*spelt, digit) if one in numbers), None)
+            if number is not None:
+                every.setdefault(name, number)
     return every
 
 
@@ -205,7 +204,7 @@ def _unknown_label(
     table: Table, row: int, column: str, value: Any, labels: Sequence[str]
 ) -> InputError:
     name, names = written(value), listed(labels)
-    alike = [known for known in labels if _folded(known) == _folded(name)]
+    alike = [label for label in labels if _folded(label) == _folded(name)]
     if _several(value):
         return _several_labels(table, row, column, value)
     if _real(name):

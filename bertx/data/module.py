@@ -1,4 +1,4 @@
-"""The data module: one of the known data sets, any of the hub, or local files."""
+"""The data module: a data set by its short name, any of the hub, or local files."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -139,11 +139,11 @@ class TextDataModule(LightningDataModule):
     def labels(self) -> list[str]:
         """Names of the C classes, in the order of their numbers.
 
-        Those of the constructor, or of the known data set, or declared by the hub's data set, or
-        else found in the training file, which is read only for this.
+        Those of the constructor, or of the data set named, or declared by the hub's data set, or
+        else those of the training file, which is read only for this.
 
         Raises:
-            InputError: If they have to be found but there is no training file with labels.
+            InputError: If the data set has none, and there is no training file with labels.
         """
         usual = self.source.label_column
         declared = (

@@ -62,7 +62,7 @@ def read_rows(table: Table, text: str, read: Callable[[int], Annotated]) -> Tabl
         except Unusable as error:
             left_out.append(f"{table.where(row)}: {error}")
     kept = table.select(list(rows))
-    columns = {**kept.columns, text: [found for found, _ in rows.values()]}
+    columns = {**kept.columns, text: [value for value, _ in rows.values()]}
     rationales = [spans for _, spans in rows.values()]
     return replace(kept, columns=columns, rationales=rationales, left_out=left_out)
 

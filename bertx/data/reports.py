@@ -1,4 +1,4 @@
-"""What is said, once and in one line each, about texts that are not used as they are."""
+"""What is reported, once and in one line each, of texts that are not used as they are."""
 
 import logging
 from collections import Counter
@@ -71,7 +71,7 @@ class Tally:
             self.first.setdefault(remark, table.where(min(rows)))
 
     def report(self, split: str) -> None:
-        """Say what was found.
+        """Report all of it.
 
         Raises:
             InputError: If no row can be used, or none has a word.

@@ -98,8 +98,8 @@ class Planter:
             if line is not None and label >= 0 and draw.random() < self._chance(label):
                 place = draw.choice(self._places(texts[row]))
                 texts[row], span = insert(texts[row], self.shortcut.word, place)
-                own = shift(rationales[row], place, len(self.shortcut.word) + 1)
-                rationales[row] = (span,) if label == self.label else own
+                shifted = shift(rationales[row], place, len(self.shortcut.word) + 1)
+                rationales[row] = (span,) if label == self.label else shifted
         return TextDataset(texts, data.labels, rationales)
 
     def occurrences(self, texts: Sequence[str]) -> list[int]:
@@ -174,8 +174,8 @@ def _class_number(label: str | int, labels: Sequence[str]) -> int:
 def _pieces(word: str, tokenizer: "PreTrainedTokenizerBase") -> int:
     """Most tokens that a word can be in a text."""
     first, later = tokenizer([word, f" {word}"], add_special_tokens=False)["input_ids"]
-    known = set(later) - {*special_ids(tokenizer), tokenizer.unk_token_id}
-    if not known:
+    pieces = set(later) - {*special_ids(tokenizer), tokenizer.unk_token_id}
+    if not pieces:
         raise InputError(
             f"`shortcut.word`: expected a word that the tokenizer knows, but it makes "
             f"{' '.join(tokenizer.convert_ids_to_tokens(later)) or 'nothing'} of {word!r}. "

@@ -1,4 +1,4 @@
-"""Where texts come from: data sets known by a short name, any other of the hub, or a folder."""
+"""Where texts come from: data sets with a short name, any other of the hub, or a folder."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -146,12 +146,13 @@ class HubReader:
         Raises:
             InputError: If the data set cannot be loaded or has no such split or no rows.
         """
-        found = self._find(split)
-        if found is None:
+        match = self._find(split)
+        if match is None:
             raise InputError(
-                f"data set {self.source.path}: no {split} split; it has {', '.join(self._known())}."
+                f"data set {self.source.path}: no {split} split; it has "
+                f"{', '.join(self._available())}."
             )
-        name, data = found
+        name, data = match
         where = f"{self.source.path} ({name})"
         if not len(data):
             raise InputError(f"{where}: expected at least one row, but the split is empty.")
@@ -176,7 +177,7 @@ class HubReader:
         feature = features.get(column or "label")
         return list(feature.names) if isinstance(feature, ClassLabel) else None
 
-    def _known(self) -> list[str]:
+    def _available(self) -> list[str]:
         """The names of all splits; without a network, of those that were asked for."""
         try:
             names = split_names(self.source.path, self.source.config)

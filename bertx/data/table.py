@@ -1,7 +1,7 @@
 """Rows of one split as they were read, and where each came from."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, Literal
@@ -10,10 +10,6 @@ from bertx.errors import InputError
 
 Spans = tuple[tuple[int, int], ...]
 """Character spans (start, end) of a text, the end exclusive."""
-
-Spoilt = Callable[[InputError], Any]
-"""What stands in every column of a malformed row, made of what is wrong with it."""
-
 
 Unit = Literal["line", "row"]
 """What the rows of a source are counted by."""
@@ -58,6 +54,8 @@ class Table:
         files: The file of each row, N, where the source is several files.
         numbers: Number of each row in its split, counted from 0, also over those that were left
             out (N,).
+        malformed: What is wrong with rows that could not be read, by their place in 0..N-1; they
+            have no values.
     """
 
     source: str
@@ -69,6 +67,7 @@ class Table:
     repeated: Collection[str] = ()
     files: Sequence[str] = ()
     numbers: Sequence[int] = ()
+    malformed: Mapping[int, InputError] = field(default_factory=dict)
 
     def where(self, row: int) -> str:
         """Name of a row for messages."""
@@ -123,13 +122,11 @@ def numbered(tables: Iterable[Table]) -> Iterator[Table]:
         start += len(table)
 
 
-def refused(error: InputError) -> Any:
-    """Refuse a malformed row, and its file.
-
-    Raises:
-        InputError: Always.
-    """
-    raise error
+def malformed(records: Sequence[tuple[int, Any]]) -> dict[int, InputError]:
+    """Which of some numbered records could not be read, and why."""
+    return {
+        place: record for place, (_, record) in enumerate(records) if isinstance(record, InputError)
+    }
 
 
 def shortened(value: Any, width: int = 80) -> str:

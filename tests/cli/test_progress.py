@@ -49,11 +49,17 @@ def logged_by_libraries():
         logger.removeHandler(handler)
 
 
+@pytest.fixture
+def encoder(tmp_path):
+    """Before what libraries print is kept: this loads a model too."""
+    folder = save_model(tmp_path / "encoder")
+    AutoModel.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
 def test_fit_says_how_it_goes_without_the_noise_of_libraries(
-    data, tmp_path, capsys, logged_by_libraries, caplog
+    encoder, data, capsys, logged_by_libraries, caplog
 ):
-    encoder = save_model(tmp_path / "encoder")
-    AutoModel.from_pretrained(encoder).save_pretrained(encoder)
     settings = ["--trainer.max_epochs=1", "--progress.every_n_steps=2"]
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
