@@ -1,8 +1,9 @@
 """Batches of texts: which of similar length are together in one, and the loaders that make them."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence, Sized
-from itertools import islice
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -232,7 +233,9 @@ class ConsecutiveBatches(DistributedSampler[list[int]]):
 
     Args:
         data: N rows.
-        batch_size: Rows of a batch of one process.
+        batch_size: Most rows of a batch of one process; all but the last have as many, unless
+        token_budget: limits its tokens, its rows times its longest text,
+        lengths: given the length of every row in tokens, N.
         num_replicas: Number of processes R, as in `LengthBucketSampler`, and so is
         rank: the number of this one.
     """
@@ -243,21 +246,36 @@ class ConsecutiveBatches(DistributedSampler[list[int]]):
         batch_size: int,
         num_replicas: int | None = None,
         rank: int | None = None,
+        token_budget: int | None = None,
+        lengths: Iterable[int] = (),
     ) -> None:
         replicas, rank = _process(num_replicas, rank)
         super().__init__(data, replicas, rank, shuffle=False)  # type: ignore[arg-type]
         self.rows = len(data)
         self.global_batch = batch_size * self.num_replicas
+        self._starts: Sequence[int] = range(0, self.rows, self.global_batch)
+        if token_budget:
+            self._starts = array("q", self._cut(lengths, token_budget))
+
+    def _cut(self, lengths: Iterable[int], token_budget: int) -> Iterator[int]:
+        """The first row of every global batch."""
+        start, longest = 0, 0
+        for row, length in enumerate(lengths):
+            longest = max(longest, length)
+            rows = (row - start) // self.num_replicas + 1
+            full = row - start == self.global_batch or rows * longest > token_budget
+            if row == 0 or (full and row > start):
+                start, longest = row, length
+                yield row
 
     def __iter__(self) -> Iterator[list[int]]:
-        for start in range(0, self.rows, self.global_batch):
-            end = min(start + self.global_batch, self.rows)
+        for start, end in pairwise(chain(self._starts, [self.rows])):
             places = range(start + self.rank, end, self.num_replicas)
             most = -(-(end - start) // self.num_replicas)
             yield [*places] + [~(self.rows - 1)] * (most - len(places))
 
     def __len__(self) -> int:
-        return -(-self.rows // self.global_batch)
+        return len(self._starts)
 
 
 def _process(num_replicas: int | None, rank: int | None) -> tuple[int, int]:

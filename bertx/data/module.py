@@ -71,9 +71,9 @@ class TextDataModule(LightningDataModule):
             words.
         batch_size: Texts of a training batch, per process.
         eval_batch_size: Texts of a validation, test or prediction batch, per process.
-        token_budget: Most tokens of a training, validation or test batch, per process: its number
-            of texts times the longest of them (for tokenizers other than WordPiece, about so). The
-            batch sizes are limits as well. At least ``max_length``. Default: no limit.
+        token_budget: Most tokens of a batch, per process: its number of texts times the longest of
+            them (for tokenizers other than WordPiece, about so). The batch sizes are limits as
+            well. At least ``max_length``. Default: no limit.
         validation_fraction: Share of the training texts held out, by class, where the data set
             has no validation split.
         train_examples: Train on a random sample of this many texts. Default: all.
@@ -252,7 +252,12 @@ class TextDataModule(LightningDataModule):
     def predict_dataloader(self) -> Batches:
         """Batches of the ``predict`` file or, without one, of the test texts."""
         # The sampler makes the batches: Lightning would keep the rows of all those of a loader.
-        batches = ConsecutiveBatches(self.predicted, self.eval_batch_size)
+        batches = ConsecutiveBatches(
+            self.predicted,
+            self.eval_batch_size,
+            token_budget=self.token_budget,
+            lengths=self.predicted.token_counts(self.max_length),
+        )
         return load_batches(self.predicted, None, batches, self.collator, self.num_workers)
 
     def _check(self) -> None:

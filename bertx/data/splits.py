@@ -1,7 +1,7 @@
 """The splits of a data set: in memory, divided where validation texts are missing, or streamed."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from bertx.data.dataset import TextDataset, hold_out
 from bertx.data.examples import Examples, Form
+from bertx.data.loading import token_counts
 from bertx.data.reports import (
     ESTIMATE_FROM,
     Tally,
@@ -197,6 +198,12 @@ class StreamedTexts(Dataset[dict[str, Any]]):
         say_overlong(self.split, overlong, exact, tally.used, max_length)
         return tally.used
 
+    def token_counts(self, max_length: int) -> Iterator[int]:
+        """About how many tokens each text has, place by place, from reading all once more."""
+        for data, *_ in self._read(Tally()):
+            texts = [data.texts[i] for i in _longest_first(data.texts)]
+            yield from token_counts(texts, self.form.tokenizer, max_length)
+
     def _advance(self, wanted: int) -> None:
         stretch = next(self._stretches, None)
         if stretch is None:
@@ -208,8 +215,12 @@ class StreamedTexts(Dataset[dict[str, Any]]):
         self._first += len(self._items)
         self._items = [
             {**data[i], "index": numbers[i]} | ({"error": errors[i]} if i in errors else {})
-            for i in sorted(range(len(data)), key=lambda i: -len(data.texts[i]))
+            for i in _longest_first(data.texts)
         ]
+
+
+def _longest_first(texts: Sequence[str]) -> list[int]:
+    return sorted(range(len(texts)), key=lambda i: -len(texts[i]))
 
 
 def _no_labels(split: str, source: str, columns: Iterable[str]) -> InputError:

@@ -95,7 +95,10 @@ def test_what_has_no_finite_probability_is_counted_and_predicts_nothing(tmp_path
 TEXTS_OF_A_FILE = ["", "dull film", "  ", "good", "\u200b", "", "the plot was bad", "[SEP]"]
 
 
-@pytest.mark.parametrize("more", [[], ["--data.num_workers=2"]])
+@pytest.mark.parametrize(
+    "more",
+    [[], ["--data.num_workers=2"], ["--data.token_budget=10", "--data.max_length=10"]],
+)
 def test_every_row_of_the_file_has_one(tmp_path, monkeypatch, caplog, more):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["bertx"])

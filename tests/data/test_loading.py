@@ -130,6 +130,22 @@ def test_process_group_gives_rank_and_replicas(monkeypatch):
     assert (sampler.num_replicas, sampler.rank, len(sampler)) == (3, 2, 3)
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_consecutive_batches_within_a_token_budget(ranks):
+    lengths, budget = [9, 9, 5, 6, 2, 2, 2, 2, 2, 2, 8, 1, 1], 10
+    shares = [
+        list(ConsecutiveBatches(lengths, 4, ranks, rank, budget, iter(lengths)))
+        for rank in range(ranks)
+    ]
+    assert len({tuple(map(len, share)) for share in shares}) == 1
+    if ranks == 1:
+        assert shares == [[[0], [1], [2], [3], [4, 5, 6, 7], [8, 9], [10], [11, 12]]]
+    for batch in (batch for share in shares for batch in share):
+        assert len(batch) * max(lengths[row if row >= 0 else ~row] for row in batch) <= budget
+    rows = [row for share in shares for batch in share for row in batch if row >= 0]
+    assert sorted(rows) == list(range(len(lengths)))
+
+
 @pytest.mark.parametrize("rows", [1, 2, 7, 12, 13, 25])
 @pytest.mark.parametrize("size", [1, 4])
 @pytest.mark.parametrize("ranks", [1, 2, 3])

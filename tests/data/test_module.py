@@ -387,7 +387,9 @@ def test_batches_are_within_the_token_budget(masking):
     data = setup(
         dataset="demo", batch_size=1000, eval_batch_size=1000, token_budget=300, **settings
     )
-    for loader, rows_ in ((data.train_dataloader(), 100), (data.val_dataloader(), 50)):
+    data.setup("predict")
+    loaders = data.train_dataloader(), data.val_dataloader(), data.predict_dataloader()
+    for loader, rows_ in zip(loaders, (100, 50, len(data.predicted)), strict=True):
         batches = list(loader)
         assert len(loader) == len(batches) and max(b["input_ids"].numel() for b in batches) <= 300
         assert sum(b["input_ids"].numel() > 200 for b in batches) > 0.7 * len(batches)
