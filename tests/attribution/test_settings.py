@@ -1,7 +1,10 @@
 """Settings of methods are checked where they are given, not where they are used."""
 
+from inspect import isabstract
+
 import pytest
 
+from bertx import attribution
 from bertx.attribution import (
     GradientXInput,
     IntegratedGradients,
@@ -12,6 +15,7 @@ from bertx.attribution import (
     SmoothGrad,
     TextbookLRP,
 )
+from bertx.attribution.perturbation import PerturbationAttribution
 from bertx.errors import InputError
 from bertx.trace.rules import Epsilon, Rules
 
@@ -36,3 +40,16 @@ from bertx.trace.rules import Epsilon, Rules
 def test_settings_that_are_none_are_refused_at_once(settings):
     with pytest.raises(InputError, match=r"expected|must"):
         settings()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        method
+        for method in (getattr(attribution, name) for name in attribution.__all__)
+        if issubclass(method, PerturbationAttribution) and not isabstract(method)
+    ],
+)
+def test_how_texts_are_perturbed_is_for_all_methods_to_set(method):
+    made = method(operator="remove", token_budget=99, precision="bf16")
+    assert (made.operator, made.token_budget, made.precision) == ("remove", 99, "bf16")

@@ -51,6 +51,7 @@ def test_fit_validate_and_test_log_every_number(tmp_path):
                 assert 0 < runner.callback_metrics[f"{stage}/{key}/{name}"] < 1
                 assert 0 < runner.callback_metrics[f"{stage}/{key}/{name}_se"] < 0.2
             assert f"{stage}/cost/{name}" in runner.callback_metrics
+            assert f"{stage}/faithfulness_examples" not in runner.callback_metrics
             assert (f"{stage}/deletion_gain/{name}" in runner.callback_metrics) == (
                 name != "random"
             )
@@ -137,7 +138,7 @@ def test_a_budget_says_how_many_examples(tmp_path, monkeypatch, budget, expected
         def on_validation_epoch_start(self):
             clock.now += 100
 
-    runner = trainer(tmp_path, [monitor])
+    runner = trainer(tmp_path, [monitor], max_epochs=2)
     data = DATA * 4
     runner.fit(Validating(), loader(), loader(data=data))
     assert runner.callback_metrics["val/faithfulness_examples"] == expected

@@ -275,6 +275,17 @@ def test_the_choice_depends_on_the_size_of_the_data_alone():
     assert whole != [0, 1, 2, 3]
 
 
+def test_the_first_that_are_drawn_are_a_smaller_choice():
+    every, unknown = Sample(None, 100), Sample(None, None)
+    add(every, range(100))
+    order = [example.index for example in every.drawn()]
+    assert sorted(order) == list(range(100))
+    for limit in (1, 4, 50):
+        assert sorted(order[:limit]) == sorted(add(Sample(limit, 100), range(100)))
+    add(unknown, [0, 1, 2], index=[[5, 1, 3]])
+    assert [example.index for example in unknown.drawn()] == [1, 3, 5]
+
+
 def test_chunks_hold_similar_lengths_under_the_budget():
     sample = Sample(None, None)
     for length in (9, 3, 7, 3, 20, 4):

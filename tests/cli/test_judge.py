@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bertx.cli import main
-from bertx.cli.texts import class_order
+from bertx.cli.labelled import class_order
 from bertx.leaderboard.example_values import find_examples, read_examples
 from tests.runs import LABELS
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -131,6 +131,7 @@ def test_a_confidence_needs_something_to_decide(judge, capsys):
     with pytest.raises(SystemExit):
         judge("--until", "decided", "--confidence", "95")
     assert "confidence must be between 0 and 1" in capsys.readouterr().err
+    assert "95% confidence" in " ".join(judge(*FAST, "--until", "decided").out.split())
 
 
 def test_a_page_and_markdown(judge, tmp_path):

@@ -515,12 +515,14 @@ def test_perturbed_texts_are_asked_in_bfloat16_and_nothing_else(monkeypatch):
     monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: True)
     model, tokenizer = tiny_model(dtype=torch.float32), tiny_tokenizer()
     methods = {"gi": GradientXInput(), "occ": Occlusion(), "shap": KernelShap(samples=16)}
+    methods["always"] = Occlusion(precision="bf16")
     wide, narrow = (
         bertx.explain(model, tokenizer, TEXTS, methods, precision=precision)
         for precision in (None, "bf16")
     )
     for a, b in zip(wide, narrow, strict=True):
         assert a.scores["gi"] == b.scores["gi"] and a.probabilities == b.probabilities
+        assert a.scores["always"] == b.scores["always"] == b.scores["occ"]
         for name in ("occ", "shap"):
             assert a.scores[name] != b.scores[name]
             assert a.scores[name] == pytest.approx(b.scores[name], abs=0.05)

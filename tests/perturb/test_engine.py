@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import (
 from bertx.errors import InputError
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
+from bertx.perturb.engine import check_precision
 from bertx.perturb.packing import close_up, distinct_rows
 from tests.oracles.perturbation import perturbed, units_of
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
@@ -352,6 +354,19 @@ def test_bfloat16_is_near_and_of_perturbed_forwards_alone(calculating, inputs):
     assert (answers.sum(-1) - 1).abs().max() < 1e-6
     found.clear()
     assert torch.equal(engine(model)(inputs, kept), expected) and found == {torch.float32}
+
+
+@pytest.mark.parametrize(("avx512", "amx"), [(False, False), (True, False), (False, True)])
+def test_who_calculates_in_bfloat16(monkeypatch, avx512, amx):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: (
+        amx or including_emulation))  # fmt: skip
+    for device in ("cpu", "cuda", "mps"):
+        able = {"cpu": avx512 or amx, "cuda": amx, "mps": False}[device]
+        with nullcontext() if able else pytest.raises(InputError, match=f"this {device} does not"):
+            check_precision("bf16", torch.device(device))
+        check_precision(None, torch.device(device))
 
 
 def test_bfloat16_that_is_emulated_is_refused(monkeypatch):
