@@ -10,5 +10,5 @@ picture() {  # NAME WIDTH,HEIGHT PAGE
     --user-data-dir="$profile" --hide-scrollbars --window-size="$2" --screenshot="$1" "file://$3"
 }
 picture heatmaps.png 1000,790 "$run/heatmaps.html"
-picture report.png 1280,1730 "$(realpath "$run/../../report.html")"
+picture report.png 1280,1505 "$(realpath "$run/../../report.html")"
 rm -r "$profile"
