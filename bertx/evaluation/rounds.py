@@ -9,8 +9,7 @@ from typing import TypeVar
 from bertx.errors import InputError
 from bertx.leaderboard.board import leaderboards
 from bertx.leaderboard.example_values import ExampleValue
-from bertx.leaderboard.results import PairVerdict
-from bertx.statistics import MINIMUM
+from bertx.statistics import MINIMUM, Comparison
 from bertx.statistics.sequential import chance_of_verdict
 
 T = TypeVar("T")
@@ -91,7 +90,7 @@ class Rounds:
             for board in boards
         }
 
-    def _chance(self, pair: PairVerdict, pairs: int, asked: int, of: int) -> float:
+    def _chance(self, pair: Comparison, pairs: int, asked: int, of: int) -> float:
         """How likely it is to be decided by the last text."""
         last = pair.count * of // asked
         if last < MINIMUM:

@@ -18,7 +18,6 @@ from bertx.leaderboard.results import (
     Leaderboard,
     League,
     OperatorTable,
-    PairVerdict,
     Standing,
 )
 from bertx.rendering.curves import Role
@@ -227,7 +226,7 @@ def _league(
         ]
 
     rivals = {method: arrays[method] for method in chosen if facts[method].role != "ceiling"}
-    verdicts = [_verdict(c) for c in test(rivals)]
+    verdicts = test(rivals)
     searched = _searched(arrays, [m for m in chosen if facts[m].role == "ceiling"], list(rivals))
     if not searched:
         return League(standings(chosen, arrays), verdicts)
@@ -243,17 +242,3 @@ def _searched(arrays: Arrays, ceilings: Sequence[str], rivals: Sequence[str]) ->
     if not (left_out & measured).any():
         return {}
     return {name: np.where(left_out, nan, arrays[name]) for name in (*ceilings, *rivals)}
-
-
-def _verdict(comparison: Comparison) -> PairVerdict:
-    return PairVerdict(
-        better=comparison.better,
-        worse=comparison.worse,
-        difference=comparison.difference,
-        low=comparison.low,
-        high=comparison.high,
-        p=comparison.adjusted,
-        count=comparison.count,
-        needed=comparison.needed,
-        verdict=comparison.verdict,
-    )

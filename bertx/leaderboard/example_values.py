@@ -1,6 +1,5 @@
 """The values of single examples as a Parquet file: what a leaderboard is computed from."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from bertx.errors import InputError
 from bertx.rendering.curves import Role
+from bertx.rendering.files import drafted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,16 +107,11 @@ def write_examples(
         )
         for column in _schema()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        table = pa.Table.from_pydict(columns, _schema())
-        if confidence is not None:
-            table = table.replace_schema_metadata({_CONFIDENCE: str(confidence)})
+    table = pa.Table.from_pydict(columns, _schema())
+    if confidence is not None:
+        table = table.replace_schema_metadata({_CONFIDENCE: str(confidence)})
+    with drafted(path) as draft:
         parquet.write_table(table, draft, compression="zstd")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

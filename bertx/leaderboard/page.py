@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from bertx.leaderboard.results import Leaderboard, League, OperatorTable
+from bertx.leaderboard.results import Leaderboard, League, OperatorTable, Standing
 from bertx.leaderboard.standings import (
     Line,
     cells_of,
@@ -56,10 +56,12 @@ def board_contents(board: Leaderboard) -> dict[str, Any]:
     """What a template draws of a leaderboard: everything as text, and places in percent."""
     from markupsafe import Markup
 
+    ends = [end for league in board.leagues.values() for end in _ends(league.standings)]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
     leagues = [
         {
             "name": name,
-            "lines": list(_lines(list(lines_of(board, league)))),
+            "lines": [_line(line, low, high - low or 1.0) for line in lines_of(board, league)],
             "sentences": [Markup(sentence) for sentence in sentences(board, league, _isolated)],
             "pairs": list(_pairs(board, league)),
         }
@@ -91,31 +93,33 @@ def _operators(table: OperatorTable) -> dict[str, Any]:
     }
 
 
-def _lines(lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
-    """Rows with the place of their interval, in percent of the span of all."""
-    standings = [line.standing for line in lines if not isnan(line.standing.mean)]
-    widths = {s.method: 0.0 if isnan(s.width) else s.width for s in standings}
-    low = min((s.mean - widths[s.method] for s in standings), default=0.0)
-    span = max((s.mean + widths[s.method] for s in standings), default=1.0) - low or 1.0
-    for line in lines:
-        standing = line.standing
-        width = widths.get(standing.method)
-        row = {
-            "rank": line.rank,
-            "method": printable(standing.method),
-            "mark": line.mark,
-            "limit": standing.role != "method",
-            "mean": line.mean,
-            "width": line.width,
-            "count": f"{standing.count:,}",
-            "letters": line.letters,
-            "point": None,
-        }
-        if width is not None:
-            row["point"] = f"{100 * (standing.mean - low) / span:.2f}"
-            row["low"] = f"{100 * (standing.mean - width - low) / span:.2f}"
-            row["length"] = f"{200 * width / span:.2f}"
-        yield row
+def _ends(standings: Sequence[Standing]) -> Iterator[float]:
+    """The ends of all intervals; a mean without an interval is one itself."""
+    for standing in standings:
+        if not isnan(standing.mean):
+            width = 0.0 if isnan(standing.width) else standing.width
+            yield from (standing.mean - width, standing.mean + width)
+
+
+def _line(line: Line, low: float, span: float) -> dict[str, Any]:
+    """A row with the place of its interval, in percent of the span of all leagues."""
+    standing = line.standing
+    row = {
+        "rank": line.rank,
+        "method": printable(standing.method),
+        "mark": line.mark,
+        "limit": standing.role != "method",
+        "mean": line.mean,
+        "width": line.width,
+        "count": f"{standing.count:,}",
+        "letters": line.letters,
+        "point": None,
+    }
+    if ends := list(_ends([standing])):
+        row["point"] = f"{100 * (standing.mean - low) / span:.2f}"
+        row["low"] = f"{100 * (ends[0] - low) / span:.2f}"
+        row["length"] = f"{100 * (ends[1] - ends[0]) / span:.2f}"
+    return row
 
 
 def _pairs(board: Leaderboard, league: League) -> Iterator[dict[str, str]]:
@@ -130,7 +134,7 @@ def _pairs(board: Leaderboard, league: League) -> Iterator[dict[str, str]]:
             "worse": printable(verdict.worse),
             "difference": number(verdict.difference),
             "interval": f"{number(verdict.low)} to {number(verdict.high)}",
-            "p": "< .001" if verdict.p < 0.001 else short(verdict.p, ".3f"),
+            "p": "< .001" if verdict.adjusted < 0.001 else short(verdict.adjusted, ".3f"),
             "count": f"{verdict.count:,}",
             "need": verdict.need,
             "verdict": verdict.verdict,

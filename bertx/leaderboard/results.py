@@ -6,10 +6,8 @@ from math import isnan
 
 from bertx.errors import InputError
 from bertx.rendering.curves import Role
-from bertx.statistics import Verdict
+from bertx.statistics import Comparison
 from bertx.statistics.spread import Z95
-
-_MOST = 10**9  # examples that anybody could want to hear of
 
 
 @dataclass(frozen=True)
@@ -39,42 +37,6 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class PairVerdict:
-    """What can be said of two methods.
-
-    Attributes:
-        better: The method with the better mean.
-        worse: The other one.
-        difference: How much better, at least 0; NaN without common examples.
-        low: Lower end of its 95 % interval, not corrected for the number of pairs.
-        high: Upper end.
-        p: p-value, corrected for the number of pairs.
-        count: Number of examples that both have.
-        needed: Examples that are likely to show a difference as large; None if no number is.
-        verdict: What follows.
-    """
-
-    better: str
-    worse: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    count: int
-    needed: int | None
-    verdict: Verdict
-
-    @property
-    def need(self) -> str:
-        """The examples needed, in words where no number of them is enough."""
-        if self.needed is not None:
-            return f"{self.needed:,}" if self.needed < _MOST else f"over {_MOST:,}"
-        if self.count < 2:
-            return "fewer than 2 in common"
-        return "equal" if self.difference == 0 else "more seeds"
-
-
-@dataclass(frozen=True)
 class League:
     """Methods that may be compared: all with a sign, or all without.
 
@@ -86,7 +48,7 @@ class League:
     """
 
     standings: Sequence[Standing]
-    verdicts: Sequence[PairVerdict]
+    verdicts: Sequence[Comparison]
     searched: Sequence[Standing] = ()
 
 

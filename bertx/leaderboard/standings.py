@@ -9,10 +9,9 @@ from bertx.leaderboard.results import (
     Leaderboard,
     League,
     OperatorTable,
-    PairVerdict,
     Standing,
-    Verdict,
 )
+from bertx.statistics import Comparison, Verdict
 
 SAME_OPERATOR = "†"
 
@@ -138,7 +137,7 @@ def letters(ranked: Sequence[str], apart: Collection[tuple[str, str]]) -> dict[s
     return result
 
 
-def verdicts_of(board: Leaderboard, league: League) -> list[PairVerdict]:
+def verdicts_of(board: Leaderboard, league: League) -> list[Comparison]:
     """The verdicts of a league, those on its best methods first."""
     places = {standing.method: i for i, standing in enumerate(board.ranked(league))}
     return sorted(league.verdicts, key=lambda v: (places[v.better], places[v.worse]))
@@ -187,11 +186,11 @@ def legend(boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()) 
     if "floor" in roles:
         lines.append("Floor: a random ranking.")
     if "ceiling" in roles:
-        lines.append("Ceiling: the best ranking found by a search, over the examples searched.")
+        lines.append("Ceiling: the best ranking that a search found, over the searched examples.")
     if tables:
-        lines.append("* the best of its league by that operator, not counting those with †.")
+        lines.append("* the best method of its league by that operator, not counting those with †.")
     if any(standing.same_operator for standing in standings):
-        lines.append("† made with the operator by which it is judged, which favours it.")
+        lines.append("† made with the same operator that judges it, which favours it.")
     if 1 < seeds < 5:
         lines.append(
             f"{seeds} seeds say little about how seeds differ: differences that are due to seeds "
@@ -214,24 +213,24 @@ def _how_compared(boards: Sequence[Leaderboard]) -> list[str]:
 
 def _of_all_examples(relevant: str) -> list[str]:
     return [
-        "Methods with a letter in common cannot be told apart: paired bootstrap, "
-        "Holm-corrected for all pairs of a table, 5 %.",
-        "In brackets: how many examples are likely (80 %) to show a difference as large as the "
-        "one observed.",
+        "Methods that share a letter cannot be told apart: paired bootstrap at 5 %, "
+        "Holm-corrected for all pairs of a table.",
+        "In brackets: how many examples would show a difference as large as the one observed, "
+        "with a probability of 80 %.",
         f"Too few examples: a difference of {relevant} would often be missed.",
     ]
 
 
 def _until_decided(relevant: str, confidence: float) -> list[str]:
     return [
-        "Each method was measured until its pairs were decided or unlikely to be (n): compare "
+        "Each method was measured until its pairs were decided or unlikely to be (n). Compare "
         "methods by the verdicts, not by their means, which are over different examples.",
-        "Methods with a letter in common cannot be told apart: confidence sequences of paired "
-        f"differences, which allow stopping at any time; all verdicts of a table are right with "
+        "Methods that share a letter cannot be told apart: confidence sequences of paired "
+        "differences, which allow stopping at any time. All verdicts of a table are right with "
         f"{confidence:.0%} confidence.",
-        f"No relevant difference: it lies within ±{relevant}.",
-        "In brackets: how many examples a verdict took or, where there are too few, would probably "
-        "take.",
+        f"No relevant difference: the difference lies within ±{relevant}.",
+        "In brackets: how many examples a verdict took, or would probably take where there are too "
+        "few.",
     ]
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import isnan
 
-from bertx.leaderboard.results import Leaderboard, League, PairVerdict, Standing
+from bertx.leaderboard.results import Leaderboard, League, Standing
 from bertx.leaderboard.standings import form_of, short, verdicts_of
 from bertx.report.chart import percent
 from bertx.report.history import Logged, values_of
 from bertx.report.run import Row, Run, Stage, curves_of
 from bertx.report.study import Finding
+from bertx.statistics import Comparison
 
 Stages = Sequence[tuple[Run, Stage]]
 """One stage of several runs."""
@@ -317,5 +318,5 @@ def _methods(standings: Sequence[Standing]) -> list[Standing]:
     return [standing for standing in standings if standing.role == "method"]
 
 
-def _of(league: League, method: str) -> list[PairVerdict]:
+def _of(league: League, method: str) -> list[Comparison]:
     return [verdict for verdict in league.verdicts if verdict.better == method]

@@ -24,6 +24,8 @@ Verdict = Literal["beats", "no difference shown", "no relevant difference", "too
 MINIMUM = 20
 """With fewer examples nothing is said: they do not show how differences spread."""
 
+_MOST = 10**9  # examples that anybody could want to hear of
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -56,6 +58,15 @@ class Comparison:
     detectable: float
     needed: int | None
     verdict: Verdict
+
+    @property
+    def need(self) -> str:
+        """The examples needed, in words where no number of them is enough."""
+        if self.needed is not None:
+            return f"{self.needed:,}" if self.needed < _MOST else f"over {_MOST:,}"
+        if self.count < 2:
+            return "fewer than 2 in common"
+        return "equal" if self.difference == 0 else "more seeds"
 
 
 def holm(p: ArrayLike) -> Array:

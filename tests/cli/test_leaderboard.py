@@ -113,9 +113,9 @@ def test_the_verdicts_are_those_of_the_statistics():
         m: [r.value for r in rows if (r.method, r.metric) == (m, "deletion_auc")] for m in LEVELS
     }
     signed = compare({m: arrays[m] for m in ("good", "fair", "even", "random")}, False)
-    assert [(v.better, v.worse, v.p, v.needed, v.verdict) for v in found.signed.verdicts] == [
-        (c.better, c.worse, c.adjusted, c.needed, c.verdict) for c in signed
-    ]
+    assert [
+        (v.better, v.worse, v.adjusted, v.needed, v.verdict) for v in found.signed.verdicts
+    ] == [(c.better, c.worse, c.adjusted, c.needed, c.verdict) for c in signed]
     assert [s.method for s in found.unsigned.standings] == ["plain", "random"]
     assert [s.method for s in found.unsigned.searched] == ["plain", "random", "ceiling"]
     assert len(found.unsigned.verdicts) == 1  # the ceiling is no rival

@@ -187,7 +187,7 @@ def test_what_was_decided_text_by_text_is_reported_as_that(run, report, tmp_path
         write_examples(examples_path(place / "bertx" / "judge", 0, 0), rows, 0.9)
     text = report(places[0])
     assert "judge, epoch 0, step 0, until decided" in text
-    assert "Until decided: Methods with a letter in common" in text and "90% confidence" in text
+    assert "Until decided: Methods that share a letter" in text and "90% confidence" in text
     assert "paired bootstrap" in text  # of the validation
     together = report(*places)
     assert "each stands alone: expected values of one model" in together

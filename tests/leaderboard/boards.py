@@ -1,14 +1,15 @@
 """Leaderboards that tests share."""
 
 from dataclasses import replace
+from math import nan
 
 from bertx.leaderboard.results import (
     Leaderboard,
     League,
     OperatorTable,
-    PairVerdict,
     Standing,
 )
+from bertx.statistics import Comparison
 
 RANDOM = Standing("random", 0.5, 0.01, 128, "floor")
 SIGNED = [
@@ -22,16 +23,17 @@ FEW, NONE = "too few examples", "no difference shown"
 
 
 def pair(better, worse, verdict="beats", needed=25, difference=0.1, **other):
-    facts = {"low": 0.05, "high": 0.15, "p": 0.002, "count": 128} | other
-    return PairVerdict(better, worse, difference, needed=needed, verdict=verdict, **facts)
+    facts = {"low": 0.05, "high": 0.15, "p": nan, "adjusted": 0.002, "count": 128} | other
+    facts["detectable"] = nan
+    return Comparison(better, worse, difference, needed=needed, verdict=verdict, **facts)
 
 
 PAIRS = [
-    pair("grad_x_input", "random", FEW, 1204, 0.02, low=-0.01, high=0.05, p=0.3),
+    pair("grad_x_input", "random", FEW, 1204, 0.02, low=-0.01, high=0.05, adjusted=0.3),
     pair("occlusion", "grad_x_input", NONE, 300),
     pair("occlusion", "random", needed=45),
     pair("attn_lrp", "random", needed=20),
-    pair("attn_lrp", "occlusion", needed=36, p=0.0004),
+    pair("attn_lrp", "occlusion", needed=36, adjusted=0.0004),
     pair("attn_lrp", "grad_x_input", needed=21),
 ]
 UNSIGNED = [Standing("lat", 0.5, 0.01, 128), RANDOM]

@@ -129,3 +129,11 @@ def test_hostile_names_are_text_for_a_parser_and_for_a_browser(tmp_path):
         # as a row and in five cells of pairs and sentences, by two operators, and in the table
         assert found.text.count(HOSTILE) == 2 * (1 + 3 + 3) + 1
         assert "</title><script>alert(3)</script>, <i>��" in found.text
+
+
+def test_leagues_share_one_scale():
+    """The control of either stands at the same place, though one league has wider intervals."""
+    page = Page(leaderboard_page([BOARD]))
+    points = [a["cx"] for tag, a in page.elements if tag == "circle"]
+    random, others = points[len(SIGNED) - 1], points[len(SIGNED) :]
+    assert random in others and len(set(points)) == len(SIGNED)

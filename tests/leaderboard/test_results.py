@@ -126,7 +126,7 @@ def test_an_operators_own_methods_are_flagged_and_not_the_best():
     assert by_name["grad_x_input"] == ["grad_x_input", ".480", ".530"]
     assert by_name["best"] == ["best", "order", "ceiling", ".120"]
     assert by_name["lat"] == ["lat", ".500*", ".500*"]
-    assert "† made with the operator" in text and "±.020" in text
+    assert "† made with the same operator" in text and "±.020" in text
     unflagged = OperatorTable([replace(b, operator=b.operator * 2) for b in table().boards[1:]])
     assert "† made" not in printed([], [unflagged])
 
