@@ -31,7 +31,7 @@ from bertx.evaluation import Recorder
 from bertx.metrics import parts as parts_of
 from bertx.perturb.packing import budget_for
 from bertx.studies import Parts, Store, randomization, word_deletion, word_rank
-from bertx.studies.scores import PORTION
+from bertx.studies.store import PORTION
 from bertx.trace.needs import Needs
 
 STUDIES_OF = {

@@ -9,6 +9,7 @@ from bertx.errors import InputError
 from bertx.rendering.canvas import add_heading, blank_figure, shortened, styled
 from bertx.rendering.colours import GREY
 from bertx.rendering.curves import Role, draw_line, looks
+from bertx.statistics.correlations import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,18 +31,14 @@ class PanelLine:
     Attributes:
         name: What it is of; it looks the same in all panels.
         x: Where it has values (K); places of the axis from 0 on where that has names.
-        mean: The values (K); NaN where there is none.
-        low: Lower end of the band (K).
-        high: Upper end of the band (K).
+        means: The values with their intervals (K); NaN where there is none.
         role: What it is; the floor is drawn grey and dashed, the ceiling black and dotted.
         published: Points (x, y) that others have published of it, drawn as open circles.
     """
 
     name: str
     x: Sequence[float]
-    mean: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
+    means: Sequence[Interval]
     role: Role = "method"
     published: Sequence[tuple[float, float]] = ()
 
@@ -49,12 +46,12 @@ class PanelLine:
         """Refuse parts of different lengths.
 
         Raises:
-            InputError: If there are not K numbers in each.
+            InputError: If there are not K of each.
         """
-        lengths = [len(part) for part in (self.x, self.mean, self.low, self.high)]
-        if len(set(lengths)) > 1:
+        if len(self.x) != len(self.means):
             raise InputError(
-                f"line {self.name!r}: x, mean, low and high must have one length, got {lengths}"
+                f"line {self.name!r}: expected as many means as x, got {len(self.means)} and "
+                f"{len(self.x)}"
             )
 
 
@@ -140,11 +137,12 @@ def _size(rows: Sequence[Sequence[LinePanel]], entries: int) -> tuple[float, flo
 
 
 def _draw(axes: "Axes", line: PanelLine, look: str) -> "Line2D":
-    drawn = draw_line(axes, line.x, line.mean, line.low, line.high, look)
+    mean, low, high = zip(*line.means, strict=True)
+    drawn = draw_line(axes, line.x, mean, low, high, look)
     colour = drawn.get_color()
-    if sum(map(isfinite, line.mean)) == 1:
+    if sum(map(isfinite, mean)) == 1:
         drawn.set(marker="o", markersize=5)
-        axes.vlines(line.x, line.low, line.high, color=colour, lw=1.5)
+        axes.vlines(line.x, low, high, color=colour, lw=1.5)
     for x, y in line.published:
         axes.plot(x, y, **_OPEN, mec=colour, zorder=4, clip_on=False)
     return drawn

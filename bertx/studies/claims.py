@@ -17,78 +17,63 @@ from bertx.studies.settings import Settings
 
 @dataclass(frozen=True)
 class Trial:
-    """A comparison that a claim foretells.
+    """A comparison of two methods of which a claim says which is better.
 
     Attributes:
-        where: On what it was made, such as the data set and the operator.
+        where: What it was made on, such as the data set and the operator.
         winner: The method that is better if the claim holds.
-        found: The comparison.
+        comparison: Its result.
     """
 
     where: str
     winner: str
-    found: Comparison
+    comparison: Comparison
 
     @property
     def answer(self) -> Answer:
-        """Whether it came as foretold."""
-        if self.found.verdict == "too few examples":
+        """Whether the result agrees with the claim."""
+        if self.comparison.verdict == "too few examples":
             return "cannot tell"
-        shown = self.found.verdict == "beats" and self.found.better == self.winner
+        shown = self.comparison.verdict == "beats" and self.comparison.better == self.winner
         return "agree" if shown else "disagree"
 
     @property
     def evidence(self) -> str:
-        """How far the two are apart, positive where it came as foretold."""
-        found = self.found
-        sign = 1 if found.better == self.winner else -1
-        ends = sorted((sign * found.low, sign * found.high))
-        told = (
-            f"{self.where} {sign * found.difference:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}], "
-            f"n = {found.count:,}"
-        )
-        if self.answer != "cannot tell":
-            return told
-        return f"{told} ({would_tell(found.needed)})"
+        """The difference of the two, positive where it agrees with the claim."""
+        result = self.comparison
+        sign = 1 if result.better == self.winner else -1
+        low, high = sorted((sign * result.low, sign * result.high))
+        difference = f"{sign * result.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+        evidence = f"{self.where} {difference}, n = {result.count:,}"
+        undecided = self.answer == "cannot tell"
+        return f"{evidence} ({would_tell(result.needed)})" if undecided else evidence
 
 
-def trial(
-    where: str,
-    winner: str,
-    values: Mapping[str, Array],
-    of: int,
-    relevant: float,
-    resamples: int,
-    seed: int,
-) -> Trial:
-    """Compare two methods, the lower values being better.
+def trials(
+    asked: Sequence[tuple[str, str, Mapping[str, Array]]], relevant: float, settings: Settings
+) -> list[Trial]:
+    """Compare two methods each time, the lower values being better.
 
     Args:
-        where: On what.
-        winner: The method that is better if the claim holds.
-        values: Values of both (S, N).
-        of: Number of comparisons that are made, by which the level is corrected.
+        asked: For each comparison: what it is made on, the method that is better if the claim
+            holds, and the values of both (S, N).
         relevant: The smallest difference that matters.
-        resamples: Draws of the bootstrap, at least.
-        seed: What they follow from.
+        settings: Draws of the bootstrap, at least, and what they follow from.
     """
-    alpha = 0.05 / of
-    draws = max(resamples, round(10 / alpha))  # so many that a small p-value is possible
-    [found] = compare(values, False, relevant, alpha, resamples=draws, seed=seed)
-    return Trial(where, winner, found)
+    alpha = 0.05 / max(len(asked), 1)
+    draws = max(settings.resamples, round(10 / alpha))  # so many that a small p-value is possible
+    return [
+        Trial(where, winner, *compare(
+            values, False, relevant, alpha, resamples=draws, seed=settings.seed
+        ))
+        for where, winner, values in asked
+    ]  # fmt: skip
 
 
-def together(answers: Sequence[Answer]) -> Answer:
-    """What follows for a claim about all of them: one that fails is enough to disagree.
-
-    Examples:
-        >>> together(["agree", "cannot tell"]), together(["agree", "disagree", "cannot tell"])
-        ('cannot tell', 'disagree')
-    """
-    for answer in ("disagree", "cannot tell"):
-        if answer in answers:
-            return answer
-    return "agree" if answers else "cannot tell"
+def together(trials: Sequence[Trial]) -> Answer:
+    """Whether a claim holds in all comparisons; one that fails is enough to disagree."""
+    answers = {each.answer for each in trials} or {"cannot tell"}
+    return min(answers, key=("disagree", "cannot tell", "agree").index)
 
 
 def would_tell(needed: int | None) -> str:
@@ -106,7 +91,7 @@ def would_tell(needed: int | None) -> str:
 
 def listed(trials: Sequence[Trial]) -> str:
     """The evidence of all."""
-    return "; ".join(one.evidence for one in trials)
+    return "; ".join(each.evidence for each in trials)
 
 
 def joined(names: Sequence[str]) -> str:
@@ -171,14 +156,14 @@ def seeds_needed(differences: Array, draws: Array, models: int) -> float | None:
 
 
 def texts_would_tell(texts: int) -> Callable[[str, Interval], str]:
-    """Says of a difference that rests on so many texts how many would tell."""
+    """Says how many texts would tell a difference that so many do not."""
 
-    def told(name: str, difference: Interval) -> str:
+    def would_tell(name: str, difference: Interval) -> str:
         count = texts_needed(difference, texts)
         many = "no number of" if count is None else f"about {count:,}"
         return f"{name}: {many} texts would tell"
 
-    return told
+    return would_tell
 
 
 def all_positive(
@@ -187,24 +172,25 @@ def all_positive(
     """Whether differences are all above 0.
 
     Args:
-        differences: Differences with their intervals, by what they are called.
-        would_tell: Says of one that is not told what would tell it.
+        differences: Differences with their intervals, by name.
+        would_tell: Says what would tell one that is neither above 0 nor below.
 
     Returns:
-        The answer, and the differences in words; with what would tell, if it is not told.
+        The answer, and the differences in words, with what would tell if the answer is open.
     """
-    said = "; ".join(f"{name} {own}" for name, own in differences.items())
-    if all(own.low > 0 for own in differences.values()):
-        return "agree", said
+    evidence = "; ".join(f"{name} {interval}" for name, interval in differences.items())
+    undecided = open_ones(differences)
     if below(differences):
-        return "disagree", said
-    needed = [would_tell(name, differences[name]) for name in open_ones(differences)]
-    return "cannot tell", f"{said}. {'; '.join(needed)}"
+        return "disagree", evidence
+    if not undecided:
+        return "agree", evidence
+    needed = "; ".join(would_tell(name, differences[name]) for name in undecided)
+    return "cannot tell", f"{evidence}. {needed}"
 
 
 def below(differences: Mapping[str, Interval]) -> list[str]:
     """The names of those that are shown to be below 0."""
-    return [name for name, own in differences.items() if own.high < 0]
+    return [name for name, interval in differences.items() if interval.high < 0]
 
 
 def open_ones(differences: Mapping[str, Interval]) -> list[str]:
@@ -219,12 +205,12 @@ def leagues(signed: Mapping[str, bool]) -> Iterator[tuple[str, list[str]]]:
         signed: Whether the scores of each method have a sign.
     """
     for sign, league in ((True, "signed"), (False, "unsigned")):
-        if names := [name for name, own in signed.items() if own == sign]:
+        if names := [name for name, with_sign in signed.items() if with_sign == sign]:
             yield league, names
 
 
 def highest(means: Mapping[str, Interval]) -> str:
-    """The name of the highest mean; one that is unknown is the lowest."""
+    """The name of the highest mean; NaN is the lowest."""
     return max(means, key=lambda name: np.nan_to_num(means[name].value, nan=-2.0))
 
 
@@ -237,16 +223,15 @@ def papers_methods(settings: Settings) -> tuple[list[str], str]:
         settings: The methods of a study.
 
     Returns:
-        Their names, and what has to be said of the others.
+        Their names, and a note on the others.
     """
-    missing = [name for name in paper.METHODS if name not in settings.methods]
-    signed = [name for name in paper.METHODS if name in settings.methods and settings.signed(name)]
-    notes = []
-    if missing:
-        notes.append(f"Not computed: {', '.join(missing)}.")
-    if signed:
-        notes.append(
-            f"Not compared, as it has a sign here and none in the paper: {', '.join(signed)}."
-        )
-    left = {*missing, *signed}
-    return [name for name in paper.METHODS if name not in left], " ".join(notes)
+    computed = [name for name in paper.METHODS if name in settings.methods]
+    unsigned = [name for name in computed if not settings.signed(name)]
+    missing = [name for name in paper.METHODS if name not in computed]
+    signed = [name for name in computed if name not in unsigned]
+    notes = {
+        "Not computed": missing,
+        "Not compared, as it has a sign here and none in the paper": signed,
+    }
+    parts = [f"{why}: {', '.join(names)}." for why, names in notes.items() if names]
+    return unsigned, " ".join(parts)

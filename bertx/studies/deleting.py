@@ -1,6 +1,6 @@
 """What a classifier answers while its texts lose words: every method, operator and k at once."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,30 +9,32 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.evaluation import Recorded, Recorder, Text, engines
+from bertx.evaluation import Recorded, engines
 from bertx.evaluation.evaluator import MOST_UNITS, usable
 from bertx.metrics import Panel, deletion_masks, fractions
 from bertx.metrics.accuracy import deletions
-from bertx.models.encode import Reading
 from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.models.scope import isolated_rng
-from bertx.perturb import Operator, Perturber
-from bertx.perturb.packing import Budget
+from bertx.perturb import Perturber
 from bertx.progress import progress
 from bertx.rendering.curves import Role
+from bertx.studies.findings import grid_rows
+from bertx.studies.lines import Line, with_means
+from bertx.studies.settings import Settings
+from bertx.studies.subjects import Subject
 from bertx.trace.needs import Needs
 
 COUNT, SHARE = "count", "share"
 """How what is deleted is measured: by the number of units, or by their share of the text."""
 
-COLUMNS = (
-    *("text", "label", "predicted", "target", "operator", "method", "role", "signed", "by", "at"),
-    "right",
-)
-"""What is known of each answer."""
+GROUPS = ("right", "wrong")
+"""Texts on which the model, or every one of several models, is right before anything is deleted,
+and those on which it is wrong."""
+
+_RANKER = (("method", "name"), ("role", "role"), ("signed", "signed"))
+"""Columns of a table, and what they are of a ranker."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,16 @@ class Points:
         return fractions(self.shares) if self.shares else torch.zeros(0, dtype=torch.float64)
 
 
+def places_of(points: Points, axis: str) -> dict[float, int]:
+    """Where the points of an axis stand among all: their place by their value."""
+    return {at: place for place, (kind, at) in enumerate(points.places) if kind == axis}
+
+
+def counted(points: Points) -> dict[int, int]:
+    """Where k = 0, 1, ... stand."""
+    return {int(at): place for at, place in places_of(points, COUNT).items()}
+
+
 class Ranker(NamedTuple):
     """Who ranks the units of a text.
 
@@ -84,71 +96,56 @@ class Deleter:
     """Deletes the highest ranked units of texts and notes whether the model is still right.
 
     Args:
-        model: The classifier.
-        tokenizer: Its tokenizer.
+        subject: The model and its texts.
+        settings: The explained class, what deleting a unit does, and the seed.
         rankers: Who ranks, the ceiling last.
-        operators: What deleting a unit does.
         points: How much is deleted.
-        target: The explained class: ``predicted``, ``gold``, or a class.
-        budget: What may go into one forward.
-        seed: What methods that draw at random follow from.
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        rankers: Sequence[Ranker],
-        operators: Sequence[Operator],
-        points: Points,
-        target: str | int,
-        budget: Budget,
-        seed: int,
+        self, subject: Subject, settings: Settings, rankers: Sequence[Ranker], points: Points
     ) -> None:
-        self.recorder = Recorder(model, tokenizer, target, budget)
-        self._rankers, self._points, self._seed = rankers, points, seed
-        self._engines = engines(model, tokenizer, operators)
-        self._needs = Needs.of(*(own for ranker in rankers for own in ranker.rankings))
+        self._subject, self._rankers, self._points = subject, rankers, points
+        self._recorder, tokenizer = subject.recorder(settings.target)
+        self._engines = engines(self._recorder.model, tokenizer, settings.operators)
+        self._needs = Needs.of(*(one for ranker in rankers for one in ranker.rankings))
+        self._seed = settings.seed
 
-    def table(
-        self, readings: Sequence[Reading], texts: Mapping[int, Text], searched: Collection[int]
-    ) -> pa.Table:
+    def table(self, numbers: range, searched: Collection[int]) -> pa.Table:
         """What the model answers of texts whose gold class is known.
 
         Args:
-            readings: What was read of them.
-            texts: The texts, by the index of what was read of them.
-            searched: Indices of those that are searched for the best order, unless they have more
-                than 40 units.
+            numbers: The texts.
+            searched: Those that are searched for the best order, unless they have more than 40
+                units.
 
         Returns:
             A row for each text, operator, ranker and point, in this order. A text whose scores are
             not finite has none; ``right`` is null for the ceiling of a text that was not searched.
         """
-        with isolated_rng():
+        readings = self._subject.readings[numbers.start : numbers.stop]
+        answers = list[_Answers]()
+        with isolated_rng(), progress("Deleting words", len(readings)) as advance:
             torch.manual_seed(self._seed)
-            found = list[_Answers]()
-            with progress("Deleting words", len(readings)) as advance:
-                for chunk in self.recorder.chunks(readings):
-                    recorded = self.recorder.record(chunk, texts, self._needs)
-                    found.append(self._answered(recorded, searched))
-                    advance(len(chunk))
-        return self._rows(_Answers(*map(np.concatenate, zip(*found, strict=True))))
+            for chunk in self._recorder.chunks(readings):
+                recorded = self._recorder.record(chunk, self._subject.numbered, self._needs)
+                answers.append(self._answered(recorded, searched))
+                advance(len(chunk))
+        return self._rows(_Answers(*map(np.concatenate, zip(*answers, strict=True))))
 
     def _answered(self, recorded: Recorded, searched: Collection[int]) -> "_Answers":
         trace = recorded.trace
         scores = {
-            (ranker.name, number): own(trace)
+            f"{ranker.name} {number}": ranking(trace)
             for ranker in self._rankers
-            for number, own in enumerate(ranker.rankings)
+            for number, ranking in enumerate(ranker.rankings)
         }
-        named = {" ".join(map(str, key)): own for key, own in scores.items()}
-        sound = usable(trace, named, recorded.numbers)
+        sound = usable(trace, scores, recorded.numbers)
         chosen = torch.tensor([number in searched for number in recorded.numbers])
         part = sound & chosen.to(sound.device) & (trace.inputs.unit_counts <= MOST_UNITS)
         units = {
-            key: merge_by_unit(own.masked_fill(~sound[:, None], 0), trace.inputs.units)
-            for key, own in scores.items()
+            key: merge_by_unit(each.masked_fill(~sound[:, None], 0), trace.inputs.units)
+            for key, each in scores.items()
         }
         asked = self._kept(units, trace.inputs)
         right = torch.stack(
@@ -160,15 +157,16 @@ class Deleter:
             right.cpu().numpy(), part.cpu().numpy(), sound.cpu().numpy(),
         )  # fmt: skip
 
-    def _kept(self, units: Mapping[tuple[str, int], Tensor], inputs: Inputs) -> list[Tensor]:
+    def _kept(self, units: Mapping[str, Tensor], inputs: Inputs) -> list[Tensor]:
         """Which units stay, for each ranker but the ceiling (B, P, U)."""
-        counts, kept = inputs.unit_counts, []
+        kept = []
         for ranker in self._rankers:
-            scores = [units[ranker.name, number] for number in range(len(ranker.rankings))]
-            own = [self._points.kept(one if ranker.signed else one.abs(), counts) for one in scores]
-            if len(own) > 1:
-                own = [torch.stack([one[:, point] for point, one in enumerate(own)], 1)]
-            kept += own
+            scores = [units[f"{ranker.name} {n}"] for n in range(len(ranker.rankings))]
+            amounts = scores if ranker.signed else [each.abs() for each in scores]
+            masks = [self._points.kept(each, inputs.unit_counts) for each in amounts]
+            if len(masks) > 1:
+                masks = [torch.stack([mask[:, point] for point, mask in enumerate(masks)], 1)]
+            kept += masks
         return kept
 
     def _right(
@@ -192,33 +190,24 @@ class Deleter:
         width = int(recorded.trace.inputs.unit_counts.max())
         return torch.nn.functional.pad(kept, (0, width - kept.shape[2]), value=True)
 
-    def _rows(self, found: "_Answers") -> pa.Table:
-        order = found.numbers.argsort()[found.sound[found.numbers.argsort()]]
-        right = found.right[order]
+    def _rows(self, answers: "_Answers") -> pa.Table:
+        order = answers.numbers.argsort()
+        order = order[answers.sound[order]]
+        right, places = answers.right[order], self._points.places
         unknown = np.zeros(right.shape, dtype=np.bool_)
-        unknown[:, :, -1] = ~found.searched[order, None, None]
-        places, who = self._points.places, self._rankers
-        rows = np.indices(right.shape, dtype=np.int32).reshape(4, -1)
-        text, operator, ranker, point = rows
-        names = {
-            "operator": (operator, list(self._engines)),
-            "method": (ranker, [one.name for one in who]),
-            "role": (ranker, [one.role for one in who]),
-            "by": (point, [by for by, _ in places]),
-        }
-        numbers = {
-            "text": found.numbers, "label": found.labels, "predicted": found.predicted,
-            "target": found.targets,
+        unknown[:, :, -1] = ~answers.searched[order, None, None]
+        texts = {
+            "text": answers.numbers, "label": answers.labels, "predicted": answers.predicted,
+            "target": answers.targets,
         }  # fmt: skip
-        return pa.table(
-            {name: own[order][text] for name, own in numbers.items()}
-            | {name: pa.array(own).take(pa.array(place)) for name, (place, own) in names.items()}
-            | {
-                "signed": np.array([one.signed for one in who])[ranker],
-                "at": np.array([at for _, at in places])[point],
-                "right": pa.array(right.reshape(-1), mask=unknown.reshape(-1)),
-            },
-        ).select(COLUMNS)
+        rows = grid_rows(
+            {name: values[order] for name, values in texts.items()},
+            {"operator": list(self._engines)},
+            {name: [getattr(who, field) for who in self._rankers] for name, field in _RANKER},
+            {"by": [by for by, _ in places], "at": [at for _, at in places]},
+        )
+        answered = pa.array(right.reshape(-1), mask=unknown.reshape(-1))
+        return pa.table({**rows, "right": answered})
 
 
 class _Answers(NamedTuple):
@@ -231,3 +220,60 @@ class _Answers(NamedTuple):
     right: NDArray[np.bool_]  # (B, O, R, P)
     searched: NDArray[np.bool_]
     sound: NDArray[np.bool_]
+
+
+def gathered(
+    subjects: Sequence[Subject],
+    tables: Sequence[pa.Table],
+    operators: Sequence[str],
+    rankers: Sequence[Ranker],
+    points: Points,
+) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
+    """The answers of each data set; runs that have the same texts come together.
+
+    Yields:
+        The name of the run, or of the data set of several runs; the data set; and 1 where an answer
+        is the label and 0 where not (S, N, O, R, P), NaN where nothing was asked.
+    """
+    shape = (-1, len(operators), len(rankers), len(points.places))
+    groups: dict[str, list[tuple[Subject, pa.Table]]] = {}
+    for subject, table in zip(subjects, tables, strict=True):
+        groups.setdefault(subject.data, []).append((subject, table))
+    for runs in groups.values():
+        texts = [table["text"].to_numpy().reshape(shape)[:, 0, 0, 0] for _, table in runs]
+        common = set.intersection(*(set(each.tolist()) for each in texts))
+        right = [
+            _float(table["right"]).reshape(shape)[[text in common for text in each]]
+            for (_, table), each in zip(runs, texts, strict=True)
+        ]
+        first = runs[0][0]
+        name = first.name if len(runs) == 1 else first.source.dataset
+        yield name, first.source.dataset, np.stack(right)
+
+
+def accuracy_lines(
+    name: str,
+    dataset: str,
+    right: NDArray[np.float64],
+    rankers: Sequence[Ranker],
+    settings: Settings,
+) -> list[Line]:
+    """Accuracies on the data of `gathered`; none for a group that has no text."""
+    at_first = right[:, :, 0, 0, 0]  # nothing is deleted yet, by whatever operator
+    members = zip(GROUPS, ((at_first == 1).all(0), (at_first == 0).all(0)), strict=True)
+    groups = {group: right[:, texts] for group, texts in members if texts.any()}
+    lines = [
+        Line(
+            name, group, operator, ranker.name, ranker.signed, values[:, :, number, place],
+            ranker.role, dataset,
+        )
+        for number, operator in enumerate(settings.operators)
+        for group, values in groups.items()
+        for place, ranker in enumerate(rankers)
+    ]  # fmt: skip
+    return [line for line in with_means(lines, settings, 0.0) if line.counts[0]]
+
+
+def _float(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """True, False and null as 1, 0 and NaN."""
+    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)

@@ -43,16 +43,14 @@ def read_lexicon(path: Path) -> Lexicon:
     """
     expected = "lines of a word, a tab and its valence, as VADER's lexicon has them"
     content = read_text(path, f"lexicon {path}", expected)
-    found: dict[str, list[float]] = {}
+    entries: dict[str, list[float]] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if line.strip():
             word, valence = _entry(path, number, line)
-            found.setdefault(normal(word), []).append(valence)
-    means = {word: sum(own) / len(own) for word, own in found.items()}
-    valences = {word: own for word, own in means.items() if own != 0}
-    if not any(own > 0 for own in valences.values()) or not any(
-        own < 0 for own in valences.values()
-    ):
+            entries.setdefault(normal(word), []).append(valence)
+    means = {word: sum(each) / len(each) for word, each in entries.items()}
+    valences = {word: mean for word, mean in means.items() if mean != 0}
+    if len({valence > 0 for valence in valences.values()}) < 2:
         raise InputError(
             f"lexicon {path}: expected words of positive and of negative valence, but it has "
             f"{len(valences)} of one kind or none."

@@ -8,14 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from bertx.attribution import Attribution
-from bertx.attribution.choices import GOLD
 from bertx.errors import check_positive
-from bertx.evaluation import Recorder, Text
 from bertx.metrics import (
     Explained,
     Scheme,
@@ -29,26 +25,24 @@ from bertx.metrics import (
     randomized,
     redrawn,
 )
-from bertx.models.encode import Reading
 from bertx.models.scope import isolated_rng
-from bertx.perturb.packing import Budget, budget_for
 from bertx.progress import progress
 from bertx.studies.conducting import Study
-from bertx.studies.findings import Findings
+from bertx.studies.findings import Findings, grid_rows
 from bertx.studies.randomization_findings import (
     CASCADING,
     INDEPENDENT,
+    MEASURES,
     SHUFFLED,
+    correlation_lines,
     randomization_findings,
     randomization_numbers,
     randomization_pictures,
     randomization_tables,
-    survivals,
 )
-from bertx.studies.scores import PORTION
 from bertx.studies.settings import Settings, authors
-from bertx.studies.store import Parts, Store, portions
-from bertx.studies.subjects import Subject, check_alike, check_one_class, check_several
+from bertx.studies.store import Parts, Store
+from bertx.studies.subjects import Subject, check_alike, check_several
 from bertx.trace.needs import Needs
 
 SCHEMES: Mapping[str, Scheme] = {CASCADING: cascading, INDEPENDENT: independent}
@@ -74,72 +68,55 @@ class Randomizer:
     """Explains texts by a model, and again by others.
 
     Args:
-        model: The model.
-        tokenizer: Its tokenizer.
-        methods: The methods, by name.
-        target: The explained class: ``predicted``, ``gold``, or a class; that of the model, also
-            where others explain.
-        budget: What may go into one forward.
-        seed: What draws of weights and of methods follow from.
+        subject: The model and its texts.
+        settings: The methods; the explained class, that of the model also where others explain;
+            and what draws of weights and of methods follow from.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        methods: Mapping[str, Attribution],
-        target: str | int,
-        budget: Budget,
-        seed: int,
-    ) -> None:
-        self._recorder = Recorder(model, tokenizer, target, budget)
-        self._model, self._methods, self._seed = model, methods, seed
+    def __init__(self, subject: Subject, settings: Settings) -> None:
+        self._recorder, _ = subject.recorder(settings.target)
+        self._model, self._subject = self._recorder.model, subject
+        self._methods, self._seed = settings.methods, settings.seed
         self._drawn: tuple[int, Weights] | None = None
 
-    def randomized(
-        self, readings: Sequence[Reading], texts: Mapping[int, Text], draw: int
-    ) -> pa.Table:
+    def randomized(self, draw: int, numbers: range) -> pa.Table:
         """Compare with the model on random weights, by all schemes.
 
         Args:
-            readings: What was read of the texts.
-            texts: The texts, by the index of what was read of them.
             draw: Which draw of weights.
+            numbers: The texts.
 
         Returns:
             A row for each place, method and text, in this order.
         """
-        found: dict[Place, Tensor] = {}
+        results: dict[Place, Tensor] = {}
         with isolated_rng():
-            torch.manual_seed(self._seed)
-            numbers, originals = self._originals(readings, texts)
-            known: dict[tuple[str, ...], Tensor] = {}  # the first step of all schemes is the same
-            steps = [(s, *own) for s, every in self._steps().items() for own in enumerate(every)]
-            with progress("Explaining by random models", len(readings)) as advance:
+            originals = self._originals(numbers)
+            # The first step of all schemes is the same.
+            by_parts: dict[tuple[str, ...], Tensor] = {}
+            steps = [(s, *step) for s, every in self._steps().items() for step in enumerate(every)]
+            with progress("Explaining by random models", len(numbers)) as advance:
                 for number, (scheme, depth, step) in enumerate(steps):
                     names = tuple(part.name for part in step.parts)
-                    if names not in known:
+                    if names not in by_parts:
                         with randomized(self._model, step.parts, self._weights(draw)):
-                            known[names] = correlations(self._model, originals, self._methods)
-                    found[Place(scheme, step.name, depth)] = known[names]
-                    advance(_share(len(readings), number, len(steps)))
-        return self._rows(found, numbers, originals, draw)
+                            by_parts[names] = self._correlations(self._model, originals)
+                    results[Place(scheme, step.name, depth)] = by_parts[names]
+                    advance(_share(len(numbers), number, len(steps)))
+        return self._rows(results, originals, draw)
 
-    def other(
-        self, readings: Sequence[Reading], texts: Mapping[int, Text], model: PreTrainedModel
-    ) -> pa.Table:
+    def other(self, model: PreTrainedModel, numbers: range) -> pa.Table:
         """Compare with another model of the same classes and tokens; see `randomized`."""
         with isolated_rng():
-            torch.manual_seed(self._seed)
-            numbers, originals = self._originals(readings, texts)
-            with progress("Explaining by the other model", len(readings)) as advance:
-                found = correlations(model, originals, self._methods)
-                advance(len(readings))
-        return self._rows({Place(SHUFFLED, SHUFFLED, 0): found}, numbers, originals, 0)
+            originals = self._originals(numbers)
+            with progress("Explaining by the other model", len(numbers)) as advance:
+                results = self._correlations(model, originals)
+                advance(len(numbers))
+        return self._rows({Place(SHUFFLED, SHUFFLED, 0): results}, originals, 0)
 
     def _steps(self) -> dict[str, list[Step]]:
-        own = parts(self._model)
-        return {name: list(scheme(own)) for name, scheme in SCHEMES.items()}
+        every = parts(self._model)
+        return {name: list(scheme(every)) for name, scheme in SCHEMES.items()}
 
     def _weights(self, draw: int) -> Weights:
         if self._drawn is None or self._drawn[0] != draw:
@@ -147,43 +124,43 @@ class Randomizer:
             self._drawn = draw, redrawn(self._model, self._seed + draw)
         return self._drawn[1]
 
-    def _originals(
-        self, readings: Sequence[Reading], texts: Mapping[int, Text]
-    ) -> tuple[NDArray[np.int64], list[Explained]]:
+    def _originals(self, numbers: range) -> list[tuple[list[int], Explained]]:
+        """The numbers of the texts of each batch, and their explanations by the model."""
+        torch.manual_seed(self._seed)
+        readings = self._subject.readings[numbers.start : numbers.stop]
         needs = Needs.of(*self._methods.values())
-        numbers, found = list[int](), list[Explained]()
+        originals = []
         for chunk in self._recorder.chunks(readings):
-            recorded = self._recorder.record(chunk, texts, needs)
-            numbers += recorded.numbers
-            found.append(explained_trace(recorded.trace, self._methods))
-        return np.array(numbers), found
+            recorded = self._recorder.record(chunk, self._subject.numbered, needs)
+            originals.append((recorded.numbers, explained_trace(recorded.trace, self._methods)))
+        return originals
+
+    def _correlations(
+        self, model: PreTrainedModel, originals: Sequence[tuple[list[int], Explained]]
+    ) -> Tensor:
+        return correlations(model, [explained for _, explained in originals], self._methods)
 
     def _rows(
         self,
-        found: Mapping[Place, Tensor],
-        numbers: NDArray[np.int64],
-        originals: Sequence[Explained],
+        results: Mapping[Place, Tensor],
+        originals: Sequence[tuple[list[int], Explained]],
         draw: int,
     ) -> pa.Table:
+        numbers = np.concatenate([numbers for numbers, _ in originals])
+        targets = torch.cat([explained.target for _, explained in originals]).cpu().numpy()
         order = numbers.argsort()
-        targets = torch.cat([own.target for own in originals]).cpu().numpy()[order]
-        values = torch.stack(list(found.values())).cpu().double().numpy()  # (places, M, 2, N)
-        values = values[..., order]
-        place, method, text = np.indices(values[:, :, 0].shape, dtype=np.int32).reshape(3, -1)
-        names, places = list(self._methods), list(found)
-        return pa.table(
-            {
-                "scheme": pa.array([own.scheme for own in places]).take(pa.array(place)),
-                "step": pa.array([own.step for own in places]).take(pa.array(place)),
-                "depth": np.array([own.depth for own in places])[place],
-                "draw": np.full(len(place), draw),
-                "method": pa.array(names).take(pa.array(method)),
-                "text": numbers[order][text],
-                "target": targets[text],
-                "spearman": pa.array(values[:, :, 0].reshape(-1), from_pandas=True),
-                "absolute": pa.array(values[:, :, 1].reshape(-1), from_pandas=True),
-            }
+        values = torch.stack(list(results.values())).cpu().double().numpy()  # (places, M, 2, N)
+        rows = grid_rows(
+            {name: [getattr(place, name) for place in results] for name in Place._fields},
+            {"draw": [draw]},
+            {"method": list(self._methods)},
+            {"text": numbers[order], "target": targets[order]},
         )
+        both: dict[str, pa.Array] = {
+            measure: pa.array(values[:, :, number, order].reshape(-1), from_pandas=True)
+            for number, measure in enumerate(MEASURES)
+        }
+        return pa.table({**rows, **both})
 
 
 def _share(whole: int, number: int, count: int) -> int:
@@ -221,36 +198,32 @@ def check(subjects: Sequence[Subject], settings: Settings, options: Randomizatio
     """Refuse what cannot be studied.
 
     Raises:
-        InputError: If all classes are to be explained, two runs are one, or a model on shuffled
-            labels cannot be compared with a run.
+        InputError: If a model on shuffled labels cannot be compared with a run.
     """
-    check_several(subjects, NAME, least=1)
-    check_one_class(settings, NAME)
     for other in options.shuffled.values():
-        matching = [own for own in subjects if own.data == other.data]
-        for own in matching or subjects[:1]:
-            check_alike([own, other], f"{NAME} with `shuffled`", "data", "classes", "tokenizer")
-            check_several([own, other], f"{NAME} with `shuffled`")
+        matching = [subject for subject in subjects if subject.data == other.data]
+        for subject in matching or subjects[:1]:
+            what = f"{NAME} with `shuffled`"
+            check_alike([subject, other], what, "data", "classes", "tokenizer")
+            check_several([subject, other], what)
 
 
 def run(
     subjects: Sequence[Subject], settings: Settings, store: Store, options: RandomizationOptions
 ) -> Findings:
     """Explain by random models, and say what follows."""
-    tables = [pa.concat_tables(correlated(own, settings, options, store.parts)) for own in subjects]
-    found = [
-        one
-        for own, table in zip(subjects, tables, strict=True)
-        for one in survivals(own.name, table, settings)
+    tables = [
+        pa.concat_tables(correlated(subject, settings, options, store.parts))
+        for subject in subjects
     ]
+    runs = list(zip(subjects, tables, strict=True))
+    lines = [line for run, table in runs for line in correlation_lines(run.name, table, settings)]
     return Findings(
-        values=pa.concat_tables(
-            [own.named(table) for own, table in zip(subjects, tables, strict=True)]
-        ),
-        findings=randomization_findings(found, settings),
-        numbers=randomization_numbers(found),
-        tables=randomization_tables(found),
-        pictures=randomization_pictures(found),
+        values=pa.concat_tables([run.named(table) for run, table in runs]),
+        findings=randomization_findings(lines, settings),
+        numbers=randomization_numbers(lines),
+        tables=randomization_tables(lines),
+        pictures=randomization_pictures(lines),
     )
 
 
@@ -267,37 +240,29 @@ def correlated(
         options: How many draws, and models on shuffled labels.
         parts: Where the parts are kept.
     """
-    texts = dict(enumerate(subject.texts))
-    other = next((one for one in options.shuffled.values() if one.data == subject.data), None)
-    randomizer = cache(lambda: _randomizer(subject, settings))  # loaded when it is needed
-
-    def readings(numbers: range) -> Sequence[Reading]:
-        return subject.readings[numbers.start : numbers.stop]
+    randomizer = cache(lambda: Randomizer(subject, settings))  # loads the model when needed
 
     def on_random_weights(draw: int, numbers: range) -> pa.Table:
-        return randomizer().randomized(readings(numbers), texts, draw)
+        return randomizer().randomized(draw, numbers)
 
     makers: dict[str, tuple[str, Callable[[range], pa.Table]]] = {
         f"draw-{draw}": (f"random weights, draw {draw + 1} of {options.draws}",
                          partial(on_random_weights, draw))
         for draw in range(options.draws)
     }  # fmt: skip
+    other = next((one for one in options.shuffled.values() if one.data == subject.data), None)
     if other is not None:
-        shuffled = cache(other.open)
+        opened = cache(other.open)
         makers["shuffled"] = (
-            "shuffled labels",
-            lambda numbers: randomizer().other(readings(numbers), texts, shuffled()[0]),
-        )
+            "shuffled labels", lambda numbers: randomizer().other(opened()[0], numbers),
+        )  # fmt: skip
     for name, (what, make) in makers.items():
-        names = portions(f"{subject.weights}-{subject.data}/{name}", len(texts), PORTION)
-        yield parts.filled(f"Explaining the texts of {subject.name} on {what}", names, make)
-
-
-def _randomizer(subject: Subject, settings: Settings) -> Randomizer:
-    model, tokenizer = subject.open()
-    target = settings.target if settings.target == GOLD else subject.target(settings.target)
-    budget = budget_for(model.device, recorded=True)
-    return Randomizer(model, tokenizer, settings.methods, target, budget, settings.seed)
+        yield parts.filled(
+            f"Explaining the texts of {subject.name} on {what}",
+            f"{subject.weights}-{subject.data}/{name}",
+            len(subject.texts),
+            make,
+        )
 
 
 STUDY = Study(

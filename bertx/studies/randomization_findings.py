@@ -1,61 +1,25 @@
 """What follows from randomization: means with intervals, sentences, tables and a figure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import ceil
-from typing import Literal, get_args
+from math import ceil, isfinite
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
 from bertx.statistics import MINIMUM
-from bertx.statistics.bootstrap import bootstrap_means
-from bertx.statistics.correlations import Interval
-from bertx.studies.claims import Trial, joined, listed, together, trial, would_tell
-from bertx.studies.findings import Finding, Picture, Table
+from bertx.studies.claims import joined, listed, together, trials, would_tell
+from bertx.studies.findings import Cell, Finding, Picture, Table, pivot
+from bertx.studies.lines import Line, cells, grouped, with_means
 from bertx.studies.settings import Settings
 
 CASCADING, INDEPENDENT, SHUFFLED = "cascading", "independent", "shuffled labels"
 
-Floats = NDArray[np.float64]
-Measure = Literal["spearman", "absolute"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
+MEASURES = ("spearman", "absolute")
 """Rank correlation of scores with their sign, which only signed methods have; and of absolute
 scores: which words matter, whichever way, as scores without a sign say it."""
 
 
-@dataclass(frozen=True)
-class Survival:
-    """How alike the explanations of one method are to those of another model.
-
-    Attributes:
-        run: The run.
-        scheme: How the other model came about.
-        step: The part that was randomized last.
-        depth: Which step it is, from 0.
-        method: The method.
-        signed: Whether its scores have a sign.
-        measure: What is compared.
-        values: Rank correlation of each text (D, N) in D draws; NaN where there is none.
-        mean: Their mean with its interval over texts and, where there are several, draws.
-        count: Number of texts that have a value in all draws.
-    """
-
-    run: str
-    scheme: str
-    step: str
-    depth: int
-    method: str
-    signed: bool
-    measure: Measure
-    values: Floats
-    mean: Interval
-    count: int
-
-
-def survivals(run: str, table: pa.Table, settings: Settings) -> Iterator[Survival]:
+def correlation_lines(run: str, table: pa.Table, settings: Settings) -> Iterator[Line]:
     """Those of all methods, schemes and steps of a run; signed ones of methods that have a sign.
 
     Args:
@@ -63,39 +27,24 @@ def survivals(run: str, table: pa.Table, settings: Settings) -> Iterator[Surviva
         table: Values of each text.
         settings: The methods, and how intervals are drawn.
     """
-    texts = np.unique(table["text"].to_numpy())
+    texts = len(table["text"].unique())
+    names = sorted(settings.methods)
     for scheme in table["scheme"].unique().to_pylist():
         rows = table.filter(pa.compute.equal(table["scheme"], scheme))
-        draws = len(rows["draw"].unique())
         steps = dict(zip(rows["depth"].to_pylist(), rows["step"].to_pylist(), strict=True))
-        places = (draws, len(steps), len(settings.methods), len(texts))
-        order = np.lexsort(
-            [rows["text"].to_numpy(), _codes(rows, settings), rows["depth"].to_numpy(),
-             rows["draw"].to_numpy()]
-        )  # fmt: skip
+        # A single order, whatever the order of the parts.
+        rows = rows.sort_by([(key, "ascending") for key in ("draw", "method", "text", "depth")])
         for measure in MEASURES:
-            values = rows[measure].to_numpy()[order].reshape(places)
-            compared = [
-                (depth, name, values[:, depth, number])
-                for depth in sorted(steps)
-                for number, name in enumerate(settings.methods)
+            values = rows[measure].to_numpy().reshape(-1, len(names), texts, len(steps))
+            lines = [
+                Line(
+                    run, measure, scheme, name, settings.signed(name),
+                    values[:, names.index(name)], steps=tuple(steps[n] for n in sorted(steps)),
+                )
+                for name in settings.methods
                 if measure == "absolute" or settings.signed(name)
-            ]
-            means = bootstrap_means(
-                [likeness for _, _, likeness in compared], 0.05, settings.resamples, settings.seed
-            )
-            for (depth, name, likeness), mean in zip(compared, means, strict=True):
-                yield Survival(
-                    run, scheme, steps[depth], depth, name, settings.signed(name), measure,
-                    likeness, Interval(mean.mean, max(mean.low, -1.0), min(mean.high, 1.0)),
-                    mean.count,
-                )  # fmt: skip
-
-
-def _codes(rows: pa.Table, settings: Settings) -> NDArray[np.int64]:
-    """The number of each row's method."""
-    codes = {name: number for number, name in enumerate(settings.methods)}
-    return np.array([codes[name] for name in rows["method"].to_pylist()])
+            ]  # fmt: skip
+            yield from with_means(lines, settings, -1.0)
 
 
 NEAR = 0.1
@@ -104,17 +53,20 @@ NEAR = 0.1
 RELEVANT = 0.05
 """The smallest difference between two rank correlations that matters."""
 
-CALLED: dict[Measure, str] = {"spearman": "scores with their sign", "absolute": "|scores|"}
+CALLED = {"spearman": "scores with their sign", "absolute": "|scores|"}
 """What is compared, by measure."""
 
 _WITH = {
-    "all weights": "With random weights throughout",
-    "embeddings": "With random embeddings",
+    CASCADING: "With random weights throughout",
+    INDEPENDENT: "With random embeddings",
     SHUFFLED: "After training on shuffled labels",
 }
-"""What became of the model that is compared with in the end."""
+_END = {CASCADING: "all weights", INDEPENDENT: "embeddings", SHUFFLED: SHUFFLED}
+"""What became of the model that is compared with in the end, by scheme."""
 
-_THOSE = "those of the trained model"
+_HOW = {CASCADING: "from the top down to this part", INDEPENDENT: "this part alone"}
+
+_HEADS = ("run", "method")
 
 MEANING = (
     "Scores with their sign are compared among methods that have one: which words speak for the "
@@ -123,159 +75,121 @@ MEANING = (
 )
 
 
-def randomization_findings(found: Sequence[Survival], settings: Settings) -> list[Finding]:
-    """What was found, by what is compared."""
-    compared = [one for one in found if settings.explains(one.method)]
+def randomization_findings(lines: Sequence[Line], settings: Settings) -> list[Finding]:
+    """All findings, by what is compared: what is left when a scheme is through."""
+    compared = [line for line in lines if settings.explains(line.method)]
     return [
         finding
-        for measure in MEASURES
-        for finding in _of_measure([one for one in compared if one.measure == measure], settings)
+        for same in grouped(compared, "group").values()
+        for final in grouped(same, "by").values()
+        for finding in (_left(final), *_apart(final, settings))
     ]
 
 
-def randomization_numbers(found: Sequence[Survival]) -> dict[str, float]:
+def randomization_numbers(lines: Sequence[Line]) -> dict[str, float]:
     """Mean rank correlations with each other model."""
     return {
-        f"{own.run}/{own.scheme}/{own.step}/{own.measure}/{own.method}": own.mean.value
-        for own in found
+        f"{line.data}/{line.by}/{step}/{line.group}/{line.method}": mean.value
+        for line in lines
+        for step, mean in zip(line.steps, line.means, strict=True)
     }
 
 
-def randomization_tables(found: Sequence[Survival]) -> list[Table]:
+def randomization_tables(lines: Sequence[Line]) -> list[Table]:
     """What is left at the end, and at each step."""
     tables = []
-    for measure in MEASURES:
-        own = [one for one in found if one.measure == measure]
-        if not own:
-            continue
-        tables.append(_ends(own, measure))
-        tables += [_steps(own, measure, scheme) for scheme in (CASCADING, INDEPENDENT)]
+    for measure, same in grouped(lines, "group").items():
+        what = f"Rank correlation of {CALLED[measure]}"
+        ends = [cell for line in same for cell in cells([line], _key, {_END[line.by]: -1})]
+        note = (
+            "Spearman's correlation of each text's words, mean with its 95 % interval over texts "
+            f"and draws of random weights. {MEANING}"
+        )
+        tables.append(
+            pivot(f"{measure}-ends", f"{what} with those of other models", _HEADS, ends, note)
+        )
+        for scheme, how in _HOW.items():
+            steps = [line for line in same if line.by == scheme]
+            heads = {step: n for line in steps for n, step in enumerate(line.steps)}
+            rows = cells(steps, _key, heads)
+            tables.append(pivot(f"{measure}-{scheme}", f"{what}, random {how}", _HEADS, rows))
     return tables
 
 
-def ends(found: Sequence[Survival]) -> list[tuple[str, Survival]]:
-    """What is compared in the end: the model that is random throughout, embeddings, labels."""
-    last = {(own.run, own.scheme, own.method): own for own in found}  # the deepest step comes last
-    heads = {CASCADING: "all weights", INDEPENDENT: "embeddings", SHUFFLED: SHUFFLED}
-    return [(heads[scheme], own) for (_, scheme, _), own in last.items()]
+def _key(line: Line) -> tuple[Cell, ...]:
+    return line.data, line.method
 
 
-def _of_measure(found: Sequence[Survival], settings: Settings) -> Iterator[Finding]:
-    """All methods against nothing, and the extremes against each other."""
-    for head in dict.fromkeys(head for head, _ in ends(found)):
-        own = [one for name, one in ends(found) if name == head]
-        yield _left(head, own)
-        yield from _apart(head, own, settings)
-
-
-def _left(head: str, found: Sequence[Survival]) -> Finding:
+def _left(lines: Sequence[Line]) -> Finding:
     """Which methods' explanations stay."""
-    methods: dict[str, list[bool | None]] = {}
-    for own in found:
-        methods.setdefault(own.method, []).append(_gone(own))
-    gone = [name for name, own in methods.items() if all(answer is True for answer in own)]
-    stay = [name for name, own in methods.items() if any(answer is False for answer in own)]
-    open_ = [name for name in methods if name not in (*gone, *stay)]
-    called = CALLED[found[0].measure]
-    said = [f"{called} by {joined(gone)} are not related to {_THOSE}"] if gone else []
+    called, the_trained = CALLED[lines[0].group], "those of the trained model"
+    answers = {name: [_gone(line) for line in of] for name, of in grouped(lines, "method").items()}
+    gone = [name for name, given in answers.items() if all(given)]
+    stay = [name for name, given in answers.items() if False in given]
+    undecided = [name for name in answers if name not in (*gone, *stay)]
+    parts = [f"{called} by {joined(gone)} are not related to {the_trained}"] if gone else []
     if stay:
-        said.append(f"{called} by {joined(stay)} are related to {'them' if said else _THOSE}")
-    if open_ and said:
-        said.append(f"for {called} by {joined(open_)} it cannot be told")
-    elif open_:
-        said.append(
-            f"it cannot be told whether {called} by {joined(open_)} are related to {_THOSE}"
-        )
+        parts.append(f"{called} by {joined(stay)} are related to {'them' if gone else the_trained}")
+    if undecided and parts:
+        parts.append(f"for {called} by {joined(undecided)} it cannot be told")
+    elif undecided:
+        who = f"{called} by {joined(undecided)}"
+        parts.append(f"it cannot be told whether {who} are related to {the_trained}")
     evidence = "; ".join(
-        f"{own.method}, {own.run} {own.mean}, n = {own.count:,}{_more(own)}" for own in found
+        f"{line.method}, {line.data} {line.means[-1]}, n = {line.counts[-1]:,}{_more(line)}"
+        for line in lines
     )
     return Finding(
-        f"{_WITH[head]}, {'; '.join(said)}.",
+        f"{_WITH[lines[0].by]}, {'; '.join(parts)}.",
         f"Rank correlation of each text's words, mean: {evidence}. Within ±{NEAR} counts as none.",
     )
 
 
-def _gone(own: Survival) -> bool | None:
+def _gone(line: Line) -> bool | None:
     """Whether nothing is left; None if that cannot be told."""
-    if own.count < MINIMUM:
+    _, low, high = line.means[-1]
+    if line.counts[-1] < MINIMUM:
         return None
-    if max(abs(own.mean.low), abs(own.mean.high)) <= NEAR:
+    if max(abs(low), abs(high)) <= NEAR:
         return True
-    return False if own.mean.low > NEAR or own.mean.high < -NEAR else None
+    return False if low > NEAR or high < -NEAR else None
 
 
-def _more(own: Survival) -> str:
+def _more(line: Line) -> str:
     """With how many texts it could be told."""
-    if _gone(own) is not None:
+    (value, low, high), count = line.means[-1], line.counts[-1]
+    room = abs(NEAR - abs(value))
+    if _gone(line) is not None or count < 2 or not room:
         return ""
-    room = abs(NEAR - abs(own.mean.value))
-    if own.count < 2 or not room:
-        return ""
-    reach = (own.mean.high - own.mean.low) / 2
-    return f" ({would_tell(max(MINIMUM, ceil(own.count * (reach / room) ** 2)))})"
+    return f" ({would_tell(max(MINIMUM, ceil(count * ((high - low) / 2 / room) ** 2)))})"
 
 
-def _apart(head: str, found: Sequence[Survival], settings: Settings) -> Iterator[Finding]:
+def _apart(lines: Sequence[Line], settings: Settings) -> Iterator[Finding]:
     """Which methods change least and most."""
-    runs = list(dict.fromkeys(own.run for own in found))
-    methods = list(dict.fromkeys(own.method for own in found))
-    if len(methods) < 2:
+    by_method = {
+        name: {line.data: line for line in of} for name, of in grouped(lines, "method").items()
+    }
+    means = {
+        name: sum(line.means[-1].value for line in runs.values()) / len(runs)
+        for name, runs in by_method.items()
+    }
+    least, most = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+    if len(means) < 2:
         return
-    known = {(own.run, own.method): own for own in found}
-    mean = {m: sum(known[run, m].mean.value for run in runs) / len(runs) for m in methods}
-    least, most = max(methods, key=mean.__getitem__), min(methods, key=mean.__getitem__)
-    trials: list[Trial] = [
-        trial(
-            run, most, {name: known[run, name].values for name in (least, most)}, len(runs),
-            RELEVANT, settings.resamples, settings.seed,
-        )
-        for run in runs
-    ]  # fmt: skip
-    if together([one.answer for one in trials]) == "agree":
-        yield Finding(
-            f"{_WITH[head]}, {CALLED[found[0].measure]} are least like those of the trained model "
-            f"by {most} and most like them by {least}.",
-            f"Difference between their mean rank correlations: {listed(trials)}.",
-        )
-
-
-def _ends(found: Sequence[Survival], measure: Measure) -> Table:
-    cells = {(own.run, own.method, head): own for head, own in ends(found)}
-    heads = list(dict.fromkeys(head for _, _, head in cells))
-    names = list(dict.fromkeys((run, method) for run, method, _ in cells))
-    rows = [
-        [run, method, *(_cell(cells.get((run, method, head))) for head in heads)]
-        for run, method in names
-    ]
-    return Table(
-        f"{measure}-ends",
-        f"Rank correlation of {CALLED[measure]} with those of other models",
-        ["run", "method", *heads],
-        rows,
-        f"Spearman's correlation of each text's words, mean with its 95 % interval over texts and "
-        f"draws of random weights. {MEANING}",
-    )
-
-
-def _steps(found: Sequence[Survival], measure: Measure, scheme: str) -> Table:
-    own = [one for one in found if one.scheme == scheme]
-    cells = {(one.run, one.method, one.step): one for one in own}
-    steps = list(dict.fromkeys(one.step for one in own))
-    names = list(dict.fromkeys((one.run, one.method) for one in own))
-    how = {CASCADING: "from the top down to this part", INDEPENDENT: "this part alone"}[scheme]
-    return Table(
-        f"{measure}-{scheme}",
-        f"Rank correlation of {CALLED[measure]}, random {how}",
-        ["run", "method", *steps],
+    compared = trials(
         [
-            [run, name, *(_cell(cells.get((run, name, step))) for step in steps)]
-            for run, name in names
+            (run, most, {name: by_method[name][run].values[..., -1] for name in (least, most)})
+            for run in grouped(lines, "data")
         ],
+        RELEVANT,
+        settings,
     )
-
-
-def _cell(own: Survival | None) -> str | None:
-    return None if own is None else str(own.mean)
+    if together(compared) == "agree":
+        yield Finding(
+            f"{_WITH[lines[0].by]}, {CALLED[lines[0].group]} are least like those of the trained "
+            f"model by {most} and most like them by {least}.",
+            f"Difference between their mean rank correlations: {listed(compared)}.",
+        )
 
 
 _TITLES = {
@@ -285,61 +199,45 @@ _TITLES = {
 }
 
 
-def randomization_pictures(found: Sequence[Survival]) -> list[Picture]:
+def randomization_pictures(lines: Sequence[Line]) -> list[Picture]:
     """A figure for each run: what is compared below each other, schemes side by side."""
-    return [
-        _picture([survival for survival in found if survival.run == run], run)
-        for run in dict.fromkeys(survival.run for survival in found)
-    ]
+    return [_picture(of, run) for run, of in grouped(lines, "data").items()]
 
 
-def _picture(found: Sequence[Survival], run: str) -> Picture:
-    schemes = list(dict.fromkeys(own.scheme for own in found))
-    measures = [name for name in MEASURES if any(own.measure == name for own in found)]
+def _picture(lines: Sequence[Line], run: str) -> Picture:
     rows = [
-        [
-            _panel([s for s in found if (s.measure, s.scheme) == (measure, scheme)])
-            for scheme in schemes
-        ]
-        for measure in measures
+        [_panel(each) for each in grouped(same, "by").values()]
+        for same in grouped(lines, "group").values()
     ]
-    lowest = min((own.mean.value for own in found if own.count), default=0.0)
+    means = [mean.value for line in lines for mean in line.means]
+    lowest = min(filter(isfinite, means), default=0.0)
     bottom = max(min(-0.2, round(lowest - 0.15, 1)), -1.0)
     title = f"Explanations of {run} and of random models"
+    schemes = ", ".join(_TITLES[scheme] for scheme in grouped(lines, "by"))
+    measures = ", ".join(CALLED[measure] for measure in grouped(lines, "group"))
     return Picture(
-        f"cascade-{_plain(run)}",
+        f"cascade-{_file_name(run)}",
         title,
         f"Spearman's correlation between the explanations of {run} and those of the same model "
         f"with random weights, over the parts that are random from the classifier to the "
-        f"embeddings; one line a method with its 95 % band, panels for "
-        f"{', '.join(_TITLES[scheme] for scheme in schemes)} and for "
-        f"{', '.join(CALLED[measure] for measure in measures)}. A line that stays near 1 is of a "
-        "method that does not depend on what became random.",
+        f"embeddings; one line a method with its 95 % band, panels for {schemes} and for "
+        f"{measures}. A line that stays near 1 is of a method that does not depend on what became "
+        "random.",
         panels_figure(rows, Scale("", "rank correlation", bottom, 1.0), title),
     )
 
 
-def _panel(found: Sequence[Survival]) -> LinePanel:
-    methods = list(dict.fromkeys(own.method for own in found))
-    alone = found[0].scheme == SHUFFLED
-    lines = []
-    for number, method in enumerate(methods):
-        own = sorted((one for one in found if one.method == method), key=lambda one: one.depth)
-        lines.append(
-            PanelLine(
-                method,
-                [number] if alone else [one.depth for one in own],
-                [one.mean.value for one in own],
-                [one.mean.low for one in own],
-                [one.mean.high for one in own],
-            )
-        )
-    steps = {one.depth: one.step for one in found}
-    places = [""] * len(methods) if alone else [steps[depth] for depth in sorted(steps)]
-    note = f"{CALLED[found[0].measure]}, {max(one.count for one in found):,} texts"
-    return LinePanel(_TITLES[found[0].scheme], lines, note, places)
+def _panel(lines: Sequence[Line]) -> LinePanel:
+    single = lines[0].by == SHUFFLED  # methods side by side, each with one value
+    drawn = [
+        PanelLine(line.method, [number] if single else range(len(line.means)), line.means)
+        for number, line in enumerate(lines)
+    ]
+    places = [""] * len(lines) if single else lines[0].steps
+    texts = max(count for line in lines for count in line.counts)
+    note = f"{CALLED[lines[0].group]}, {texts:,} texts"
+    return LinePanel(_TITLES[lines[0].by], drawn, note, places)
 
 
-def _plain(name: str) -> str:
-    """A name for a file."""
+def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

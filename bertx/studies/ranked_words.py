@@ -57,7 +57,7 @@ class Agreement:
     words: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranked:
     """The mean scores of W words by one method for one class.
 
@@ -108,7 +108,7 @@ def poles(classes: Sequence[str], options: WordRankOptions) -> tuple[str, str]:
 def ranked_words(
     method: str,
     subjects: Sequence[Subject],
-    found: Sequence[UnitScores],
+    scores: Sequence[UnitScores],
     settings: Settings,
     options: WordRankOptions,
 ) -> Iterator[Ranked]:
@@ -117,27 +117,23 @@ def ranked_words(
     Args:
         method: The method.
         subjects: One model, or several that differ in their seed.
-        found: Their unit scores.
+        scores: Their unit scores.
         settings: How they are summed up.
         options: What else decides.
     """
     tables = [
-        word_tables(one, own, settings, method) for one, own in zip(subjects, found, strict=True)
+        word_tables(subject, each, settings, method)
+        for subject, each in zip(subjects, scores, strict=True)
     ]
-    labels = _explained_classes(subjects[0], settings)
-    if len(labels) > 1 and all(_blind(own.scores[method]) for own in found):
-        labels = [EVERY]
-    texts = draws_of(subjects, settings)
+    classes = subjects[0].classes
+    of_target = {LAST: classes[-1], PREDICTED: "predicted class", GOLD: "gold class"}
+    labels = classes if settings.target == ALL else (of_target[settings.target],)
+    if len(labels) > 1 and all(_blind(each.scores[method]) for each in scores):
+        labels = (EVERY,)
+    draws = draws_of(subjects, settings), model_draws(len(subjects), settings)
     for number, label in enumerate(labels):
-        words = [own[number] for own in tables]
-        yield _ranked(method, label, words, texts, subjects, settings, options)
-
-
-def _explained_classes(subject: Subject, settings: Settings) -> list[str]:
-    if settings.target == ALL:
-        return list(subject.classes)
-    known = {LAST: subject.classes[-1], PREDICTED: "predicted class", GOLD: "gold class"}
-    return [known[settings.target]]
+        of_class = [each[number] for each in tables]
+        yield _ranked(method, label, of_class, draws, settings.signed(method), classes, options)
 
 
 def _blind(scores: Floats) -> bool:
@@ -149,61 +145,53 @@ def _ranked(
     method: str,
     label: str,
     tables: Sequence[WordSums],
-    texts: Sequence[Floats],
-    subjects: Sequence[Subject],
-    settings: Settings,
+    draws: tuple[Sequence[Floats], Floats],
+    signed: bool,
+    classes: Sequence[str],
     options: WordRankOptions,
 ) -> Ranked:
     """The mean over runs, with draws over texts and, where there are several, over runs."""
-    left_out = set(options.stop_words)
     # A text that a model could not explain is missing in its table alone.
-    words = [word for word in in_common(tables) if word not in left_out]
-    kept = [own.of(words) for own in tables]
-    means = np.mean([own.means() for own in kept], 0)
-    shares = model_draws(len(subjects), settings) / len(subjects)
-    draws = np.zeros((settings.resamples, len(words)))
-    for number, (own, drawn) in enumerate(zip(kept, texts, strict=True)):
-        draws += shares[:, [number]] * own.drawn_means(drawn)
-    signed = settings.signed(method)
+    words = tuple(word for word in in_common(tables) if word not in options.stop_words)
+    kept = [table.of(words) for table in tables]
+    texts, models = draws
+    shares = (models / len(tables)).T[..., None]
+    drawn = np.zeros((len(models), len(words)))
+    for share, table, of_run in zip(shares, kept, texts, strict=True):
+        drawn += share * table.drawn_means(of_run)
+    means = np.mean([table.means() for table in kept], 0)
     return Ranked(
         method=method,
         label=label,
         signed=signed,
-        words=tuple(words),
+        words=words,
         means=means,
-        reach=Z95 * np.nanstd(draws, axis=0, ddof=1),
+        reach=Z95 * np.nanstd(drawn, axis=0, ddof=1),
         occurrences=kept[0].occurrences,
         texts=kept[0].texts,
-        agreement=_agreement(words, means, draws, signed, label, subjects[0].classes, options),
+        agreement=_agreement(words, np.vstack([means, drawn]), signed, label, classes, options),
     )
 
 
 def _agreement(
     words: Sequence[str],
     means: Floats,
-    draws: Floats,
     signed: bool,
     label: str,
     classes: Sequence[str],
     options: WordRankOptions,
 ) -> Agreement | None:
+    """How far a lexicon agrees with means, and with those of draws below them (1 + R, W)."""
     if options.lexicon is None:
         return None
     valences = np.asarray([options.lexicon.valences.get(word, 0.0) for word in words])
-    drawn = auc(np.abs(draws), valences != 0)
     negative, positive = poles(classes, options)
-    side = {positive: 1, negative: -1}.get(label, 0)
-    sign = None
-    if signed and side:
-        sign = normal_interval(
-            float(sign_agreement(side * means, valences)),
-            sign_agreement(side * draws, valences),
-            0.0,
-            1.0,
-        )
+    side = {positive: 1, negative: -1}.get(label, 0) * signed
+    value, *drawn = auc(np.abs(means), valences != 0)
+    share, *shares = sign_agreement(side * means, valences)
     return Agreement(
-        normal_interval(float(auc(np.abs(means), valences != 0)), drawn, 0.0, 1.0),
-        drawn,
-        sign,
+        normal_interval(float(value), drawn, 0.0, 1.0),
+        np.asarray(drawn),
+        normal_interval(float(share), shares, 0.0, 1.0) if side else None,
         int((valences != 0).sum()),
     )

@@ -4,6 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +18,10 @@ from bertx.errors import InputError
 from bertx.explanation import Explanation
 from bertx.explanation.parts import parts_of
 from bertx.explanation.scoring import Scoring
+from bertx.studies.findings import Measured
 from bertx.studies.settings import LAST, Settings
 from bertx.studies.store import Parts, Store, portions, write_json
 from bertx.studies.subjects import Subject, reading_for
-
-PORTION = 64
-"""Texts of a part: at most so many are explained again after a kill."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -52,10 +52,12 @@ class UnitScores:
     failed: int
 
     @property
-    def accuracy(self) -> float:
-        """Share of the texts with a known label that are predicted right; NaN without any."""
-        known = self.labels >= 0
-        return float((self.predicted == self.labels)[known].mean()) if known.any() else np.nan
+    def measured(self) -> Measured:
+        """Number of texts, and the accuracy on those with a label; NaN without any."""
+        labelled = self.labels >= 0
+        right = (self.predicted == self.labels)[labelled]
+        accuracy = float(right.mean()) if labelled.any() else np.nan
+        return Measured(len(self.texts), accuracy, self.failed)
 
     @property
     def numbers(self) -> Integers:
@@ -66,9 +68,8 @@ class UnitScores:
         """The scores of one class of each text (N,), out of those of all."""
         chosen = np.repeat(classes, np.diff(self.starts))
         places = np.arange(len(self.units))
-        return replace(
-            self, scores={name: own[chosen, places][None] for name, own in self.scores.items()}
-        )
+        scores = {name: each[chosen, places][None] for name, each in self.scores.items()}
+        return replace(self, scores=scores)
 
 
 def explained(
@@ -90,11 +91,11 @@ def explained(
         InputError: If no text can be explained.
         UnsupportedArchitecture: If a method is not defined for the model.
     """
-    own, every = _Shelf(subject, settings, target, parts), _Shelf(subject, settings, ALL, parts)
-    if own.begun or not every.complete:
-        return _scores(subject, settings, own.filled(place))
-    found = _scores(subject, settings, every.filled(place))
-    return found.of_class(_classes(found, target))
+    single, every = (_Shelf(subject, settings, name, parts) for name in (target, ALL))
+    if single.begun or not every.complete:
+        return _scores(subject, settings, single.filled(place))
+    scores = _scores(subject, settings, every.filled(place))
+    return scores.of_class(_classes(scores, target))
 
 
 def all_explained(
@@ -116,7 +117,7 @@ class _Shelf:
     def __init__(self, subject: Subject, settings: Settings, target: str, parts: Parts) -> None:
         self._subject, self._settings, self._target = subject, settings, target
         self._parts = parts
-        self._made = {
+        self._description = {
             "version": __version__,
             **subject.described(),
             "target": target,
@@ -124,45 +125,35 @@ class _Shelf:
             "cut": settings.cut,
             "methods": settings.described()["methods"],
         }
-        made = json.dumps(self._made, sort_keys=True).encode()
-        self._folder = hashlib.sha256(made).hexdigest()[:16]
-        self._scoring: Scoring | None = None
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is any part."""
-        return any(map(self._parts.has, self._names()))
-
-    @property
-    def complete(self) -> bool:
-        """Whether all parts are there."""
-        return all(map(self._parts.has, self._names()))
+        source = json.dumps(self._description, sort_keys=True).encode()
+        self._folder = hashlib.sha256(source).hexdigest()[:16]
+        there = [parts.has(name) for name in portions(self._folder, len(subject.texts))]
+        self.begun, self.complete = any(there), all(there)
 
     def filled(self, place: str) -> pa.Table:
         """A row for each text; those that are missing are explained."""
         if not self.complete:
-            write_json(self._parts.folder / self._folder / "made.json", self._made)
+            write_json(self._parts.folder / self._folder / "made.json", self._description)
         where = f"{self._subject.name} ({place})" if place else self._subject.name
-        what = f"Explaining the texts of {where}"
-        found = self._parts.filled(what, self._names(), self._explain)
-        self._scoring = None  # gives the model free
-        return found
+        what, count = f"Explaining the texts of {where}", len(self._subject.texts)
+        scoring = cache(self._scoring)  # loads the model when it is needed
+        return self._parts.filled(
+            what, self._folder, count, lambda numbers: self._explain(scoring(), numbers)
+        )
 
-    def _names(self) -> dict[str, range]:
-        return portions(self._folder, len(self._subject.texts), PORTION)
+    def _scoring(self) -> Scoring:
+        model, tokenizer = self._subject.open()
+        target = self._subject.target(self._target)
+        return Scoring(model, tokenizer, self._settings.methods, target)
 
-    def _explain(self, numbers: Sequence[int]) -> pa.Table:
-        if self._scoring is None:
-            model, tokenizer = self._subject.open()
-            target = self._subject.target(self._target)
-            self._scoring = Scoring(model, tokenizer, self._settings.methods, target)
+    def _explain(self, scoring: Scoring, numbers: Sequence[int]) -> pa.Table:
         readings = [reading_for(self._subject, number, self._target) for number in numbers]
-        found = self._scoring([parts_of(reading) for reading in readings])
-        return _table(numbers, list(self._settings.methods), found)
+        explanations = scoring([parts_of(reading) for reading in readings])
+        return _table(numbers, list(self._settings.methods), explanations)
 
 
 def _table(
-    numbers: Sequence[int], methods: Sequence[str], found: Sequence[Sequence[Explanation]]
+    numbers: Sequence[int], methods: Sequence[str], explained: Sequence[Sequence[Explanation]]
 ) -> pa.Table:
     """A row for each text; one that could not be explained has an error."""
     floats = pa.list_(pa.float64())
@@ -178,7 +169,7 @@ def _table(
             "error": next((one.error for one in every if one.error), None),
             **{_column(name): [[*one.scores.get(name, ())] for one in every] for name in methods},
         }
-        for number, every in zip(numbers, found, strict=True)
+        for number, every in zip(numbers, explained, strict=True)
     ]
     return pa.Table.from_pylist(rows, pa.schema(kinds))
 
@@ -196,7 +187,7 @@ def _scores(subject: Subject, settings: Settings, table: pa.Table) -> UnitScores
     return UnitScores(
         texts=texts,
         starts=np.cumsum([0, *map(len, units)]),
-        units=tuple(name for own in units for name in own),
+        units=tuple(chain.from_iterable(units)),
         scores={name: _flat(sound[_column(name)].to_pylist()) for name in settings.methods},
         probabilities=np.asarray(sound["probabilities"].to_pylist(), dtype=np.float64),
         predicted=sound["predicted"].to_numpy(),
@@ -210,10 +201,10 @@ def _flat(rows: Sequence[Sequence[Sequence[float]]]) -> Floats:
     return np.concatenate([np.asarray(row, dtype=np.float64) for row in rows], axis=1)
 
 
-def _classes(found: UnitScores, target: str) -> Integers:
+def _classes(scores: UnitScores, target: str) -> Integers:
     """The class of each text that a target means (N,)."""
     if target == LAST:
-        return np.full_like(found.predicted, found.probabilities.shape[1] - 1)
+        return np.full_like(scores.predicted, scores.probabilities.shape[1] - 1)
     if target == GOLD:
-        return np.where(found.labels >= 0, found.labels, found.predicted)
-    return found.predicted
+        return np.where(scores.labels >= 0, scores.labels, scores.predicted)
+    return scores.predicted

@@ -12,36 +12,37 @@ from bertx.studies.settings import LAST, Settings
 from bertx.studies.subjects import Subject
 
 
-def sentence_picture(subject: Subject, found: UnitScores, settings: Settings) -> Picture:
+def sentence_picture(subject: Subject, scores: UnitScores, settings: Settings) -> Picture:
     """Draw the first text of median length, all methods one below the other.
 
     Where there are scores of all classes, those of the predicted one are drawn.
 
     Args:
         subject: Whose text it is.
-        found: Its unit scores.
+        scores: Its unit scores.
         settings: The explained class, the methods, and whether their scores keep their sign.
     """
-    place = _of_median_length(found)
-    number, predicted = int(found.texts[place]), int(found.predicted[place])
+    place = _of_median_length(scores)
+    number, predicted = int(scores.texts[place]), int(scores.predicted[place])
     label = subject.texts[number].label
-    known = {LAST: len(subject.classes) - 1, GOLD: label if label >= 0 else predicted}
-    explained = known.get(settings.target, predicted)
+    targets = {LAST: len(subject.classes) - 1, GOLD: label if label >= 0 else predicted}
+    explained = targets.get(settings.target, predicted)
     row = HeatmapRow(
         epoch=0,
         step=0,
         text=subject.texts[number].text,
         gold=subject.classes[label] if label >= 0 else "",
         predicted=subject.classes[predicted],
-        probability=float(found.probabilities[place, predicted]),
+        probability=float(scores.probabilities[place, predicted]),
         heatmaps={
-            name: _heatmap(subject, found, settings, name, place, explained)
-            for name in found.scores
+            name: _heatmap(subject, scores, settings, name, place, explained)
+            for name in scores.scores
         },
     )
     title = f"One text by all methods: scores for {subject.classes[explained]}"
     strongest = " ".join(
-        f"{name}: {', '.join(own.strongest(3)) or 'none'}." for name, own in row.heatmaps.items()
+        f"{name}: {', '.join(heatmap.strongest(3)) or 'none'}."
+        for name, heatmap in row.heatmaps.items()
     )
     alt = (
         f"A text of median length of {subject.source.dataset} as {subject.name} reads it, its "
@@ -50,16 +51,17 @@ def sentence_picture(subject: Subject, found: UnitScores, settings: Settings) ->
     return Picture("text", title, alt, heatmap_figure([row], dated=False))
 
 
-def _of_median_length(found: UnitScores) -> int:
-    lengths = np.diff(found.starts)
+def _of_median_length(scores: UnitScores) -> int:
+    lengths = np.diff(scores.starts)
     return int(np.argmax(lengths == np.sort(lengths)[len(lengths) // 2]))
 
 
 def _heatmap(
-    subject: Subject, found: UnitScores, settings: Settings, name: str, place: int, explained: int
+    subject: Subject, scores: UnitScores, settings: Settings, name: str, place: int, explained: int
 ) -> Heatmap:
-    every, reading = found.scores[name], subject.readings[found.texts[place]]
-    own = every[explained if len(every) > 1 else 0, found.starts[place] : found.starts[place + 1]]
+    every, reading = scores.scores[name], subject.readings[scores.texts[place]]
+    units = slice(*scores.starts[place : place + 2])
+    shown = every[explained if len(every) > 1 else 0, units]
     signed = settings.signed(name)
-    shown = own if signed else np.abs(own)
-    return Heatmap.from_offsets(reading.text, reading.spans, shown.tolist(), signed)
+    amounts = shown if signed else np.abs(shown)
+    return Heatmap.from_offsets(reading.text, reading.spans, amounts.tolist(), signed)

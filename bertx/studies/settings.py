@@ -133,6 +133,6 @@ def _methods(methods: Mapping[str, Attribution]) -> dict[str, Any]:
     }
 
 
-def _check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    if value not in known:
-        raise InputError(f"{name} {value!r}: expected {', '.join(map(str, known))}")
+def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} {value!r}: expected {', '.join(map(str, choices))}")

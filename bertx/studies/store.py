@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,9 @@ from pyarrow import parquet
 from bertx.errors import InputError
 from bertx.progress import Within, displayed, progress
 from bertx.rendering.files import drafted, write_whole
+
+PORTION = 64
+"""Texts of a part: at most so many are explained again after a kill."""
 
 STUDY, SUMMARY, VALUES = "study.json", "summary.json", "values.parquet"
 
@@ -33,62 +35,41 @@ class Parts:
         """Whether a part is there."""
         return self._path(name).is_file()
 
-    def get(self, name: str, make: Callable[[], pa.Table]) -> pa.Table:
-        """A part, made if it is not there.
-
-        Args:
-            name: Its name; it may have folders in it.
-            make: What makes it. Its content must not depend on which others are there.
-
-        Raises:
-            InputError: If the file that is there is damaged.
-        """
-        if not self.has(name):
-            write_table(self._path(name), make())
-        return self.read(name)
-
     def filled(
-        self, what: str, numbers: Mapping[str, range], make: Callable[[range], pa.Table]
+        self, what: str, folder: str, count: int, make: Callable[[range], pa.Table]
     ) -> pa.Table:
-        """The rows of many parts; those that are missing are made.
+        """The rows of all texts in parts of `PORTION`; those that are missing are made.
 
         Args:
-            what: What that is called while it is shown how far it is.
-            numbers: The numbers of the texts of each part, by its name.
-            make: What makes a part of texts; it shows how far it is by itself.
+            what: The title of the progress bar.
+            folder: Where the parts are.
+            count: How many texts there are.
+            make: What makes the rows of some texts, whichever others are there, and shows its
+                progress.
 
         Raises:
             InputError: If a file that is there is damaged.
         """
-        missing = {name: own for name, own in numbers.items() if not self.has(name)}
+        parts = portions(folder, count)
+        missing = {name: numbers for name, numbers in parts.items() if not self.has(name)}
         if missing:
             with (
                 progress(what, sum(map(len, missing.values()))) as advance,
                 displayed(Within(advance)),
             ):
-                for name, own in missing.items():
-                    self.get(name, partial(make, own))
-        return pa.concat_tables(self.read(name) for name in numbers)
-
-    def read(self, name: str) -> pa.Table:
-        """A part that is there."""
-        return read_table(self._path(name))
+                for name, numbers in missing.items():
+                    write_table(self._path(name), make(numbers))
+        return pa.concat_tables(read_table(self._path(name)) for name in parts)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.parquet"
 
 
-def portions(folder: str, count: int, size: int) -> dict[str, range]:
-    """The numbers of the texts of each part, by its name.
-
-    Args:
-        folder: Where the parts are.
-        count: How many texts there are.
-        size: How many a part has.
-    """
+def portions(folder: str, count: int) -> dict[str, range]:
+    """The numbers of the texts of each part in a folder, by its name."""
     return {
-        f"{folder}/part-{first // size:06d}": range(first, min(first + size, count))
-        for first in range(0, count, size)
+        f"{folder}/part-{first // PORTION:06d}": range(first, min(first + PORTION, count))
+        for first in range(0, count, PORTION)
     }
 
 
@@ -97,7 +78,7 @@ class Store:
 
     Args:
         folder: The folder; made if it is missing.
-        made: What everything in it is made with, as JSON can say it: other settings are refused.
+        description: What decides everything in it, as JSON can say it; others are refused.
         scores: Where unit scores are kept, if they are shared with other studies.
 
     Attributes:
@@ -109,9 +90,11 @@ class Store:
         InputError: If the folder holds a study that was made otherwise, or something else.
     """
 
-    def __init__(self, folder: Path, made: Mapping[str, Any], scores: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, description: Mapping[str, Any], scores: Path | None = None
+    ) -> None:
         self.folder = folder
-        _check(folder / STUDY, made)
+        _check(folder / STUDY, description)
         for draft in folder.glob("parts/**/.*.parquet.*"):
             if not _runs(draft.suffix[1:]):  # what a killed process was writing
                 draft.unlink(missing_ok=True)
@@ -147,16 +130,16 @@ def read_table(path: Path) -> pa.Table:
         ) from error
 
 
-def _check(path: Path, made: Mapping[str, Any]) -> None:
+def _check(path: Path, description: Mapping[str, Any]) -> None:
     """Begin a study, or go on with one that was made in the same way."""
-    here = _plain(made)
+    here = _plain(description)
     if not path.is_file():
         if path.parent.is_dir() and any(not p.name.startswith(".") for p in path.parent.iterdir()):
             raise InputError(
                 f"{path.parent}: expected the folder of a study, or none, but it has other files "
                 f"and no {STUDY}. Give another folder."
             )
-        write_json(path, made)
+        write_json(path, description)
         return
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
@@ -193,9 +176,11 @@ def _differences(there: Any, here: Any, name: str = "") -> list[tuple[str, Any, 
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         keys = dict.fromkeys([*here, *there])
         return [
-            found
+            difference
             for key in keys
-            for found in _differences(there.get(key), here.get(key), f"{name}.{key}".strip("."))
+            for difference in _differences(
+                there.get(key), here.get(key), f"{name}.{key}".strip(".")
+            )
         ]
     return [] if there == here else [(name, there, here)]
 
@@ -207,9 +192,9 @@ def _said(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """A value as JSON has it, without numbers that JSON has not."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(own) for key, own in value.items()}
+        return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(own) for own in value]
+        return [_plain(each) for each in value]
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     return value

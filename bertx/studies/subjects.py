@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
@@ -15,12 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution.choices import ALL, GOLD, PREDICTED
 from bertx.errors import InputError
-from bertx.evaluation import Text
+from bertx.evaluation import Recorder, Text
 from bertx.explanation.provenance import fingerprint, rules
 from bertx.explanation.reading import Reader
 from bertx.models.classifier import class_names, require_classifier
 from bertx.models.encode import Reading
 from bertx.models.words import normal
+from bertx.perturb.packing import budget_for
 from bertx.studies.settings import LAST, Settings
 
 log = logging.getLogger("bertx")
@@ -96,17 +97,28 @@ class Subject:
         rows = json.dumps([[text.text, text.label] for text in self.texts]).encode()
         return hashlib.sha256(rows).hexdigest()[:12]
 
+    @cached_property
+    def numbered(self) -> Mapping[int, Text]:
+        """Its texts by the index of their readings."""
+        return dict(enumerate(self.texts))
+
     def open(self) -> Loaded:
         """Load the model and its tokenizer, which then cuts texts as `readings` are cut."""
         model, tokenizer = self.source.load()
-        found = require_classifier(model)
         _limit(tokenizer, self.longest)
-        return found, tokenizer
+        return require_classifier(model), tokenizer
+
+    def recorder(self, target: str) -> tuple[Recorder, PreTrainedTokenizerBase]:
+        """What runs the model on texts, towards a target of `Settings`; and the tokenizer."""
+        model, tokenizer = self.open()
+        target_class = target if target == GOLD else self.target(target)
+        budget = budget_for(model.device, recorded=True)
+        return Recorder(model, tokenizer, target_class, budget), tokenizer
 
     def target(self, target: str) -> str | int:
         """The explained class as `bertx.explain` takes it; each text has its own for ``gold``."""
-        known: dict[str, str | int] = {LAST: len(self.classes) - 1, GOLD: PREDICTED}
-        return known.get(target, target)
+        targets: dict[str, str | int] = {LAST: len(self.classes) - 1, GOLD: PREDICTED}
+        return targets.get(target, target)
 
     def named(self, table: pa.Table) -> pa.Table:
         """A table of values, with the name of the run before them."""
@@ -252,8 +264,6 @@ def _names(
 ) -> tuple[str, ...]:
     """What the units are called: tokens as the vocabulary has them, words in one spelling."""
     if settings.unit == "token":
-        own: Iterable[int] = (
-            i for i, unit in zip(reading.ids, reading.units, strict=True) if unit >= 0
-        )
-        return tuple(tokenizer.convert_ids_to_tokens(list(own)))
+        ids = [i for i, unit in zip(reading.ids, reading.units, strict=True) if unit >= 0]
+        return tuple(tokenizer.convert_ids_to_tokens(ids))
     return tuple(normal(reading.text[start:stop]) for start, stop in reading.spans)

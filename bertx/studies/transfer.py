@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import combinations
 
-import numpy as np
 import pyarrow as pa
 
 from bertx.rendering.correlations import pair_grid_figure
@@ -22,13 +19,19 @@ from bertx.studies.claims import (
     texts_would_tell,
 )
 from bertx.studies.conducting import Study
-from bertx.studies.findings import Cell, Finding, Findings, Picture, Table, long_rows
-from bertx.studies.likeness import Compare, Likeness, Measure, pairs_of, word_likeness
-from bertx.studies.runs_table import accuracies, runs_table
+from bertx.studies.findings import Finding, Findings, Picture, Table, long_rows, pivot
+from bertx.studies.likeness import (
+    Compare,
+    Draws,
+    Likeness,
+    Measure,
+    word_likeness,
+    word_values,
+)
 from bertx.studies.scores import all_explained
 from bertx.studies.settings import LAST, Settings, authors
 from bertx.studies.store import Store
-from bertx.studies.subjects import Subject, check_alike, check_one_class, check_several
+from bertx.studies.subjects import Subject, check_alike
 from bertx.studies.word_scores import check_words, draws_of, frequent_words, shared_tables
 
 NAME = "transfer"
@@ -54,13 +57,11 @@ def check(subjects: Sequence[Subject], settings: Settings, options: TransferOpti
     """Refuse what cannot be compared.
 
     Raises:
-        InputError: If there is one run alone, tokens of different tokenizers would be compared, all
-            classes are asked for, or the runs have too few words in common.
+        InputError: If tokens of different tokenizers would be compared, or the runs have too few
+            words in common.
     """
-    check_several(subjects, NAME)
     if settings.unit == "token":
         check_alike(subjects, f"{NAME} of tokens", "tokenizer")
-    check_one_class(settings, NAME)
     words = [frequent_words(subject, settings) for subject in subjects]
     names = ", ".join(subject.name for subject in subjects)
     what = f"in the texts of each of {names}"
@@ -78,188 +79,153 @@ def transfer(
         store: Where unit scores are kept.
         options: How many words are enough.
     """
-    found = all_explained(subjects, settings, store)
-    texts = draws_of(subjects, settings)
-    tables = {
-        method: shared_tables(subjects, found, settings, method) for method in settings.methods
-    }
-    every = [
-        likeness
-        for name, words in tables.items()
-        for likeness in word_likeness(name, words, texts, MEASURES)
-    ]
+    scores = all_explained(subjects, settings, store)
+    runs = [subject.name for subject in subjects]
+    draws = Draws(runs, draws_of(subjects, settings))
+    tables = shared_tables(subjects, scores, settings)
+    compared = {name: word_likeness(name, words, draws, MEASURES) for name, words in tables.items()}
+    every = [each for of_method in compared.values() for each in of_method]
     common = len(next(iter(tables.values()))[0].words)
     return Findings(
-        values=_values(subjects, tables, every),
+        values=pa.concat_tables(
+            [part for name in tables for part in _values(runs, name, tables, compared, common)]
+        ),
+        runs=[each.measured for each in scores],
         findings=[
-            *_best_findings(subjects, every, settings, common),
+            *_best_findings(every, settings, common),
             _paper_finding(subjects, every, common),
         ],
-        numbers={**accuracies(subjects, found), **_numbers(subjects, every, common)},
+        numbers=_numbers(every, common),
         tables=[
-            runs_table(subjects, found),
             _means_table(every, settings, common),
-            *(_matrix(subjects, likeness, common) for likeness in every),
+            *(_matrix(runs, each, common) for each in every),
         ],
-        pictures=[
-            _picture(subjects, words, [one for one in every if one.method == name])
-            for name, words in tables.items()
-        ],
+        pictures=[_picture(runs, tables[name], compared[name]) for name in tables],
     )
 
 
 def _values(
-    subjects: Sequence[Subject],
+    runs: Sequence[str],
+    method: str,
     tables: Mapping[str, Sequence[WordSums]],
-    every: Sequence[Likeness],
-) -> pa.Table:
+    compared: Mapping[str, Sequence[Likeness]],
+    common: int,
+) -> Iterator[pa.Table]:
     """The mean score of each word by each run, and the correlation of each pair."""
-    rows = partial(long_rows, _COLUMNS)
-    parts = []
-    for method, words in tables.items():
-        parts += [
-            rows(
-                len(table.words), level="word", method=method, run=subject.name, item=table.words,
-                value=table.means(), count=table.occurrences.astype(np.int64),
-            )
-            for subject, table in zip(subjects, words, strict=True)
-        ]  # fmt: skip
-        parts += [
-            rows(
-                1, level="pair", method=method, run=a.name, other=b.name, measure=own.measure,
-                count=len(words[0].words), **interval._asdict(),
-            )
-            for own in every
-            if own.method == method
-            for (a, b), interval in zip(combinations(subjects, 2), own.pairs, strict=True)
-        ]  # fmt: skip
-    return pa.concat_tables(parts)
+    yield from word_values(_COLUMNS, runs, {method: tables[method]})
+    for each in compared[method]:
+        for (a, b), interval in each.pairs.items():
+            yield long_rows(
+                _COLUMNS, 1, level="pair", method=method, run=a, other=b, measure=each.measure,
+                count=common, **interval._asdict(),
+            )  # fmt: skip
 
 
-def _best_findings(
-    subjects: Sequence[Subject], every: Sequence[Likeness], settings: Settings, common: int
-) -> Iterator[Finding]:
+def _best_findings(every: Sequence[Likeness], settings: Settings, common: int) -> Iterator[Finding]:
     """Which method's word scores transfer best, signed and unsigned ones apart."""
-    found = {
-        own.method: own
-        for own in every
-        if own.measure == "Spearman" and settings.explains(own.method)
+    by_method = {
+        each.method: each
+        for each in every
+        if each.measure == "Spearman" and settings.explains(each.method)
     }
-    for league, names in leagues({name: settings.signed(name) for name in found}):
-        means = {name: found[name].mean for name in names}
+    for league, names in leagues({name: settings.signed(name) for name in by_method}):
+        means = {name: by_method[name].mean for name in names}
         best = highest(means)
-        said = ", ".join(f"{name} {mean}" for name, mean in means.items())
-        pairs = list(zip(combinations(subjects, 2), found[best].pairs, strict=True))
-        (a, b), low = min(pairs, key=lambda pair: pair[1].value)
-        pair = f"{a.name} and {b.name}"
-        over = f"over {len(pairs)} pairs of runs" if len(pairs) > 1 else f"between {pair}"
-        least = f"; least between {pair} ({low.value:.2f})" if len(pairs) > 1 else ""
+        pairs = by_method[best].pairs
+        lowest = min(pairs, key=lambda pair: pairs[pair].value)
+        several = len(pairs) > 1
+        over = f"over {len(pairs)} pairs of runs" if several else f"between {joined(lowest)}"
+        least = f"; least between {joined(lowest)} ({pairs[lowest].value:.2f})" if several else ""
         rho = f"Spearman's rho {means[best].value:.2f} {over}"
+        evidence = ", ".join(f"{name} {mean}" for name, mean in means.items())
         yield Finding(
             f"Of the {league} methods, mean scores of words are most alike between runs by {best} "
             f"({rho}){least}."
             if len(names) > 1
             else f"By {best}, mean scores of words of two runs correlate with {rho}{least}.",
-            f"Means over pairs, 95 % intervals over texts: {said}; {common:,} common words.",
+            f"Means over pairs, 95 % intervals over texts: {evidence}; {common:,} common words.",
         )
 
 
 def _paper_finding(subjects: Sequence[Subject], every: Sequence[Likeness], common: int) -> Finding:
     """Whether mean scores correlate between all runs, by each method of the paper."""
     text = "Whether mean scores of words transfer between data sets was not tested."
-    known = [one for one in every if one.measure == "Pearson" and one.method in paper.METHODS]
-    if not known:
-        why = "None of the paper's methods was computed."
-        return Finding(text, why, paper.TRANSFERS, "cannot tell")
+    of_paper = [one for one in every if one.measure == "Pearson" and one.method in paper.METHODS]
     sources = [subject.source.dataset for subject in subjects]
-    if len(set(sources)) < len(sources):
+    why = "" if of_paper else "None of the paper's methods was computed."
+    if of_paper and len(set(sources)) < len(sources):
         why = f"Not all runs are of different data sets: {', '.join(sources)}."
+    if why:
         return Finding(text, why, paper.TRANSFERS, "cannot tell")
-    found = {
-        f"{own.method} ({a.name} and {b.name})": interval
-        for own in known
-        for (a, b), interval in zip(combinations(subjects, 2), own.pairs, strict=True)
+    correlations = {
+        f"{each.method} ({joined(pair)})": interval
+        for each in of_paper
+        for pair, interval in each.pairs.items()
     }
     texts = min(len(subject.texts) for subject in subjects)
-    verdict, said = all_positive(found, texts_would_tell(texts))
-    by = joined([own.method for own in known])
-    what = "mean scores of words of different data sets are positively correlated"
+    verdict, evidence = all_positive(correlations, texts_would_tell(texts))
+    by = joined([each.method for each in of_paper])
+    what = "ean scores of words of different data sets are"
     text = {
-        "agree": f"{what[0].upper()}{what[1:]}: each two of them, by {by}.",
-        "disagree": "Mean scores of words of different data sets are negatively correlated by "
-        f"{joined(below(found))}.",
-        "cannot tell": f"It cannot be told whether {what} by {joined(open_ones(found))}.",
+        "agree": f"M{what} positively correlated: each two of them, by {by}.",
+        "disagree": f"M{what} negatively correlated by {joined(below(correlations))}.",
+        "cannot tell": f"It cannot be told whether m{what} positively correlated by "
+        f"{joined(open_ones(correlations))}.",
     }[verdict]
-    evidence = f"Pearson's r: {said}; {common:,} common words."
+    evidence = f"Pearson's r: {evidence}; {common:,} common words."
     return Finding(text, evidence, paper.TRANSFERS, verdict)
 
 
-def _numbers(
-    subjects: Sequence[Subject], every: Sequence[Likeness], common: int
-) -> dict[str, float]:
+def _numbers(every: Sequence[Likeness], common: int) -> dict[str, float]:
     numbers = {"common_words": float(common)}
-    for own in every:
-        name = f"{own.measure}/{own.method}"
-        numbers[name] = own.mean.value
-        for (a, b), interval in zip(combinations(subjects, 2), own.pairs, strict=True):
-            numbers[f"{name}/{a.name}/{b.name}"] = interval.value
+    for each in every:
+        name = f"{each.measure}/{each.method}"
+        numbers[name] = each.mean.value
+        for (a, b), interval in each.pairs.items():
+            numbers[f"{name}/{a}/{b}"] = interval.value
     return numbers
 
 
 def _means_table(every: Sequence[Likeness], settings: Settings, common: int) -> Table:
-    rows = [
-        [
-            name,
-            "signed" if settings.signed(name) else "unsigned",
-            *(f"{own.mean:.3f}" for own in every if own.method == name),
-            common,
-        ]
-        for name in settings.methods
-    ]
-    columns = ["method", "scores", *MEASURES, "common words"]
+    kinds = {True: "signed", False: "unsigned"}
+    keys = {name: (name, kinds[settings.signed(name)]) for name in settings.methods}
+    cells = [(keys[each.method], each.measure, f"{each.mean:.3f}") for each in every]
+    counts = [(key, "common words", common) for key in keys.values()]
     note = "Means over all pairs of runs, with 95 % intervals over texts."
-    return Table("means", "Transfer by method", columns, rows, note)
+    return pivot("means", "Transfer by method", ["method", "scores"], [*cells, *counts], note)
 
 
-def _matrix(subjects: Sequence[Subject], own: Likeness, common: int) -> Table:
-    names = [subject.name for subject in subjects]
-    found = dict(zip(pairs_of(len(names)), own.pairs, strict=True))
-    rows: list[list[Cell]] = [
-        [name, *(_cell(found, i, j) for j in range(len(names)))] for i, name in enumerate(names)
-    ]
+def _matrix(runs: Sequence[str], each: Likeness, common: int) -> Table:
+    correlations = {**each.pairs, **{(b, a): interval for (a, b), interval in each.pairs.items()}}
+    cells = [((a,), b, None if a == b else f"{correlations[a, b]:.3f}") for a in runs for b in runs]
     note = f"Mean scores of {common:,} common words, 95 % intervals over texts."
-    title = f"{own.method}: {own.measure}"
-    return Table(f"{own.measure.lower()}-{own.method}", title, ["run", *names], rows, note)
-
-
-def _cell(found: Mapping[tuple[int, int], Interval], i: int, j: int) -> Cell:
-    return None if i == j else f"{found[min(i, j), max(i, j)]:.3f}"
+    name, title = f"{each.measure.lower()}-{each.method}", f"{each.method}: {each.measure}"
+    return pivot(name, title, ["run"], cells, note)
 
 
 def _picture(
-    subjects: Sequence[Subject], tables: Sequence[WordSums], found: Sequence[Likeness]
+    runs: Sequence[str], tables: Sequence[WordSums], compared: Sequence[Likeness]
 ) -> Picture:
-    names = [subject.name for subject in subjects]
-    values = {name: table.means().tolist() for name, table in zip(names, tables, strict=True)}
-    own, other = found
+    values = {name: table.means().tolist() for name, table in zip(runs, tables, strict=True)}
+    pearsons, spearmans = (each.pairs for each in compared)
     cells = {
-        pair: (one.value, _below(one, also))
-        for pair, one, also in zip(combinations(names, 2), own.pairs, other.pairs, strict=True)
+        pair: (interval.value, _below(interval, spearmans[pair]))
+        for pair, interval in pearsons.items()
     }
-    title = f"{own.method}: the same words in different data"
+    title = f"{compared[0].method}: the same words in different data"
     subtitle = f"mean scores of {len(tables[0].words):,} common words; Pearson's r above"
     figure = pair_grid_figure(values, cells, title, subtitle)
-    spoken = "; ".join(f"{a} and {b} {value:.2f}" for (a, b), (value, _) in cells.items())
+    spoken = "; ".join(f"{joined(pair)} {value:.2f}" for pair, (value, _) in cells.items())
     alt = (
         "Mean scores of words of each two runs against each other, with their distributions. "
         f"Pearson's r: {spoken}."
     )
-    return Picture(f"pairs-{own.method}", title, alt, figure)
+    return Picture(f"pairs-{compared[0].method}", title, alt, figure)
 
 
 def _below(interval: Interval, other: Interval) -> str:
-    bounds = f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−")
-    return f"{bounds}\nSpearman {other.value:.2f}".replace("-", "−")
+    bounds = f"[{interval.low:.2f}, {interval.high:.2f}]\nSpearman {other.value:.2f}"
+    return bounds.replace("-", "−")
 
 
 STUDY = Study(
@@ -270,4 +236,5 @@ STUDY = Study(
     options=TransferOptions(),
     run=transfer,
     check=check,
+    least=2,
 )

@@ -1,6 +1,6 @@
 """Word deletion (section 3.2.2): accuracy while the highest ranked words are deleted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, get_args
@@ -8,25 +8,25 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from bertx.attribution import Attribution, Random
-from bertx.attribution.choices import GOLD
+from bertx.attribution import Random
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_method_names
 from bertx.evaluation.evaluator import drawn_by_number, with_control
 from bertx.evaluation.table import CEILING
-from bertx.perturb.packing import budget_for
 from bertx.progress import progress
 from bertx.studies import Study
-from bertx.studies.deleting import Deleter, Points, Ranker
-from bertx.studies.deletion_curves import Curve, curves, gathered
-from bertx.studies.deletion_figures import deletion_pictures
-from bertx.studies.deletion_findings import deletion_findings, deletion_numbers, deletion_tables
-from bertx.studies.findings import Findings
-from bertx.studies.runs_table import Measured, accuracies, runs_table
-from bertx.studies.scores import PORTION
+from bertx.studies.deleting import Deleter, Points, Ranker, accuracy_lines, gathered
+from bertx.studies.deletion_findings import (
+    deletion_findings,
+    deletion_numbers,
+    deletion_pictures,
+    deletion_tables,
+)
+from bertx.studies.findings import Findings, Measured
+from bertx.studies.lines import Line
 from bertx.studies.settings import Settings, authors
-from bertx.studies.store import Parts, Store, portions
-from bertx.studies.subjects import Subject, check_one_class, check_several
+from bertx.studies.store import Parts, Store
+from bertx.studies.subjects import Subject
 
 NAME = "word-deletion"
 
@@ -79,12 +79,9 @@ def check(subjects: Sequence[Subject], settings: Settings, options: WordDeletion
     """Refuse what cannot be studied.
 
     Raises:
-        InputError: If all classes are to be explained, a method has a name that is taken, two runs
-            are one, or no operator is named.
+        InputError: If a method has a name that is taken, or no operator is named.
     """
-    check_several(subjects, NAME, least=1)
     rankers(settings, options)
-    check_one_class(settings, NAME)
     if not settings.operators:
         raise InputError("operators: expected at least one, such as mask")
 
@@ -97,15 +94,18 @@ def rankers(settings: Settings, options: WordDeletionOptions) -> list[Ranker]:
     """
     check_method_names(settings.methods)
     methods = dict(with_control(settings.methods))
-    control = next(name for name, own in methods.items() if isinstance(own, Random))
-    own = methods.pop(control)
-    seed = own.seed if control in settings.methods and isinstance(own, Random) else settings.seed
+    randoms = {name: m for name, m in methods.items() if isinstance(m, Random)}
+    control, random = next(iter(randoms.items()))
+    del methods[control]
+    seed = random.seed if control in settings.methods else settings.seed
     usual: Control = "redrawn" if settings.preset == "authors" else "nested"
     redrawn = (options.control or usual) == "redrawn"
     count = len(options.points(settings).places) if redrawn else 1
-    draws: tuple[Attribution, ...] = tuple(Random(seed + number) for number in range(count))
-    found = [Ranker(name, "method", settings.signed(name), (own,)) for name, own in methods.items()]
-    return [*found, Ranker(control, "floor", False, draws), Ranker(CEILING, "ceiling", True)]
+    return [
+        *(Ranker(name, "method", settings.signed(name), (m,)) for name, m in methods.items()),
+        Ranker(control, "floor", False, [Random(seed + number) for number in range(count)]),
+        Ranker(CEILING, "ceiling", True),
+    ]
 
 
 def answers(
@@ -122,38 +122,40 @@ def answers(
     Raises:
         InputError: If no text has finite scores.
     """
-    texts = dict(enumerate(subject.texts))
-    drawn = drawn_by_number(options.ceiling_texts, len(texts))
-    searched = frozenset(filter(drawn, texts))
-    deleter = cache(lambda: _deleter(subject, settings, options))  # loaded when it is needed
+    count = len(subject.texts)
+    searched = frozenset(filter(drawn_by_number(options.ceiling_texts, count), range(count)))
 
-    def make(numbers: range) -> pa.Table:
-        readings = subject.readings[numbers.start : numbers.stop]
-        return deleter().table(readings, texts, searched)
+    @cache  # loads the model when it is needed
+    def deleter() -> Deleter:
+        who, points = rankers(settings, options), options.points(settings)
+        return Deleter(subject, settings, who, points)
 
-    names = portions(f"{subject.weights}-{subject.data}", len(texts), PORTION)
-    found = parts.filled(f"Deleting words of the texts of {subject.name}", names, make)
-    if not len(found):
+    table = parts.filled(
+        f"Deleting words of the texts of {subject.name}",
+        f"{subject.weights}-{subject.data}",
+        count,
+        lambda numbers: deleter().table(numbers, searched),
+    )
+    if not len(table):
         raise InputError(
             f"{subject.name}: no text could be used, as no scores or probabilities are finite. Use "
             "a wider precision, or other methods."
         )
-    return found
+    return table
 
 
 def run(
     subjects: Sequence[Subject], settings: Settings, store: Store, options: WordDeletionOptions
 ) -> Findings:
     """Delete, and say what follows."""
-    tables = [answers(own, settings, options, store.parts) for own in subjects]
+    tables = [answers(subject, settings, options, store.parts) for subject in subjects]
     points, who = options.points(settings), rankers(settings, options)
-    found = gathered(subjects, tables, settings.operators, who, points)
-    with progress("Drawing texts again for intervals", len(found)) as advance:
-        drawn: list[Curve] = []
-        for own in found:
-            drawn += curves(own, settings.operators, who, settings.resamples, settings.seed)
+    data = list(gathered(subjects, tables, settings.operators, who, points))
+    lines: list[Line] = []
+    with progress("Drawing texts again for intervals", len(data)) as advance:
+        for each in data:
+            lines += accuracy_lines(*each, who, settings)
             advance(1)
-    measured = [at_first(table) for table in tables]
     return Findings(
         values=pa.concat_tables(
             [
@@ -161,25 +163,11 @@ def run(
                 for subject, table in zip(subjects, tables, strict=True)
             ]
         ),
-        findings=deletion_findings(drawn, settings, points),
-        numbers={**accuracies(subjects, measured), **deletion_numbers(drawn, points)},
-        tables=[runs_table(subjects, measured), *deletion_tables(drawn, settings, points)],
-        pictures=deletion_pictures(drawn, settings, points),
-    )
-
-
-def _deleter(subject: Subject, settings: Settings, options: WordDeletionOptions) -> Deleter:
-    model, tokenizer = subject.open()
-    target = settings.target if settings.target == GOLD else subject.target(settings.target)
-    return Deleter(
-        model,
-        tokenizer,
-        rankers(settings, options),
-        settings.operators,
-        options.points(settings),
-        target,
-        budget_for(model.device, recorded=True),
-        settings.seed,
+        runs=[at_first(table) for table in tables],
+        findings=deletion_findings(lines, settings, points),
+        numbers=deletion_numbers(lines, points),
+        tables=deletion_tables(lines, settings, points),
+        pictures=deletion_pictures(lines, settings, points),
     )
 
 
@@ -187,17 +175,18 @@ def at_first(table: pa.Table) -> Measured:
     """How many texts there are, and how many are predicted right."""
     texts, first = np.unique(table["text"].to_numpy(), return_index=True)
     labels, predicted = (table[name].to_numpy()[first] for name in ("label", "predicted"))
-    return Measured(texts, float((labels == predicted).mean()))
+    return Measured(len(texts), float((labels == predicted).mean()))
 
 
-def _presets() -> Mapping[Literal["default", "authors"], Settings]:
-    # Two of its ids are [CLS] and [SEP]: the authors take sentences of 10 ids or more.
-    return {
+STUDY = Study(
+    NAME,
+    "Word deletion",
+    {
         "default": Settings(operators=("mask", "remove"), texts=1000),
+        # Two of its ids are [CLS] and [SEP]: the authors take sentences of 10 ids or more.
         "authors": replace(authors(1001), shortest=8),
-    }
-
-
-STUDY: Study[WordDeletionOptions] = Study(
-    NAME, "Word deletion", dict(_presets()), WordDeletionOptions(), run, check
+    },
+    WordDeletionOptions(),
+    run,
+    check,
 )

@@ -11,39 +11,44 @@ from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
 
 
-def normalized(found: UnitScores, settings: Settings, method: str) -> Floats:
+def normalized(scores: UnitScores, settings: Settings, method: str) -> Floats:
     """Scores of a method that compare between texts (K, U); without a sign unless they keep it."""
-    own = found.scores[method]
+    values = scores.scores[method]
     scale: Scale = settings.scale
-    return scaled(own if settings.signed(method) else np.abs(own), found.starts, scale)
+    return scaled(values if settings.signed(method) else np.abs(values), scores.starts, scale)
 
 
 def word_tables(
-    subject: Subject, found: UnitScores, settings: Settings, method: str
+    subject: Subject, scores: UnitScores, settings: Settings, method: str
 ) -> list[WordSums]:
     """The frequent words of a subject's texts with their scores, for each of K classes."""
     count = len(subject.texts)
     return [
-        word_sums(found.units, found.numbers, own, count).frequent(settings.minimum_count)
-        for own in normalized(found, settings, method)
+        word_sums(scores.units, scores.numbers, values, count).frequent(settings.minimum_count)
+        for values in normalized(scores, settings, method)
     ]
 
 
 def shared_tables(
-    subjects: Sequence[Subject], found: Sequence[UnitScores], settings: Settings, method: str
-) -> list[WordSums]:
-    """The same words of all subjects, frequent in the texts of each, of one explained class."""
-    tables = [
-        word_tables(one, own, settings, method)[0] for one, own in zip(subjects, found, strict=True)
-    ]
-    words = in_common(tables)
-    return [table.of(words) for table in tables]
+    subjects: Sequence[Subject], scores: Sequence[UnitScores], settings: Settings
+) -> dict[str, list[WordSums]]:
+    """By each method the same words of all subjects, frequent in each, of one explained class."""
+    shared = {}
+    for method in settings.methods:
+        tables = [
+            word_tables(subject, each, settings, method)[0]
+            for subject, each in zip(subjects, scores, strict=True)
+        ]
+        words = in_common(tables)
+        shared[method] = [table.of(words) for table in tables]
+    return shared
 
 
 def frequent_words(subject: Subject, settings: Settings) -> set[str]:
     """The words whose mean score is looked at; known before anything is explained."""
     names, counts = np.unique(
-        np.asarray([name for own in subject.units for name in own], dtype=str), return_counts=True
+        np.asarray([name for units in subject.units for name in units], dtype=str),
+        return_counts=True,
     )
     return set(names[counts >= settings.minimum_count].tolist()) - {""}
 
@@ -69,12 +74,12 @@ def check_words(words: set[str], least: int, settings: Settings, what: str) -> N
 
 def draws_of(subjects: Sequence[Subject], settings: Settings) -> list[Floats]:
     """Which texts are drawn again, for each subject; the same for those of the same texts."""
-    known: dict[str, Floats] = {}
+    draws: dict[str, Floats] = {}
     for subject in subjects:
-        if subject.data not in known:
+        if subject.data not in draws:
             seed = (settings.seed, int(subject.data, 16))
-            known[subject.data] = text_draws(len(subject.texts), settings.resamples, seed)
-    return [known[subject.data] for subject in subjects]
+            draws[subject.data] = text_draws(len(subject.texts), settings.resamples, seed)
+    return [draws[subject.data] for subject in subjects]
 
 
 def model_draws(count: int, settings: Settings) -> Floats:

@@ -32,7 +32,7 @@ from bertx.cli.reproducing.running import run_command
 from bertx.cli.reproducing.steps import Folders, StudyStep, steps_of
 from bertx.cli.study import study_options
 from bertx.errors import InputError
-from bertx.studies import Parts
+from bertx.studies import store
 from bertx.training import TextClassifier
 from tests.cli.killing import Killed, curves, differences
 
@@ -425,12 +425,12 @@ def at_a_step(patched):
 def at_a_part(patched):
     """Behind the first part that the study keeps."""
 
-    def get(parts, name, make):
-        real(parts, name, make)
+    def write(path, table):
+        real(path, table)
         raise Killed
 
-    real = Parts.get
-    patched.setattr(Parts, "get", get)
+    real = store.write_table
+    patched.setattr(store, "write_table", write)
 
 
 def outcome(out):

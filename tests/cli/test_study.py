@@ -10,7 +10,7 @@ from pyarrow import parquet
 from bertx.cli import main
 from bertx.cli.subjects import _texts
 from bertx.data.dataset import TextDataset
-from bertx.studies import Picture, scores
+from bertx.studies import Picture, scores, store
 from tests.runs import arguments
 from tests.studies.killing import killed_after
 from tests.studies.runs import CLASSES, save_lexicon, save_run, save_texts
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(scores, "PORTION", 24)
+    monkeypatch.setattr(store, "PORTION", 24)
 
 
 @pytest.fixture

@@ -8,13 +8,15 @@ from bertx.errors import InputError
 from bertx.rendering.canvas import figure_svg
 from bertx.rendering.colours import BLACK, GREY, PALETTE
 from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
+from bertx.statistics.correlations import Interval
 
 SCALE = Scale("k", "accuracy")
 
 
 def line(name, *mean, role="method", published=()):
     places = range(len(mean))
-    return PanelLine(name, places, mean, [m - 0.1 for m in mean], mean, role, published)
+    means = [Interval(m, m - 0.1, m) for m in mean]
+    return PanelLine(name, places, means, role, published)
 
 
 def drawn(axes):
@@ -62,7 +64,7 @@ def test_named_places_and_shares():
     named = panels_figure([[places], [places]], SCALE, "").axes
     assert [label.get_text() for label in named[1].get_xticklabels()] == ["top", "bottom"]
     assert [own.get_xlabel() for own in named] == ["", "k"]
-    share = PanelLine("a", [0, 0.5, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1])
+    share = PanelLine("a", [0, 0.5, 1], [Interval(1, 1, 1)] * 3)
     figure = panels_figure([[LinePanel("", [share])]], Scale("share", "y", -0.5, share=True), "")
     figure.canvas.draw()
     assert "40%" in [label.get_text() for label in figure.axes[0].get_xticklabels()]
@@ -78,7 +80,7 @@ def test_names_are_no_formulas_and_the_source_is_the_same_each_time():
 
 
 def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(InputError, match="line 'a': x, mean, low and high must have one length"):
-        PanelLine("a", [1, 2], [1], [1], [1])
+    with pytest.raises(InputError, match="line 'a': expected as many means as x, got 1 and 2"):
+        PanelLine("a", [1, 2], [Interval(1, 1, 1)])
     with pytest.raises(InputError, match="at least one panel"):
         panels_figure([[]], SCALE, "")

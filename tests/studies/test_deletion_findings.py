@@ -10,10 +10,13 @@ from bertx.attribution import GradientSensitivity, LayerwiseAttentionTracing, Ra
 from bertx.statistics import Comparison
 from bertx.studies import Settings
 from bertx.studies.claims import Trial, together
-from bertx.studies.deleting import Points, Ranker
-from bertx.studies.deletion_curves import Answers, curves, gathered
-from bertx.studies.deletion_figures import deletion_pictures
-from bertx.studies.deletion_findings import deletion_findings, deletion_numbers, deletion_tables
+from bertx.studies.deleting import Points, Ranker, accuracy_lines, gathered
+from bertx.studies.deletion_findings import (
+    deletion_findings,
+    deletion_numbers,
+    deletion_pictures,
+    deletion_tables,
+)
 from bertx.studies.paper import DELETION, GS, LAT
 from tests.studies.subjects import subject
 
@@ -39,11 +42,15 @@ def answers(*chances, texts=200, runs=1, seed=1, searched=20):
         if at == 0:
             right[..., place] = first[None, :, None, None]
     right[:, searched:, :, -1] = np.nan
-    return Answers("sst5", "sst5", right)
+    return right
+
+
+def lines(right):
+    return accuracy_lines("sst5", "sst5", right, RANKERS, SETTINGS)
 
 
 def drawn(*chances, **settings):
-    return list(curves(answers(*chances, **settings), ["pad"], RANKERS, 200, 0))
+    return lines(answers(*chances, **settings))
 
 
 def told(found, part):
@@ -88,15 +95,15 @@ def test_a_claim_that_fails_on_one_of_two_data_sets_fails_everywhere():
 
 def test_accuracies_are_those_of_each_group():
     given = answers(BREAKS, HARMLESS, HARMLESS, runs=2)
-    found = list(curves(given, ["pad"], RANKERS, 200, 0))
+    found = lines(given)
     first = np.arange(200) % 3 > 0
-    for curve in found:
-        place = [ranker.name for ranker in RANKERS].index(curve.method)
-        rows = first if curve.group == "right" else ~first
-        rows = rows & (np.arange(200) < (20 if curve.role == "ceiling" else 200))
-        assert curve.count == rows.sum()
-        for at, interval in enumerate(curve.accuracy):
-            assert interval.value == pytest.approx(given.right[:, rows, 0, place, at].mean())
+    for line in found:
+        place = [ranker.name for ranker in RANKERS].index(line.method)
+        rows = first if line.group == "right" else ~first
+        rows = rows & (np.arange(200) < (20 if line.role == "ceiling" else 200))
+        assert set(line.counts) == {rows.sum()}
+        for at, interval in enumerate(line.means):
+            assert interval.value == pytest.approx(given[:, rows, 0, place, at].mean())
             assert 0 <= interval.low <= interval.value <= interval.high <= 1
     numbers = deletion_numbers(found, POINTS)
     assert numbers[f"sst5/pad/right@10/{GS}"] == pytest.approx(BREAKS, abs=0.1)
@@ -117,9 +124,9 @@ def test_runs_of_the_same_texts_meet_on_those_that_both_could_use():
         )
         for number, own in enumerate(used)
     ]
-    (found,) = gathered(subjects, tables, ["pad"], RANKERS, points)
-    assert found.right.shape == (2, 2, 1, len(RANKERS), 2) and found.name == "data0"
-    assert found.right[..., 0, 0, 0].tolist() == [[0, 1], [0, 0]]  # texts 0 and 2
+    ((name, _, right),) = gathered(subjects, tables, ["pad"], RANKERS, points)
+    assert right.shape == (2, 2, 1, len(RANKERS), 2) and name == "data0"
+    assert right[..., 0, 0, 0].tolist() == [[0, 1], [0, 0]]  # texts 0 and 2
 
 
 def test_the_papers_numbers_stand_beside_ours():
@@ -139,10 +146,10 @@ def test_the_papers_numbers_stand_beside_ours():
 
 def test_what_a_search_breaks_on_the_same_texts_sets_the_scale():
     given = answers(BREAKS, HARMLESS, HARMLESS)
-    found = list(curves(given, ["pad"], RANKERS, 200, 0))
+    found = lines(given)
     leader = told(deletion_findings(found, SETTINGS, POINTS), "most right")
     assert leader.text.startswith(f"Of the methods whose scores have no sign, {GS} breaks most")
-    own, _, random, ceiling = given.right[0, :20, 0, :, 1:11][np.arange(20) % 3 > 0].mean((0, 2))
+    own, _, random, ceiling = given[0, :20, 0, :, 1:11][np.arange(20) % 3 > 0].mean((0, 2))
     share = (random - own) / (random - ceiling)
     assert f"beyond random: sst5, pad {share:.0%} (13 texts)." in leader.evidence
 
@@ -181,13 +188,16 @@ def test_a_claim_holds_where_every_comparison_comes_as_foretold():
     unclear = Trial("here", "a", comparison("b", "too few examples"))
     assert unclear.answer == "cannot tell"
     assert unclear.evidence == "here -0.100 [-0.150, -0.050], n = 50 (90 would tell)"
-    assert together([]) == "cannot tell" and together(["agree", "agree"]) == "agree"
+    agreed, failed = (Trial("here", "a", comparison(name, "beats")) for name in "ab")
+    assert together([]) == together([agreed, unclear]) == "cannot tell"
+    assert together([agreed, agreed]) == "agree"
+    assert together([agreed, failed, unclear]) == "disagree"
 
 
 def test_data_without_wrong_texts_have_no_such_figures():
     given = answers(BREAKS, HARMLESS, HARMLESS)
-    given = replace(given, right=given.right[:, np.arange(200) % 3 > 0])
-    found = list(curves(given, ["pad"], RANKERS, 200, 0))
-    assert {curve.group for curve in found} == {"right"}
+    given = given[:, np.arange(200) % 3 > 0]
+    found = lines(given)
+    assert {line.group for line in found} == {"right"}
     assert len(deletion_pictures(found, SETTINGS, POINTS)) == 2
     assert deletion_findings(found, SETTINGS, POINTS)

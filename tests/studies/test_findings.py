@@ -12,10 +12,11 @@ from scipy import stats
 from bertx.attribution import LRP as Lrp
 from bertx.attribution import GradientSensitivity, GradientXInput, LayerwiseAttentionTracing
 from bertx.statistics.correlations import Interval
-from bertx.studies import Settings, seeds_findings, transfer, word_rank
+from bertx.studies import Settings, seeds, transfer, word_rank
 from bertx.studies.claims import seeds_needed
 from bertx.studies.likeness import Likeness
 from bertx.studies.paper import GI, GS, LAT, LRP
+from bertx.studies.ranked_words import Ranked
 from bertx.studies.seeds import differences_finding, other_differences
 
 METHODS = {GS: GradientSensitivity(), GI: GradientXInput(reduce="squared_norm"), LRP: Lrp(),
@@ -44,7 +45,8 @@ def subject(name):
     ],
 )  # fmt: skip
 def test_transfer(value, verdict, text):
-    own = SimpleNamespace(method=LAT, measure="Pearson", pairs=[around(value)])
+    pairs = {("one", "other"): around(value)}
+    own = SimpleNamespace(method=LAT, measure="Pearson", pairs=pairs)
     found = transfer._paper_finding([subject("one"), subject("other")], [own], 20)
     assert (found.verdict, found.text) == (verdict, text)
     assert ("would tell" in found.evidence) == (verdict == "cannot tell")
@@ -52,10 +54,15 @@ def test_transfer(value, verdict, text):
     assert alike.verdict == "cannot tell" and alike.text.endswith("was not tested.")
 
 
+def ranked_by(method, **more):
+    fields = ("label", "signed", "words", "means", "reach", "occurrences", "texts", "agreement")
+    return Ranked(method, **{**dict.fromkeys(fields), **more})
+
+
 def ranked(method, value, spread):
     draws = value + spread * np.linspace(-2, 2, 99)
     agreement = SimpleNamespace(auc=around(value), auc_draws=draws)
-    return SimpleNamespace(method=method, agreement=agreement)
+    return ranked_by(method, agreement=agreement)
 
 
 @pytest.mark.parametrize(
@@ -79,16 +86,16 @@ def test_word_rank(value, spread, verdict, text):
 )
 def test_a_lexicon_that_stands_out_by_no_method(value, start):
     agreement = SimpleNamespace(auc=around(value), sign=None, words=4)
-    own = SimpleNamespace(method=GS, label="good", signed=False, agreement=agreement, words="abc")
+    own = ranked_by(GS, label="good", signed=False, agreement=agreement, words=tuple("abc"))
     (found,) = word_rank._lexicon_findings([own], Settings())
     assert found.text.startswith(start)
 
 
 def bars(means):
     words = tuple("abcdef")
-    return SimpleNamespace(
-        method=GI, label="good", signed=True, words=words, means=np.asarray(means),
-        reach=np.ones(6), occurrences=np.ones(6), order=np.argsort(-np.asarray(means)).tolist(),
+    return ranked_by(
+        GI, label="good", signed=True, words=words, means=np.asarray(means), reach=np.ones(6),
+        occurrences=np.ones(6),
     )  # fmt: skip
 
 
@@ -105,14 +112,17 @@ def test_words_speak_for_a_class_only_where_their_sign_says_so():
 
 def compared(means, spread=0.001, runs=3):
     draw = np.random.default_rng(0)
-    pairs = runs * (runs - 1) // 2
+    pairs = list(combinations("abcdefgh"[:runs], 2))
     return [
         Likeness(
             "words",
             name,
             "Pearson",
-            tuple(around(mean + spread * noise) for noise in draw.standard_normal(pairs)),
-            mean + 0.001 * draw.standard_normal((pairs, 400)),
+            {
+                pair: around(mean + spread * noise)
+                for pair, noise in zip(pairs, draw.standard_normal(len(pairs)), strict=True)
+            },
+            mean + 0.001 * draw.standard_normal((len(pairs), 400)),
             around(mean),
             mean + spread * draw.standard_normal(400),
         )
@@ -136,7 +146,7 @@ def compared(means, spread=0.001, runs=3):
 )  # fmt: skip
 def test_seeds(means, spread, verdict, text):
     own = compared(dict(zip(METHODS, means, strict=True)), spread)
-    found = seeds_findings.paper_finding(own, SETTINGS, 3)
+    found = seeds.paper_finding(own, SETTINGS, 3)
     assert (found.verdict, found.text) == (verdict, text)
 
 
@@ -163,7 +173,7 @@ def test_how_many_seeds_would_tell():
 )
 def test_a_claim_about_seeds_says_how_many_would_tell(runs, told):
     own = compared(dict(zip(METHODS, (0.9, 0.89, 0.8, 0.7), strict=True)), 0.5, runs)
-    found = seeds_findings.paper_finding(own, SETTINGS, runs)
+    found = seeds.paper_finding(own, SETTINGS, runs)
     assert found.verdict == "cannot tell" and told in found.evidence
     assert "texts would tell" not in found.evidence
 
@@ -196,19 +206,23 @@ def test_runs_that_differ_in_more_than_their_seed_are_named():
 
 def test_one_method_alone_is_not_the_best_of_any():
     own = [
-        SimpleNamespace(method=name, measure="Spearman", pairs=[around(0.4)], mean=around(0.4))
+        SimpleNamespace(
+            method=name,
+            measure="Spearman",
+            pairs={("one", "other"): around(0.4)},
+            mean=around(0.4),
+        )
         for name in (GS, LRP)
     ]
-    both = [subject("one"), subject("other")]
-    (alone,) = transfer._best_findings(both, own[:1], SETTINGS, 20)
+    (alone,) = transfer._best_findings(own[:1], SETTINGS, 20)
     assert alone.text == (
         f"By {GS}, mean scores of words of two runs correlate with Spearman's rho 0.40 between one "
         "and other."
     )
-    (best,) = transfer._best_findings(both, own, SETTINGS, 20)
+    (best,) = transfer._best_findings(own, SETTINGS, 20)
     assert best.text.startswith("Of the unsigned methods, mean scores of words are most alike")
     spearman = [replace(one, measure="Spearman") for one in compared({GS: 0.9, LRP: 0.8})]
-    (alone,) = seeds_findings.best_findings(spearman[:1], SETTINGS)
+    (alone,) = seeds.best_findings(spearman[:1], SETTINGS)
     assert alone.text == f"By {GS}, mean scores of words agree over seeds with Spearman's rho 0.90."
-    (best,) = seeds_findings.best_findings(spearman, SETTINGS)
+    (best,) = seeds.best_findings(spearman, SETTINGS)
     assert best.text.startswith(f"Of the unsigned methods, {GS} agrees most over seeds in mean")

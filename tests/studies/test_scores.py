@@ -7,8 +7,7 @@ import bertx
 from bertx.attribution import GradientXInput, LayerwiseAttentionTracing
 from bertx.errors import InputError
 from bertx.progress import displayed
-from bertx.studies import Parts, Settings, explained
-from bertx.studies import scores as module
+from bertx.studies import Parts, Settings, explained, store
 from tests.displays import Remembered
 from tests.studies.subjects import subject
 
@@ -23,7 +22,7 @@ def parts(tmp_path):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(module, "PORTION", 8)
+    monkeypatch.setattr(store, "PORTION", 8)
     subject.loads.clear()
 
 
@@ -47,7 +46,7 @@ def test_scores_are_those_of_explain(parts, target):
             own = found.scores[method][:, found.starts[number] : found.starts[number + 1]]
             np.testing.assert_allclose(own, rows, rtol=1e-9, atol=1e-12)
     assert found.units[: found.starts[1]] == tuple(one.texts[0].text.split())
-    assert found.accuracy == np.mean(found.predicted == [text.label for text in one.texts])
+    assert found.measured.accuracy == np.mean(found.predicted == [text.label for text in one.texts])
 
 
 def test_what_is_there_is_not_explained_again(parts):

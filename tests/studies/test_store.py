@@ -22,25 +22,27 @@ def changed(name, value):
 def test_a_part_is_made_once_and_read_after_that(tmp_path):
     parts, made = Parts(tmp_path), []
 
-    def make():
-        made.append(1)
+    def make(numbers):
+        made.append(numbers)
         return pa.table({"value": [1.5, None]})
 
-    first, again = parts.get("a/b", make), parts.get("a/b", make)
-    assert len(made) == 1 and first.equals(again) and again["value"].to_pylist() == [1.5, None]
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.parquet"]
+    first, again = (parts.filled("Making", "a", 2, make) for _ in range(2))
+    assert made == [range(2)]
+    assert first.equals(again) and again["value"].to_pylist() == [1.5, None]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["part-000000.parquet"]
 
 
 def test_a_part_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        Parts(tmp_path).get("a", lambda: 1 / 0)
+        Parts(tmp_path).filled("Making", "a", 2, lambda numbers: 1 / 0)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_part_is_named(tmp_path):
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 half")
-    with pytest.raises(InputError, match=r"a\.parquet.*Remove it"):
-        Parts(tmp_path).get("a", lambda: pa.table({}))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "part-000000.parquet").write_bytes(b"PAR1 half")
+    with pytest.raises(InputError, match=r"part-000000\.parquet.*Remove it"):
+        Parts(tmp_path).filled("Making", "a", 2, lambda numbers: pa.table({}))
 
 
 def test_the_same_study_goes_on_and_another_is_refused_by_field(tmp_path):

@@ -19,7 +19,7 @@ from bertx.errors import InputError
 from bertx.evaluation import Text
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
-from bertx.studies import Settings, Source, conduct, read_subject, word_deletion
+from bertx.studies import Settings, Source, conduct, read_subject, store, word_deletion
 from bertx.studies.settings import LAST
 from bertx.studies.store import read_table
 from bertx.studies.word_deletion import STUDY, WordDeletionOptions
@@ -37,7 +37,7 @@ PLACES = [("count", k) for k in range(5)] + [("share", s) for s in (0.0, 0.5, 1.
 
 @pytest.fixture(autouse=True)
 def small_and_undrawn(monkeypatch):
-    monkeypatch.setattr(word_deletion, "PORTION", 5)
+    monkeypatch.setattr(store, "PORTION", 5)
     monkeypatch.setattr(word_deletion, "deletion_pictures", lambda *_: [])
 
 
