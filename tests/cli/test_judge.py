@@ -101,6 +101,8 @@ def test_until_it_is_decided(judge, tmp_path, capsys):
     assert [line for line in again.splitlines() if "beats" in line] == [
         line for line in shown.splitlines() if "beats" in line
     ]
+    alike = judge(*FAST, "--until", "decided", "--relevant", "0.9", texts=("--path", data)).out
+    assert f"20 texts of {data}" in " ".join(alike.split())
     shutil.copytree(out, tmp_path / "other")
     with pytest.raises(SystemExit):
         main(["leaderboard", str(out), str(tmp_path / "other"), "--stage", "judge"])
