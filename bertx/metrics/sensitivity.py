@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -79,19 +80,67 @@ class MaxSensitivity(FaithfulnessMetric):
     ) -> Tensor:
         """The longest way (B,) that scores go from those before, over all moves."""
         needs = getattr(method, "needs", trace.needs)
-        farthest = torch.zeros_like(before[:, 0])
         reach = self.radius * _element_size(trace.model)
-        for draw in range(self.samples):
-            with moved_words(trace.model, trace.inputs, reach, self.seed, draw):
-                after = _explained(trace, method, needs)
-            way = (after.masked_fill(~ranked, 0) - before).norm(dim=1)
-            farthest = torch.maximum(farthest, way)
-        return farthest
+        moves = _Moves(trace, reach, self.seed, self.samples)
+        moved = moves.explained(method, needs)
+        if moved is None:  # the method runs the model anew, with other rows
+            each = (moves.explained_by(draw, method, needs) for draw in range(self.samples))
+            moved = torch.stack([*each])
+        return (moved.masked_fill(~ranked, 0) - before).norm(dim=2).amax(0)
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """Texts, and the models that are to explain them: the trace's, moved by each draw."""
+
+    trace: Trace
+    reach: float
+    seed: int
+    samples: int
+
+    def explained(self, method: Callable[[Trace], Tensor], needs: Needs) -> Tensor | None:
+        """Scores (S, B, T) of all draws, which share batches; None if the method needs a model."""
+        whole, count = self.trace.inputs, len(self.trace.inputs)
+        scores = torch.zeros(self.samples * count, whole.units.shape[1], dtype=PRECISION)
+        scores = scores.to(whole.units.device)
+        for rows in self._batches(self.samples):
+            draws, texts = rows // count, rows % count
+            with moved_words(self.trace.model, whole.rows(texts), self.reach, self.seed, draws):
+                moved = self._trace(texts, needs)
+            with _runs(self.trace.model) as runs:
+                found = method(moved)
+            if runs:
+                return None
+            scores[rows, : found.shape[1]] = found.to(PRECISION)
+        return scores.unflatten(0, (self.samples, count))
+
+    def explained_by(self, draw: int, method: Callable[[Trace], Tensor], needs: Needs) -> Tensor:
+        """Scores (B, T) of one draw."""
+        model, inputs = self.trace.model, self.trace.inputs
+        scores = torch.zeros_like(inputs.units, dtype=PRECISION)
+        with moved_words(model, inputs, self.reach, self.seed, torch.tensor([draw])):
+            for rows in self._batches(1):
+                found = method(self._trace(rows, needs))
+                scores[rows, : found.shape[1]] = found.to(PRECISION)
+        return scores
+
+    def _batches(self, copies: int) -> Iterator[Tensor]:
+        """Row numbers of so many copies of all texts, in batches without much padding."""
+        lengths = self.trace.inputs.attention_mask.sum(1).tolist() * copies
+        budget = budget_for(self.trace.inputs.units.device, recorded=True)
+        for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
+            yield torch.tensor(sorted(rows))
+
+    def _trace(self, texts: Tensor, needs: Needs) -> Trace:
+        whole = needs & (EXPLICIT | Needs.ACTIVATIONS)
+        with nullcontext() if whole else first_token_alone(self.trace.model):
+            inputs = self.trace.inputs.rows(texts)
+            return Trace(self.trace.model, inputs, self.trace.target[texts], needs)
 
 
 @exclusive
 def moved_words(
-    model: PreTrainedModel, inputs: Inputs, reach: float, seed: int, draw: int
+    model: PreTrainedModel, inputs: Inputs, reach: float, seed: int, draws: Tensor
 ) -> Iterator[None]:
     """Shift the word embeddings of the texts' tokens, of [MASK] and of [PAD] wherever they stand.
 
@@ -100,20 +149,34 @@ def moved_words(
         inputs: The texts whose token ids move. Others stay where they are.
         reach: Largest shift of an element.
         seed: Another seed is another set of draws.
-        draw: Number of the draw.
+        draws: Number of the draw of each row of a forward (B,), or one for all rows of any.
     """
     table = word_embedding(model, MaxSensitivity.__name__)
-    ids = _known_ids(inputs)
-    shifts = reach * word_noise(ids, table.get_parameter("weight").shape[1], seed, draw)
+    size = table.get_parameter("weight").shape[1]
+    ids, (numbers, which) = _known_ids(inputs), draws.unique(return_inverse=True)
+    noise = [word_noise(ids, size, seed, draw) for draw in numbers.tolist()]
+    shifts, which = reach * torch.stack(noise), which[:, None].to(ids.device)
 
     def move(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         places = torch.searchsorted(ids, args[0].contiguous()).clamp(max=len(ids) - 1)
         shifted = (ids[places] == args[0])[..., None]
-        return output + (shifted * shifts[places]).to(output.dtype)
+        return output + (shifted * shifts[which, places]).to(output.dtype)
 
     handle = table.register_forward_hook(move)
     try:
         yield
+    finally:
+        handle.remove()
+
+
+@exclusive
+def _runs(model: PreTrainedModel) -> Iterator[list[None]]:
+    """Collect an item for each run of the model's word embeddings."""
+    runs: list[None] = []
+    table = word_embedding(model, MaxSensitivity.__name__)
+    handle = table.register_forward_hook(lambda *_: runs.append(None))
+    try:
+        yield runs
     finally:
         handle.remove()
 
@@ -132,21 +195,6 @@ def _element_size(model: PreTrainedModel) -> float:
     """Root mean square of the elements of the word embeddings."""
     weight = word_embedding(model, MaxSensitivity.__name__).get_parameter("weight").detach()
     return float(torch.linalg.vector_norm(weight, dtype=PRECISION)) / weight.numel() ** 0.5
-
-
-def _explained(trace: Trace, method: Callable[[Trace], Tensor], needs: Needs) -> Tensor:
-    """Scores (B, T) of the texts, from batches without much padding."""
-    lengths = trace.inputs.attention_mask.sum(1).tolist()
-    scores = torch.zeros_like(trace.inputs.units, dtype=PRECISION)
-    budget = budget_for(trace.inputs.units.device, recorded=True)
-    whole = needs & (EXPLICIT | Needs.ACTIVATIONS)
-    with nullcontext() if whole else first_token_alone(trace.model):
-        for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
-            rows = sorted(rows)
-            inputs = trace.inputs.rows(torch.tensor(rows))
-            explained = method(Trace(trace.model, inputs, trace.target[rows], needs))
-            scores[rows, : explained.shape[1]] = explained.to(PRECISION)
-    return scores
 
 
 def _known_ids(inputs: Inputs) -> Tensor:

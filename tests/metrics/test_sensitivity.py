@@ -21,7 +21,7 @@ from bertx.errors import InputError
 from bertx.metrics.base import Case, Panel, measure_all
 from bertx.metrics.sensitivity import MaxSensitivity, moved_words, word_noise
 from bertx.models.inputs import Inputs
-from bertx.perturb import Perturber
+from bertx.perturb import Perturber, packing
 from bertx.trace import Needs, Trace
 from tests.metrics.panels import measuring
 from tests.oracles.embedding import shifted
@@ -42,6 +42,7 @@ def max_sensitivity(trace, scores, method, *settings, **named):
 
 
 MASK, PAD = 4, 0
+FIRST = torch.tensor([0])
 METHODS = [
     GradientXInput(),
     GradientSensitivity(),
@@ -150,10 +151,10 @@ def test_a_word_moves_alike_wherever_it_stands(bert, inputs):
     table = bert.get_input_embeddings()
     ids = torch.tensor([[9, 6, 9, MASK], [6, PAD, 30, 9]])
     still = table(ids)
-    with moved_words(bert, inputs.rows(slice(1, 3)), 0.02, 0, 0):
+    with moved_words(bert, inputs.rows(slice(1, 3)), 0.02, 0, FIRST):
         first = table(ids) - still
         assert torch.equal(table(ids.T.clone()).transpose(0, 1) - still, first)
-    with moved_words(bert, inputs, 0.02, 0, 0):
+    with moved_words(bert, inputs, 0.02, 0, FIRST):
         company = table(ids) - still
     known = set(inputs.rows(slice(1, 3)).input_ids.flatten().tolist()) | {MASK, PAD}
     moved = torch.tensor([[token in known for token in row] for row in ids.tolist()])
@@ -172,7 +173,7 @@ def test_noise_fills_the_ball_and_follows_seed_draw_and_id(bert, inputs):
         assert (other != noise).all()
     table = bert.get_input_embeddings()
     still = table(inputs.input_ids).detach()
-    with moved_words(bert, inputs, 0.3, 0, 0):
+    with moved_words(bert, inputs, 0.3, 0, FIRST):
         largest = (table(inputs.input_ids).detach() - still).abs().max()
     assert 0.29 < float(largest) <= 0.3
 
@@ -180,7 +181,7 @@ def test_noise_fills_the_ball_and_follows_seed_draw_and_id(bert, inputs):
 def test_the_model_is_as_before_also_when_the_body_raises(bert, inputs):
     model = mixed_modes(bert)
     before = condition(model)
-    with pytest.raises(MemoryError, match="full"), moved_words(model, inputs, 0.1, 0, 0):
+    with pytest.raises(MemoryError, match="full"), moved_words(model, inputs, 0.1, 0, FIRST):
         raise MemoryError("full")
     assert_same(before, condition(model))
 
@@ -205,11 +206,29 @@ def test_the_class_and_the_needs_are_the_callers(bert, inputs):
     trace = Trace(bert, inputs, TARGET, Needs.GRADIENT)
     assert not torch.equal(trace.logits.argmax(1), TARGET)
     max_sensitivity(trace, method(trace), method, samples=3)
-    assert len(seen) == 4 and all(torch.equal(target, TARGET) for target, _ in seen)
+    asked = torch.cat([target for target, _ in seen])
+    assert torch.equal(asked.bincount(), 4 * TARGET.bincount())
     assert {needs for _, needs in seen} == {Needs.GRADIENT}
     method.needs = Needs.ATTENTION
     max_sensitivity(trace, method(trace), method, samples=1)
     assert seen[-1][1] == Needs.ATTENTION
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_draws_share_batches_unless_the_method_runs_the_model(together, bert, inputs, monkeypatch):
+    monkeypatch.setattr(packing, "CPU", packing.Budget(10**6, 10**6))
+    asked, trace = [], Trace(bert, inputs, TARGET, Needs.GRADIENT)
+
+    def method(moved):
+        asked.append(len(moved.inputs))
+        if not together:
+            bert(**moved.inputs.arguments(bert))
+        return GradientXInput()(moved)
+
+    found = max_sensitivity(trace, GradientXInput()(trace), method, 3)
+    assert asked == ([12] if together else [12, 4, 4, 4])
+    expected = slow(GradientXInput(), bert, inputs, 3, 0.02, 0)
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
 
 
 def test_the_largest_of_all_draws_counts(bert, inputs):
@@ -226,8 +245,9 @@ def test_what_does_not_look_at_the_model_is_not_sensitive(bert, inputs):
     found = max_sensitivity(trace, Random()(trace), Random())
     assert torch.equal(found, torch.zeros(len(TEXTS), 1, dtype=torch.float64))
     nothing = torch.zeros(inputs.units.shape)
-    assert torch.equal(max_sensitivity(trace, nothing, lambda _: nothing), found)
-    ones = max_sensitivity(trace, nothing, lambda _: torch.ones_like(nothing))
+    none = max_sensitivity(trace, nothing, lambda moved: torch.zeros(moved.inputs.units.shape))
+    assert torch.equal(none, found)
+    ones = max_sensitivity(trace, nothing, lambda moved: torch.ones(moved.inputs.units.shape))
     assert torch.equal(ones[:, 0], (inputs.units >= 0).sum(1).double().sqrt())
 
 
