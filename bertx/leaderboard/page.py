@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from bertx.leaderboard.results import Leaderboard, League, OperatorTable, Standing
 from bertx.leaderboard.standings import (
-    Line,
     cells_of,
     form_of,
     legend,
@@ -17,6 +16,7 @@ from bertx.leaderboard.standings import (
 )
 from bertx.rendering.heatmap import printable
 from bertx.rendering.templates import template
+from bertx.statistics import Comparison
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -37,23 +37,18 @@ def leaderboard_page(
         reader prefers. Everything that comes from data is escaped.
     """
     return template("leaderboard.html.jinja").render(
-        title=printable(title),
+        title=title,
         legend=legend(boards, tables),
         boards=list(map(board_contents, boards)),
         tables=list(map(_operators, tables)),
     )
 
 
-def _heading(name: str, board: Leaderboard) -> dict[str, Any]:
-    return {
-        "heading": printable(name),
-        "direction": board.direction,
-        "subtitle": printable(board.subtitle),
-    }
-
-
 def board_contents(board: Leaderboard) -> dict[str, Any]:
-    """What a template draws of a leaderboard: everything as text, and places in percent."""
+    """What a template draws of a leaderboard: texts, and places in percent.
+
+    All leagues share the scale of the places.
+    """
     from markupsafe import Markup
 
     ends = [end for league in board.leagues.values() for end in _ends(league.standings)]
@@ -61,84 +56,51 @@ def board_contents(board: Leaderboard) -> dict[str, Any]:
     leagues = [
         {
             "name": name,
-            "lines": [_line(line, low, high - low or 1.0) for line in lines_of(board, league)],
+            "lines": [
+                (line, [f"{100 * (end - low) / (high - low or 1.0):.2f}%"
+                        for end in _ends([line.standing])])
+                for line in lines_of(board, league)
+            ],
             "sentences": [Markup(sentence) for sentence in sentences(board, league, _isolated)],
             "pairs": list(_pairs(board, league)),
         }
         for name, league in board.leagues.items()
-    ]
+    ]  # fmt: skip
     return {**_heading(board.heading, board), "leagues": leagues}
 
 
+def _heading(name: str, board: Leaderboard) -> dict[str, Any]:
+    return {"heading": name, "direction": board.direction, "subtitle": board.subtitle}
+
+
 def _operators(table: OperatorTable) -> dict[str, Any]:
-    leagues = [
-        {
-            "name": name,
-            "rows": [
-                {
-                    "method": printable(standing.method),
-                    "role": standing.role.replace("method", ""),
-                    "cells": cells,
-                }
-                for standing, cells in cells_of(table, name)
-            ],
-        }
-        for name in table.leagues
-    ]
-    operators = list(map(printable, table.operators))
+    leagues = [{"name": name, "rows": list(cells_of(table, name))} for name in table.leagues]
     return {
         **_heading(table.heading, table.boards[0]),
-        "operators": operators,
+        "operators": table.operators,
         "leagues": leagues,
     }
 
 
 def _ends(standings: Sequence[Standing]) -> Iterator[float]:
-    """The ends of all intervals; a mean without an interval is one itself."""
+    """The low end, the mean and the high end of all intervals; alike where there is none."""
     for standing in standings:
         if not isnan(standing.mean):
             width = 0.0 if isnan(standing.width) else standing.width
-            yield from (standing.mean - width, standing.mean + width)
+            yield from (standing.mean - width, standing.mean, standing.mean + width)
 
 
-def _line(line: Line, low: float, span: float) -> dict[str, Any]:
-    """A row with the place of its interval, in percent of the span of all leagues."""
-    standing = line.standing
-    row = {
-        "rank": line.rank,
-        "method": printable(standing.method),
-        "mark": line.mark,
-        "limit": standing.role != "method",
-        "mean": line.mean,
-        "width": line.width,
-        "count": f"{standing.count:,}",
-        "letters": line.letters,
-        "point": None,
-    }
-    if ends := list(_ends([standing])):
-        row["point"] = f"{100 * (standing.mean - low) / span:.2f}"
-        row["low"] = f"{100 * (ends[0] - low) / span:.2f}"
-        row["length"] = f"{100 * (ends[1] - ends[0]) / span:.2f}"
-    return row
-
-
-def _pairs(board: Leaderboard, league: League) -> Iterator[dict[str, str]]:
+def _pairs(board: Leaderboard, league: League) -> Iterator[tuple[Comparison, str, str, str]]:
+    """Each pair with its difference, its interval and its p-value in words."""
     form = form_of(board.ranked(league))
 
     def number(value: float) -> str:
         return "–" if isnan(value) else short(value, form)
 
     for verdict in verdicts_of(board, league):
-        yield {
-            "better": printable(verdict.better),
-            "worse": printable(verdict.worse),
-            "difference": number(verdict.difference),
-            "interval": f"{number(verdict.low)} to {number(verdict.high)}",
-            "p": "< .001" if verdict.adjusted < 0.001 else short(verdict.adjusted, ".3f"),
-            "count": f"{verdict.count:,}",
-            "need": verdict.need,
-            "verdict": verdict.verdict,
-        }
+        interval = f"{number(verdict.low)} to {number(verdict.high)}"
+        p = "< .001" if verdict.adjusted < 0.001 else short(verdict.adjusted, ".3f")
+        yield verdict, number(verdict.difference), interval, p
 
 
 def _isolated(name: str) -> "Markup":
