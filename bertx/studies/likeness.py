@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from bertx.statistics.correlations import (
 )
 from bertx.statistics.words import WordSums
 from bertx.studies.findings import long_rows
-from bertx.studies.scores import Floats, UnitScores
+from bertx.studies.scores import Draws, Floats, UnitScores
 
 Measure = Literal["Pearson", "Spearman", "Kendall", "top-k", "share"]
 MEASURES: tuple[Measure, ...] = ("Pearson", "Spearman", "Kendall", "top-k")
@@ -42,20 +42,6 @@ _TOGETHER = 64  # texts that are compared at once
 
 Pair = tuple[str, str]
 Compare = Callable[[Floats, Floats], Floats]
-
-
-class Draws(NamedTuple):
-    """Draws of the bootstrap.
-
-    Attributes:
-        runs: The names of S models.
-        texts: How often each of the texts of each model is drawn, S times (R, N).
-        models: How often each model is drawn (R, S); None if intervals are over texts alone.
-    """
-
-    runs: Sequence[str]
-    texts: Sequence[Floats]
-    models: Floats | None = None
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from bertx.statistics.correlations import Interval, auc, normal_interval
 from bertx.statistics.spread import Z95
 from bertx.statistics.words import WordSums, in_common, sign_agreement
 from bertx.studies.lexicon import Lexicon
-from bertx.studies.scores import Floats, UnitScores
+from bertx.studies.scores import Floats, UnitScores, draws_of, model_draws, word_tables
 from bertx.studies.settings import LAST, Settings
 from bertx.studies.subjects import Subject
-from bertx.studies.word_scores import draws_of, model_draws, word_tables
 
 EVERY = "every class"
 """Stands for the class of a method that does not look at it."""
@@ -130,10 +129,13 @@ def ranked_words(
     labels = classes if settings.target == ALL else (of_target[settings.target],)
     if len(labels) > 1 and all(_blind(each.scores[method]) for each in scores):
         labels = (EVERY,)
-    draws = draws_of(subjects, settings), model_draws(len(subjects), settings)
+    texts = draws_of(subjects, settings).texts
+    models = model_draws(len(subjects), settings)
     for number, label in enumerate(labels):
         of_class = [each[number] for each in tables]
-        yield _ranked(method, label, of_class, draws, settings.signed(method), classes, options)
+        yield _ranked(
+            method, label, of_class, texts, models, settings.signed(method), classes, options
+        )
 
 
 def _blind(scores: Floats) -> bool:
@@ -145,7 +147,8 @@ def _ranked(
     method: str,
     label: str,
     tables: Sequence[WordSums],
-    draws: tuple[Sequence[Floats], Floats],
+    texts: Sequence[Floats],
+    models: Floats,
     signed: bool,
     classes: Sequence[str],
     options: WordRankOptions,
@@ -154,7 +157,6 @@ def _ranked(
     # A text that a model could not explain is missing in its table alone.
     words = tuple(word for word in in_common(tables) if word not in options.stop_words)
     kept = [table.of(words) for table in tables]
-    texts, models = draws
     shares = (models / len(tables)).T[..., None]
     drawn = np.zeros((len(models), len(words)))
     for share, table, of_run in zip(shares, kept, texts, strict=True):

@@ -1,4 +1,4 @@
-"""Unit scores of a subject's texts, explained once and kept in parts that are whole."""
+"""Scores of units, explained once and kept in parts that are whole, and mean scores of words."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from bertx.errors import InputError
 from bertx.explanation import Explanation
 from bertx.explanation.parts import parts_of
 from bertx.explanation.scoring import Scoring
+from bertx.statistics.words import Scale, WordSums, in_common, scaled, text_draws, word_sums
 from bertx.studies.findings import Measured
 from bertx.studies.settings import LAST, Settings
 from bertx.studies.store import Parts, Store, portions, write_json
@@ -208,3 +210,94 @@ def _classes(scores: UnitScores, target: str) -> Integers:
     if target == GOLD:
         return np.where(scores.labels >= 0, scores.labels, scores.predicted)
     return scores.predicted
+
+
+class Draws(NamedTuple):
+    """Draws of the bootstrap.
+
+    Attributes:
+        runs: The names of S models.
+        texts: How often each of the texts of each model is drawn, S times (R, N).
+        models: How often each model is drawn (R, S); None if intervals are over texts alone.
+    """
+
+    runs: Sequence[str]
+    texts: Sequence[Floats]
+    models: Floats | None = None
+
+
+def normalized(scores: UnitScores, settings: Settings, method: str) -> Floats:
+    """Scores of a method that compare between texts (K, U); without a sign unless they keep it."""
+    values = scores.scores[method]
+    scale: Scale = settings.scale
+    return scaled(values if settings.signed(method) else np.abs(values), scores.starts, scale)
+
+
+def word_tables(
+    subject: Subject, scores: UnitScores, settings: Settings, method: str
+) -> list[WordSums]:
+    """The frequent words of a subject's texts with their scores, for each of K classes."""
+    count = len(subject.texts)
+    return [
+        word_sums(scores.units, scores.numbers, values, count).frequent(settings.minimum_count)
+        for values in normalized(scores, settings, method)
+    ]
+
+
+def shared_tables(
+    subjects: Sequence[Subject], scores: Sequence[UnitScores], settings: Settings
+) -> dict[str, list[WordSums]]:
+    """By each method the same words of all subjects, frequent in each, of one explained class."""
+    shared = {}
+    for method in settings.methods:
+        tables = [
+            word_tables(subject, each, settings, method)[0]
+            for subject, each in zip(subjects, scores, strict=True)
+        ]
+        words = in_common(tables)
+        shared[method] = [table.of(words) for table in tables]
+    return shared
+
+
+def frequent_words(subject: Subject, settings: Settings) -> set[str]:
+    """The words whose mean score is looked at; known before anything is explained."""
+    names, counts = np.unique(
+        np.asarray([name for units in subject.units for name in units], dtype=str),
+        return_counts=True,
+    )
+    return set(names[counts >= settings.minimum_count].tolist()) - {""}
+
+
+def check_words(words: set[str], least: int, settings: Settings, what: str) -> None:
+    """Refuse too few words.
+
+    Args:
+        words: The words.
+        least: How many there have to be.
+        settings: What decides which they are.
+        what: Whose they are, for the message.
+
+    Raises:
+        InputError: If there are fewer.
+    """
+    if len(words) < least:
+        raise InputError(
+            f"expected at least {least} words that occur {settings.minimum_count} times or more "
+            f"{what}, but there are {len(words)}. Use more texts, or a lower minimum_count."
+        )
+
+
+def draws_of(subjects: Sequence[Subject], settings: Settings) -> Draws:
+    """Draws of the texts of each subject; the same for those of the same texts."""
+    draws: dict[str, Floats] = {}
+    for subject in subjects:
+        if subject.data not in draws:
+            seed = (settings.seed, int(subject.data, 16))
+            draws[subject.data] = text_draws(len(subject.texts), settings.resamples, seed)
+    names = [subject.name for subject in subjects]
+    return Draws(names, [draws[subject.data] for subject in subjects])
+
+
+def model_draws(count: int, settings: Settings) -> Floats:
+    """How often each of S models is drawn in each draw (R, S)."""
+    return text_draws(count, settings.resamples, (settings.seed, 1))

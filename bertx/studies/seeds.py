@@ -31,7 +31,6 @@ from bertx.studies.likeness import (
     MEASURES,
     TEXTS,
     WORDS,
-    Draws,
     Likeness,
     all_measures,
     likeness,
@@ -39,17 +38,20 @@ from bertx.studies.likeness import (
     word_likeness,
     word_values,
 )
-from bertx.studies.scores import Floats, UnitScores, all_explained
-from bertx.studies.settings import Settings, authors
-from bertx.studies.store import Store
-from bertx.studies.subjects import Subject
-from bertx.studies.word_scores import (
+from bertx.studies.scores import (
+    Draws,
+    Floats,
+    UnitScores,
+    all_explained,
     check_words,
     draws_of,
     frequent_words,
     model_draws,
     shared_tables,
 )
+from bertx.studies.settings import Settings, authors
+from bertx.studies.store import Store
+from bertx.studies.subjects import Subject
 
 log = logging.getLogger("bertx")
 
@@ -121,8 +123,8 @@ def seeds(
     """
     scores = all_explained(subjects, settings, store)
     tables = shared_tables(subjects, scores, settings)
-    runs = [subject.name for subject in subjects]
-    draws = Draws(runs, draws_of(subjects, settings), model_draws(len(subjects), settings))
+    models = model_draws(len(subjects), settings)
+    draws = draws_of(subjects, settings)._replace(models=models)
     texts = sorted(set.intersection(*(set(each.texts.tolist()) for each in scores)))
     predictions = _predictions(scores, texts, draws)
     compared: list[Likeness] = []
@@ -130,7 +132,7 @@ def seeds(
         compared += word_likeness(method, words, draws, all_measures(options.top_words))
         compared += text_likeness(method, scores, texts, draws, options.top, predictions.alike)
     return Findings(
-        values=_values(runs, texts, tables, compared),
+        values=_values(draws.runs, texts, tables, compared),
         runs=[each.measured for each in scores],
         findings=[
             *differences_finding(other_differences(subjects)),
@@ -144,7 +146,7 @@ def seeds(
         },
         tables=[
             means_table(compared, options),
-            predictions_table(dict(zip(runs, scores, strict=True)), predictions),
+            predictions_table(dict(zip(draws.runs, scores, strict=True)), predictions),
             pairs_table(compared),
         ],
         pictures=pictures(subjects, compared, predictions, options),

@@ -22,17 +22,15 @@ from bertx.studies.conducting import Study
 from bertx.studies.findings import Finding, Findings, Picture, Table, long_rows, pivot
 from bertx.studies.likeness import (
     Compare,
-    Draws,
     Likeness,
     Measure,
     word_likeness,
     word_values,
 )
-from bertx.studies.scores import all_explained
+from bertx.studies.scores import all_explained, check_words, draws_of, frequent_words, shared_tables
 from bertx.studies.settings import LAST, Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike
-from bertx.studies.word_scores import check_words, draws_of, frequent_words, shared_tables
 
 NAME = "transfer"
 MEASURES: Mapping[Measure, Compare] = {"Pearson": pearson, "Spearman": spearman}
@@ -80,12 +78,11 @@ def transfer(
         options: How many words are enough.
     """
     scores = all_explained(subjects, settings, store)
-    runs = [subject.name for subject in subjects]
-    draws = Draws(runs, draws_of(subjects, settings))
+    draws = draws_of(subjects, settings)
     tables = shared_tables(subjects, scores, settings)
     compared = {name: word_likeness(name, words, draws, MEASURES) for name, words in tables.items()}
     every = [each for of_method in compared.values() for each in of_method]
-    common = len(next(iter(tables.values()))[0].words)
+    common, runs = len(next(iter(tables.values()))[0].words), draws.runs
     return Findings(
         values=pa.concat_tables(
             [part for name in tables for part in _values(runs, name, tables, compared, common)]

@@ -23,12 +23,11 @@ from bertx.studies.claims import (
 from bertx.studies.conducting import Study
 from bertx.studies.findings import Cell, Finding, Findings, Picture, Table, grid_rows
 from bertx.studies.ranked_words import EVERY, Ranked, WordRankOptions, poles, ranked_words
-from bertx.studies.scores import UnitScores, all_explained
+from bertx.studies.scores import UnitScores, all_explained, check_words, frequent_words
 from bertx.studies.sentence import sentence_picture
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject
-from bertx.studies.word_scores import check_words, frequent_words
 
 NAME = "word-rank"
 LEAST = 10

@@ -20,15 +20,15 @@ from bertx.evaluation import Text
 from bertx.statistics.words import word_sums
 from bertx.studies import Parts, Settings, Store, authors, explained, paper
 from bertx.studies.lexicon import read_lexicon
-from bertx.studies.likeness import TEXTS, Draws, likeness
+from bertx.studies.likeness import TEXTS, likeness
 from bertx.studies.ranked_words import WordRankOptions
+from bertx.studies.scores import Draws, draws_of, normalized
 from bertx.studies.seeds import STUDY as SEEDS
 from bertx.studies.seeds import SeedsOptions, seeds
 from bertx.studies.transfer import STUDY as TRANSFER
 from bertx.studies.transfer import TransferOptions, transfer
 from bertx.studies.word_rank import STUDY as WORD_RANK
 from bertx.studies.word_rank import word_rank
-from bertx.studies.word_scores import draws_of, normalized
 from tests.studies.oracles import auc, correlation, of_class, unit_scores, word_means
 from tests.studies.runs import LEXICON, save_lexicon
 from tests.studies.subjects import subject, texts
@@ -305,9 +305,11 @@ def test_the_authors_take_the_first_texts_pieces_and_the_last_class(store):
 
 def test_models_on_the_same_texts_share_the_draws_and_others_have_their_own(three):
     elsewhere = subject("e", 3, SETTINGS, count=21, texts_seed=1)
-    one, other, apart = draws_of([three[0], three[1], elsewhere], SETTINGS)
+    one, other, apart = draws_of([three[0], three[1], elsewhere], SETTINGS).texts
     assert np.array_equal(one, other) and not np.array_equal(one, apart)
-    assert np.array_equal(draws_of([elsewhere], SETTINGS)[0], apart)  # whatever comes before it
+    assert np.array_equal(
+        draws_of([elsewhere], SETTINGS).texts[0], apart
+    )  # whatever comes before it
     assert one.shape == apart.shape == (100, 21)
 
 
