@@ -26,7 +26,7 @@ for args in ([], ["--help"], ["--version"], ["fitt"]):
     "page": "main(['report', 'run'])",
     "explain": "assert bertx.explain.__name__ == 'explain'",
     "lightning": "import lightning.pytorch, torchmetrics, jsonargparse; before = set(sys.modules)",
-    "command": "import bertx.cli.command",
+    "training": "import bertx.cli.training",
     "loggers": "import bertx.report.loggers",
 }
 RECORDER = """
@@ -72,4 +72,4 @@ def test_explaining_needs_no_lightning(loaded):
 
 def test_heavy_packages_come_when_they_are_used(loaded):
     """Beyond what Lightning, torchmetrics and jsonargparse themselves import."""
-    assert loaded["command"] == loaded["loggers"] == set()
+    assert loaded["training"] == loaded["loggers"] == set()

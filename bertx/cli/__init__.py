@@ -13,7 +13,7 @@ from bertx.progress import displayed, usual_display
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
 
-    from bertx.cli.command import BertxCLI as BertxCLI
+    from bertx.cli.training import BertxCLI as BertxCLI
 
 __all__ = ["BertxCLI", "main"]
 
@@ -55,7 +55,7 @@ def _run(args: "ArgsType") -> None:
         if given[0] in COMMANDS:
             import_module(f"bertx.cli.{given[0]}").command(given[1:])
             return
-    from bertx.cli.command import run_training
+    from bertx.cli.training import run_training
 
     run_training(args)
 
@@ -86,7 +86,7 @@ def _parser() -> ArgumentParser:
 def __getattr__(name: str) -> Any:
     """Load the commands that train when they are used: ``explain`` can do without Lightning."""
     if name == "BertxCLI":
-        from bertx.cli.command import BertxCLI
+        from bertx.cli.training import BertxCLI
 
         return BertxCLI
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -49,7 +49,7 @@ class _Formatter(DefaultHelpFormatter):
         if action.required and action.option_strings:
             return f"{text} Required."
         empty = action.default in (None, False, [], argparse.SUPPRESS)
-        return text if empty or "Default:" in text else f"{text} Default: %(default)s."
+        return text if empty else f"{text} Default: %(default)s."
 
 
 class Parser(ArgumentParser):

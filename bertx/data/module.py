@@ -64,15 +64,15 @@ class TextDataModule(LightningDataModule):
         labels: Names of the classes in the order of their numbers. Default: those of the data
             set, or else the sorted labels of the training file, of which 1, 1.0 and "1" are one.
             A label that is missing is unknown.
-        text_column: Column of the texts, or of their lists of tokens. Default: guessed (sentence,
-            text or tokens).
-        label_column: Column of the labels. Default: guessed (label).
-        max_length: Longest text in tokens, special ones included; longer ones are cut, between two
+        text_column: Column of the texts, or of their lists of tokens. Default: sentence, text or
+            tokens.
+        label_column: Column of the labels. Default: label.
+        max_length: Longest text in tokens, including special ones; longer texts are cut between two
             words.
         batch_size: Texts of a training batch, per process.
         eval_batch_size: Texts of a validation, test or prediction batch, per process.
         token_budget: Most tokens of a batch, per process: its number of texts times the longest of
-            them (for tokenizers other than WordPiece, about so). The batch sizes are limits as
+            them (an estimate unless the tokenizer is WordPiece). The batch sizes are limits as
             well. At least ``max_length``. Default: no limit.
         validation_fraction: Share of the training texts held out, by class, where the data set
             has no validation split.

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from bertx.cli import main
-from bertx.cli.command import field_option
 from bertx.cli.subcommand import as_options
+from bertx.cli.training import field_option
 from tests.test_house import FILES, LIGHTNING, room
 
 

@@ -60,3 +60,17 @@ def test_every_subcommand_is_listed_and_an_unknown_one_is_refused_with_the_list(
         told = "".join(capsys.readouterr())
         assert all(name in told for name in [*TRAINING, *COMMANDS])
     assert "'fitt'" in told
+
+
+@pytest.mark.parametrize(
+    "command", ["explain", "judge", "leaderboard", "report", "study seeds", "study reproduce"]
+)
+def test_help_shows_a_default_once_and_neither_types_nor_null(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "type:" not in shown and "null" not in shown and "False" not in shown
+    for described in re.split(r" --(?=\w+ )", shown.partition("options:")[2]):
+        assert described.count("Default:") <= 1, described
+    if command in ("explain", "judge"):
+        assert "package:MODULE/FOLDER. Required." in shown and "mps. Default: auto." in shown

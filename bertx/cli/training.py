@@ -279,19 +279,16 @@ class BertxCLI(LightningCLI):
         data.setup(self.config["subcommand"])
         return data.labels
 
-    def _loggers(self) -> list[Namespace]:
-        configured = self.config[self.config["subcommand"]]["trainer"]["logger"]
-        every = configured if isinstance(configured, list) else [configured]
-        return [logger for logger in every if isinstance(logger, Namespace)]
-
     def _run_folders(self) -> Iterator[str]:
         config = self.config[self.config["subcommand"]]
         yield config["trainer"]["default_root_dir"] or "."
         for settings in map(self._settings, _CHECKPOINTS):
             if settings and settings["dirpath"]:
                 yield settings["dirpath"]
-        for logger in self._loggers():
-            arguments = logger.get("init_args") or {}
+        configured = config["trainer"]["logger"]
+        every = configured if isinstance(configured, list) else [configured]
+        for logger in every:
+            arguments = (isinstance(logger, Namespace) and logger.get("init_args")) or {}
             if folder := arguments.get("save_dir") or arguments.get("dir"):
                 yield os.fspath(folder)
 
