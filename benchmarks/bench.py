@@ -7,7 +7,7 @@ from texts import read_texts, spread
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bertx.attribution import Attribution
-from bertx.metrics import Case, Panel, measure_all
+from bertx.metrics import measure_all
 from bertx.models.inputs import Inputs, number_units
 from bertx.perturb import Operator, Perturber
 from bertx.trace import Needs, Trace
@@ -76,19 +76,19 @@ class Sentences:
         trace = Trace(self.bench.model, self.inputs, self.target, method.needs)
         return Explained(self, method(trace), method)
 
-    def panel(self):
-        """A new one, so that nothing is known from before; its forward is part of the time."""
+    def recorded(self):
+        """An engine and a forward, both new: nothing is known from before, both are timed."""
         mask, pad = self.inputs.mask_token_id, self.inputs.pad_token_id
         model = self.bench.model
         engine = Perturber(model, self.operator, mask_token_id=mask, pad_token_id=pad)
-        return Panel(engine, Trace(model, self.inputs, self.target, Needs.NOTHING))
+        return engine, Trace(model, self.inputs, self.target, Needs.NOTHING)
 
     def measure(self, explained, metrics):
         """A work that asks M explanations for some metrics: values (M, B, J) by name."""
 
         def work():
-            panel = self.panel()
-            return measure_all([Case(panel, own.scores, own.method) for own in explained], metrics)
+            scores, methods = [own.scores for own in explained], [own.method for own in explained]
+            return measure_all(*self.recorded(), scores, metrics, methods)
 
         return work
 

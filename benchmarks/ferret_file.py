@@ -8,8 +8,9 @@ from bench import Explained, Sentences
 from clock import turns
 from peer_bins import FerretComprehensiveness, FerretSufficiency
 
-from bertx.metrics import Case
+from bertx.metrics import Ranking
 from bertx.metrics.tau import LeaveOneOutTau
+from bertx.perturb.search import Search
 
 
 class FerretFile:
@@ -60,7 +61,9 @@ class FerretFile:
         """Where ferret forwarded the ids that bertx forwarded: how far values (M, B, J) differ."""
         differences = []
         for number, own in enumerate(explained):
-            kept = self.metrics[name].kept(Case(own.sentences.panel(), own.scores))
+            engine, trace = own.sentences.recorded()
+            search = Search(engine, trace.inputs, trace.target)
+            kept = self.metrics[name].kept(Ranking(trace, own.scores, search))
             for row, text in enumerate(self.texts):
                 theirs = text["explanations"][number]["metrics"][name]
                 forwarded = {tuple(ids) for ids in theirs["forwarded"]}

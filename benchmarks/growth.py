@@ -25,7 +25,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from texts import read_texts, windows
 
 from bertx.data import Collator
-from bertx.metrics import Case, Comprehensiveness, Panel, Sufficiency, measure_all
+from bertx.metrics import Comprehensiveness, Sufficiency, measure_all
 from bertx.models.inputs import Inputs
 from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.perturb import Perturber
@@ -87,15 +87,17 @@ class Engine:
             pad_token_id=inputs.pad_token_id,
             token_budget=CPU.tokens,
         )
-        panel = Panel(engine, Trace(self.model, inputs, None, Needs.NOTHING))
-        cases = [Case(panel, own) for own in scores]
+        trace = Trace(self.model, inputs, None, Needs.NOTHING)
+
+        def measure():
+            return measure_all(engine, trace, list(scores), metrics)
 
         def plain():
             with torch.inference_mode():
                 for ids in inputs.input_ids.split(max(CPU.tokens // setting.length, 1)):
                     self.model(input_ids=ids, attention_mask=torch.ones_like(ids))
 
-        (seconds, forward), _ = turns([lambda: measure_all(cases, metrics), plain], self.repeat)
+        (seconds, forward), _ = turns([measure, plain], self.repeat)
         return {
             "seconds": statistics.median(seconds),
             "forward": statistics.median(forward),

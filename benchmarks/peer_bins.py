@@ -13,9 +13,9 @@ import torch
 from bertx.metrics import FaithfulnessMetric, followed, ranks
 
 
-def places_of(case):
+def places_of(ranking):
     """The place of each unit, highest score first (B, U)."""
-    return ranks(case.units, case.panel.inputs.unit_counts)
+    return ranks(ranking.unit_scores, ranking.inputs.unit_counts)
 
 
 class InterpretoCurve(FaithfulnessMetric):
@@ -28,22 +28,22 @@ class InterpretoCurve(FaithfulnessMetric):
         super().__init__([*map(str, range(steps + 1)), "auc"])
         self.steps = steps
 
-    def counts(self, case):
+    def counts(self, ranking):
         """Units that are changed at each point (B, steps + 1), repeated from the last on."""
-        units = case.panel.inputs.unit_counts.tolist()
+        units = ranking.inputs.unit_counts.tolist()
         rows = [torch.linspace(0, n, min(self.steps, n) + 1).int() for n in units]
         missing = [self.steps + 1 - len(row) for row in rows]
         return torch.stack(
             [torch.cat([row, row[-1:].expand(n)]) for row, n in zip(rows, missing, strict=True)]
         )
 
-    def changed(self, case):
+    def changed(self, ranking):
         """Which units are changed at each point (B, steps + 1, U)."""
-        return places_of(case)[:, None] < self.counts(case)[..., None]
+        return places_of(ranking)[:, None] < self.counts(ranking)[..., None]
 
-    def values(self, case, answers):
-        p = followed(case, answers)
-        last = case.panel.inputs.unit_counts.clamp(max=self.steps)[:, None]
+    def values(self, ranking, answers):
+        p = followed(ranking, answers)
+        last = ranking.inputs.unit_counts.clamp(max=self.steps)[:, None]
         own = torch.arange(self.steps + 1) <= last
         trapezoids = (p[:, 1:] + p[:, :-1]) / 2
         mean = trapezoids.masked_fill(~own[:, 1:], 0).sum(1, keepdim=True) / last
@@ -54,16 +54,16 @@ class InterpretoDeletion(InterpretoCurve):
     higher_is_better = False
     state = "interpreto_deletion_sums"
 
-    def kept(self, case):
-        return ~self.changed(case)
+    def kept(self, ranking):
+        return ~self.changed(ranking)
 
 
 class InterpretoInsertion(InterpretoCurve):
     higher_is_better = True
     state = "interpreto_insertion_sums"
 
-    def kept(self, case):
-        return self.changed(case)
+    def kept(self, ranking):
+        return self.changed(ranking)
 
 
 class FerretAOPC(FaithfulnessMetric):
@@ -73,11 +73,11 @@ class FerretAOPC(FaithfulnessMetric):
         super().__init__(["aopc"])
         self.thresholds = thresholds
 
-    def counts(self, case):
+    def counts(self, ranking):
         """Units of each rationale (B, K), and which of them count (B, K)."""
-        own = case.panel.unit_mask(case.units.shape[1])
-        positive = ((case.units > 0) & own).sum(1).tolist()
-        units = case.panel.inputs.unit_counts.tolist()
+        own = ranking.inputs.unit_mask(ranking.unit_scores.shape[1])
+        positive = ((ranking.unit_scores > 0) & own).sum(1).tolist()
+        units = ranking.inputs.unit_counts.tolist()
         sizes = torch.tensor(
             [
                 [min(int(t * n), most) for t in self.thresholds]
@@ -87,17 +87,17 @@ class FerretAOPC(FaithfulnessMetric):
         before = torch.nn.functional.pad(sizes[:, :-1], (1, 0))
         return sizes, sizes != before
 
-    def kept(self, case):
+    def kept(self, ranking):
         """The whole text and one version for each rationale (B, 1 + K, U)."""
-        kept = self.rationale(places_of(case)[:, None], self.counts(case)[0][..., None])
+        kept = self.rationale(places_of(ranking)[:, None], self.counts(ranking)[0][..., None])
         return torch.cat([torch.ones_like(kept[:, :1]), kept], 1)
 
     @abstractmethod
     def rationale(self, places, sizes):
         """What stays of units at these places (B, 1, U), given the rationales' sizes (B, K, 1)."""
 
-    def values(self, case, answers):
-        p, (_, counted) = followed(case, answers), self.counts(case)
+    def values(self, ranking, answers):
+        p, (_, counted) = followed(ranking, answers), self.counts(ranking)
         falls = (p[:, :1] - p[:, 1:]).masked_fill(~counted, 0)
         return falls.sum(1, keepdim=True) / counted.sum(1, keepdim=True)
 

@@ -21,7 +21,7 @@ import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bertx.data import Collator
-from bertx.metrics import Case, DeletionCurve, InsertionCurve, Panel, measure_all
+from bertx.metrics import DeletionCurve, InsertionCurve, measure_all
 from bertx.models.inputs import Inputs
 from bertx.models.pretrained import load_classifier, load_tokenizer
 from bertx.perturb import Perturber
@@ -48,7 +48,8 @@ def word_order(inputs):
 
 
 def run(case, metrics):
-    measure_all([case], metrics)
+    perturber, trace, scores = case
+    measure_all(perturber, trace, [scores], metrics)
 
 
 def forwarded(model, work):
@@ -117,10 +118,7 @@ def compare(model, tokenizer, data, operator, order, options):
         model, operator,
         mask_token_id=tokenizer.mask_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    cases = [
-        Case(Panel(perturber, Trace(model, inputs, 0, Needs.NOTHING)), order(inputs))
-        for inputs in data
-    ]
+    cases = [(perturber, Trace(model, inputs, 0, Needs.NOTHING), order(inputs)) for inputs in data]
     metrics = {
         "deletion": DeletionCurve(options.points),
         "insertion": InsertionCurve(options.points),

@@ -64,12 +64,11 @@ class Bench:
         recorder = Recorder(
             self.model, self.tokenizer, "predicted", budget_for(self.model.device, recorded=True)
         )
-        texts = dict(enumerate(self.subject.texts))
         readings = [replace(own, index=n) for n, own in enumerate(self.subject.readings)]
         needs = Needs.of(*self.methods.values())
         for first in range(0, len(readings), PORTION):
             for chunk in recorder.chunks(readings[first : first + PORTION]):
-                yield recorder.record(chunk, texts, needs).trace
+                yield recorder.record(chunk, needs)
 
     def explain(self, times=1):
         for _ in range(times):
@@ -81,11 +80,10 @@ class Bench:
         """All methods on all texts, of all classes or of the predicted one."""
         budget = budget_for(self.model.device, recorded=True)
         recorder = Recorder(self.model, self.tokenizer, "predicted", budget)
-        texts = dict(enumerate(self.subject.texts))
         readings = [replace(own, index=n) for n, own in enumerate(self.subject.readings)]
         needs = Needs.of(*self.methods.values())
         for chunk in recorder.chunks(readings):
-            trace = recorder.record(chunk, texts, needs).trace
+            trace = recorder.record(chunk, needs)
             for method in self.methods.values():
                 if every:
                     method.every_class(trace)

@@ -42,7 +42,7 @@ from bertx.attribution import (
     ValueZeroing,
 )
 from bertx.data import Collator
-from bertx.metrics import DeletionCurve, InsertionCurve, Panel
+from bertx.metrics import DeletionCurve, InsertionCurve
 from bertx.models.inputs import Inputs
 from bertx.models.pretrained import load_tokenizer
 from bertx.perturb import Perturber
@@ -103,8 +103,9 @@ def judge(model, data, method, points):
         engine = Perturber(
             model, "mask", mask_token_id=inputs.mask_token_id, pad_token_id=inputs.pad_token_id
         )
-        panel = Panel(engine, trace)
-        both = (kind(points).measure(panel, scores) for kind in (DeletionCurve, InsertionCurve))
+        both = (
+            kind(points).measure(engine, trace, scores) for kind in (DeletionCurve, InsertionCurve)
+        )
         areas.append(torch.stack([values[:, -1] for values in both], 1))
     return torch.cat(areas)
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import bertx
 from bertx.attribution import AttnLRP, GradientXInput
-from bertx.metrics import Case, DeletionCurve, FaithfulnessMetric
+from bertx.metrics import DeletionCurve, FaithfulnessMetric, Ranking
 
 
 class Flips(FaithfulnessMetric):
@@ -25,13 +25,13 @@ class Flips(FaithfulnessMetric):
     def __init__(self) -> None:
         super().__init__(["flips"])
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """The versions asked for (B, N, U): the whole text, and the text without its top unit."""
-        top = case.units.argmax(1, keepdim=True)
-        whole = torch.ones_like(case.units, dtype=torch.bool)
+        top = ranking.unit_scores.argmax(1, keepdim=True)
+        whole = torch.ones_like(ranking.unit_scores, dtype=torch.bool)
         return torch.stack([whole, whole.scatter(1, top, False)], 1)
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """1 where the class changes, else 0: (B, 1) from probabilities (B, N, C)."""
         before, after = answers.argmax(-1).unbind(1)
         return (before != after).to(answers.dtype)[:, None]

@@ -70,5 +70,5 @@ def test_the_code_of_the_metrics_page_runs(capsys):
     for block in re.findall(r"```python\n(.*?)```", (DOCS / "metrics.md").read_text(), re.DOTALL):
         exec(block, known)
     assert capsys.readouterr().out.startswith("deletion_auc tensor(")
-    fall = measure_all(known["cases"], {"top": known["TopUnit"]()})["top"]
-    assert fall.shape == (2, 2, 1)
+    fall = measure_all(known["engine"], known["trace"], known["scores"], {"": known["TopUnit"]()})
+    assert fall[""].shape == (2, 2, 1)

@@ -15,7 +15,7 @@ import bertx.attribution
 from bertx import metrics
 from bertx.attribution import AttnLRP, Attribution
 from bertx.evaluation import Text
-from bertx.metrics import MaxSensitivity, Panel, PrecisionAtK
+from bertx.metrics import MaxSensitivity, PrecisionAtK
 from bertx.metrics.randomization import randomization
 from bertx.models import scope
 from bertx.models.inputs import Inputs
@@ -111,7 +111,7 @@ def test_judges_and_engines_do_too(guarded):
     engine = Perturber(guarded, "zero", mask_token_id=4, pad_token_id=0)
     engine(inputs, kept)
     trace = Trace(guarded, inputs, None, Needs.GRADIENT)
-    MaxSensitivity(1).measure(Panel(engine, trace), few["gi"](trace), few["gi"])
+    MaxSensitivity(1).measure(engine, trace, few["gi"](trace), few["gi"])
     randomization(guarded, [inputs], few)
 
 

@@ -12,10 +12,10 @@ from bertx.attribution import Attribution
 from bertx.callbacks.base import Chunk, Probe, log
 from bertx.callbacks.run import here, run_folder
 from bertx.errors import InputError
-from bertx.metrics import Agreement, Estimate, spearman
+from bertx.metrics import Agreement, Estimate, explained_trace, spearman
 from bertx.models.classifier import ModelChoice
 from bertx.models.heads import Logits
-from bertx.models.inputs import Unit, merge_by_unit, noun
+from bertx.models.inputs import Unit, noun
 from bertx.rendering import append_scores, figure_svg
 from bertx.rendering.correlations import matrix_figure
 from bertx.rendering.files import write_whole
@@ -103,13 +103,12 @@ class AgreementMonitor(Probe):
         """Compare the methods on all texts, and log what that comes to."""
         names = list(self._methods)
         metrics = [Agreement(names, spearman).to(pl_module.device) for _ in range(2)]
-        for chunk in chunks:
-            units, counts = chunk.inputs.units, chunk.inputs.unit_counts
-            scores = torch.stack([merge_by_unit(chunk.scores[name], units) for name in names])
-            mask = torch.arange(scores.shape[2], device=counts.device) < counts[:, None]
+        for _, trace in chunks:
+            scores = explained_trace(trace, self._methods).scores
+            mask = trace.inputs.unit_mask(scores.shape[2])
             for metric, compared in zip(metrics, (scores, scores.abs()), strict=True):
                 metric.update(compared, mask)
-            del chunk  # and the graph, before the next one is made
+            del trace  # and the graph, before the next one is made
         raw, absolute = (metric.compute() for metric in metrics)
         if not raw.counts.any():
             log.warning(f"{stage}: no example of the sample has units to rank; nothing is compared")

@@ -14,18 +14,19 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.attribution.choices import ALL, GOLD, PREDICTED, Methods
 from bertx.callbacks.batches import read_batch
-from bertx.callbacks.methods import check_target, classifier_of, say_choice, targets, tokenizer_of
+from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
 from bertx.callbacks.records import Records
 from bertx.callbacks.run import check_within, gather, run_folder
 from bertx.callbacks.sample import Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.errors import InputError
+from bertx.evaluation.forwards import gold_class
 from bertx.explanation import Explanation
 from bertx.explanation.parts import Part, parts_of
 from bertx.explanation.provenance import describe
 from bertx.explanation.reading import Reader, check_unit
 from bertx.explanation.scoring import Scoring
-from bertx.models.classifier import ModelChoice
+from bertx.models.classifier import ModelChoice, class_number
 from bertx.models.encode import Reading, UnitTokenizer
 from bertx.models.heads import Logits
 from bertx.models.inputs import Merge, Unit
@@ -194,7 +195,8 @@ class AttributionWriter(Callback):
                 "have the same numbers. Predict with one after the other."
             )
         self._tokenizer = tokenizer_of(trainer, module, model, self.tokenizer)
-        check_target(self.target, model, (PREDICTED, GOLD, ALL))
+        if self.target not in (PREDICTED, GOLD, ALL):
+            class_number(self.target, model, (PREDICTED, GOLD, ALL))
         target = PREDICTED if self.target == GOLD else self.target
         self._score = Scoring(model, self._tokenizer, methods, target, self.merge)
         whole = self.window is not None
@@ -264,12 +266,11 @@ class AttributionWriter(Callback):
             return example
         try:
             if self._reader is not None:
-                whole = self._reader.read(example.index, example.text)
-                example = replace(whole, label=example.label)
-            gold = targets(GOLD, [example], self._model) if self.target == GOLD else None
+                example = self._reader.read(example.index, example.text, example.label)
+            target = gold_class(example, self._model) if self.target == GOLD else None
         except InputError as error:
             return replace(example, error=str(error))
-        return example if gold is None else replace(example, target=int(gold))
+        return replace(example, target=target)
 
     def _left_out(self, reading: Reading) -> int | None:
         """How many units of a text its batch has not as a whole; None if it cannot be known."""

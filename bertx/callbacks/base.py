@@ -5,7 +5,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import ExitStack
-from dataclasses import dataclass
 from inspect import cleandoc, signature
 from itertools import chain
 from math import lcm
@@ -14,7 +13,6 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
@@ -23,20 +21,19 @@ from bertx.callbacks.lines import beside_bar
 from bertx.callbacks.methods import (
     check_alone,
     check_methods,
-    check_target,
     classifier_of,
     say_choice,
-    targets,
     tokenizer_of,
 )
 from bertx.callbacks.outcome import Listener
 from bertx.callbacks.run import callbacks_of, check_name, gather
-from bertx.callbacks.sample import Sample, in_chunks, rows_dealt
+from bertx.callbacks.sample import Sample, rows_dealt
 from bertx.errors import InputError
+from bertx.evaluation import Recorder
 from bertx.models.classifier import ModelChoice
-from bertx.models.encode import Reading, inputs_of, padded
+from bertx.models.encode import Reading
 from bertx.models.heads import Logits
-from bertx.models.inputs import Inputs, Unit
+from bertx.models.inputs import Unit
 from bertx.models.scope import isolated_rng
 from bertx.perturb.packing import budget_for
 from bertx.progress import progress
@@ -52,45 +49,8 @@ _ARGUMENTS = re.compile(r"^Args:\n( {4}.*(?:\n {4}.*)*)", re.MULTILINE)
 _ARGUMENT = re.compile(r"^ {4}(\w+):.*(?:\n {8}.*)*", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A chunk of B examples with their scores.
-
-    Attributes:
-        examples: The examples.
-        trace: Their forward, on the model's device; it holds the graph, so let it go with the
-            chunk.
-        scores: For each method (B, T).
-        seconds: For each method, what it would have taken alone, and for ``None`` the plain
-            forward of the same batch; empty where nothing is timed.
-    """
-
-    examples: list[Reading]
-    trace: Trace
-    scores: dict[str, Tensor]
-    seconds: dict[str | None, float]
-
-    @property
-    def inputs(self) -> Inputs:
-        """Their tokens, on the model's device."""
-        return self.trace.inputs
-
-    @property
-    def probabilities(self) -> Tensor:
-        """(B, C)."""
-        return self.trace.probabilities
-
-    @property
-    def target(self) -> Tensor:
-        """The explained classes (B,)."""
-        return self.trace.target
-
-    @property
-    def rationale(self) -> Tensor | None:
-        """Which tokens decide the label (B, T), on the CPU; None if no text says so."""
-        if all(example.rationale is None for example in self.examples):
-            return None
-        return padded([one.rationale or (False,) * len(one) for one in self.examples], False)
+Chunk = tuple[list[Reading], Trace]
+"""B examples and their forward, on the model's device; it holds the graph, so let it go soon."""
 
 
 class Probe(Listener, ABC):
@@ -176,7 +136,7 @@ class Probe(Listener, ABC):
             trainer: The trainer.
             pl_module: The module.
             stage: ``val`` or ``test``, and the callback's name after a slash if it has one.
-            chunks: This rank's examples, explained as they are asked for; may be none.
+            chunks: This rank's examples, recorded as they are asked for; may be none.
         """
 
     @property
@@ -280,7 +240,8 @@ class Probe(Listener, ABC):
             say_choice(self, "explains", pl_module, model)
         self._tokenizer = tokenizer_of(trainer, pl_module, model, self.tokenizer)
         self._methods = check_methods(self.methods, model)
-        check_target(self.target, model)
+        budget = budget_for(model.device, recorded=True)
+        self._recorder = Recorder(model, self._tokenizer, self.target, budget)
         self._needs = Needs.of(*self._methods.values())
 
     def _find(self, pl_module: LightningModule) -> PreTrainedModel:
@@ -365,23 +326,13 @@ class Probe(Listener, ABC):
         what = f"{type(self).__name__}, {stage} examples"
         with progress(what, len(sample.examples)) as advance:
             for portion in self._portions(sample):
-                for chunk in in_chunks(portion, budget_for(self._model.device, recorded=True)):
-                    yield self._explain(chunk)
+                for chunk in self._recorder.chunks(portion):
+                    yield chunk, self._recorder.record(chunk, self._needs)
                     advance(len(chunk))
 
     def _portions(self, sample: Sample) -> Iterator[Sequence[Reading]]:
         """The examples, as many at once as are to be reported before the next are asked for."""
         yield sample.examples
-
-    def _explain(self, examples: list[Reading]) -> Chunk:
-        inputs = inputs_of(examples, self._tokenizer, self._model.device)
-        target = targets(self.target, examples, self._model)
-        trace = Trace(self._model, inputs, target, self._needs)
-        return Chunk(examples, trace, *self._score(trace))
-
-    def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
-        """The scores of each method and, for callbacks that report costs, what they took."""
-        return {name: method(trace) for name, method in self._methods.items()}, {}
 
 
 def _period(callback: Callback, trainer: Trainer) -> int:

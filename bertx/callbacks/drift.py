@@ -1,6 +1,6 @@
 """DriftMonitor: how much the explanations of the same texts change while a model trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isnan, nan
 from pathlib import Path
@@ -20,9 +20,11 @@ from bertx.callbacks.shards import checksum
 from bertx.errors import InputError
 from bertx.metrics import Drift, Estimate, stabilized
 from bertx.models.classifier import ModelChoice
+from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, merge_by_unit
 from bertx.rendering import append_scores
+from bertx.trace import Trace
 
 Key = tuple[int, int, int]
 """What is explained: number and checksum of a text, and the class."""
@@ -136,12 +138,12 @@ class DriftMonitor(Probe):
         """Compare the explanations with the last ones, and keep them."""
         now: dict[str, TextScores] = {name: {} for name in self._methods}
         metrics = {name: Drift().to(pl_module.device) for name in self._methods}
-        for chunk in chunks:
-            for name, scores in chunk.scores.items():
-                unit_scores = _unit_scores(chunk, scores)
+        for examples, trace in chunks:
+            for name, method in self._methods.items():
+                unit_scores = _unit_scores(examples, trace, method(trace))
                 _compare(metrics[name], self._before.get(name, {}), unit_scores)
                 now[name] |= unit_scores
-            del chunk  # and the graph, before the next one is made
+            del trace  # and the graph, before the next one is made
         self.results = [self._result(name, metric) for name, metric in metrics.items()]
         for result in self.results:
             for key, value in result.scalars().items():
@@ -202,10 +204,10 @@ class DriftMonitor(Probe):
             print(f"Drift: {self._path} (settled: {settled or 'none'})")
 
 
-def _unit_scores(chunk: Chunk, scores: Tensor) -> TextScores:
-    merged = merge_by_unit(scores, chunk.inputs.units).cpu()
-    counts, classes = chunk.inputs.unit_counts.tolist(), chunk.target.tolist()
-    rows = zip(chunk.examples, classes, merged, counts, strict=True)
+def _unit_scores(examples: Sequence[Reading], trace: Trace, scores: Tensor) -> TextScores:
+    merged = merge_by_unit(scores, trace.inputs.units).cpu()
+    counts, classes = trace.inputs.unit_counts.tolist(), trace.target.tolist()
+    rows = zip(examples, classes, merged, counts, strict=True)
     return {
         (example.index, checksum(example.text), target): row[:count].clone()
         for example, target, row, count in rows

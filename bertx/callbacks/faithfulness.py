@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import inf, nan
 from time import monotonic
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
@@ -21,11 +19,12 @@ from bertx.evaluation import (
     default_metrics,
     drawn_by_number,
     portions,
+    timed_scores,
 )
 from bertx.evaluation.estimates import searched_name
 from bertx.evaluation.table import EMPTY
 from bertx.leaderboard.example_values import examples_path, write_examples
-from bertx.metrics import FaithfulnessMetric, Panel
+from bertx.metrics import FaithfulnessMetric
 from bertx.models.classifier import ModelChoice, class_names
 from bertx.models.encode import Reading
 from bertx.models.heads import Logits
@@ -33,7 +32,6 @@ from bertx.models.inputs import Unit, noun
 from bertx.perturb import Operator, Perturber, Precision
 from bertx.rendering import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
 from bertx.report.loggers import log_curves, to_each
-from bertx.trace import Trace, plain_seconds
 
 
 class FaithfulnessMonitor(Probe):
@@ -138,27 +136,19 @@ class FaithfulnessMonitor(Probe):
             yield portion
             done += len(portion)
 
-    def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
-        """The scores of each method, and what they took."""
-        scores: dict[str, Tensor] = {}
-        seconds: dict[str | None, float] = {None: plain_seconds(self._model, trace.inputs)}
-        for name, method in self._methods.items():
-            scores[name], seconds[name] = trace.timed(method)
-        return scores, seconds
-
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
         """Evaluate the explanations of all chunks and log the results."""
         classes = class_names(self._model)
         searched = drawn_by_number(self.ceiling_examples, self._count)
-        evaluator = Evaluator(self._methods, self.metrics, classes, searched)
+        evaluator = Evaluator(self._perturber, self._methods, self.metrics, classes, searched)
         spent = []
-        for chunk in chunks:
-            numbers = [example.index for example in chunk.examples]
-            evaluator.add(panel_of(self._perturber, chunk), chunk.scores, numbers)
-            spent.append(chunk.seconds)
-            del chunk  # and the graph, before the next one is made
+        for examples, trace in chunks:
+            scores, seconds = timed_scores(trace, self._methods)
+            evaluator.add(trace, scores, [example.index for example in examples])
+            spent.append(seconds)
+            del trace  # and the graph, before the next one is made
         evaluator.table = gather(evaluator.table)
         evaluator.seconds = gather(spent[1:] or spent)  # the first forwards after training are slow
         estimates = evaluator.compute()
@@ -233,10 +223,3 @@ def _share(budget: float | str) -> float:
             f"budget: expected a share of training time, such as 5% or 0.05, got {budget!r}"
         )
     return share
-
-
-def panel_of(perturber: Perturber, chunk: Chunk) -> Panel:
-    """The panel of a chunk of examples."""
-    device = chunk.target.device
-    labels = torch.tensor([example.label for example in chunk.examples], device=device)
-    return Panel(perturber, chunk.trace, labels, chunk.rationale)

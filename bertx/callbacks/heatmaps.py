@@ -70,9 +70,9 @@ class HeatmapLogger(Probe):
         """Draw this rank's examples, bring all together, and send them off from rank zero."""
         epoch, step = here(trainer)
         explained: list[ExplainedText] = []
-        for chunk in chunks:
-            explained += self._texts(chunk)
-            del chunk  # and the graph, before the next one is made
+        for examples, trace in chunks:
+            explained += self._texts(examples, trace)
+            del trace  # and the graph, before the next one is made
         texts = sorted(gather(explained), key=lambda text: text.index)
         folder = run_folder(trainer) / "bertx" / stage
         if not texts or not trainer.is_global_zero:
@@ -100,22 +100,21 @@ class HeatmapLogger(Probe):
         ]
         return [row.without_text(words) for row, words in zip(rows, lines, strict=True)]
 
-    def _score(self, trace: Trace) -> tuple[dict[str, Tensor], dict[str | None, float]]:
-        """The scores of each method for every class (B, C, T), or for the explained one alone."""
-        if trace.logits.shape[1] <= MOST_CLASSES:
-            return {name: one.every_class(trace) for name, one in self._methods.items()}, {}
-        return {name: method(trace)[:, None] for name, method in self._methods.items()}, {}
-
-    def _texts(self, chunk: Chunk) -> Iterator[ExplainedText]:
-        """The texts of a chunk with the scores of their words, class by class."""
-        classes = chunk.probabilities.shape[1]
-        for i, example in enumerate(chunk.examples):
-            units, target = chunk.inputs.units[i].cpu(), int(chunk.target[i])
+    def _texts(self, examples: Sequence[Reading], trace: Trace) -> Iterator[ExplainedText]:
+        """The texts of a chunk with the scores of their words, for every class if these are few."""
+        classes = trace.logits.shape[1]
+        scores = {
+            name: (
+                method.every_class(trace) if classes <= MOST_CLASSES else method(trace)[:, None]
+            ).cpu()
+            for name, method in self._methods.items()
+        }
+        for i, example in enumerate(examples):
+            units, target = trace.inputs.units[i].cpu(), int(trace.target[i])
             spans = example.spans
             cut = Heatmap.from_offsets(example.text, spans, [0.0] * len(spans), True)
-            scores = {name: rows[i].cpu() for name, rows in chunk.scores.items()}
             merged = {
-                name: merge_by_unit(rows, units.expand(len(rows), -1))[:, : len(spans)]
+                name: merge_by_unit(rows[i], units.expand(rows.shape[1], -1))[:, : len(spans)]
                 for name, rows in scores.items()
             }
             yield ExplainedText(
@@ -123,7 +122,7 @@ class HeatmapLogger(Probe):
                 text=example.text,
                 gold=example.label if 0 <= example.label < classes else None,
                 explained=target,
-                probabilities=chunk.probabilities[i].tolist(),
+                probabilities=trace.probabilities[i].tolist(),
                 words=cut.words,
                 gaps=cut.gaps,
                 marked=_marked(example),

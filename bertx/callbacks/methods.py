@@ -1,22 +1,18 @@
-"""The methods, the tokenizer and the explained class of a run, checked before it starts."""
+"""The methods, the classifier and the tokenizer of a run, checked before it starts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
-from bertx.attribution.choices import COMPARED_METHODS, GOLD, PREDICTED, check_each, supported
+from bertx.attribution.choices import COMPARED_METHODS, check_each, supported
 from bertx.errors import InputError
-from bertx.models.classifier import ModelChoice, class_names, class_number, path_of
-from bertx.models.encode import Reading
+from bertx.models.classifier import ModelChoice, path_of
 from bertx.models.heads import Logits, classifier_for
-from bertx.models.inputs import UNKNOWN
 from bertx.models.pretrained import load_tokenizer
 
 _SHORT = {
@@ -143,46 +139,3 @@ def _of(datamodule: Any) -> Any:
 def _default() -> dict[str, Attribution]:
     compared: tuple[type[Attribution], ...] = (*COMPARED_METHODS, Random)
     return {_SHORT[method.__name__]: method() for method in compared}
-
-
-def targets(
-    target: str | int, examples: Sequence[Reading], model: PreTrainedModel
-) -> Tensor | None:
-    """The class to explain for each of B examples.
-
-    Args:
-        target: ``predicted`` on the clean input, ``gold``, or the name or number of a class.
-        examples: The examples.
-        model: The classifier.
-
-    Returns:
-        Class numbers (B,) on the model's device, or None for the predicted ones.
-
-    Raises:
-        InputError: If the class does not exist, or ``gold`` is asked of an unlabelled example.
-    """
-    if target == PREDICTED:
-        return None
-    if target == GOLD:
-        classes = [_gold(example, len(class_names(model))) for example in examples]
-    else:
-        classes = [class_number(target, model, (PREDICTED, GOLD))] * len(examples)
-    return torch.tensor(classes, device=model.device)
-
-
-def check_target(
-    target: str | int, model: PreTrainedModel, others: Sequence[str] = (PREDICTED, GOLD)
-) -> None:
-    """Raise `InputError` if ``target`` is none of ``others`` and names no class of the model."""
-    if target not in others:
-        class_number(target, model, others)
-
-
-def _gold(example: Reading, classes: int) -> int:
-    if 0 <= example.label < classes:
-        return example.label
-    what = "no label" if example.label == UNKNOWN else f"label {example.label}"
-    raise InputError(
-        f"target 'gold': example {example.index} has {what}, the model's classes are "
-        f"0..{classes - 1}. Use target 'predicted', or label the data."
-    )

@@ -1,6 +1,6 @@
 """The examples that a callback explains: the same ones in every epoch and for any batch size."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler
 
 from bertx.models.encode import Reading
-from bertx.perturb.packing import Budget, chunks
 
 
 class Sample:
@@ -98,11 +97,6 @@ class Sample:
             return numbers
         pairs = zip(numbers, places, strict=True)
         return [number if place < self._dealt else -1 for number, place in pairs]
-
-
-def in_chunks(examples: Sequence[Reading], budget: Budget) -> Iterator[list[Reading]]:
-    """Examples by length, in lists that are explained together."""
-    yield from chunks(sorted(examples, key=lambda e: e.index), len, budget)
 
 
 def rows_dealt(loader: Any, ranks: int) -> int | None:

@@ -1,6 +1,6 @@
 """ShortcutAlarm: warns where a class hangs on one word, as it does when the data has a leak."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from bertx.callbacks.run import here, run_folder, texts_are_logged
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence
 from bertx.errors import InputError
 from bertx.models.classifier import ModelChoice, class_names
+from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit
 from bertx.models.words import normal
 from bertx.rendering import append_scores
 from bertx.rendering.files import Cell
+from bertx.trace import Trace
 
 _LISTED = 10
 """How many words of each class the table names."""
@@ -132,9 +134,9 @@ class ShortcutAlarm(Probe):
     def _read(self, stage: str, chunks: Iterator[Chunk]) -> Ledger:
         """The words of this rank's texts."""
         ledger, left = Ledger(), list[int]()
-        for chunk in chunks:
-            left += self._add(ledger, chunk)
-            del chunk  # and the graph, before the next one is made
+        for examples, trace in chunks:
+            left += self._add(ledger, examples, trace)
+            del trace  # and the graph, before the next one is made
         if left:
             log.warning(
                 f"{stage}: scores of {len(left)} texts, such as example {left[0]}, are not finite; "
@@ -142,18 +144,18 @@ class ShortcutAlarm(Probe):
             )
         return ledger
 
-    def _add(self, ledger: Ledger, chunk: Chunk) -> Iterator[int]:
+    def _add(self, ledger: Ledger, examples: Sequence[Reading], trace: Trace) -> Iterator[int]:
         """Add the texts of a chunk; the numbers of those whose scores are not finite."""
-        ((name, scores),) = chunk.scores.items()
-        units, counts = chunk.inputs.units.cpu(), chunk.inputs.unit_counts.tolist()
-        shares = evidence(scores, units, self._methods[name].signed)
-        for i, (example, count) in enumerate(zip(chunk.examples, counts, strict=True)):
+        (method,) = self._methods.values()
+        counts, targets = trace.inputs.unit_counts.tolist(), trace.target.tolist()
+        shares = evidence(method(trace), trace.inputs.units, method.signed)
+        for i, (example, count) in enumerate(zip(examples, counts, strict=True)):
             row = shares[i, :count].tolist()
             if not all(map(isfinite, row)):
                 yield example.index
             elif count:
                 words = [normal(example.text[start:end]) for start, end in example.spans]
-                ledger.add(int(chunk.target[i]), example.index, example.text, words, row)
+                ledger.add(targets[i], example.index, example.text, words, row)
 
     @rank_zero_only
     def _warn(self, stage: str) -> None:

@@ -2,15 +2,14 @@
 
 from bertx.evaluation.checks import check_asked
 from bertx.evaluation.estimates import Estimates
-from bertx.evaluation.evaluator import Evaluator, default_metrics, drawn_by_number, reach
-from bertx.evaluation.forwards import Recorded, Recorder, Text, engines
+from bertx.evaluation.evaluator import Evaluator, default_metrics, drawn_by_number
+from bertx.evaluation.forwards import Recorder, Text, engines, timed_scores
 from bertx.evaluation.rounds import portions
 from bertx.evaluation.verdicts import Verdicts, judge
 
 __all__ = [
     "Estimates",
     "Evaluator",
-    "Recorded",
     "Recorder",
     "Text",
     "Verdicts",
@@ -20,5 +19,5 @@ __all__ = [
     "engines",
     "judge",
     "portions",
-    "reach",
+    "timed_scores",
 ]

@@ -1,4 +1,4 @@
-"""Evaluating the explanations of many texts, panel by panel, by any set of metrics."""
+"""Evaluating the explanations of many texts, batch by batch, by any set of metrics."""
 
 import logging
 import random
@@ -17,21 +17,23 @@ from bertx.evaluation.estimates import Estimates, estimates
 from bertx.evaluation.table import EMPTY, Measured, Metrics
 from bertx.leaderboard.example_values import ExampleValue
 from bertx.metrics import (
-    Case,
     Comprehensiveness,
     DeletionCurve,
     FaithfulnessMetric,
     FullyPerturbed,
     InsertionCurve,
     Limit,
-    Panel,
     Sufficiency,
     measure_all,
 )
 from bertx.models.inputs import Inputs, spread_by_unit
-from bertx.trace import Needs, Trace
+from bertx.perturb import Perturber
+from bertx.perturb.search import Search
+from bertx.trace import Trace
 
 log = logging.getLogger("bertx")
+
+LIMITS = get_args(Limit)
 
 MOST_UNITS = 40
 """Units of the longest text that is searched for the best order: U units take U² forwards."""
@@ -41,13 +43,14 @@ class Evaluator:
     """Evaluates M methods by all metrics, each text by the same class, units, bins and operator.
 
     Args:
+        perturber: The engine, with its operator.
         methods: The methods by name. The first `Random` is the control, the floor of every figure.
         metrics: The metrics by name.
         classes: Names of the C classes.
         searched: Whether an example, by its number, is searched for the best order: the ceiling.
 
     Attributes:
-        table: What was measured, one entry for each panel; other processes' may be added.
+        table: What was measured, one entry for each batch; other processes' may be added.
         seconds: For some batches the time of each method and, under None, of the plain forward.
         control: Name of the control, None if there is none.
         left_out: Number of texts that were left out with a warning.
@@ -58,6 +61,7 @@ class Evaluator:
 
     def __init__(
         self,
+        perturber: Perturber,
         methods: Mapping[str, Attribution],
         metrics: Metrics,
         classes: list[str],
@@ -68,51 +72,56 @@ class Evaluator:
         self.table: list[Measured] = []
         self.seconds: list[dict[str | None, float]] = []
         self.left_out = 0
-        self._methods, self._metrics, self._searched = methods, metrics, searched
-        self._classes = classes
-        self._asked = {**metrics, EMPTY: FullyPerturbed(classes)}
-        self._limits = {n: m for n, m in metrics.items() if m.limit is not None}
+        self._perturber, self._methods, self._metrics = perturber, methods, metrics
+        self._searched, self._classes = searched, classes
+        self._limits = {n: m.limit for n, m in metrics.items() if m.limit is not None}
 
     def add(
         self,
-        panel: Panel,
+        trace: Trace,
         scores: Mapping[str, Tensor],
         examples: Sequence[int],
         asked: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """Evaluate the explanations of the B texts of a panel; all questions are asked at once.
+        """Evaluate the explanations of the B texts of a trace; all questions are asked at once.
 
         Texts without units, and those with a score or a probability that is not finite, are left
         out, the latter with a warning.
 
         Args:
-            panel: The texts.
+            trace: The recorded forward of the texts.
             scores: Token scores (B, T) of each method that is asked about.
             examples: Their numbers.
             asked: The methods that each metric is asked about; None for all.
         """
-        sound = usable(panel.trace, scores, examples)
-        self.left_out += int((~sound & (panel.inputs.unit_counts > 0)).sum())
-        if not sound.any():
+        valid = usable(trace, scores, examples)
+        counts = trace.inputs.unit_counts
+        self.left_out += int((~valid & (counts > 0)).sum())
+        if not valid.any():
             return
+        chosen = torch.tensor([self._searched(example) for example in examples])
+        searched = valid & (counts <= MOST_UNITS) & chosen.to(valid.device) & bool(self._limits)
         asked = dict.fromkeys(self._metrics, tuple(self._methods)) if asked is None else asked
+        finite = {name: own.masked_fill(~valid[:, None], 0) for name, own in scores.items()}
         values = {
-            name: value.masked_fill(~sound[:, None], nan).to("cpu", torch.float64)
-            for name, value in self._ask(panel, scores, sound, asked).items()
+            name: value.masked_fill(~valid[:, None], nan).to("cpu", torch.float64)
+            for name, value in self._measure(trace, finite, searched, asked).items()
         }
-        numbers = torch.tensor([self._searched(example) for example in examples])
-        part = sound.cpu() & (panel.inputs.unit_counts <= MOST_UNITS).cpu() & numbers
+        count, others = len(self._methods), ~searched.cpu()[:, None]
         self.table.append(
             Measured(
                 examples=list(examples),
-                texts=_checksums(panel.inputs),
-                targets=panel.target.tolist(),
-                operator=panel.perturber.operator,
+                texts=_checksums(trace.inputs),
+                targets=trace.target.tolist(),
+                operator=self._perturber.operator,
                 empty=values.pop(EMPTY)[0],
-                values=values,
+                values={name: value[:count] for name, value in values.items()},
                 asked=asked,
-                searched=part & bool(self._limits),
-                ceilings=self._ceilings(panel, part),
+                searched=searched.cpu(),
+                ceilings={
+                    name: values[name][count + LIMITS.index(limit)].masked_fill(others, nan)
+                    for name, limit in self._limits.items()
+                },
             )
         )
 
@@ -136,38 +145,47 @@ class Evaluator:
             self._classes,
         )
 
-    def _ask(
+    def _measure(
         self,
-        panel: Panel,
+        trace: Trace,
         scores: Mapping[str, Tensor],
-        sound: Tensor,
+        searched: Tensor,
         asked: Mapping[str, Collection[str]],
     ) -> dict[str, Tensor]:
-        """The values (M, B, J) of all metrics; the first explanation's text is emptied as well."""
-        blank = torch.zeros_like(panel.inputs.units, dtype=panel.trace.probabilities.dtype)
-        cases = [
-            Case(panel, scores.get(name, blank).masked_fill(~sound[:, None], 0), method)
-            for name, method in self._methods.items()
-        ]
+        """The values of all metrics (M + 2, B, J), the last two of the best orders, and `EMPTY`."""
+        others = next(iter(scores.values()))
+        every = [scores.get(name, others) for name in self._methods]
         numbers = {
             metric: [n for n, name in enumerate(self._methods) if name in asked[metric]]
             for metric in self._metrics
         }
-        return measure_all(cases, self._asked, {**numbers, EMPTY: [0]})
+        if searched.any():
+            for metric, limit in self._limits.items():
+                numbers[metric].append(len(every) + LIMITS.index(limit))
+        return measure_all(
+            self._perturber,
+            trace,
+            [*every, *self._best(trace, others, searched)],
+            {**self._metrics, EMPTY: FullyPerturbed(self._classes)},
+            list(self._methods.values()),
+            {**numbers, EMPTY: [0]},
+        )
 
-    def _ceilings(self, panel: Panel, part: Tensor) -> dict[str, Tensor]:
-        """What the best orders reach (B, J), NaN for texts that are not a part."""
-        blank = {
-            name: torch.full((len(part), len(metric.columns)), nan, dtype=torch.float64)
-            for name, metric in self._limits.items()
-        }
-        if not self._limits or not part.any():
-            return blank
-        needs = Needs.of(*self._limits.values())
-        searched = panel if bool(part.all()) else panel.rows(part, needs)
-        for name, values in reach(searched, self._limits).items():
-            blank[name][part] = values.to("cpu", torch.float64)
-        return blank
+    def _best(self, trace: Trace, others: Tensor, searched: Tensor) -> list[Tensor]:
+        """Token scores (B, T) that rank as the best orders by each limit.
+
+        Texts that are not searched have the scores of ``others``: equal questions are answered
+        once.
+        """
+        best = [others.clone() for _ in LIMITS]
+        if searched.any():
+            inputs = trace.inputs.rows(searched)
+            search = Search(self._perturber, inputs, trace.target[searched])
+            for scores, limit in zip(best, LIMITS, strict=True):
+                if limit in self._limits.values():
+                    tokens = spread_by_unit(search.ceiling(limit), inputs.units)
+                    scores[searched, : tokens.shape[1]] = tokens.to(scores)
+        return best
 
 
 def usable(trace: Trace, scores: Mapping[str, Tensor], examples: Sequence[int]) -> Tensor:
@@ -183,33 +201,23 @@ def usable(trace: Trace, scores: Mapping[str, Tensor], examples: Sequence[int]) 
     Returns:
         (B,).
     """
-    sound = trace.inputs.unit_counts > 0
+    valid = trace.inputs.unit_counts > 0
     tensors = {"probabilities": trace.probabilities}
     tensors |= {f"{name}: scores": tensor for name, tensor in scores.items()}
     for what, tensor in tensors.items():
         finite = tensor.isfinite().all(1)
-        for row in (~finite & sound).nonzero()[:, 0].tolist():
+        for row in (~finite & valid).nonzero()[:, 0].tolist():
             log.warning(
                 f"{what} of example {examples[row]} are not finite; it is left out of all metrics"
             )
-        sound = sound & finite
-    return sound
+        valid = valid & finite
+    return valid
 
 
 def _checksums(inputs: Inputs) -> list[int]:
     """A number for each text that tells other tokens apart, however they are padded."""
     rows = zip(inputs.input_ids.cpu().long(), inputs.attention_mask.cpu().bool(), strict=True)
     return [zlib.crc32(ids[mask].numpy().tobytes()) for ids, mask in rows]
-
-
-def reach(panel: Panel, metrics: Metrics) -> dict[str, Tensor]:
-    """What the best orders that a search finds reach in metrics that have a limit, (B, J) each."""
-    reached: dict[str, Tensor] = {}
-    for limit in get_args(Limit):
-        if limited := {name: m for name, m in metrics.items() if m.limit == limit}:
-            best = Case(panel, spread_by_unit(panel.ceiling(limit), panel.inputs.units))
-            reached |= {name: values[0] for name, values in measure_all([best], limited).items()}
-    return reached
 
 
 def drawn_by_number(count: int | None, of: int) -> Callable[[int], bool]:

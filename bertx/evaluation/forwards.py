@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bertx.attribution import Attribution
 from bertx.attribution.choices import GOLD, PREDICTED
 from bertx.errors import InputError
-from bertx.metrics import Panel
-from bertx.models.classifier import class_number
+from bertx.models.classifier import class_names, class_number
 from bertx.models.encode import Reading, inputs_of
+from bertx.models.inputs import UNKNOWN
 from bertx.perturb import Operator, Perturber, Precision
 from bertx.perturb.packing import Budget, chunks
-from bertx.trace import Trace
+from bertx.trace import Trace, plain_seconds
 from bertx.trace.needs import Needs
 
 Spans = Sequence[tuple[int, int]]
@@ -34,27 +35,6 @@ class Text:
     text: str
     label: int = -1
     rationale: Spans | None = None
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """B texts with their forward.
-
-    Attributes:
-        numbers: Which of all texts they are.
-        trace: The forward, towards the explained classes.
-        labels: Gold classes (B,), negative where unknown.
-        rationale: Which tokens decide the label (B, T); None if no text says so.
-    """
-
-    numbers: list[int]
-    trace: Trace
-    labels: Tensor
-    rationale: Tensor | None
-
-    def panel(self, engine: Perturber) -> Panel:
-        """The texts before an engine, with what is known about them."""
-        return Panel(engine, self.trace, self.labels, self.rationale)
 
 
 class Recorder:
@@ -84,31 +64,62 @@ class Recorder:
 
     def chunks(self, readings: Sequence[Reading]) -> Iterator[list[Reading]]:
         """Those that go together, longest first."""
-        return chunks(readings, _length, self._budget)
+        return chunks(sorted(readings, key=lambda reading: reading.index), len, self._budget)
 
-    def record(self, chunk: Sequence[Reading], texts: Mapping[int, Text], needs: Needs) -> Recorded:
-        """Run the model on some texts.
+    def record(self, readings: Sequence[Reading], needs: Needs) -> Trace:
+        """Run the model on some texts, which know their labels and rationales.
 
         Args:
-            chunk: What was read of them.
-            texts: All texts, by the index of what was read of them.
+            readings: The texts.
             needs: What is recorded.
-        """
-        inputs = inputs_of(chunk, self._tokenizer, self.model.device)
-        chosen = [texts[reading.index] for reading in chunk]
-        labels = torch.tensor([text.label for text in chosen], device=self.model.device)
-        any_marked = any(text.rationale is not None for text in texts.values())
-        return Recorded(
-            [reading.index for reading in chunk],
-            Trace(self.model, inputs, self._target(labels), needs),
-            labels,
-            _marked(chunk, chosen, inputs.units) if any_marked else None,
-        )
 
-    def _target(self, labels: Tensor) -> Tensor | None:
-        if self._fixed is not None:
-            return torch.full_like(labels, self._fixed)
-        return labels if self._gold else None
+        Raises:
+            InputError: If ``gold`` is explained, and a text has no label of the model's classes.
+        """
+        inputs = inputs_of(readings, self._tokenizer, self.model.device)
+        return Trace(self.model, inputs, self._target(readings), needs)
+
+    def _target(self, readings: Sequence[Reading]) -> Tensor | int | None:
+        if not self._gold:
+            return self._fixed
+        return torch.tensor([gold_class(one, self.model) for one in readings])
+
+
+def timed_scores(
+    trace: Trace, methods: Mapping[str, Attribution]
+) -> tuple[dict[str, Tensor], dict[str | None, float]]:
+    """The scores of methods, and what each would have taken alone; under None, a plain forward."""
+    scores: dict[str, Tensor] = {}
+    seconds: dict[str | None, float] = {None: plain_seconds(trace.model, trace.inputs)}
+    for name, method in methods.items():
+        scores[name], seconds[name] = trace.timed(method)
+    return scores, seconds
+
+
+def gold_class(reading: Reading, model: PreTrainedModel) -> int:
+    """The label of a text.
+
+    Raises:
+        InputError: If it is none of the model's classes.
+    """
+    classes = len(class_names(model))
+    if 0 <= reading.label < classes:
+        return reading.label
+    what = "no label" if reading.label == UNKNOWN else f"label {reading.label}"
+    raise InputError(
+        f"target 'gold': example {reading.index} has {what}, the model's classes are "
+        f"0..{classes - 1}. Use target 'predicted', or label the data."
+    )
+
+
+def marks(reading: Reading, rationale: Spans) -> tuple[bool, ...]:
+    """Which of a text's own tokens belong to a unit that a rationale touches (t,)."""
+    touched = {
+        unit
+        for unit, (start, end) in enumerate(reading.spans)
+        if any(start < last and end > first for first, last in rationale)
+    }
+    return tuple(unit in touched for unit in reading.units)
 
 
 def engines(
@@ -134,17 +145,3 @@ def engines(
         )
         for operator in operators
     }
-
-
-def _marked(chunk: Sequence[Reading], texts: Sequence[Text], units: Tensor) -> Tensor:
-    """Which tokens belong to a unit that a rationale touches (B, T)."""
-    marked = torch.zeros_like(units, dtype=torch.bool)
-    for row, (reading, text) in enumerate(zip(chunk, texts, strict=True)):
-        for unit, (start, end) in enumerate(reading.spans):
-            if any(start < last and end > first for first, last in text.rationale or ()):
-                marked[row] |= units[row] == unit
-    return marked
-
-
-def _length(reading: Reading) -> int:
-    return len(reading.ids) + reading.specials

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,7 +13,7 @@ from bertx.errors import InputError, check_positive
 from bertx.evaluation.checks import check_asked
 from bertx.evaluation.estimates import Estimates
 from bertx.evaluation.evaluator import Evaluator, default_metrics, drawn_by_number, with_control
-from bertx.evaluation.forwards import Recorder, Text, engines
+from bertx.evaluation.forwards import Recorder, Text, engines, marks, timed_scores
 from bertx.evaluation.rounds import Asked, Rounds
 from bertx.explanation.reading import Reader
 from bertx.leaderboard.board import leaderboards, operator_tables
@@ -31,7 +31,6 @@ from bertx.perturb import Operator, Precision
 from bertx.perturb.packing import Budget, budget_for
 from bertx.progress import progress as task
 from bertx.progress import wanted
-from bertx.trace import plain_seconds
 from bertx.trace.needs import Needs
 
 log = logging.getLogger("bertx")
@@ -201,7 +200,7 @@ class _Evaluation:
             readings = self.rounds.drawn(readings)
         places = {reading.index: place for place, reading in enumerate(readings)}
         evaluators = self._evaluators(places)
-        spent = self._ask(readings, places, dict(enumerate(texts)), evaluators)
+        spent = self._ask(readings, places, evaluators)
         for one in evaluators.values():
             one.seconds += spent[1:] or spent  # the first forwards are slow
         estimates = {operator: one.compute() for operator, one in evaluators.items()}
@@ -219,7 +218,6 @@ class _Evaluation:
         self,
         readings: Sequence[Reading],
         places: Mapping[int, int],
-        texts: Mapping[int, Text],
         evaluators: Mapping[Operator, Evaluator],
     ) -> list[dict[str | None, float]]:
         """Evaluate the explanations of the texts, as long as there is something to ask.
@@ -233,8 +231,8 @@ class _Evaluation:
         with task("Judging explanations of texts", len(readings)) as advance:
             for portion in portions:
                 for chunk in self.recorder.chunks(portion):
-                    seconds = self._explain(chunk, texts, evaluators, asked)
-                    spent += [seconds] if None in seconds else []
+                    seconds = self._explain(chunk, evaluators, asked)
+                    spent += [seconds] if seconds else []
                     advance(len(chunk))
                 count += len(portion)
                 if self.rounds is not None:
@@ -270,20 +268,22 @@ class _Evaluation:
         )
         return {
             operator: Evaluator(
+                engine,
                 self.methods,
                 using if number else self.metrics,
                 class_names(self.model),
                 searched,
             )
-            for number, operator in enumerate(self.engines)
+            for number, (operator, engine) in enumerate(self.engines.items())
         }
 
     def _read(self, texts: Sequence[Text]) -> list[Reading]:
         """What can be read of the texts."""
         readings = []
+        marked = any(text.rationale is not None for text in texts)
         for number, text in enumerate(texts):
             try:
-                reading = self.reader.read(number, text.text)
+                reading = self.reader.read(number, text.text, text.label)
             except InputError as error:
                 self.left_out[number] = str(error)
                 continue
@@ -292,7 +292,8 @@ class _Evaluation:
             elif self.target == GOLD and not 0 <= text.label < len(class_names(self.model)):
                 self.left_out[number] = "target 'gold', but it has no label of the model's classes"
             else:
-                readings.append(reading)
+                rationale = marks(reading, text.rationale or ()) if marked else None
+                readings.append(replace(reading, rationale=rationale))
         cut = sum(bool(reading.left_out) for reading in readings)
         if cut:
             log.warning(f"{cut} texts are longer than the model takes and were cut off")
@@ -305,24 +306,23 @@ class _Evaluation:
     def _explain(
         self,
         chunk: list[Reading],
-        texts: Mapping[int, Text],
         evaluators: Mapping[Operator, Evaluator],
         asked: Asked,
     ) -> dict[str | None, float]:
-        """Evaluate the explanations of some texts; what they cost, with None if all were asked."""
-        every = set().union(*asked.values())
-        methods = {name: method for name, method in self.methods.items() if name in every}
+        """Evaluate the explanations of some texts; what they cost, if all were asked."""
+        some = set().union(*asked.values())
+        methods = {name: method for name, method in self.methods.items() if name in some}
         needs = Needs.of(*methods.values(), *self.metrics.values())
-        recorded = self.recorder.record(chunk, texts, needs)
-        scores, seconds = {}, dict[str | None, float]()
-        if len(methods) == len(self.methods):
-            seconds[None] = plain_seconds(self.model, recorded.trace.inputs)
-        for name, method in methods.items():
-            scores[name], seconds[name] = recorded.trace.timed(method)
-        for operator, engine in self.engines.items():
+        trace, numbers = self.recorder.record(chunk, needs), [one.index for one in chunk]
+        scores, seconds = (
+            timed_scores(trace, methods)
+            if len(methods) == len(self.methods)
+            else ({name: method(trace) for name, method in methods.items()}, {})
+        )
+        for operator, evaluator in evaluators.items():
             whom = {
                 name: asked.get((name, operator if metric.uses_operator else ""), scores)
                 for name, metric in self.metrics.items()
             }
-            evaluators[operator].add(recorded.panel(engine), scores, recorded.numbers, whom)
+            evaluator.add(trace, scores, numbers, whom)
         return seconds

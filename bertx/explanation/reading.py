@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.errors import InputError
 from bertx.explanation.windows import windows
 from bertx.models.encode import Reading, UnitTokenizer
-from bertx.models.inputs import Unit
+from bertx.models.inputs import UNKNOWN, Unit
 from bertx.models.pretrained import longest_input
 
 _UNLIMITED = 10**9
@@ -48,7 +48,7 @@ class Reader:
         self._check_window(tokenizer.num_special_tokens_to_add())
         self._tokenize = UnitTokenizer(tokenizer, unit, None if window else self.longest, cut)
 
-    def read(self, index: int, text: Any) -> Reading:
+    def read(self, index: int, text: Any, label: int = UNKNOWN) -> Reading:
         """The tokens of a text, cut to the model's longest input unless there are windows.
 
         Raises:
@@ -63,7 +63,7 @@ class Reader:
             )
         if not len(reading):
             raise InputError("the tokenizer makes no token of it, so there is nothing to classify")
-        return replace(reading, index=index)
+        return replace(reading, index=index, label=label)
 
     def windows(self, reading: Reading) -> list[tuple[int, int]]:
         """The windows of a text's own tokens: one if it fits, else overlapping by half."""

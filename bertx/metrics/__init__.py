@@ -7,7 +7,7 @@ from bertx.metrics.aopc import (
     LogOdds,
     Sufficiency,
 )
-from bertx.metrics.base import Case, FaithfulnessMetric, Limit, Panel, followed, measure_all
+from bertx.metrics.base import FaithfulnessMetric, Limit, Ranking, followed, measure_all
 from bertx.metrics.curve_metrics import (
     CurveMetric,
     DeletionCurve,
@@ -69,7 +69,6 @@ from bertx.models.anatomy import Part
 __all__ = [
     "AccuracyDrop",
     "Agreement",
-    "Case",
     "Comprehensiveness",
     "CurveMetric",
     "DeletionCurve",
@@ -89,11 +88,11 @@ __all__ = [
     "Method",
     "NormalizedComprehensiveness",
     "NormalizedSufficiency",
-    "Panel",
     "Part",
     "PlausibilityMetric",
     "PrecisionAtK",
     "Randomization",
+    "Ranking",
     "RationaleAUPRC",
     "RationaleF1",
     "RationaleIOU",

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from bertx.errors import InputError, check_positive
-from bertx.metrics.base import Case, FaithfulnessMetric
+from bertx.metrics.base import FaithfulnessMetric, Ranking
 from bertx.metrics.curves import ranks
 
 
@@ -27,7 +27,7 @@ class AccuracyDrop(FaithfulnessMetric):
         words: Largest k.
 
     Raises:
-        InputError: If words is less than 1; when used, if the panel has no labels.
+        InputError: If words is less than 1; when used, if the texts have no labels.
 
     References:
         On Explaining Your Explanations of BERT (Wu & Ong, 2021), https://arxiv.org/abs/2101.00196.
@@ -43,17 +43,17 @@ class AccuracyDrop(FaithfulnessMetric):
         super().__init__([*groups, "accuracy"])
         self.words = words
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """All but the k highest ranked units, for each k (B, words + 1, U)."""
-        return deletions(case.units, case.panel.inputs.unit_counts, self.words)
+        return deletions(ranking.unit_scores, ranking.inputs.unit_counts, self.words)
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """1 for right, 0 for wrong, NaN in the columns of the other group (B, J)."""
-        labels = case.panel.labels
+        labels = ranking.inputs.labels
         if labels is None:
             raise InputError(
-                "AccuracyDrop: expected a panel with labels, got none: give the gold classes (B,), "
-                "or leave this metric out."
+                "AccuracyDrop: expected texts with labels, got none: give Inputs the gold classes "
+                "(B,), or leave this metric out."
             )
         return _accuracies(answers, labels)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bertx.errors import InputError
-from bertx.metrics.base import Case, FaithfulnessMetric, followed
+from bertx.metrics.base import FaithfulnessMetric, Ranking, followed
 from bertx.metrics.curves import deletion_masks, insertion_masks
 
 RATIOS = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -43,7 +43,7 @@ class BinnedMetric(FaithfulnessMetric):
         self.ratios = tuple(ratios)
 
     @abstractmethod
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """(B, J, U): the whole text and one version for each bin."""
 
 
@@ -81,13 +81,13 @@ class Comprehensiveness(BinnedMetric):
     column = "drop"
     state = "comprehensiveness_sums"
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """The whole text, and all but the top q for each bin (B, J, U)."""
-        return without_top(case.units, case.panel.inputs.unit_counts, self.ratios)
+        return without_top(ranking.unit_scores, ranking.inputs.unit_counts, self.ratios)
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """How much p_c falls in each bin, and the mean (B, J)."""
-        return with_mean(drops(followed(case, answers)))
+        return with_mean(drops(followed(ranking, answers)))
 
 
 class Sufficiency(BinnedMetric):
@@ -113,13 +113,13 @@ class Sufficiency(BinnedMetric):
     column = "drop"
     state = "sufficiency_sums"
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """The whole text, and the top q alone for each bin (B, J, U)."""
-        return only_top(case.units, case.panel.inputs.unit_counts, self.ratios)
+        return only_top(ranking.unit_scores, ranking.inputs.unit_counts, self.ratios)
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """How much p_c falls in each bin, and the mean (B, J)."""
-        return with_mean(drops(followed(case, answers)))
+        return with_mean(drops(followed(ranking, answers)))
 
 
 class LogOdds(BinnedMetric):
@@ -149,13 +149,13 @@ class LogOdds(BinnedMetric):
     column = number = "log_odds"
     state = "log_odds_sums"
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """The whole text, and all but the top q for each bin (B, J, U)."""
-        return without_top(case.units, case.panel.inputs.unit_counts, self.ratios)
+        return without_top(ranking.unit_scores, ranking.inputs.unit_counts, self.ratios)
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """How much log p_c changes in each bin, and the mean (B, J)."""
-        return with_mean(log_ratios(followed(case, answers)))
+        return with_mean(log_ratios(followed(ranking, answers)))
 
 
 def without_top(scores: Tensor, unit_counts: Tensor, ratios: Sequence[float]) -> Tensor:

@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from math import nan
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,119 +15,38 @@ from bertx.errors import InputError
 from bertx.metrics.estimates import Estimate, MeanMetric
 from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.perturb import Perturber
-from bertx.perturb.search import Deletion, Search
+from bertx.perturb.search import Limit, Search
 from bertx.trace import Needs, Trace
 
-Limit = Literal["deletion", "insertion"]
-"""Which search shows what a perfect order of units could reach: the units whose deletion takes
-most from the probability first, or those whose insertion gives it most."""
+Scorer = Callable[[Trace], Tensor]
+"""What explains a trace: token scores (B, T)."""
 
 
 @dataclass(frozen=True)
-class Panel:
-    """B texts, their model and what is known about them: the same for all explanations.
+class Ranking:
+    """How one explanation of B texts ranks their units.
 
     Attributes:
-        perturber: The engine, with its operator.
         trace: The recorded forward. Its classes are those that are explained and followed.
-        labels: Gold classes (B,), negative where unknown; None if there are none.
-        rationale: Which tokens a human or a grammar marked (B, T); None if there are none.
+        scores: Token scores (B, T), finite; a unit's score is their sum.
+        search: Searches the best orders, once for all explanations of the texts.
+        method: What explains a trace; only metrics that explain again ask for it.
     """
 
-    perturber: Perturber
     trace: Trace
-    labels: Tensor | None = None
-    rationale: Tensor | None = None
-    _orders: dict[tuple[int, int, bool], list[Deletion]] = field(default_factory=dict)
+    scores: Tensor
+    search: Search
+    method: Scorer | None = None
 
     @property
     def inputs(self) -> Inputs:
-        """The texts."""
+        """The texts, with their labels and rationales."""
         return self.trace.inputs
 
-    @property
-    def target(self) -> Tensor:
-        """The explained classes (B,)."""
-        return self.trace.target
-
     @cached_property
-    def marked(self) -> Tensor | None:
-        """Which units have a marked token (B, U); None without a rationale."""
-        if self.rationale is None:
-            return None
-        marks = self.rationale.to(self.inputs.units.device).float()
-        return merge_by_unit(marks, self.inputs.units, "max") > 0
-
-    @cached_property
-    def _search(self) -> Search:
-        return Search(self.perturber, self.inputs, self.target)
-
-    def rows(self, rows: Tensor, needs: Needs = Needs.NOTHING) -> "Panel":
-        """Some of the texts, with what is known about them: labels, marks, and orders.
-
-        Args:
-            rows: Which texts, True or False (B,).
-            needs: What the forward of theirs must record.
-        """
-        chosen = rows.nonzero()[:, 0]
-        inputs = self.inputs.rows(chosen)
-        labels, marks = (
-            None if tensor is None else tensor[chosen.to(tensor.device)]
-            for tensor in (self.labels, self.rationale)
-        )
-        return Panel(
-            self.perturber,
-            Trace(self.trace.model, inputs, self.target[chosen], needs),
-            labels,
-            None if marks is None else marks[:, : inputs.input_ids.shape[1]],
-            {key: [orders[row] for row in chosen.tolist()] for key, orders in self._orders.items()},
-        )
-
-    def unit_mask(self, width: int | None = None) -> Tensor:
-        """Which of ``width`` places are units of a text (B, U)."""
-        counts = self.inputs.unit_counts
-        width = max(int(counts.max()), 1) if width is None else width
-        return torch.arange(width, device=counts.device) < counts[:, None]
-
-    def orders(self, beam: int, exact: int, highest: bool = False) -> list[Deletion]:
-        """The order of deletion that makes the area under p_c smallest or largest, for each text.
-
-        Searched once for all methods; see `bertx.perturb.search.Search`.
-        """
-        key = (beam, exact, highest)
-        if key not in self._orders:
-            self._orders[key] = self._search.orders(beam, exact, highest)
-        return self._orders[key]
-
-    def ceiling(self, limit: Limit, beam: int = 1, exact: int = 8) -> Tensor:
-        """Unit scores that rank as the search does (B, U): no method, but what one could reach."""
-        orders = self.orders(beam, exact, highest=limit == "insertion")
-        scores = torch.zeros(self.unit_mask().shape, device=self.target.device)
-        for row, deletion in zip(scores, orders, strict=True):
-            places = torch.arange(len(deletion.order), 0, -1.0, device=row.device)
-            first = deletion.order if limit == "deletion" else deletion.order[::-1]
-            row[list(first)] = places
-        return scores
-
-
-@dataclass(frozen=True)
-class Case:
-    """One explanation of the texts of a panel.
-
-    Attributes:
-        panel: The texts.
-        scores: Token scores (B, T), finite; a unit's score is their sum.
-        method: What explains a trace, (B, T); only metrics that explain again ask for it.
-    """
-
-    panel: Panel
-    scores: Tensor
-    method: Callable[[Trace], Tensor] | None = None
-
-    @cached_property
-    def units(self) -> Tensor:
+    def unit_scores(self) -> Tensor:
         """Scores of the units (B, U); 0 beyond a text's own."""
-        return merge_by_unit(self.scores, self.panel.inputs.units)
+        return merge_by_unit(self.scores, self.inputs.units)
 
 
 class FaithfulnessMetric(MeanMetric, ABC):
@@ -142,7 +62,7 @@ class FaithfulnessMetric(MeanMetric, ABC):
     Attributes:
         columns: The names.
         higher_is_better: Whether a larger number speaks for the explanation.
-        needs: What the panel's trace must record.
+        needs: What the trace must record.
         limit: The search that shows what can be reached, None if none does.
         uses_operator: Whether its values depend on what a deletion does.
     """
@@ -159,19 +79,19 @@ class FaithfulnessMetric(MeanMetric, ABC):
         """Whether it asks the engine anything, or a search asks in its place."""
         return type(self).kept is not FaithfulnessMetric.kept or self.limit is not None
 
-    def kept(self, case: Case) -> Tensor | None:
+    def kept(self, ranking: Ranking) -> Tensor | None:
         """Which units stay in each of the N versions it asks for (B, N, U); None for no question.
 
-        U is that of ``case.units``; what stands beyond a text's own units does not matter.
+        U is that of ``unit_scores``; what stands beyond a text's own units does not matter.
         """
         return None
 
     @abstractmethod
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """The values of B texts.
 
         Args:
-            case: The explanation.
+            ranking: The explanation.
             answers: Probabilities of the classes in the versions asked for (B, N, C).
 
         Returns:
@@ -179,19 +99,20 @@ class FaithfulnessMetric(MeanMetric, ABC):
         """
 
     def measure(
-        self, panel: Panel, scores: Tensor, method: Callable[[Trace], Tensor] | None = None
+        self, perturber: Perturber, trace: Trace, scores: Tensor, method: Scorer | None = None
     ) -> Tensor:
         """The values of one explanation of B texts; `measure_all` measures several in one call.
 
         Args:
-            panel: The texts, with the engine.
+            perturber: The engine, with its operator.
+            trace: The recorded forward of the texts.
             scores: Token scores (B, T), finite; a unit's score is their sum.
-            method: What explains a trace, (B, T), for metrics that explain again.
+            method: What explains a trace, for metrics that explain again.
 
         Returns:
             (B, J), float; NaN where a text has none. The state stays as it is.
         """
-        return measure_all([Case(panel, scores, method)], {"": self})[""][0]
+        return measure_all(perturber, trace, [scores], {"": self}, [method])[""][0]
 
     def update(self, values: Tensor) -> None:
         """Add the values (B, J) of B texts, as `measure` gives them.
@@ -212,57 +133,65 @@ class FaithfulnessMetric(MeanMetric, ABC):
         return self.estimate()
 
 
-def followed(case: Case, answers: Tensor) -> Tensor:
+def followed(ranking: Ranking, answers: Tensor) -> Tensor:
     """Probability of the explained class in each version (B, N), from answers (B, N, C)."""
-    target = case.panel.target
+    target = ranking.trace.target
     return answers.gather(2, target[:, None, None].expand(-1, answers.shape[1], 1))[..., 0]
 
 
 def measure_all(
-    cases: Sequence[Case],
+    perturber: Perturber,
+    trace: Trace,
+    scores: Sequence[Tensor],
     metrics: Mapping[str, FaithfulnessMetric],
+    methods: Sequence[Scorer | None] = (),
     asked: Mapping[str, Collection[int]] | None = None,
 ) -> dict[str, Tensor]:
     """Put all questions of all metrics about M explanations of the same texts at once.
 
     Args:
-        cases: The explanations, of one panel.
+        perturber: The engine, with its operator.
+        trace: The recorded forward of the texts. Its classes are explained and followed.
+        scores: Token scores (B, T) of each explanation, finite; a unit's score is their sum.
         metrics: Metrics by name; their states stay as they are.
+        methods: What explains a trace, for metrics that explain again.
         asked: For each metric the numbers of the explanations that it is asked about; None for
             all.
 
     Returns:
         For each metric the values (M, B, J), NaN where it was not asked.
     """
-    panel = cases[0].panel
-    if any(case.panel is not panel for case in cases):
-        raise ValueError("expected cases of one panel: the engine answers them in one call")
-    pairs = [
+    search = Search(perturber, trace.inputs, trace.target)
+    pairs = zip_longest(scores, methods)
+    rankings = [Ranking(trace, tokens, search, method) for tokens, method in pairs]
+    questions = [
         (name, number)
         for name in metrics
-        for number in range(len(cases))
+        for number in range(len(rankings))
         if asked is None or number in asked[name]
     ]
-    answers = _answers(panel, [metrics[name].kept(cases[number]) for name, number in pairs])
-    like = panel.trace.probabilities
+    versions = [metrics[name].kept(rankings[number]) for name, number in questions]
+    answers = _answers(perturber, trace, versions)
+    like = trace.probabilities
     values = {
-        name: [like.new_full((len(like), len(metric.columns)), nan)] * len(cases)
+        name: [like.new_full((len(like), len(metric.columns)), nan)] * len(rankings)
         for name, metric in metrics.items()
     }
     with torch.inference_mode(False), torch.no_grad():
-        for (name, number), answer in zip(pairs, answers, strict=True):
-            values[name][number] = metrics[name].values(cases[number], answer).detach()
+        for (name, number), answer in zip(questions, answers, strict=True):
+            values[name][number] = metrics[name].values(rankings[number], answer).detach()
         return {name: torch.stack(rows) for name, rows in values.items()}
 
 
-def _answers(panel: Panel, versions: Sequence[Tensor | None]) -> Iterator[Tensor]:
+def _answers(
+    perturber: Perturber, trace: Trace, versions: Sequence[Tensor | None]
+) -> Iterator[Tensor]:
     """Probabilities (B, N, C) of the N versions (B, N, U) of each question, in one call."""
     asked = [kept for kept in versions if kept is not None]
-    probabilities = panel.trace.probabilities
     answers = (
-        panel.perturber(panel.inputs, torch.cat(asked, 1))
+        perturber(trace.inputs, torch.cat(asked, 1))
         if asked
-        else probabilities[:, None].narrow(1, 0, 0)
+        else trace.probabilities[:, None].narrow(1, 0, 0)
     )
     parts = iter(answers.split([kept.shape[1] for kept in asked], 1))
     return (answers[:, :0] if kept is None else next(parts) for kept in versions)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bertx.metrics.base import Case, FaithfulnessMetric, followed
+from bertx.metrics.base import FaithfulnessMetric, Ranking, followed
 from bertx.metrics.curves import area, deletion_masks, fractions, insertion_masks
 
 Kind = Literal["deletion", "insertion"]
@@ -36,12 +36,12 @@ class CurveMetric(FaithfulnessMetric):
         return self._grid
 
     @abstractmethod
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """(B, K, U)."""
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """The curve and its area (B, K + 1)."""
-        return with_area(followed(case, answers), self._grid)
+        return with_area(followed(ranking, answers), self._grid)
 
 
 class DeletionCurve(CurveMetric):
@@ -69,9 +69,9 @@ class DeletionCurve(CurveMetric):
     kind = "deletion"
     state = "deletion_sums"
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """All but the highest ranked units (B, K, U)."""
-        return deletion_masks(case.units, case.panel.inputs.unit_counts, self._grid)
+        return deletion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self._grid)
 
 
 class InsertionCurve(CurveMetric):
@@ -91,9 +91,9 @@ class InsertionCurve(CurveMetric):
     kind = "insertion"
     state = "insertion_sums"
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """The highest ranked units alone (B, K, U)."""
-        return insertion_masks(case.units, case.panel.inputs.unit_counts, self._grid)
+        return insertion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self._grid)
 
 
 class FullyPerturbed(FaithfulnessMetric):
@@ -113,15 +113,15 @@ class FullyPerturbed(FaithfulnessMetric):
     def __init__(self, classes: list[str]) -> None:
         super().__init__([*classes, "all classes"])
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """Nothing (B, 1, U)."""
-        return torch.zeros_like(case.units, dtype=torch.bool)[:, None]
+        return torch.zeros_like(ranking.unit_scores, dtype=torch.bool)[:, None]
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """p_c under the class that it is of, NaN under the others, and p_c (B, C + 1)."""
-        p = followed(case, answers)
+        p = followed(ranking, answers)
         values = torch.full_like(answers[:, 0], torch.nan)
-        return torch.cat([values.scatter(1, case.panel.target[:, None], p), p], 1)
+        return torch.cat([values.scatter(1, ranking.trace.target[:, None], p), p], 1)
 
 
 def with_area(curves: Tensor, fractions: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bertx.errors import InputError, check_positive
-from bertx.metrics.base import Case, FaithfulnessMetric
+from bertx.metrics.base import FaithfulnessMetric, Ranking
 from bertx.metrics.estimates import PRECISION
 from bertx.models.anatomy import embedding_block
 from bertx.models.inputs import Inputs, merge_by_unit, text_seed
@@ -59,8 +59,8 @@ class Infidelity(FaithfulnessMetric):
     draws are the same, and β would fit them exactly.
 
     In squared logits, not negative; lower is better. All explanations of a text get the same
-    draws, whatever its company. Cost: at most ``samples`` + 1 forwards for all explanations of a
-    panel, equal draws being asked once.
+    draws, whatever its company. Cost: at most ``samples`` + 1 forwards for all explanations of
+    the texts, equal draws being asked once.
 
     Args:
         samples: S, draws for each text.
@@ -95,11 +95,11 @@ class Infidelity(FaithfulnessMetric):
         self.seed = seed
         self.token_budget = token_budget
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """The error of the scores as they are, and of the best multiple of them (B, 2)."""
-        trace = case.panel.trace
+        trace = ranking.trace
         removed, observed = self._draws(trace)
-        units = merge_by_unit(case.scores.to(PRECISION), trace.inputs.units)
+        units = merge_by_unit(ranking.scores.to(PRECISION), trace.inputs.units)
         predicted = (removed * units[:, None]).sum(2)
         power = predicted.square().sum(1)
         scale = torch.where(power > 0, (predicted * observed).sum(1) / power, 0)

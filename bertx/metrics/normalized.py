@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bertx.errors import InputError, check_positive
 from bertx.metrics.accuracy import deletions
-from bertx.metrics.base import Case, FaithfulnessMetric, followed
+from bertx.metrics.base import FaithfulnessMetric, Ranking, followed
 from bertx.metrics.curves import ranks
 from bertx.perturb.search import Deletion
 
@@ -56,15 +56,14 @@ class NormalizedAOPC(FaithfulnessMetric):
         self.exact = exact
 
     @abstractmethod
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """The whole text, and one unit less each time (B, U + 1, U)."""
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """AOPC, its limits, and where it is between them (B, 4)."""
-        panel = case.panel
-        lowest = panel.orders(self.beam, self.exact)
-        highest = panel.orders(self.beam, self.exact, highest=True)
-        return with_limits(followed(case, answers), panel.inputs.unit_counts, lowest, highest)
+        lowest = ranking.search.orders(self.beam, self.exact)
+        highest = ranking.search.orders(self.beam, self.exact, highest=True)
+        return with_limits(followed(ranking, answers), ranking.inputs.unit_counts, lowest, highest)
 
 
 class NormalizedComprehensiveness(NormalizedAOPC):
@@ -87,9 +86,9 @@ class NormalizedComprehensiveness(NormalizedAOPC):
     limit = "deletion"
     state = "normalized_comprehensiveness_sums"
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """All but the k highest ranked units, k = 0..U (B, U + 1, U)."""
-        return highest_first(case.units, case.panel.inputs.unit_counts)
+        return highest_first(ranking.unit_scores, ranking.inputs.unit_counts)
 
 
 class NormalizedSufficiency(NormalizedAOPC):
@@ -115,9 +114,9 @@ class NormalizedSufficiency(NormalizedAOPC):
     limit = "insertion"
     state = "normalized_sufficiency_sums"
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """The n - k highest ranked units alone, k = 0..U (B, U + 1, U)."""
-        return lowest_first(case.units, case.panel.inputs.unit_counts)
+        return lowest_first(ranking.unit_scores, ranking.inputs.unit_counts)
 
 
 def highest_first(scores: Tensor, unit_counts: Tensor) -> Tensor:

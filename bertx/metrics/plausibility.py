@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bertx.errors import InputError
-from bertx.metrics.base import Case, FaithfulnessMetric
+from bertx.metrics.base import FaithfulnessMetric, Ranking
 from bertx.metrics.curves import ranks
 from bertx.metrics.estimates import PRECISION
 from bertx.models.inputs import number_units
@@ -155,17 +155,18 @@ class PlausibilityMetric(FaithfulnessMetric):
     def compare(self, scores: Tensor, marks: Tensor, mask: Tensor) -> Tensor:
         """The values (B, J) from scores, marks and which places are units, (B, U) each."""
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """The values (B, J); NaN where nothing can be ranked. Without rationales it warns, once."""
-        if case.panel.marked is not None:
-            return self.compare(case.units, case.panel.marked, case.panel.unit_mask())
+        scores, marks = ranking.unit_scores, ranking.inputs.marked_units
+        if marks is not None:
+            return self.compare(scores, marks, ranking.inputs.unit_mask())
         if not self._warned:
             self._warned = True
             log.warning(
                 f"{type(self).__name__}: the texts have no rationales, so they have no value "
                 "and count nowhere. Leave the metric out where no text of the data has one."
             )
-        return case.units.new_full((len(case.units), len(self.columns)), torch.nan, dtype=PRECISION)
+        return scores.new_full((len(scores), len(self.columns)), torch.nan, dtype=PRECISION)
 
 
 class RationaleAUPRC(PlausibilityMetric):

@@ -1,6 +1,6 @@
 """Max-sensitivity: how much an explanation changes when the words move a little."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bertx.errors import InputError, check_positive
-from bertx.metrics.base import Case, FaithfulnessMetric
+from bertx.metrics.base import FaithfulnessMetric, Ranking, Scorer
 from bertx.metrics.estimates import PRECISION
 from bertx.models.inputs import Inputs, text_seed
 from bertx.models.last_layer import first_token_alone
@@ -40,7 +40,7 @@ class MaxSensitivity(FaithfulnessMetric):
         seed: Another seed is another draw.
 
     Raises:
-        InputError: For a setting that cannot be; when used, if a case has no method.
+        InputError: For a setting that cannot be; when used, if there is no method.
 
     References:
         On the (In)fidelity and Sensitivity of Explanations (Yeh et al., 2019),
@@ -59,25 +59,23 @@ class MaxSensitivity(FaithfulnessMetric):
         self.radius = radius
         self.seed = seed
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """(B, 1), NaN for a text without units."""
-        if case.method is None:
+        if ranking.method is None:
             raise InputError(
-                "MaxSensitivity explains the texts again: expected a case with a method, got "
-                "scores alone. Make it as Case(panel, scores, method), or leave the metric out."
+                "MaxSensitivity explains the texts again: expected a method, got scores alone. "
+                "Call measure(perturber, trace, scores, method), or leave the metric out."
             )
-        trace = case.panel.trace
+        trace = ranking.trace
         ranked = trace.inputs.units >= 0
-        before = case.scores.to(PRECISION).masked_fill(~ranked, 0)
+        before = ranking.scores.to(PRECISION).masked_fill(~ranked, 0)
         with alone():
-            farthest = self._farthest(trace, before, ranked, case.method)
+            farthest = self._farthest(trace, before, ranked, ranking.method)
         size = before.norm(dim=1)
         ratio = farthest / size.where(size > 0, 1)
         return ratio.masked_fill(~ranked.any(1), torch.nan)[:, None]
 
-    def _farthest(
-        self, trace: Trace, before: Tensor, ranked: Tensor, method: Callable[[Trace], Tensor]
-    ) -> Tensor:
+    def _farthest(self, trace: Trace, before: Tensor, ranked: Tensor, method: Scorer) -> Tensor:
         """The longest way (B,) that scores go from those before, over all moves."""
         needs = getattr(method, "needs", trace.needs)
         reach = self.radius * _element_size(trace.model)
@@ -98,7 +96,7 @@ class _Moves:
     seed: int
     samples: int
 
-    def explained(self, method: Callable[[Trace], Tensor], needs: Needs) -> Tensor | None:
+    def explained(self, method: Scorer, needs: Needs) -> Tensor | None:
         """Scores (S, B, T) of all draws, which share batches; None if the method needs a model."""
         whole, count = self.trace.inputs, len(self.trace.inputs)
         scores = torch.zeros(self.samples * count, whole.units.shape[1], dtype=PRECISION)
@@ -114,7 +112,7 @@ class _Moves:
             scores[rows, : found.shape[1]] = found.to(PRECISION)
         return scores.unflatten(0, (self.samples, count))
 
-    def explained_by(self, draw: int, method: Callable[[Trace], Tensor], needs: Needs) -> Tensor:
+    def explained_by(self, draw: int, method: Scorer, needs: Needs) -> Tensor:
         """Scores (B, T) of one draw."""
         model, inputs = self.trace.model, self.trace.inputs
         scores = torch.zeros_like(inputs.units, dtype=PRECISION)

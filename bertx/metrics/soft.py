@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bertx.errors import InputError, check_positive
-from bertx.metrics.base import Case, FaithfulnessMetric
+from bertx.metrics.base import FaithfulnessMetric, Ranking
 from bertx.metrics.estimates import PRECISION
 from bertx.models.classifier import logits_of
 from bertx.models.inputs import Inputs, merge_by_unit, text_seed
@@ -136,10 +136,10 @@ class SoftComprehensiveness(SoftMetric):
     state = "soft_comprehensiveness_sums"
     names = ("Soft-C", "Soft-NC")
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """Soft-C and Soft-NC (B, 2)."""
-        trace = case.panel.trace
-        return self._losses(trace, 1 - importances(trace.inputs, case.scores, self.mean))
+        trace = ranking.trace
+        return self._losses(trace, 1 - importances(trace.inputs, ranking.scores, self.mean))
 
 
 class SoftSufficiency(SoftMetric):
@@ -168,10 +168,10 @@ class SoftSufficiency(SoftMetric):
     state = "soft_sufficiency_sums"
     names = ("Soft-S", "Soft-NS")
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """Soft-S and Soft-NS (B, 2)."""
-        trace = case.panel.trace
-        return 1 - self._losses(trace, importances(trace.inputs, case.scores, self.mean))
+        trace = ranking.trace
+        return 1 - self._losses(trace, importances(trace.inputs, ranking.scores, self.mean))
 
 
 def _probabilities(trace: Trace, chances: Tensor, seed: int, token_budget: int | None) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from bertx.metrics.aopc import drops
-from bertx.metrics.base import Case, FaithfulnessMetric, followed
+from bertx.metrics.base import FaithfulnessMetric, Ranking, followed
 from bertx.metrics.ranking import kendall
 
 
@@ -14,7 +14,7 @@ class LeaveOneOutTau(FaithfulnessMetric):
     In [-1, 1]; higher is better. A text of fewer than two units has no value, nor has one whose
     scores, or whose falls of p_c, are all equal. The falls are signed: a method that only says how
     much a unit matters cannot reach 1 where units speak against the class. `Occlusion` with the
-    panel's operator reaches 1 by construction, in the same precision, up to rounding.
+    same operator reaches 1 by construction, in the same precision, up to rounding.
 
     ferret has the same of tokens. Attention is not Explanation compares with how far the
     probabilities of all classes move, which has no sign.
@@ -30,14 +30,14 @@ class LeaveOneOutTau(FaithfulnessMetric):
     def __init__(self) -> None:
         super().__init__(["tau"])
 
-    def kept(self, case: Case) -> Tensor:
+    def kept(self, ranking: Ranking) -> Tensor:
         """The whole text, and all but one unit for each unit (B, U + 1, U)."""
-        return each_left_out(case.units)
+        return each_left_out(ranking.unit_scores)
 
-    def values(self, case: Case, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """Tau-b (B, 1)."""
-        mask = case.panel.unit_mask(case.units.shape[1])
-        return kendall(case.units, drops(followed(case, answers)), mask)[:, None]
+        mask = ranking.inputs.unit_mask(ranking.unit_scores.shape[1])
+        return kendall(ranking.unit_scores, drops(followed(ranking, answers)), mask)[:, None]
 
 
 def each_left_out(scores: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Reading:
         index: The number of the text.
         target: The class to explain, where it is another one than that of all texts.
         label: Its class, -100 if unknown.
-        rationale: Which tokens decide the label (t,), None if that is unknown.
+        rationale: Which of the text's own tokens decide the label (t,), None if that is unknown.
         error: Why it cannot be explained, where that is known.
     """
 
@@ -252,6 +252,9 @@ def inputs_of(
     segments = [one.segments for one in readings if one.segments is not None]
     lengths = torch.tensor([len(one) for one in readings], device=device)
     ids = padded([one.input_ids for one in readings], pad, device)
+    marks = [one.rationale or (False,) * len(one.ids) for one in readings]
+    marked = any(one.rationale is not None for one in readings)
+    around = [one.around(row, False) for one, row in zip(readings, marks, strict=True)]
     return Inputs(
         input_ids=ids,
         attention_mask=(torch.arange(ids.shape[1], device=device) < lengths[:, None]).long(),
@@ -259,6 +262,8 @@ def inputs_of(
         token_type_ids=padded(segments, 0, device) if len(segments) == len(readings) else None,
         mask_token_id=tokenizer.mask_token_id,
         pad_token_id=pad,
+        labels=torch.tensor([one.label for one in readings], device=device),
+        rationale=padded(around, False, device) if marked else None,
     )
 
 

@@ -1,7 +1,7 @@
 """What every computation of bertx takes: token ids, their mask, and the units that they form."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ LENGTHS = (8, 5)
 
 @dataclass(frozen=True)
 class Inputs:
-    """Token ids of B texts, padded to T tokens.
+    """Token ids of B texts, padded to T tokens, with what is known of the texts.
 
     Attributes:
         input_ids: Token ids (B, T).
@@ -39,6 +39,8 @@ class Inputs:
         token_type_ids: Segment ids (B, T), or None where the model has none.
         mask_token_id: Id of [MASK], None if there is none or it is not known.
         pad_token_id: Id of [PAD].
+        labels: Gold classes (B,), negative where unknown; None if there are none.
+        rationale: Which tokens a human or a grammar marked (B, T); None if there are none.
     """
 
     input_ids: Tensor
@@ -47,6 +49,8 @@ class Inputs:
     token_type_ids: Tensor | None = None
     mask_token_id: int | None = None
     pad_token_id: int = 0
+    labels: Tensor | None = None
+    rationale: Tensor | None = None
 
     @classmethod
     def from_batch(
@@ -61,7 +65,7 @@ class Inputs:
             batch: ``input_ids``, ``attention_mask``, ``special_tokens_mask`` and, for words,
                 ``word_ids`` (-1 for none), each (B, T); for words as white space parts them
                 ``text``, B strings, and ``offsets`` (B, T, 2) into them; ``token_type_ids`` if the
-                model takes it.
+                model takes it; ``labels`` and ``rationale`` if they are known.
             unit: What a unit is.
             tokenizer: The tokenizer that made the ids; methods that write [MASK] or [PAD] need it.
 
@@ -76,7 +80,14 @@ class Inputs:
         else:
             words = batch["word_ids"] if unit == "word" else torch.arange(mask.shape[1]).to(mask)
         units = number_units(words.expand(mask.shape), ranked)
-        inputs = cls(batch["input_ids"], mask, units, batch.get("token_type_ids"))
+        inputs = cls(
+            batch["input_ids"],
+            mask,
+            units,
+            batch.get("token_type_ids"),
+            labels=batch.get("labels"),
+            rationale=batch.get("rationale"),
+        )
         if tokenizer is None:
             return inputs
         pad = tokenizer.pad_token_id
@@ -104,19 +115,31 @@ class Inputs:
                 "expected texts that are padded on the right, but token 0 of one is padding: set "
                 "tokenizer.padding_side = 'right'"
             )
-        segments = self.token_type_ids
-        return replace(
-            self,
-            input_ids=self.input_ids[rows, :width],
-            attention_mask=self.attention_mask[rows, :width],
-            units=self.units[rows, :width],
-            token_type_ids=None if segments is None else segments[rows, :width],
-        )
+        return self.apply(lambda values: values[rows, :width] if values.dim() > 1 else values[rows])
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
+        """The same texts, each tensor changed."""
+        tensors = ((name, value) for name, value in vars(self).items() if isinstance(value, Tensor))
+        changed: dict[str, Any] = {name: change(value) for name, value in tensors}
+        return replace(self, **changed)
 
     @property
     def unit_counts(self) -> Tensor:
         """Number of units of each text (B,)."""
         return self.units.amax(1) + 1
+
+    def unit_mask(self, width: int | None = None) -> Tensor:
+        """Which of ``width`` places, by default of the longest text's, are units (B, U)."""
+        counts = self.unit_counts
+        width = max(int(counts.max()), 1) if width is None else width
+        return torch.arange(width, device=counts.device) < counts[:, None]
+
+    @property
+    def marked_units(self) -> Tensor | None:
+        """Which units have a marked token (B, U); None without a rationale."""
+        if self.rationale is None:
+            return None
+        return merge_by_unit(self.rationale.to(self.units.device).float(), self.units, "max") > 0
 
     def __len__(self) -> int:
         return len(self.input_ids)

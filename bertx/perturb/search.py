@@ -1,13 +1,17 @@
 """Searching the order of deletions that takes most, or least, from a probability."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
+
+Limit = Literal["deletion", "insertion"]
+"""Which search shows what a perfect order of units could reach: the units whose deletion takes
+most from the probability first, or those whose insertion gives it most."""
 
 
 class Deletion(NamedTuple):
@@ -31,7 +35,7 @@ class Search:
     """Searches the orders of deletion of B texts.
 
     What the engine said of a set of units is remembered, so that a search in the other direction,
-    or with another beam, asks for new sets only.
+    or with another beam, asks for new sets only; so are the orders.
 
     Args:
         perturber: The engine, with its operator.
@@ -42,6 +46,7 @@ class Search:
     def __init__(self, perturber: Perturber, inputs: Inputs, target: Tensor) -> None:
         self._counts = inputs.unit_counts.tolist()
         self._ask = _Asker(perturber, inputs, target, self._counts)
+        self._orders: dict[tuple[int, int, bool], list[Deletion]] = {}
 
     def orders(self, beam: int, exact: int, highest: bool = False) -> list[Deletion]:
         """The best order that the search finds for each text.
@@ -51,6 +56,22 @@ class Search:
             exact: Largest number of units that are searched exactly.
             highest: Look for the largest area instead of the smallest.
         """
+        key = (beam, exact, highest)
+        if key not in self._orders:
+            self._orders[key] = self._searched(*key)
+        return self._orders[key]
+
+    def ceiling(self, limit: Limit, beam: int = 1, exact: int = 8) -> Tensor:
+        """Unit scores that rank as the search does (B, U): no method, but what one could reach."""
+        orders = self.orders(beam, exact, highest=limit == "insertion")
+        scores = torch.zeros(len(orders), self._ask.width, device=self._ask.target.device)
+        for row, deletion in zip(scores, orders, strict=True):
+            places = torch.arange(len(deletion.order), 0, -1.0, device=row.device)
+            first = deletion.order if limit == "deletion" else deletion.order[::-1]
+            row[list(first)] = places
+        return scores
+
+    def _searched(self, beam: int, exact: int, highest: bool) -> list[Deletion]:
         counts, sign = self._counts, -1 if highest else 1
         small = [text for text, units in enumerate(counts) if units <= exact]
         large = [text for text, units in enumerate(counts) if units > exact]

@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bertx.attribution import Attribution
-from bertx.evaluation import Recorded, engines
+from bertx.evaluation import engines
 from bertx.evaluation.evaluator import MOST_UNITS, usable
-from bertx.metrics import Panel, deletion_masks, fractions
+from bertx.metrics import deletion_masks, fractions
 from bertx.metrics.accuracy import deletions
 from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.models.scope import isolated_rng
 from bertx.perturb import Perturber
+from bertx.perturb.search import Search
 from bertx.progress import progress
 from bertx.rendering.curves import Role
 from bertx.studies.findings import grid_rows
 from bertx.studies.lines import Line, with_means
 from bertx.studies.settings import Settings
 from bertx.studies.subjects import Subject
-from bertx.trace.needs import Needs
+from bertx.trace import Needs, Trace
 
 COUNT, SHARE = "count", "share"
 """How what is deleted is measured: by the number of units, or by their share of the text."""
@@ -128,31 +129,31 @@ class Deleter:
         with isolated_rng(), progress("Deleting words", len(readings)) as advance:
             torch.manual_seed(self._seed)
             for chunk in self._recorder.chunks(readings):
-                recorded = self._recorder.record(chunk, self._subject.numbered, self._needs)
-                answers.append(self._answered(recorded, searched))
+                trace, places = self._recorder.record(chunk, self._needs), [r.index for r in chunk]
+                answers.append(self._answered(trace, places, searched))
                 advance(len(chunk))
         return self._rows(_Answers(*map(np.concatenate, zip(*answers, strict=True))))
 
-    def _answered(self, recorded: Recorded, searched: Collection[int]) -> "_Answers":
-        trace = recorded.trace
+    def _answered(self, trace: Trace, numbers: list[int], searched: Collection[int]) -> "_Answers":
         scores = {
             f"{ranker.name} {number}": ranking(trace)
             for ranker in self._rankers
             for number, ranking in enumerate(ranker.rankings)
         }
-        sound = usable(trace, scores, recorded.numbers)
-        chosen = torch.tensor([number in searched for number in recorded.numbers])
+        sound = usable(trace, scores, numbers)
+        chosen = torch.tensor([number in searched for number in numbers])
         part = sound & chosen.to(sound.device) & (trace.inputs.unit_counts <= MOST_UNITS)
         units = {
             key: merge_by_unit(each.masked_fill(~sound[:, None], 0), trace.inputs.units)
             for key, each in scores.items()
         }
         asked = self._kept(units, trace.inputs)
-        right = torch.stack(
-            [self._right(engine, recorded, asked, part) for engine in self._engines.values()], 1
-        )
+        answers = [self._answer(engine, trace, asked, part) for engine in self._engines.values()]
+        labels = trace.inputs.labels
+        assert labels is not None  # readings have labels
+        right = torch.stack(answers, 1) == labels[:, None, None, None]
         return _Answers(
-            np.array(recorded.numbers), recorded.labels.cpu().numpy(),
+            np.array(numbers), labels.cpu().numpy(),
             trace.logits.argmax(-1).cpu().numpy(), trace.target.cpu().numpy(),
             right.cpu().numpy(), part.cpu().numpy(), sound.cpu().numpy(),
         )  # fmt: skip
@@ -169,25 +170,22 @@ class Deleter:
             kept += masks
         return kept
 
-    def _right(
-        self, engine: Perturber, recorded: Recorded, asked: list[Tensor], part: Tensor
-    ) -> Tensor:
-        """Whether the model is right in each version (B, R, P), all from one call of the engine."""
+    def _answer(self, engine: Perturber, trace: Trace, asked: list[Tensor], part: Tensor) -> Tensor:
+        """The class of each version (B, R, P), all from one call of the engine."""
         # What is not searched asks what the first one asks: equal questions are answered once.
         best = asked[0].clone()
         if part.any():
-            best[part] = self._best(engine, recorded, part)[:, :, : best.shape[2]]
+            best[part] = self._best(engine, trace, part)[:, :, : best.shape[2]]
         kept = torch.stack([*asked, best], 1)
-        answers = engine(recorded.trace.inputs, kept.flatten(1, 2)).argmax(2)
-        return (answers == recorded.labels[:, None]).unflatten(1, kept.shape[1:3])
+        return engine(trace.inputs, kept.flatten(1, 2)).argmax(2).unflatten(1, kept.shape[1:3])
 
-    def _best(self, engine: Perturber, recorded: Recorded, part: Tensor) -> Tensor:
+    def _best(self, engine: Perturber, trace: Trace, part: Tensor) -> Tensor:
         """Which units stay of the texts ``part`` when the best order is deleted."""
         # Whatever is explained, it is the model's answer that deletion is to change.
-        answer = recorded.trace.towards(recorded.trace.logits.argmax(-1))
-        panel = Panel(engine, answer).rows(part)
-        kept = self._points.kept(panel.ceiling("deletion"), panel.inputs.unit_counts)
-        width = int(recorded.trace.inputs.unit_counts.max())
+        inputs, answer = trace.inputs.rows(part), trace.logits[part].argmax(-1)
+        best = Search(engine, inputs, answer).ceiling("deletion")
+        kept = self._points.kept(best, inputs.unit_counts)
+        width = int(trace.inputs.unit_counts.max())
         return torch.nn.functional.pad(kept, (0, width - kept.shape[2]), value=True)
 
     def _rows(self, answers: "_Answers") -> pa.Table:

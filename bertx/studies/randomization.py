@@ -131,8 +131,9 @@ class Randomizer:
         needs = Needs.of(*self._methods.values())
         originals = []
         for chunk in self._recorder.chunks(readings):
-            recorded = self._recorder.record(chunk, self._subject.numbered, needs)
-            originals.append((recorded.numbers, explained_trace(recorded.trace, self._methods)))
+            trace = self._recorder.record(chunk, needs)
+            explained = explained_trace(trace, self._methods)
+            originals.append(([reading.index for reading in chunk], explained))
         return originals
 
     def _correlations(

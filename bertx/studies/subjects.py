@@ -97,11 +97,6 @@ class Subject:
         rows = json.dumps([[text.text, text.label] for text in self.texts]).encode()
         return hashlib.sha256(rows).hexdigest()[:12]
 
-    @cached_property
-    def numbered(self) -> Mapping[int, Text]:
-        """Its texts by the index of their readings."""
-        return dict(enumerate(self.texts))
-
     def open(self) -> Loaded:
         """Load the model and its tokenizer, which then cuts texts as `readings` are cut."""
         model, tokenizer = self.source.load()
@@ -155,7 +150,7 @@ def read_subject(
     _limit(tokenizer, longest)
     reader = Reader(tokenizer, model, settings.unit, None, settings.cut)
     chosen = _chosen(texts, settings)
-    read = [reader.read(number, text.text) for number, text in enumerate(chosen)]
+    read = [reader.read(number, one.text, one.label) for number, one in enumerate(chosen)]
     kept = [number for number, one in enumerate(read) if len(one.spans) >= settings.shortest]
     if not kept:
         raise InputError(
@@ -241,8 +236,8 @@ def check_one_class(settings: Settings, study: str) -> None:
 def reading_for(subject: Subject, number: int, target: str) -> Reading:
     """A text of a subject with the class that is to be explained, if the text decides it."""
     reading = subject.readings[number]
-    label = subject.texts[number].label
-    return replace(reading, target=label) if target == GOLD and label >= 0 else reading
+    gold = target == GOLD and reading.label >= 0
+    return replace(reading, target=reading.label) if gold else reading
 
 
 def _chosen(texts: Sequence[Text], settings: Settings) -> list[Text]:

@@ -4,7 +4,6 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -73,7 +72,7 @@ class Trace:
         if not len(inputs):
             raise InputError("expected at least one text, got none")
         with gradients(), self._part("forward"):
-            self.inputs = _normal(inputs)
+            self.inputs = inputs.apply(for_autograd)
             self._logits = self._forward()
             self.logits = self._logits.detach()
             chosen = self.logits.argmax(-1) if target is None else target
@@ -289,17 +288,6 @@ def now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _normal(inputs: Inputs) -> Inputs:
-    segments = inputs.token_type_ids
-    return replace(
-        inputs,
-        input_ids=for_autograd(inputs.input_ids),
-        attention_mask=for_autograd(inputs.attention_mask),
-        units=for_autograd(inputs.units),
-        token_type_ids=None if segments is None else for_autograd(segments),
-    )
 
 
 def plain_seconds(model: PreTrainedModel, inputs: Inputs) -> float:

@@ -14,7 +14,7 @@ from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, faithfulness
 from bertx.callbacks.batches import read_batch
 from bertx.errors import InputError
 from bertx.leaderboard.example_values import find_examples, read_examples
-from bertx.metrics import DeletionCurve, InsertionCurve, Panel, area, fractions
+from bertx.metrics import DeletionCurve, InsertionCurve, area, fractions
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.encode import inputs_of
 from bertx.perturb import Perturber
@@ -74,10 +74,10 @@ def test_numbers_are_those_of_the_definition(tmp_path):
     trace = Trace(module.net, inputs, None, Needs.GRADIENT)
     scores = torch.stack([m(trace) for m in (GradientSensitivity(), GradientXInput())])
     perturber = Perturber(module.net, "remove", mask_token_id=4, pad_token_id=0)
-    panel = Panel(perturber, trace)
     for m, name in enumerate(("gs", "gi")):
         deletion, insertion = (
-            kind(6).measure(panel, scores[m])[:, :-1] for kind in (DeletionCurve, InsertionCurve)
+            kind(6).measure(perturber, trace, scores[m])[:, :-1]
+            for kind in (DeletionCurve, InsertionCurve)
         )
         areas = area(deletion, grid)
         result = next(r for r in monitor.results if r.method == name)

@@ -9,13 +9,14 @@ from torch.utils.data import DataLoader, DistributedSampler, SubsetRandomSampler
 from transformers import PreTrainedTokenizerFast
 
 from bertx.callbacks.batches import read_batch, spell
-from bertx.callbacks.sample import Sample, in_chunks, rows_dealt
+from bertx.callbacks.sample import Sample, rows_dealt
 from bertx.errors import InputError
+from bertx.evaluation import Recorder
 from bertx.models.encode import inputs_of
 from bertx.models.inputs import UNKNOWN
 from bertx.perturb.packing import Budget
 from tests import tokenizer_kinds
-from tests.tiny import tiny_batch, tiny_tokenizer
+from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
 
 TEXTS = ["the film was unbelievable !", "zzz dull"]
 
@@ -296,8 +297,8 @@ def test_chunks_hold_similar_lengths_under_the_budget():
             "labels": torch.zeros(1).long(), "text": ["x"],
         }  # fmt: skip
         sample.add(batch, read)
-    parts = in_chunks(sample.examples, Budget(tokens=12, call=4))
-    chunks = [[e.index for e in chunk] for chunk in parts]
+    recorder = Recorder(tiny_model(), tiny_tokenizer(), "predicted", Budget(tokens=12, call=4))
+    chunks = [[e.index for e in chunk] for chunk in recorder.chunks(sample.examples)]
     assert chunks == [[4], [0], [2], [5, 1, 3]]
 
 

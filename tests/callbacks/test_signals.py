@@ -165,8 +165,8 @@ def test_training_stops_on_a_metric(tmp_path):
         def __init__(self):
             super().__init__(["one"])
 
-        def values(self, case, answers):
-            return torch.ones(len(case.scores), 1)
+        def values(self, ranking, answers):
+            return torch.ones(len(ranking.scores), 1)
 
     stop = EarlyStopping("val/one/gs", patience=2, mode="max", min_delta=0.1)
     monitor = FaithfulnessMonitor(METHODS, {"one": Epoch()}, ceiling_examples=0)

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from dataclasses import replace
 from math import isnan
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from bertx.attribution import Attribution, GradientXInput, Occlusion, Random
 from bertx.errors import InputError
-from bertx.evaluation import Evaluator, check_asked, reach
+from bertx.evaluation import Evaluator, check_asked
 from bertx.metrics import (
     AccuracyDrop,
     Comprehensiveness,
@@ -18,15 +19,15 @@ from bertx.metrics import (
     Infidelity,
     InsertionCurve,
     NormalizedComprehensiveness,
-    Panel,
     PrecisionAtK,
     Sufficiency,
 )
-from bertx.models.inputs import Inputs
+from bertx.models.inputs import Inputs, spread_by_unit
 from bertx.perturb import Perturber
 from bertx.perturb.search import Search
 from bertx.trace import Trace
 from bertx.trace.needs import Needs
+from tests.metrics.texts import Texts
 from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
 
 TEXTS = ["the film was great", "unbelievable", "a good book but never really great , was it !"]
@@ -52,29 +53,30 @@ def metrics(points=6):
     }
 
 
-def panel(texts=TEXTS, operator="mask", **known):
+def recorded(texts=TEXTS, operator="mask", **known):
     model = tiny_model()
     inputs = Inputs.from_batch(tiny_batch(tiny_tokenizer(), texts), "word", tiny_tokenizer())
     engine = Counting(model, operator, mask_token_id=4, pad_token_id=0)
-    return Panel(engine, Trace(model, inputs, None, Needs.GRADIENT), **known)
+    return Texts(engine, Trace(model, replace(inputs, **known), None, Needs.GRADIENT))
 
 
 def evaluated(own, methods=METHODS, asked=None, searched=lambda _: False, numbers=NUMBERS):
-    evaluator = Evaluator(methods, metrics() if asked is None else asked, CLASSES, searched)
-    evaluator.add(own, {name: m(own.trace) for name, m in methods.items()}, numbers)
+    asked = metrics() if asked is None else asked
+    evaluator = Evaluator(own.perturber, methods, asked, CLASSES, searched)
+    evaluator.add(own.trace, {name: m(own.trace) for name, m in methods.items()}, numbers)
     return evaluator
 
 
 @pytest.mark.parametrize("operator", ["mask", "remove"])
 def test_values_are_those_of_single_questions(operator):
-    own = panel(operator=operator)
+    own = recorded(operator=operator)
     evaluator = evaluated(own)
     found = {(v.metric, v.method, v.example): v for v in evaluator.values}
     assert len(found) == 4 * 3 * 3
     for name, method in METHODS.items():
         scores = method(own.trace)
         for kind, curve in (("deletion", DeletionCurve(6)), ("insertion", InsertionCurve(6))):
-            values = curve.measure(own, scores)
+            values = curve.measure(*own, scores)
             for row, number in enumerate(NUMBERS):
                 value = found[f"{kind}_auc", name, number]
                 assert value.value == pytest.approx(float(values[row, -1]), abs=1e-12)
@@ -84,7 +86,7 @@ def test_values_are_those_of_single_questions(operator):
 
 
 def test_means_gains_and_the_empty_text():
-    own = panel()
+    own = recorded()
     evaluator = evaluated(own)
     estimates = evaluator.compute()
     values = {(v.metric, v.method, v.example): v.value for v in evaluator.values}
@@ -105,28 +107,28 @@ def test_means_gains_and_the_empty_text():
         assert (f"fully_perturbed/{name}" in estimates.scalars()) == bool(mine.any())
 
 
-def test_all_questions_of_a_panel_are_one_call():
-    own = panel()
+def test_all_questions_of_a_batch_are_one_call():
+    own = recorded()
     methods = {"gi": GradientXInput(), "random": Random()}
-    evaluator = Evaluator(methods, metrics(), CLASSES, lambda _: False)
+    evaluator = Evaluator(own.perturber, methods, metrics(), CLASSES, lambda _: False)
     scores = {name: method(own.trace) for name, method in methods.items()}
-    evaluator.add(own, scores, NUMBERS)
+    evaluator.add(own.trace, scores, NUMBERS)
     assert own.perturber.calls == 1
 
 
 def test_who_is_not_asked_has_no_value_and_no_count():
-    own, whole = panel(), evaluated(panel())
-    evaluator = Evaluator(METHODS, metrics(), CLASSES, lambda _: False)
+    own, whole = recorded(), evaluated(recorded())
+    evaluator = Evaluator(own.perturber, METHODS, metrics(), CLASSES, lambda _: False)
     scores = {name: METHODS[name](own.trace) for name in ("gi", "random")}
     whom = {name: ("gi", "random") for name in metrics()} | {"sufficiency": ("gi",)}
-    evaluator.add(own, scores, NUMBERS, whom)
+    evaluator.add(own.trace, scores, NUMBERS, whom)
     assert own.perturber.calls == 1
     found = {(v.metric, v.method, v.example): v.value for v in evaluator.values}
     every = {(v.metric, v.method, v.example): v.value for v in whole.values}
     assert set(found) == {key for key in every if key[1] in whom[key[0]]}
     assert found == pytest.approx({key: every[key] for key in found}, abs=1e-12)
     more = {"gi": torch.rand(1, 5).double()}
-    evaluator.add(panel(["a dull plot"]), more, [1], {name: ("gi",) for name in whom})
+    evaluator.add(recorded(["a dull plot"]).trace, more, [1], {name: ("gi",) for name in whom})
     estimates = evaluator.compute()
     means = estimates.means["deletion_auc"]
     assert [means[name].value_count for name in METHODS] == [4, 0, 3]
@@ -137,27 +139,28 @@ def test_who_is_not_asked_has_no_value_and_no_count():
 
 def test_the_ceiling_is_no_worse_than_any_order():
     texts = ["the film was great", "a dull awful book", "plot of the movie"]
-    own = panel(texts)
+    own = recorded(texts)
     asked = {"deletion_auc": DeletionCurve(5), "insertion_auc": InsertionCurve(5)}
     evaluator = evaluated(own, asked=asked, searched=lambda _: True)
     best = {(v.metric, v.example): v.value for v in evaluator.values if v.role == "ceiling"}
     assert len(best) == 2 * 3
     for seed in range(20):
         scores = torch.rand(own.inputs.units.shape, generator=torch.Generator().manual_seed(seed))
-        areas = DeletionCurve(5).measure(own, scores)[:, -1]
+        areas = DeletionCurve(5).measure(*own, scores)[:, -1]
         for row, number in enumerate(NUMBERS):
             assert best["deletion_auc", number] <= float(areas[row]) + 1e-12
-        areas = InsertionCurve(5).measure(own, scores)[:, -1]
+        areas = InsertionCurve(5).measure(*own, scores)[:, -1]
         for row, number in enumerate(NUMBERS):
             assert best["insertion_auc", number] >= float(areas[row]) - 1e-12
-    found = reach(own, asked)
-    for metric, values in found.items():
-        for row, number in enumerate(NUMBERS):
-            assert float(values[row, -1]) == pytest.approx(best[metric, number], abs=1e-12)
+    search = Search(own.perturber, own.inputs, own.target)
+    for name, metric in asked.items():
+        scores = spread_by_unit(search.ceiling(metric.limit), own.inputs.units)
+        values = metric.measure(*own, scores)[:, -1].tolist()
+        assert values == pytest.approx([best[name, number] for number in NUMBERS], abs=1e-12)
 
 
 def test_only_chosen_texts_are_searched():
-    evaluator = evaluated(panel(), searched=lambda number: number == 12)
+    evaluator = evaluated(recorded(), searched=lambda number: number == 12)
     assert {v.example for v in evaluator.values if v.role == "ceiling"} == {12}
     found = evaluator.compute()
     limits = [("gi", "method"), ("occ", "method"), ("random", "floor")]
@@ -176,7 +179,7 @@ def test_only_chosen_texts_are_searched():
 
 
 def test_a_ceiling_of_all_texts_is_in_the_figures():
-    found = evaluated(panel(), searched=lambda _: True).compute()
+    found = evaluated(recorded(), searched=lambda _: True).compute()
     assert found.drawn("random")["deletion"][-1].role == "ceiling"
     assert not found.drawn_searched("random")
     assert not any("searched" in key for key in found.scalars())
@@ -195,7 +198,7 @@ class Broken(Attribution):
 
 def test_scores_that_are_no_numbers_leave_the_text_out(caplog):
     with caplog.at_level(logging.WARNING, "bertx"):
-        evaluator = evaluated(panel(), {"broken": Broken(), "random": Random()})
+        evaluator = evaluated(recorded(), {"broken": Broken(), "random": Random()})
     assert evaluator.compute().count == 1
     known = {(v.method, v.example) for v in evaluator.values if not isnan(v.value)}
     assert known == {("broken", 7), ("random", 7)}
@@ -204,30 +207,31 @@ def test_scores_that_are_no_numbers_leave_the_text_out(caplog):
 
 
 def test_a_text_without_units_is_left_out():
-    own = panel(["", "the film"])
+    own = recorded(["", "the film"])
     evaluator = evaluated(own, numbers=[0, 1])
     assert evaluator.left_out == 0 and evaluator.compute().count == 1
     assert all(isnan(v.value) for v in evaluator.values if v.example == 0)
 
 
 def test_texts_are_told_apart_however_they_are_padded():
-    evaluator = evaluated(panel(), searched=lambda _: True)
+    evaluator = evaluated(recorded(), searched=lambda _: True)
     texts = {v.example: v.text for v in evaluator.values}
     assert len(set(texts.values())) == 3 and all(texts.values())
     assert {(v.example, v.text) for v in evaluator.values} == set(texts.items())
     for text, number in zip(TEXTS, NUMBERS, strict=True):
-        alone = evaluated(panel([text], operator="remove"), numbers=[0])
+        alone = evaluated(recorded([text], operator="remove"), numbers=[0])
         assert {v.text for v in alone.values} == {texts[number]}
-    [other] = {v.text for v in evaluated(panel(["unbelievable film"]), numbers=[3]).values}
+    [other] = {v.text for v in evaluated(recorded(["unbelievable film"]), numbers=[3]).values}
     assert other != texts[3]
 
 
 def test_batches_do_not_matter():
-    whole = evaluated(panel(), searched=lambda _: True).compute().scalars()
-    evaluator = Evaluator(METHODS, metrics(), CLASSES, lambda _: True)
+    whole = evaluated(recorded(), searched=lambda _: True).compute().scalars()
+    engine = recorded().perturber
+    evaluator = Evaluator(engine, METHODS, metrics(), CLASSES, lambda _: True)
     for text, number in zip(TEXTS, NUMBERS, strict=True):
-        own = panel([text])
-        evaluator.add(own, {name: m(own.trace) for name, m in METHODS.items()}, [number])
+        own = recorded([text])
+        evaluator.add(own.trace, {name: m(own.trace) for name, m in METHODS.items()}, [number])
     apart = evaluator.compute().scalars()
     assert whole.keys() == apart.keys()
     for key, value in whole.items():
@@ -235,13 +239,13 @@ def test_batches_do_not_matter():
 
 
 def test_curves_of_one_text_have_no_band():
-    for lines in evaluated(panel(TEXTS[:1]), numbers=[7]).compute().drawn("random").values():
+    for lines in evaluated(recorded(TEXTS[:1]), numbers=[7]).compute().drawn("random").values():
         for line in lines:
             assert line.low == line.mean == line.high
 
 
 def test_without_a_control_there_are_no_gains():
-    estimates = evaluated(panel(), {"gi": GradientXInput()}).compute()
+    estimates = evaluated(recorded(), {"gi": GradientXInput()}).compute()
     assert not any("gain" in key for key in estimates.scalars())
     (result,) = estimates.results({"gi": True})
     assert not result.gains and "deletion_gain" not in result.row()
@@ -253,7 +257,7 @@ def test_what_is_no_metric_is_refused():
 
 
 class Known(FaithfulnessMetric):
-    """What a panel knows of its texts: how many units are marked, and the label."""
+    """What is known of texts: how many units are marked, and the label."""
 
     higher_is_better = True
     limit = "deletion"
@@ -262,17 +266,17 @@ class Known(FaithfulnessMetric):
     def __init__(self):
         super().__init__(["marked", "label"])
 
-    def values(self, case, answers):
-        panel = case.panel
-        assert panel.rationale.shape == panel.inputs.units.shape
-        return torch.stack([panel.marked.sum(1), panel.labels], 1).double()
+    def values(self, ranking, answers):
+        inputs = ranking.inputs
+        assert inputs.rationale.shape == inputs.units.shape
+        return torch.stack([inputs.marked_units.sum(1), inputs.labels], 1).double()
 
 
 @pytest.mark.parametrize("searched", [{7}, {7, 12}, {7, 3, 12}])
 def test_the_ceiling_is_asked_with_all_that_is_known(searched):
-    units = panel().inputs.units
+    units = recorded().inputs.units
     marks, labels = (units == 0) | (units == 3), torch.tensor([2, 0, 1])
-    own = panel(labels=labels, rationale=marks)
+    own = recorded(labels=labels, rationale=marks)
     asked = {"known": Known(), "drop": AccuracyDrop(words=2)}
     evaluator = evaluated(own, asked=asked, searched=lambda number: number in searched)
     found = evaluator.compute().ceilings
@@ -288,20 +292,20 @@ def test_the_ceiling_is_asked_with_all_that_is_known(searched):
 
 
 def test_what_was_searched_is_not_searched_again_for_the_ceiling(monkeypatch):
-    asked, orders = [], Search.orders
+    asked, orders = [], Search._searched
 
     def counted(self, beam, exact, highest=False):
         asked.append((beam, highest))
         return orders(self, beam, exact, highest)
 
-    monkeypatch.setattr(Search, "orders", counted)
+    monkeypatch.setattr(Search, "_searched", counted)
     metrics = {"naopc": NormalizedComprehensiveness(beam=2, exact=0)}
-    evaluated(panel(), asked=metrics, searched=lambda number: number == 7)
+    evaluated(recorded(), asked=metrics, searched=lambda number: number == 7)
     assert sorted(asked) == [(1, False), (2, False), (2, True)]
 
 
 def test_probabilities_that_are_no_numbers_leave_the_text_out(caplog):
-    own = panel()
+    own = recorded()
     own.trace.logits = own.trace.logits.clone()
     own.trace.logits[1] = torch.nan
     with caplog.at_level(logging.WARNING, "bertx"):
@@ -313,7 +317,7 @@ def test_probabilities_that_are_no_numbers_leave_the_text_out(caplog):
 
 
 def test_values_that_use_no_operator_have_none():
-    own = panel(rationale=panel().inputs.units == 0)
+    own = recorded(rationale=recorded().inputs.units == 0)
     asked = {"p1": PrecisionAtK(), "infidelity": Infidelity(samples=2), "d": DeletionCurve()}
     evaluator = evaluated(own, asked=asked, searched=lambda _: True)
     operators = {(v.metric, v.role): v.operator for v in evaluator.values}
@@ -324,19 +328,19 @@ def test_values_that_use_no_operator_have_none():
 
 
 def test_costs_are_times_by_that_of_the_plain_forward():
-    evaluator = evaluated(panel())
+    evaluator = evaluated(recorded())
     assert evaluator.compute().costs == {}
     evaluator.seconds = [{None: 0.01, **dict.fromkeys(METHODS, 0.07)}] * 1000
     assert evaluator.compute().costs == pytest.approx(dict.fromkeys(METHODS, 7), rel=1e-9)
 
 
 def test_tables_of_several_processes_are_one():
-    whole, first = evaluated(panel()), evaluated(panel(TEXTS[:1]), numbers=NUMBERS[:1])
-    other = evaluated(panel(TEXTS[1:]), numbers=NUMBERS[1:])
+    whole, first = evaluated(recorded()), evaluated(recorded(TEXTS[:1]), numbers=NUMBERS[:1])
+    other = evaluated(recorded(TEXTS[1:]), numbers=NUMBERS[1:])
     first.table += pickle.loads(pickle.dumps(other.table))
     expected, found = whole.compute().scalars(), first.compute().scalars()
     assert found == pytest.approx(expected, abs=1e-10)
-    nobody = evaluated(panel(["", ""]), numbers=[0, 1])
+    nobody = evaluated(recorded(["", ""]), numbers=[0, 1])
     assert nobody.table == [] and nobody.compute().count == 0
     assert nobody.compute().means.keys() == metrics().keys()
 
@@ -349,7 +353,7 @@ def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):
         "metric 'fine': its curves are not drawn, because the figure of deletion shows those of "
         "'coarse'"
     ]
-    drawn = evaluated(panel(), asked=asked).compute().drawn("random")
+    drawn = evaluated(recorded(), asked=asked).compute().drawn("random")
     assert [len(line.mean) for line in drawn["deletion"]] == [3, 3, 3]
     assert list(drawn) == ["deletion", "insertion"]
 
@@ -361,7 +365,7 @@ def test_names_that_are_taken_are_refused(name):
     with pytest.raises(InputError, match="method 'ceiling': that is the name of what a search"):
         check_asked(["ceiling"], {}, None)
     with pytest.raises(InputError, match="method 'ceiling': that is the name of what a search"):
-        evaluated(panel(), {"ceiling": GradientXInput()})
+        evaluated(recorded(), {"ceiling": GradientXInput()})
 
 
 @pytest.mark.parametrize(

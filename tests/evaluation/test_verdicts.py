@@ -10,7 +10,7 @@ import bertx
 from bertx.attribution import LRP, GradientXInput, IntegratedGradients, Occlusion, Random
 from bertx.attribution.choices import COMPARED_METHODS
 from bertx.errors import InputError
-from bertx.evaluation import Text, judge, verdicts
+from bertx.evaluation import Text, forwards, judge
 from bertx.metrics import DeletionCurve, LeaveOneOutTau, MaxSensitivity, PrecisionAtK
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.trace import Trace
@@ -184,9 +184,9 @@ def test_a_method_that_is_not_defined_is_refused():
 def test_what_uses_no_operator_is_judged_once(monkeypatch):
     moved, measured = [], MaxSensitivity.values
 
-    def counted(self, case, answers):
-        moved.append(case)
-        return measured(self, case, answers)
+    def counted(self, ranking, answers):
+        moved.append(ranking)
+        return measured(self, ranking, answers)
 
     monkeypatch.setattr(MaxSensitivity, "values", counted)
     asked = {"moved": MaxSensitivity(samples=1), "tau": LeaveOneOutTau(), "p1": PrecisionAtK(1)}
@@ -222,7 +222,7 @@ def test_rationales_of_some_texts_are_those_of_all(caplog):
 
 def test_costs_are_without_the_first_chunk(monkeypatch):
     plain = iter([100.0, 1.0, 3.0, 4.0])
-    monkeypatch.setattr(verdicts, "plain_seconds", lambda *_: next(plain))
+    monkeypatch.setattr(forwards, "plain_seconds", lambda *_: next(plain))
     monkeypatch.setattr(Trace, "timed", lambda self, method: (method(self), 4.0))
     several = judged(token_budget=1, ceiling_examples=0).estimates["mask"]
     assert several.costs == pytest.approx({"gi": 1.5, "occ": 1.5, "random": 1.5})

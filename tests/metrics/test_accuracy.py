@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from bertx.errors import InputError
-from bertx.metrics import Case, measure_all
+from bertx.metrics import measure_all
 from bertx.metrics.accuracy import AccuracyDrop
-from tests.metrics.panels import (
+from tests.metrics.texts import (
     OPERATORS,
     TEXTS,
     asked,
     engine,
-    panel_of,
     random_scores,
+    texts_of,
     undecided,
 )
 from tests.oracles.deletion import asker, ranking
@@ -44,14 +44,14 @@ def loop(ask, ranked, label, words):
 @pytest.mark.parametrize("operator, seed", OPERATORS)
 def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, batch):
     model, words = undecided(tiny_model(seed=seed), batch), 4
-    answer = panel_of(model, batch, None).target
+    answer = texts_of(model, batch, None).target
     other = (answer + 1) % 3
     wrong = torch.tensor([False, True, False, True, False, True, False])
     labels = torch.where(wrong, other, answer)
     labels[5] = -100
-    panel = panel_of(model, batch, None, operator, unit, labels=labels)
-    scores = random_scores(panel.inputs, seed)
-    found = AccuracyDrop(words).measure(panel, scores)
+    texts = texts_of(model, batch, None, operator, unit, labels=labels)
+    scores = random_scores(texts.inputs, seed)
+    found = AccuracyDrop(words).measure(*texts, scores)
     for b in range(len(MORE)):
         ask, _ = asker(model, batch, b, operator, unit)
         ranked = ranking(batch, b, scores[b], unit)
@@ -63,11 +63,11 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, batch
 def test_the_papers_two_figures(batch):
     """Accuracy by k of both groups, from all texts at once and from batches of any size."""
     model = undecided(tiny_model(seed=6), batch)
-    answer = panel_of(model, batch, None).target
+    answer = texts_of(model, batch, None).target
     labels = torch.where(torch.arange(len(MORE)) % 2 == 0, answer, (answer + 1) % 3)
-    panel = panel_of(model, batch, None, labels=labels)
+    texts = texts_of(model, batch, None, labels=labels)
     metric = AccuracyDrop(3)
-    values = metric.measure(panel, random_scores(panel.inputs))
+    values = metric.measure(*texts, random_scores(texts.inputs))
     for part in values.split((1, 4, 2)):
         metric.update(part)
     estimate = metric.compute()
@@ -87,10 +87,10 @@ def test_the_ranking_matters_and_goes_from_the_top(tokenizer):
     handle = model.register_forward_pre_hook(
         lambda _m, _a, named: ids.extend(named["input_ids"].tolist()), with_kwargs=True
     )
-    panel = panel_of(model, batch, None, labels=torch.tensor([0]))
+    texts = texts_of(model, batch, None, labels=torch.tensor([0]))
     ids.clear()
     scores = torch.tensor([[0.0, 3.0, -1.0, 2.0, 2.0, 9.0]])
-    measure_all([Case(panel, scores)], {"drop": AccuracyDrop()})
+    measure_all(*texts, [scores], {"drop": AccuracyDrop()})
     handle.remove()
     the, film, was, great = batch["input_ids"][0, 1:5].tolist()
     expected = [[the, film, was, great], [4, film, was, great], [4, film, 4, great],
@@ -99,8 +99,8 @@ def test_the_ranking_matters_and_goes_from_the_top(tokenizer):
 
 
 def test_short_texts_stay_in_their_group(bert, batch):
-    panel = panel_of(bert, batch, None, labels=panel_of(bert, batch, None).target)
-    found = AccuracyDrop().measure(panel, random_scores(panel.inputs))
+    texts = texts_of(bert, batch, None, labels=texts_of(bert, batch, None).target)
+    found = AccuracyDrop().measure(*texts, random_scores(texts.inputs))
     assert found.shape == (len(MORE), 23)
     assert found[:, :11].isfinite().all() and found[:, 11:22].isnan().all()
     assert torch.equal(found[0, 1:11], found[0, 1].expand(10))  # one word: gone at k = 1
@@ -108,23 +108,23 @@ def test_short_texts_stay_in_their_group(bert, batch):
 
 
 def test_padding_and_chunks_do_not_matter(bert, batch):
-    panel = panel_of(undecided(bert, batch), batch, None)
-    labels, scores = (panel.target + 1) % 3, random_scores(panel.inputs)
-    whole = asked(panel.perturber, panel.inputs, None, labels)
-    together = AccuracyDrop().measure(whole, scores)
+    texts = texts_of(undecided(bert, batch), batch, None)
+    labels, scores = (texts.target + 1) % 3, random_scores(texts.inputs)
+    whole = asked(texts.perturber, texts.inputs, None, labels)
+    together = AccuracyDrop().measure(*whole, scores)
     assert together[:, 11:22].nansum() > 0
     for b in range(len(MORE)):
-        rows = panel.inputs.rows(slice(b, b + 1))
+        rows = texts.inputs.rows(slice(b, b + 1))
         own = scores[b : b + 1, : rows.units.shape[1]]
         part = asked(engine(bert, token_budget=1), rows, None, labels[b : b + 1])
-        alone = AccuracyDrop().measure(part, own)
+        alone = AccuracyDrop().measure(*part, own)
         assert torch.equal(alone[0].nan_to_num(7), together[b].nan_to_num(7))
 
 
 def test_what_cannot_work_is_refused(bert, batch):
-    panel = panel_of(bert, batch, target=0)
-    with pytest.raises(InputError, match=r"AccuracyDrop: expected a panel with labels.*\(B,\)"):
-        measure_all([Case(panel, random_scores(panel.inputs))], {"drop": AccuracyDrop()})
+    texts = texts_of(bert, batch, target=0)
+    with pytest.raises(InputError, match=r"AccuracyDrop: expected texts with labels.*\(B,\)"):
+        measure_all(*texts, [random_scores(texts.inputs)], {"drop": AccuracyDrop()})
     for words in (0, -3):
         with pytest.raises(
             InputError, match=f"words must be a whole number of at least 1, got {words}"

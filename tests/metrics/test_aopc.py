@@ -6,21 +6,21 @@ import pytest
 import torch
 
 from bertx.errors import InputError
-from bertx.metrics import Case, measure_all
+from bertx.metrics import measure_all
 from bertx.metrics.aopc import (
     RATIOS,
     Comprehensiveness,
     LogOdds,
     Sufficiency,
 )
-from tests.metrics.panels import (
+from tests.metrics.texts import (
     OPERATORS,
     TARGET,
     TEXTS,
     asked,
     engine,
-    panel_of,
     random_scores,
+    texts_of,
     undecided,
 )
 from tests.oracles.deletion import MASK, asker, ranking, rationale
@@ -50,11 +50,11 @@ def loop(name, ask, ranked, c, ratios):
 @pytest.mark.parametrize("operator, seed", OPERATORS)
 def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, kind, batch):
     model, ratios = tiny_model(kind, seed=seed), (0.01, 0.3, 0.5, 0.75, 1.0)
-    panel = panel_of(model, batch, operator=operator, unit=unit)
-    scores = random_scores(panel.inputs, seed)
-    judged = measure_all([Case(panel, scores)], {n: METRICS[n](ratios) for n in METRICS})
+    texts = texts_of(model, batch, operator=operator, unit=unit)
+    scores = random_scores(texts.inputs, seed)
+    judged = measure_all(*texts, [scores], {n: METRICS[n](ratios) for n in METRICS})
     for name, (found,) in judged.items():
-        alone = METRICS[name](ratios).measure(panel, scores)
+        alone = METRICS[name](ratios).measure(*texts, scores)
         assert torch.allclose(alone, found, rtol=0, atol=1e-12)
         for b in range(len(TEXTS)):
             ask, _ = asker(model, batch, b, operator, unit)
@@ -80,8 +80,8 @@ def eraser(instances, thresholds, key):
 
 
 def test_equal_to_eraser_on_the_same_ids(bert, batch):
-    panel = panel_of(bert, batch)
-    scores, instances = random_scores(panel.inputs), []
+    texts = texts_of(bert, batch)
+    scores, instances = random_scores(texts.inputs), []
     for b in range(len(TEXTS)):
         ask, _ = asker(bert, batch, b)
         ranked = ranking(batch, b, scores[b])
@@ -99,7 +99,7 @@ def test_equal_to_eraser_on_the_same_ids(bert, batch):
         )
     for name in ("comp", "suff"):
         metric = METRICS[name]()
-        metric.update(metric.measure(panel, scores))
+        metric.update(metric.measure(*texts, scores))
         estimate, (score, points) = metric.compute(), eraser(instances, RATIOS, name)
         assert float(estimate.value) == pytest.approx(score, abs=1e-12)
         assert estimate.mean[:-1].tolist() == pytest.approx(points.tolist(), abs=1e-12)
@@ -107,13 +107,13 @@ def test_equal_to_eraser_on_the_same_ids(bert, batch):
 
 def test_the_empty_bin_of_erasers_formula_is_a_ratio_like_others(bert, batch):
     """1 / (|B| + 1) Σ_{k=0}^{|B|}: with the whole text, or nothing, as the bin k = 0."""
-    panel = panel_of(bert, batch)
+    texts = texts_of(bert, batch)
     five, with_empty = (
-        Comprehensiveness(ratios).measure(panel, random_scores(panel.inputs))
+        Comprehensiveness(ratios).measure(*texts, random_scores(texts.inputs))
         for ratios in (RATIOS, (0, *RATIOS))
     )
     assert torch.allclose(with_empty[:, -1], five[:, -1] * 5 / 6, rtol=0, atol=1e-12)
-    nothing = Sufficiency((0,)).measure(panel, random_scores(panel.inputs))[:, 0]
+    nothing = Sufficiency((0,)).measure(*texts, random_scores(texts.inputs))[:, 0]
     for b, value in enumerate(nothing.tolist()):
         ask, units = asker(bert, batch, b)
         c = int(TARGET[b])
@@ -126,8 +126,8 @@ def test_equal_to_ferret_where_no_bin_is_left_out(remove, tokenizer):
     batch = tiny_batch(tokenizer, ["a good unbelievable film but not great !"])
     assert batch["input_ids"].shape == (1, 12)
     model = tiny_model()
-    panel = panel_of(model, batch, TARGET[:1], "remove" if remove else "mask", "token")
-    scores, thresholds = random_scores(panel.inputs), np.arange(0.1, 1.1, 0.1)
+    texts = texts_of(model, batch, TARGET[:1], "remove" if remove else "mask", "token")
+    scores, thresholds = random_scores(texts.inputs), np.arange(0.1, 1.1, 0.1)
     inner, numbers = batch["input_ids"][0, 1:-1].numpy(), scores[0, 1:-1].numpy()
 
     def forward(ids):
@@ -145,7 +145,7 @@ def test_equal_to_ferret_where_no_bin_is_left_out(remove, tokenizer):
             ids = np.delete(inner, places) if remove else sample
             found.append(forward(inner) - forward(ids))
     for metric, expected in ((Comprehensiveness, compr), (Sufficiency, suff)):
-        found = metric(thresholds.clip(max=1).tolist()).measure(panel, scores)
+        found = metric(thresholds.clip(max=1).tolist()).measure(*texts, scores)
         assert found[0].tolist() == pytest.approx([*expected, mean(expected)], abs=1e-12)
 
 
@@ -153,10 +153,10 @@ def test_equal_to_ferret_where_no_bin_is_left_out(remove, tokenizer):
 def test_repeated_rationales_and_negative_scores_have_all_bins(metric, tokenizer):
     """Mistakes 2 and 12: same K bins for every method, and the mean is over K."""
     batch, model = tiny_batch(tokenizer, ["never really great"]), tiny_model()
-    panel = panel_of(model, batch, TARGET[:1])
+    texts = texts_of(model, batch, TARGET[:1])
     up = torch.tensor([[0.0, 1.0, 2.0, 3.0, 0.0]])
     for scores in (up, up - 9, -up, torch.zeros(1, 5)):
-        found = metric().measure(panel, scores)
+        found = metric().measure(*texts, scores)
         assert found.shape == (1, len(RATIOS) + 1)
         one, two = found[0, 0], found[0, 4]
         assert torch.equal(found[0, :4], one.expand(4)) and one != two  # 1, 1, 1, 1 and 2 words
@@ -166,80 +166,80 @@ def test_repeated_rationales_and_negative_scores_have_all_bins(metric, tokenizer
 @pytest.mark.parametrize("name", ["comp", "suff"])
 def test_the_class_is_the_callers(name, bert, batch):
     """Mistake 6: the probabilities of all classes add up, so what they fall by is 0."""
-    panel, total = panel_of(bert, batch), 0
-    scores = random_scores(panel.inputs)
+    texts, total = texts_of(bert, batch), 0
+    scores = random_scores(texts.inputs)
     for c in range(3):
         target = torch.full((len(TEXTS),), c)
-        total += METRICS[name]().measure(asked(panel.perturber, panel.inputs, target), scores)
+        total += METRICS[name]().measure(*asked(texts.perturber, texts.inputs, target), scores)
     assert torch.allclose(total, torch.zeros_like(total), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_values_go_up_and_down(name, bert, batch):
     """Mistake 7: no running minimum or maximum."""
-    panel = panel_of(bert, batch)
+    texts = texts_of(bert, batch)
     tenths = [k / 10 for k in range(11)]
-    steps = METRICS[name](tenths).measure(panel, random_scores(panel.inputs))[3, :-1].diff()
+    steps = METRICS[name](tenths).measure(*texts, random_scores(texts.inputs))[3, :-1].diff()
     assert (steps > 0).any() and (steps < 0).any()
 
 
 @pytest.mark.parametrize("metric", METRICS.values())
 def test_padding_is_no_unit_and_a_bin_never_empty(metric, bert, tokenizer):
     """Mistake 8: a short text beside a long one has the values that it has alone."""
-    texts = ["not great", *TEXTS]
-    batch, alone = tiny_batch(tokenizer, texts), tiny_batch(tokenizer, texts[:1])
-    panel = panel_of(bert, batch, torch.tensor([1, *TARGET]))
-    scores = random_scores(panel.inputs)
-    own = panel_of(bert, alone, torch.tensor([1]))
-    expected = metric().measure(own, scores[:1, :4])
-    found = metric().measure(panel, scores)[:1]
+    batch = tiny_batch(tokenizer, ["not great", *TEXTS])
+    alone = tiny_batch(tokenizer, ["not great"])
+    texts = texts_of(bert, batch, torch.tensor([1, *TARGET]))
+    scores = random_scores(texts.inputs)
+    own = texts_of(bert, alone, torch.tensor([1]))
+    expected = metric().measure(*own, scores[:1, :4])
+    found = metric().measure(*texts, scores)[:1]
     assert torch.allclose(found, expected, rtol=0, atol=1e-12)
     assert (expected != 0).all()
-    assert (metric().measure(panel, scores)[3] == 0).all()  # the text without words
+    assert (metric().measure(*texts, scores)[3] == 0).all()  # the text without words
 
 
 @pytest.mark.parametrize("operator", ["mask", "remove"])
 def test_chunks_of_the_engine_do_not_matter(operator, bert, batch):
     """Mistake 9: whatever goes through one forward, sufficiency keeps and never deletes the top."""
-    panel = panel_of(bert, batch, operator=operator)
-    scores = random_scores(panel.inputs)
+    texts = texts_of(bert, batch, operator=operator)
+    scores = random_scores(texts.inputs)
     for metric in METRICS.values():
-        expected = metric().measure(panel, scores)
+        expected = metric().measure(*texts, scores)
         for budget in (1, 30, 100):
             run = engine(bert, operator, budget)
-            found = metric().measure(asked(run, panel.inputs, TARGET), scores)
+            found = metric().measure(*asked(run, texts.inputs, TARGET), scores)
             assert torch.allclose(found, expected, rtol=0, atol=1e-12)
 
 
 def test_sufficiency_of_a_ratio_is_comprehensiveness_of_the_rest(bert, tokenizer):
     batch = tiny_batch(tokenizer, ["a good book but never really great , was it"])
-    panel = panel_of(bert, batch, TARGET[:1])
-    scores = random_scores(panel.inputs)
-    kept = Sufficiency((0.2, 0.5, 0.9)).measure(panel, scores)
-    deleted = Comprehensiveness((0.8, 0.5, 0.1)).measure(panel, -scores)
-    assert panel.inputs.unit_counts.tolist() == [10]
+    texts = texts_of(bert, batch, TARGET[:1])
+    scores = random_scores(texts.inputs)
+    kept = Sufficiency((0.2, 0.5, 0.9)).measure(*texts, scores)
+    deleted = Comprehensiveness((0.8, 0.5, 0.1)).measure(*texts, -scores)
+    assert texts.inputs.unit_counts.tolist() == [10]
     assert torch.allclose(kept, deleted, rtol=0, atol=1e-12)
 
 
 def test_the_whole_text_is_asked_too(bert, batch):
     """No probability from the trace: an operator, a precision or a step may lie between."""
-    panel = panel_of(bert, batch)
-    panel.trace.logits.fill_(9)
+    texts = texts_of(bert, batch)
+    texts.trace.logits.fill_(9)
     with torch.no_grad():
         bert.classifier.bias.add_(torch.tensor([1.0, 0.0, -1.0]))
     metrics = {"comp": Comprehensiveness((0,)), "suff": Sufficiency((1,)), "log": LogOdds((0,))}
-    for values in measure_all([Case(panel, random_scores(panel.inputs))], metrics).values():
+    for values in measure_all(*texts, [random_scores(texts.inputs)], metrics).values():
         assert (values == 0).all()
 
 
 def test_log_odds_stay_finite_where_a_probability_underflows(batch):
     model = undecided(tiny_model(dtype=torch.float32), batch, 1e4)
-    panel = panel_of(model, batch)
+    texts = texts_of(model, batch)
     floor, found = math.log(torch.finfo(torch.float32).tiny), []
     assert round(floor, 1) == -87.3
     for c in range(3):
-        target, scores = torch.full((len(TEXTS),), c), random_scores(panel.inputs)
-        found.append(LogOdds().measure(asked(panel.perturber, panel.inputs, target), scores))
+        target, scores = torch.full((len(TEXTS),), c), random_scores(texts.inputs)
+        found.append(LogOdds().measure(*asked(texts.perturber, texts.inputs, target), scores))
     values = torch.stack(found)
     assert values.dtype == torch.float32 and values.isfinite().all()
     for extreme in (values.min(), values.max()):

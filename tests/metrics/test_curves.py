@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from bertx.errors import InputError
 from bertx.metrics import (
-    Case,
     DeletionCurve,
     InsertionCurve,
     area,
@@ -19,7 +18,7 @@ from bertx.metrics import (
 )
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
-from tests.metrics.panels import asked
+from tests.metrics.texts import asked
 from tests.oracles.perturbation import curve, trapezoid
 from tests.tiny import tiny_batch, tiny_model
 
@@ -39,14 +38,14 @@ def random_scores(inputs, methods=1):
 
 def curves(run, inputs, scores, target, grid):
     """Both curves of M methods (M, B, K) from one call of the engine."""
-    panel = asked(run, inputs, target)
+    texts = asked(run, inputs, target)
     metrics = {"deletion": DeletionCurve(len(grid)), "insertion": InsertionCurve(len(grid))}
-    values = measure_all([Case(panel, own) for own in scores], metrics)
+    values = measure_all(*texts, list(scores), metrics)
     return tuple(own[..., :-1] for own in values.values())
 
 
 def deletion_curve(run, inputs, scores, target, grid):
-    return DeletionCurve(len(grid)).measure(asked(run, inputs, target), scores)[:, :-1]
+    return DeletionCurve(len(grid)).measure(*asked(run, inputs, target), scores)[:, :-1]
 
 
 @pytest.fixture
@@ -82,7 +81,7 @@ def test_methods_in_one_call_are_methods_each_alone(bert, batch):
     for m, own in enumerate(scores):
         expected = deletion_curve(run, inputs, own, TARGET, fractions(5))
         assert torch.allclose(deletion[m], expected, rtol=0, atol=1e-12)
-        expected = InsertionCurve(5).measure(asked(run, inputs, TARGET), own)[:, :-1]
+        expected = InsertionCurve(5).measure(*asked(run, inputs, TARGET), own)[:, :-1]
         assert torch.allclose(insertion[m], expected, rtol=0, atol=1e-12)
 
 

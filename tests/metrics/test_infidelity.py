@@ -9,13 +9,13 @@ from captum.metrics import infidelity as captum_infidelity
 
 from bertx.attribution import GradientXInput, Random
 from bertx.errors import InputError
-from bertx.metrics.base import Case, Panel, measure_all
+from bertx.metrics.base import measure_all
 from bertx.metrics.infidelity import _CACHE, Infidelity, removals
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber, packing
 from bertx.trace import Needs, Trace
 from tests.attribution.test_captum import FromEmbeddings
-from tests.metrics.panels import measuring
+from tests.metrics.texts import measuring
 from tests.oracles.embedding import infidelity as slow_infidelity
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, mixed_modes
@@ -44,9 +44,9 @@ def random_scores(inputs, seed=3):
     return torch.randn(inputs.units.shape, generator=generator, dtype=torch.float64)
 
 
-def case_of(trace, scores):
+def measured(trace, scores, metric):
     perturber = Perturber(trace.model, mask_token_id=4, pad_token_id=0)
-    return Case(Panel(perturber, trace), scores)
+    return measure_all(perturber, trace, scores, {"infidelity": metric})["infidelity"]
 
 
 def same(a, b):
@@ -68,8 +68,7 @@ def test_a_loop_over_single_sentences_gives_the_same(kind, unit, share, seed, ba
     found = infidelity(trace, scores, 6, share, seed)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13, equal_nan=True)
     metric = Infidelity(samples=6, share=share, seed=seed)
-    values = measure_all([case_of(trace, scores)], {"infidelity": metric})["infidelity"]
-    assert same(values[0], found)
+    assert same(measured(trace, [scores], metric)[0], found)
 
 
 @pytest.mark.parametrize(
@@ -172,13 +171,12 @@ def test_one_run_serves_all_explanations(bert, batch, monkeypatch):
     trace = trace_of(bert, batch)
     calls = []
     handle = bert.register_forward_hook(lambda *_: calls.append(1))
-    cases = [case_of(trace, random_scores(trace.inputs, seed)) for seed in range(3)]
-    cases = [Case(cases[0].panel, case.scores) for case in cases]
-    values = measure_all(cases, {"infidelity": Infidelity(token_budget=10**6)})["infidelity"]
+    scores = [random_scores(trace.inputs, seed) for seed in range(3)]
+    values = measured(trace, scores, Infidelity(token_budget=10**6))
     handle.remove()
     assert len(calls) == 1 and values.shape == (3, 4, 2)
-    for case, found in zip(cases, values, strict=True):
-        assert same(found, infidelity(trace_of(bert, batch), case.scores))
+    for own, found in zip(scores, values, strict=True):
+        assert same(found, infidelity(trace_of(bert, batch), own))
 
 
 def test_what_is_known_goes_with_its_trace(bert, batch):
@@ -299,8 +297,8 @@ def test_settings_and_the_metric(bert, batch):
             Infidelity(**wrong)
     metric = Infidelity()
     trace = trace_of(bert, batch)
-    values = metric.values(case_of(trace, Random()(trace)), torch.empty(4, 0, 3))
-    assert metric.kept(case_of(trace, Random()(trace))) is None
+    values = measured(trace, [Random()(trace)], metric)[0]
+    assert not metric.uses_operator
     copy = pickle.loads(pickle.dumps(metric))
     for own in (metric, copy, metric.clone()):
         own.reset()

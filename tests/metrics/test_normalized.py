@@ -5,21 +5,22 @@ import pytest
 import torch
 
 from bertx.errors import InputError
-from bertx.metrics import Case, measure_all
+from bertx.metrics import measure_all
 from bertx.metrics.normalized import (
     NormalizedComprehensiveness,
     NormalizedSufficiency,
 )
 from bertx.models.inputs import spread_by_unit
 from bertx.perturb import packing
-from tests.metrics.panels import (
+from bertx.perturb.search import Search
+from tests.metrics.texts import (
     OPERATORS,
     TARGET,
     TEXTS,
     asked,
     engine,
-    panel_of,
     random_scores,
+    texts_of,
 )
 from tests.oracles.deletion import asker, ranking
 from tests.tiny import tiny_batch, tiny_model
@@ -44,24 +45,24 @@ def loop(name, ask, ranked, c):
     return [value, lower, upper, normalized]
 
 
-def scores_of(panel, orders):
+def scores_of(texts, orders):
     """Token scores whose unit ranking is the given one of each text."""
-    units = torch.zeros(panel.unit_mask().shape)
+    units = torch.zeros(texts.inputs.unit_mask().shape)
     for row, order in zip(units, orders, strict=True):
         row[list(order)] = torch.arange(len(order), 0, -1.0)
-    return spread_by_unit(units, panel.inputs.units)
+    return spread_by_unit(units, texts.inputs.units)
 
 
 @pytest.mark.parametrize("unit", ["word", "token"])
 @pytest.mark.parametrize("operator, seed", OPERATORS)
 def test_all_orders_tried_one_by_one_give_the_same(operator, seed, unit, tokenizer):
-    texts, model = ["unbelievable", *SHORT[1:]], tiny_model(seed=seed)
-    batch = tiny_batch(tokenizer, texts)
-    panel = panel_of(model, batch, SHORT_TARGET, operator, unit)
-    scores = random_scores(panel.inputs, seed)
-    judged = measure_all([Case(panel, scores)], {name: METRICS[name]() for name in METRICS})
+    sentences, model = ["unbelievable", *SHORT[1:]], tiny_model(seed=seed)
+    batch = tiny_batch(tokenizer, sentences)
+    texts = texts_of(model, batch, SHORT_TARGET, operator, unit)
+    scores = random_scores(texts.inputs, seed)
+    judged = measure_all(*texts, [scores], {name: METRICS[name]() for name in METRICS})
     for name, (found,) in judged.items():
-        for b in range(len(texts)):
+        for b in range(len(sentences)):
             ask, _ = asker(model, batch, b, operator, unit)
             ranked = ranking(batch, b, scores[b], unit)
             expected = loop(name, ask, ranked, int(SHORT_TARGET[b]))
@@ -71,10 +72,10 @@ def test_all_orders_tried_one_by_one_give_the_same(operator, seed, unit, tokeniz
 @pytest.mark.parametrize("operator", ["mask", "remove"])
 def test_over_all_orders_from_0_to_1_and_sufficiency_is_the_reverse(operator, tokenizer):
     batch = tiny_batch(tokenizer, ["the zebra film was", "never really great !"])
-    panel = panel_of(tiny_model(seed=1), batch, torch.tensor([0, 2]), operator)
+    texts = texts_of(tiny_model(seed=1), batch, torch.tensor([0, 2]), operator)
     orders = list(permutations(range(4)))
-    cases = [Case(panel, scores_of(panel, [order] * 2)) for order in orders]
-    found = measure_all(cases, {name: METRICS[name]() for name in METRICS})
+    scores = [scores_of(texts, [order] * 2) for order in orders]
+    found = measure_all(*texts, scores, {name: METRICS[name]() for name in METRICS})
     for values in found.values():
         assert torch.allclose(values[..., 3].amin(0), torch.zeros(2).double(), rtol=0, atol=1e-12)
         assert torch.allclose(values[..., 3].amax(0), torch.ones(2).double(), rtol=0, atol=1e-12)
@@ -84,19 +85,19 @@ def test_over_all_orders_from_0_to_1_and_sufficiency_is_the_reverse(operator, to
 
 
 def test_the_order_of_the_search_is_the_best_there_is(bert, tokenizer):
-    panel = panel_of(bert, tiny_batch(tokenizer, TEXTS))
+    texts = texts_of(bert, tiny_batch(tokenizer, TEXTS))
     for name, metric, best in (("comp", METRICS["comp"], 1), ("suff", METRICS["suff"], 0)):
-        ceiling = panel.ceiling(metric.limit, beam=5)
-        case = Case(panel, spread_by_unit(ceiling, panel.inputs.units))
-        values = measure_all([case], {name: metric()})[name][0, :, 3]
+        ceiling = Search(texts.perturber, texts.inputs, texts.target).ceiling(metric.limit, beam=5)
+        scores = spread_by_unit(ceiling, texts.inputs.units)
+        values = measure_all(*texts, [scores], {name: metric()})[name][0, :, 3]
         assert values[[1, 3]].tolist() == pytest.approx([best, best], abs=1e-9)
 
 
 def test_equal_to_naopc_on_the_same_ids(bert, tokenizer):
     """naopc: add up what the probability falls by, word by word, from the top or the bottom."""
     batch = tiny_batch(tokenizer, [TEXTS[3]])
-    panel = panel_of(bert, batch, TARGET[:1])
-    scores = random_scores(panel.inputs)
+    texts = texts_of(bert, batch, TARGET[:1])
+    scores = random_scores(texts.inputs)
     word_ranking = torch.argsort(scores[0, 1:-1], descending=True) + 1
 
     def forward(ids):
@@ -112,7 +113,7 @@ def test_equal_to_naopc_on_the_same_ids(bert, tokenizer):
         for word in words:
             ids[:, word] = 4
             total += full - forward(ids)
-        found = metric.measure(panel, scores)
+        found = metric.measure(*texts, scores)
         assert float(found[0, 0]) == pytest.approx(total / len(word_ranking), abs=1e-12)
 
 
@@ -120,18 +121,18 @@ def test_equal_to_naopc_on_the_same_ids(bert, tokenizer):
 def test_limits_come_from_the_beam_and_may_be_missed(seed, highest, normalized, tokenizer):
     """A greedy search misses a limit here, and an order beyond it is told as such."""
     batch, model = tiny_batch(tokenizer, ["never really great , was"]), tiny_model(seed=seed)
-    panel = panel_of(model, batch, TARGET[:1])
+    texts = texts_of(model, batch, TARGET[:1])
     ask, units = asker(model, batch, 0)
     every = [aopc(ask, order, 2) for order in permutations(range(units))]
-    at_limit = panel.orders(1, 8, highest=highest)[0].order
-    case = Case(panel, scores_of(panel, [at_limit]))
+    search = Search(texts.perturber, texts.inputs, texts.target)
+    at_limit = scores_of(texts, [search.orders(1, 8, highest=highest)[0].order])
     greedy, exact, wide = (
-        measure_all([case], {"n": NormalizedComprehensiveness(beam, size)})["n"][0, 0].tolist()
+        NormalizedComprehensiveness(beam, size).measure(*texts, at_limit)[0].tolist()
         for beam, size in ((1, 0), (1, 8), (99, 0))
     )
     assert exact == pytest.approx(wide, abs=1e-10)
     assert exact[1:] == pytest.approx([min(every), max(every), normalized], abs=1e-10)
-    lower, upper = (aopc(ask, panel.orders(1, 0, h)[0].order, 2) for h in (True, False))
+    lower, upper = (aopc(ask, search.orders(1, 0, h)[0].order, 2) for h in (True, False))
     expected = [exact[0], lower, upper, (exact[0] - lower) / (upper - lower)]
     assert greedy == pytest.approx(expected, abs=1e-10)
     assert greedy[3] < -0.01 if highest else greedy[3] > 1.01
@@ -140,14 +141,14 @@ def test_limits_come_from_the_beam_and_may_be_missed(seed, highest, normalized, 
 @pytest.mark.parametrize("name", METRICS)
 def test_equal_limits_have_no_normalized_value(name, bert, tokenizer):
     batch = tiny_batch(tokenizer, SHORT)
-    panel = panel_of(bert, batch, SHORT_TARGET)
-    found = METRICS[name]().measure(panel, random_scores(panel.inputs))
+    texts = texts_of(bert, batch, SHORT_TARGET)
+    found = METRICS[name]().measure(*texts, random_scores(texts.inputs))
     assert found[0, :3].isfinite().all() and found[0, 1] == found[0, 2] and found[0, 3].isnan()
     assert found[2].isnan().all()  # no word
     assert found[[1, 3, 4]].isfinite().all()
     bert.classifier.weight.data.zero_()
-    fresh = panel_of(bert, batch, SHORT_TARGET)
-    indifferent = METRICS[name]().measure(fresh, random_scores(panel.inputs))
+    fresh = texts_of(bert, batch, SHORT_TARGET)
+    indifferent = METRICS[name]().measure(*fresh, random_scores(texts.inputs))
     assert indifferent[:, 3].isnan().all()
     assert indifferent[[0, 1, 3, 4], :3].abs().max() < 1e-12
 
@@ -157,46 +158,44 @@ def test_float32_of_one_word_is_not_noise_over_noise(name, tokenizer):
     model = tiny_model(dtype=torch.float32)
     model.classifier.weight.data *= 1e-7
     batch = tiny_batch(tokenizer, TEXTS)
-    panel = panel_of(model, batch)
-    found = METRICS[name]().measure(panel, random_scores(panel.inputs))
+    texts = texts_of(model, batch)
+    found = METRICS[name]().measure(*texts, random_scores(texts.inputs))
     assert found[:, 3].isnan().all()
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_the_class_is_the_callers(name, bert, tokenizer):
     batch, total = tiny_batch(tokenizer, TEXTS), 0
-    inputs = panel_of(bert, batch).inputs
+    inputs = texts_of(bert, batch).inputs
     for c in range(3):
         target = torch.full((len(TEXTS),), c)
         total += METRICS[name]().measure(
-            asked(engine(bert), inputs, target), random_scores(inputs)
+            *asked(engine(bert), inputs, target), random_scores(inputs)
         )[:, 0]
     assert total[[0, 1, 3]].abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_padding_and_chunks_do_not_matter(name, bert, tokenizer):
-    panel = panel_of(bert, tiny_batch(tokenizer, SHORT), SHORT_TARGET)
-    scores, run = random_scores(panel.inputs), engine(bert, token_budget=1)
-    together = METRICS[name](2, 3).measure(panel, scores)
+    texts = texts_of(bert, tiny_batch(tokenizer, SHORT), SHORT_TARGET)
+    scores, run = random_scores(texts.inputs), engine(bert, token_budget=1)
+    together = METRICS[name](2, 3).measure(*texts, scores)
     for b in range(len(SHORT)):
-        rows = panel.inputs.rows(slice(b, b + 1))
+        rows = texts.inputs.rows(slice(b, b + 1))
         own = scores[b : b + 1, : rows.units.shape[1]]
-        alone = METRICS[name](2, 3).measure(asked(run, rows, SHORT_TARGET[b : b + 1]), own)
+        alone = METRICS[name](2, 3).measure(*asked(run, rows, SHORT_TARGET[b : b + 1]), own)
         assert torch.allclose(alone[0], together[b], rtol=0, atol=1e-10, equal_nan=True)
 
 
 def test_both_metrics_and_all_methods_share_one_search(bert, tokenizer, monkeypatch):
     monkeypatch.setattr(packing, "CPU", packing.Budget(10**6, 10**6))
-    panel = panel_of(bert, tiny_batch(tokenizer, TEXTS))
-    cases = [Case(panel, random_scores(panel.inputs, seed)) for seed in range(3)]
-    measure_all(cases, {"comp": NormalizedComprehensiveness()})
-    before = panel.perturber.work.batches
-    measure_all(cases, {"suff": NormalizedSufficiency()})
-    lone = panel.perturber.work.batches - before
-    fresh = panel_of(bert, tiny_batch(tokenizer, TEXTS))
-    measure_all([Case(fresh, case.scores) for case in cases], {"suff": NormalizedSufficiency()})
-    assert lone == 1 < fresh.perturber.work.batches
+    texts = texts_of(bert, tiny_batch(tokenizer, TEXTS))
+    scores = [random_scores(texts.inputs, seed) for seed in range(3)]
+    metrics = {"comp": NormalizedComprehensiveness(), "suff": NormalizedSufficiency()}
+    measure_all(*texts, scores[:1], {"comp": metrics["comp"]})
+    alone = texts.perturber.work.batches
+    measure_all(*texts, scores, metrics)
+    assert texts.perturber.work.batches == 2 * alone > 2
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 from io import StringIO
 from itertools import pairwise
 
@@ -18,8 +19,6 @@ from bertx.leaderboard.board import operator_tables
 from bertx.leaderboard.page import leaderboard_page
 from bertx.leaderboard.terminal import leaderboard_text
 from bertx.metrics import (
-    Case,
-    Panel,
     PrecisionAtK,
     RationaleAUPRC,
     RationaleF1,
@@ -36,6 +35,7 @@ from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
 from bertx.rendering.faithfulness_table import faithfulness_table
 from bertx.trace import Needs, Trace
+from tests.metrics.texts import Texts
 from tests.tiny import tiny_batch, tiny_model, tiny_tokenizer
 
 METRICS = [RationaleAUPRC, RationaleF1, RationaleIOU, PrecisionAtK]
@@ -217,7 +217,7 @@ TEXTS = ["bad film", "the film was unbelievable", "a good book but never great ,
 
 
 @pytest.fixture
-def panel(tokenizer):
+def texts(tokenizer):
     """Three texts: of the first only [CLS] is marked, of the second a piece of the last word."""
     batch = tiny_batch(tokenizer, TEXTS)
     inputs, model = Inputs.from_batch(batch), tiny_model()
@@ -226,23 +226,24 @@ def panel(tokenizer):
     rationale[1, 5] = True
     rationale[2, [2, 3, 8]] = True
     perturber = Perturber(model, "mask", mask_token_id=4, pad_token_id=0)
-    return Panel(perturber, Trace(model, inputs, None, Needs.NOTHING), rationale=rationale)
+    inputs = replace(inputs, rationale=rationale)
+    return Texts(perturber, Trace(model, inputs, None, Needs.NOTHING))
 
 
 @pytest.mark.parametrize("kind", METRICS)
-def test_a_metric_is_its_function_of_units_and_asks_the_model_nothing(kind, panel):
-    scores = torch.randn(2, *panel.inputs.units.shape, dtype=torch.float64)
-    cases, metric = [Case(panel, own) for own in scores], kind()
-    found = measure_all(cases, {"it": metric})["it"]
-    assert panel.perturber.work.asked == 0 and metric.kept(cases[0]) is None
+def test_a_metric_is_its_function_of_units_and_asks_the_model_nothing(kind, texts):
+    scores = torch.randn(2, *texts.inputs.units.shape, dtype=torch.float64)
+    metric = kind()
+    found = measure_all(*texts, list(scores), {"it": metric})["it"]
+    assert texts.perturber.work.asked == 0 and not metric.uses_operator
     assert found.shape == (2, 3, len(metric.columns))
     marks = [[3], [1, 2, 7]]
     for method, own in enumerate(scores):
         assert found[method, 0].isnan().all()  # nothing is marked
         for text, marked in enumerate(marks, 1):
-            count = int(panel.inputs.unit_counts[text])
+            count = int(texts.inputs.unit_counts[text])
             units = [
-                float(own[text][panel.inputs.units[text] == u].sum()) for u in range(count)
+                float(own[text][texts.inputs.units[text] == u].sum()) for u in range(count)
             ]  # fmt: skip
             row = units, [u in marked for u in range(count)]
             slow = {
@@ -260,12 +261,12 @@ def test_a_metric_is_its_function_of_units_and_asks_the_model_nothing(kind, pane
 
 
 @pytest.mark.parametrize("kind", METRICS)
-def test_texts_without_rationales_have_no_value(kind, panel, caplog):
-    bare = Panel(panel.perturber, panel.trace)
-    cases, metric = [Case(bare, torch.zeros(panel.inputs.units.shape))] * 2, kind()
+def test_texts_without_rationales_have_no_value(kind, texts, caplog):
+    texts.trace.inputs = replace(texts.inputs, rationale=None)
+    scores, metric = [torch.zeros(texts.inputs.units.shape)] * 2, kind()
     with caplog.at_level(logging.WARNING, "bertx"):
-        found = measure_all(cases, {"it": metric})["it"]
-        measure_all(cases, {"it": metric})
+        found = measure_all(*texts, scores, {"it": metric})["it"]
+        measure_all(*texts, scores, {"it": metric})
     assert found.shape == (2, 3, len(metric.columns)) and found.isnan().all()
     [said] = caplog.messages
     assert kind.__name__ in said and "no rationales" in said

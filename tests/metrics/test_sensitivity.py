@@ -18,12 +18,12 @@ from bertx.attribution import (
     Random,
 )
 from bertx.errors import InputError
-from bertx.metrics.base import Case, Panel, measure_all
+from bertx.metrics.base import measure_all
 from bertx.metrics.sensitivity import MaxSensitivity, moved_words, word_noise
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber, packing
 from bertx.trace import Needs, Trace
-from tests.metrics.panels import measuring
+from tests.metrics.texts import measuring
 from tests.oracles.embedding import shifted
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, mixed_modes
@@ -305,12 +305,12 @@ def test_settings_and_the_metric(bert, inputs):
         with pytest.raises(InputError, match=next(iter(wrong))):
             MaxSensitivity(**wrong)
     trace = Trace(bert, inputs, TARGET, Needs.GRADIENT)
-    panel = Panel(Perturber(bert, mask_token_id=MASK, pad_token_id=PAD), trace)
+    engine = Perturber(bert, mask_token_id=MASK, pad_token_id=PAD)
     scores, method = GradientXInput()(trace), GradientXInput()
     metric = MaxSensitivity(samples=3, radius=0.1, seed=5)
-    with pytest.raises(InputError, match=r"Case\(panel, scores, method\)"):
-        measure_all([Case(panel, scores)], {"sensitivity": metric})
-    values = measure_all([Case(panel, scores, method)], {"sensitivity": metric})["sensitivity"][0]
+    with pytest.raises(InputError, match=r"measure\(perturber, trace, scores, method\)"):
+        measure_all(engine, trace, [scores], {"sensitivity": metric})
+    values = metric.measure(engine, trace, scores, method)
     assert torch.equal(values, max_sensitivity(trace, scores, method, 3, 0.1, 5))
     for own in (metric, pickle.loads(pickle.dumps(metric)), metric.clone()):
         own.reset()

@@ -7,7 +7,7 @@ import torch
 
 from bertx.attribution import GradientXInput, LayerwiseAttentionTracing, Random
 from bertx.errors import InputError
-from bertx.metrics.base import Case, Panel, measure_all
+from bertx.metrics.base import measure_all
 from bertx.metrics.soft import (
     SoftComprehensiveness,
     SoftSufficiency,
@@ -16,7 +16,7 @@ from bertx.metrics.soft import (
 from bertx.models.inputs import Inputs, merge_by_unit, text_seed
 from bertx.perturb import Perturber, packing
 from bertx.trace import Needs, Trace
-from tests.metrics.panels import measuring
+from tests.metrics.texts import measuring
 from tests.oracles import embedding as slow
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, mixed_modes
@@ -80,13 +80,13 @@ def test_a_loop_over_single_sentences_gives_the_same(kind, unit, mean, tokenizer
     inputs = Inputs.from_batch(tiny_batch(tokenizer, TEXTS), unit)
     trace, scores = gaining(model, inputs), random_scores(inputs)
     both = expected(model, inputs, scores, trace.target, 3, mean, 5)
-    panel = Panel(Perturber(model, "zero", mask_token_id=4, pad_token_id=0), trace)
+    engine = Perturber(model, "zero", mask_token_id=4, pad_token_id=0)
     for function, metric, values in zip(FUNCTIONS, METRICS, both, strict=True):
         assert values.isfinite().all()
         found = function(trace, scores, 3, mean, 5)
         torch.testing.assert_close(found, values, rtol=1e-8, atol=1e-12)
         metrics = {"soft": metric(samples=3, mean=mean, seed=5)}
-        assert torch.equal(measure_all([Case(panel, scores)], metrics)["soft"][0], found)
+        assert torch.equal(measure_all(engine, trace, [scores], metrics)["soft"][0], found)
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
@@ -279,18 +279,18 @@ def test_anywhere_and_in_half_precision(inputs):
 
 def test_settings_and_the_metrics(bert, inputs):
     trace = Trace(bert, inputs, None, LayerwiseAttentionTracing.needs | Needs.GRADIENT)
-    panel = Panel(Perturber(bert, mask_token_id=4, pad_token_id=0), trace)
+    engine = Perturber(bert, mask_token_id=4, pad_token_id=0)
     methods = GradientXInput(), LayerwiseAttentionTracing(), Random()
-    cases = [Case(panel, method(trace)) for method in methods]
+    scores = [method(trace) for method in methods]
     for kind, function in zip(METRICS, FUNCTIONS, strict=True):
         for wrong in ({"samples": 0}, {"token_budget": 0}, {"mean": 0.0}, {"mean": 1.0}):
             with pytest.raises(InputError, match=next(iter(wrong))):
                 kind(**wrong)
         metric = kind()
-        values = measure_all(cases, {"soft": metric})["soft"]
-        assert metric.kept(cases[0]) is None and values.shape == (3, 4, 2)
-        for case, found in zip(cases, values, strict=True):
-            torch.testing.assert_close(function(trace, case.scores), found, equal_nan=True)
+        values = measure_all(engine, trace, scores, {"soft": metric})["soft"]
+        assert not metric.uses_operator and values.shape == (3, 4, 2)
+        for own, found in zip(scores, values, strict=True):
+            torch.testing.assert_close(function(trace, own), found, equal_nan=True)
         for own in (metric, pickle.loads(pickle.dumps(metric)), metric.clone()):
             own.reset()
             own.update(values[0])

@@ -5,17 +5,17 @@ import scipy.stats
 import torch
 
 from bertx.attribution.perturbation import Occlusion
-from bertx.metrics import Case, measure_all
+from bertx.metrics import measure_all
 from bertx.metrics.tau import LeaveOneOutTau
 from bertx.models.inputs import Inputs
-from tests.metrics.panels import (
+from tests.metrics.texts import (
     OPERATORS,
     TARGET,
     TEXTS,
     asked,
     engine,
-    panel_of,
     random_scores,
+    texts_of,
 )
 from tests.oracles.deletion import asker
 from tests.oracles.perturbation import units_of
@@ -43,9 +43,9 @@ def falls(model, batch, b, operator, unit):
 @pytest.mark.parametrize("operator, seed", OPERATORS)
 def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, batch):
     model = tiny_model(seed=seed)
-    panel = panel_of(model, batch, operator=operator, unit=unit)
-    scores = random_scores(panel.inputs, seed).round()  # with ties
-    found = LeaveOneOutTau().measure(panel, scores)
+    texts = texts_of(model, batch, operator=operator, unit=unit)
+    scores = random_scores(texts.inputs, seed).round()  # with ties
+    found = LeaveOneOutTau().measure(*texts, scores)
     for b in range(len(TEXTS)):
         a = sums(batch, b, scores[b], unit)
         expected = math.nan
@@ -57,8 +57,8 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, batch
 def test_equal_to_ferret_on_the_same_ids(tokenizer):
     """ferret: kendalltau(-(p without the token - p), scores), over tokens without [CLS], [SEP]."""
     batch, model = tiny_batch(tokenizer, TEXTS[1:2]), tiny_model()
-    panel = panel_of(model, batch, TARGET[1:2], operator="remove", unit="token")
-    scores = random_scores(panel.inputs)
+    texts = texts_of(model, batch, TARGET[1:2], operator="remove", unit="token")
+    scores = random_scores(texts.inputs)
     ids, without = batch["input_ids"][0], []
     with torch.no_grad():
         baseline = model(ids[None]).logits.softmax(-1)[0, TARGET[1]].item()
@@ -67,39 +67,39 @@ def test_equal_to_ferret_on_the_same_ids(tokenizer):
             without.append(model(left).logits.softmax(-1)[0, TARGET[1]].item())
     importance = [-(p - baseline) for p in without]
     expected = scipy.stats.kendalltau(importance, scores[0, 1:-1].numpy())[0]
-    found = LeaveOneOutTau().measure(panel, scores)
+    found = LeaveOneOutTau().measure(*texts, scores)
     assert float(found[0, 0]) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("operator", ["mask", "remove"])
 def test_occlusion_with_the_same_operator_reaches_one(operator, tokenizer):
     model, batch = tiny_model(), tiny_batch(tokenizer, TEXTS)
-    panel = panel_of(model, batch, operator=operator)
-    panel.trace.inputs = Inputs.from_batch(batch, "word", tokenizer)
+    texts = texts_of(model, batch, operator=operator)
+    texts.trace.inputs = Inputs.from_batch(batch, "word", tokenizer)
     for sign in (1, -1):
-        scores = sign * Occlusion(operator)(panel.trace)
-        tau = measure_all([Case(panel, scores)], {"tau": LeaveOneOutTau()})["tau"][0, :, 0]
+        scores = sign * Occlusion(operator)(texts.trace)
+        tau = measure_all(*texts, [scores], {"tau": LeaveOneOutTau()})["tau"][0, :, 0]
         assert tau[[1, 3]].tolist() == pytest.approx([sign, sign], abs=1e-12)
 
 
 def test_a_text_without_a_value_does_not_count(bert, batch):
-    panel = panel_of(bert, batch)
-    scores = random_scores(panel.inputs)
+    texts = texts_of(bert, batch)
+    scores = random_scores(texts.inputs)
     metric = LeaveOneOutTau()
-    metric.update(LeaveOneOutTau().measure(panel, scores))
+    metric.update(LeaveOneOutTau().measure(*texts, scores))
     assert metric.compute().value_count == 2 and metric.compute().value.isfinite()
     flat = LeaveOneOutTau()
-    flat.update(LeaveOneOutTau().measure(panel, torch.zeros_like(scores)))
+    flat.update(LeaveOneOutTau().measure(*texts, torch.zeros_like(scores)))
     assert flat.compute().value_count == 0
 
 
 def test_padding_and_company_do_not_matter(bert, batch):
-    panel = panel_of(bert, batch)
-    scores = random_scores(panel.inputs)
-    together = LeaveOneOutTau().measure(panel, scores)
+    texts = texts_of(bert, batch)
+    scores = random_scores(texts.inputs)
+    together = LeaveOneOutTau().measure(*texts, scores)
     for b in (1, 3):
-        rows = panel.inputs.rows(slice(b, b + 1))
+        rows = texts.inputs.rows(slice(b, b + 1))
         own = scores[b : b + 1, : rows.units.shape[1]]
-        alone = LeaveOneOutTau().measure(asked(engine(bert), rows, TARGET[b : b + 1]), own)
+        alone = LeaveOneOutTau().measure(*asked(engine(bert), rows, TARGET[b : b + 1]), own)
         assert float(alone) == pytest.approx(float(together[b]), abs=1e-12)
     assert LeaveOneOutTau().columns == ("tau",) and LeaveOneOutTau.higher_is_better

@@ -1,8 +1,10 @@
-"""Panels of short texts of a tiny model: one word, an unknown word, none, many."""
+"""Short texts before an engine, of a tiny model: one word, an unknown word, none, many."""
+
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
-from bertx.metrics import Panel
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
 from bertx.trace import Needs, Trace
@@ -19,15 +21,29 @@ OPERATORS = [("remove", 0), ("mask", 1), ("pad", 2), ("attention", 3), ("zero", 
 """Each with the seed of a model and of scores."""
 
 
+class Texts(NamedTuple):
+    """What a metric measures explanations by: an engine and the recorded forward of texts."""
+
+    perturber: Perturber
+    trace: Trace
+
+    @property
+    def inputs(self):
+        return self.trace.inputs
+
+    @property
+    def target(self):
+        return self.trace.target
+
+
 def engine(model, operator="mask", token_budget=None):
     return Perturber(
         model, operator, mask_token_id=MASK, pad_token_id=PAD, token_budget=token_budget
     )
 
 
-def panel_of(model, batch, target=TARGET, operator="mask", unit="word", **known):
-    trace = Trace(model, Inputs.from_batch(batch, unit), target, Needs.NOTHING)
-    return Panel(engine(model, operator), trace, **known)
+def texts_of(model, batch, target=TARGET, operator="mask", unit="word", labels=None):
+    return asked(engine(model, operator), Inputs.from_batch(batch, unit), target, labels)
 
 
 def random_scores(inputs, seed=0):
@@ -36,16 +52,16 @@ def random_scores(inputs, seed=0):
 
 
 def asked(run, inputs, target, labels=None):
-    """The panel of some inputs before another engine."""
-    return Panel(run, Trace(run.model, inputs, target, Needs.NOTHING), labels)
+    """Some inputs before another engine."""
+    inputs = replace(inputs, labels=labels)
+    return Texts(run, Trace(run.model, inputs, target, Needs.NOTHING))
 
 
 def measuring(kind):
     """A function that measures scores by a metric of the settings that it is given."""
 
     def measure(trace, scores, *settings, method=None, **named):
-        panel = Panel(engine(trace.model), trace)
-        return kind(*settings, **named).measure(panel, scores, method)
+        return kind(*settings, **named).measure(engine(trace.model), trace, scores, method)
 
     return measure
 
