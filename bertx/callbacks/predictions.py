@@ -1,39 +1,36 @@
 """PredictionWriter: what a model makes of texts, as a table."""
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+import heapq
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from lightning.pytorch import Callback, LightningModule, Trainer
-from transformers import PreTrainedModel
+from pyarrow import parquet
 
 from bertx.callbacks.methods import blamed
-from bertx.callbacks.run import check_within, run_folder
-from bertx.callbacks.spill import Sorter, sorted_on_zero
+from bertx.callbacks.run import check_within, gather, run_folder
+from bertx.callbacks.shards import ShardWriter, shards, writable
 from bertx.errors import InputError
 from bertx.models.classifier import ModelChoice, class_names, classifier_in
 from bertx.rendering.files import drafted
 
+AT_ONCE = 50_000
+"""Rows that are sorted in memory and wait in one file."""
 
-@dataclass(frozen=True, order=True)
-class Prediction:
-    """What came out for one text.
-
-    Attributes:
-        index: Number of the text in its split.
-        text: The text; empty if the batches hold none.
-        probabilities: Of the C classes.
-        error: Why nothing is predicted, where the batch knows that.
-    """
-
-    index: int
-    text: str
-    probabilities: tuple[float, ...]
-    error: str = ""
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("text", pa.string()),
+        ("probabilities", pa.list_(pa.float64())),
+        ("error", pa.string()),
+    ]
+)
 
 
 class PredictionWriter(Callback):
@@ -43,8 +40,8 @@ class PredictionWriter(Callback):
     class, and error. Nothing is predicted for a row whose text is missing (the batch says so in
     ``error``) or whose probabilities are NaN: then error says why and the others are empty. The
     number of such rows is printed. One row a text, also for one without a word, ordered by index,
-    those of all processes together; until all are there they wait on the disk. The module's
-    ``predict_step`` returns ``index`` (B,), -1 for rows that only fill a process up, and
+    those of all processes together; until all are there they wait in the folder of the run. The
+    module's ``predict_step`` returns ``index`` (B,), -1 for rows that only fill a process up, and
     ``probabilities`` (B, C).
 
     Args:
@@ -55,7 +52,7 @@ class PredictionWriter(Callback):
     Raises:
         InputError: If the file is not within the run's folder, or ``predict_step`` returns
             something else; before the first batch, if the module holds several classifiers and
-            none was chosen.
+            none was chosen; at the end, if the processes do not share the folder.
     """
 
     def __init__(self, filename: str = "predictions.csv", model: ModelChoice | None = None) -> None:
@@ -63,13 +60,21 @@ class PredictionWriter(Callback):
         self.filename = filename
         self.model = model
         self.path: Path | None = None
-        self._rows: Sorter[Prediction] | None = None
+        self._folder: Path | None = None
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a new table."""
         with blamed(self):
-            self._classifier = classifier_in(pl_module, self.model)
-        self._rows = Sorter(run_folder(trainer))
+            model = classifier_in(pl_module, self.model)
+        self._names = [] if model is None else class_names(model)
+        self._rows: list[dict[str, Any]] = []
+        self._count = 0
+        self._folder = run_folder(trainer) / ".predictions"
+        if trainer.is_global_zero:  # what a killed run has left
+            shutil.rmtree(self._folder, ignore_errors=True)
+        trainer.strategy.barrier()
+        rank = self._folder / f"rank-{trainer.global_rank:05d}"
+        self._shards = ShardWriter(rank, SCHEMA, AT_ONCE)
 
     # Not a BasePredictionWriter: for those Lightning looks up the rows of every batch.
     def on_predict_batch_end(
@@ -91,33 +96,63 @@ class PredictionWriter(Callback):
         numbers, probabilities = outputs["index"], outputs["probabilities"]
         fields = batch if isinstance(batch, Mapping) else {}
         texts, errors = (fields.get(key) or [""] * len(numbers) for key in ("text", "error"))
-        rows = zip(numbers.tolist(), texts, probabilities.tolist(), errors, strict=True)
-        if self._rows is not None:
-            self._rows.add([Prediction(i, t, tuple(p), e or "") for i, t, p, e in rows if i >= 0])
+        rows = zip(
+            numbers.tolist(), map(writable, texts), probabilities.tolist(), errors, strict=True
+        )
+        self._names = self._names or [str(number) for number in range(probabilities.shape[1])]
+        self._rows += [dict(zip(SCHEMA.names, row, strict=True)) for row in rows if row[0] >= 0]
+        if len(self._rows) >= AT_ONCE:
+            self._store()
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the rows of all processes together and write them on rank zero."""
-        if self._rows is None:
+        """Write the rows of all processes on rank zero."""
+        if self._folder is None:
             return
-        path = run_folder(trainer) / self.filename
-        rows = sorted_on_zero(self._rows, path.parent)
-        first = next(rows, None)
-        self._rows = None
+        self._store()
+        path, folder, self._folder = run_folder(trainer) / self.filename, self._folder, None
+        count = sum(gather([self._count]))
         if not trainer.is_global_zero:
             return
-        begun = [] if first is None else [first]
-        failed = write_predictions(path, chain(begun, rows), _names(self._classifier, begun))
+        stored = shards(folder)
+        there = sum(parquet.read_metadata(shard).num_rows for shard in stored)
+        if there < count:
+            raise InputError(
+                f"PredictionWriter: expected {count:,} predictions in {folder}, but {there:,} are "
+                "there. Give all processes a folder that they share."
+            )
+        failed = write_predictions(path, merged(stored), self._names)
+        shutil.rmtree(folder, ignore_errors=True)
         self.path = path
         unknown = f" ({failed:,} texts without one: see the column error)" if failed else ""
         print(f"Predictions: {path}{unknown}")
 
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave nothing of a table that will not be whole."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = None
 
-def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[str]) -> int:
+    def _store(self) -> None:
+        """Write the rows that are here as one sorted file."""
+        self._shards.write(sorted(self._rows, key=itemgetter("index")))
+        self._shards.close()
+        self._count += len(self._rows)
+        self._rows = []
+
+
+def merged(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The rows of sorted files, sorted; few of them are in memory at a time."""
+    return heapq.merge(*map(_rows, paths), key=itemgetter("index"))
+
+
+def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> int:
     """Write a table of predictions, whole or not at all.
 
     Args:
         path: The file.
-        rows: The predictions.
+        rows: Rows of `SCHEMA`; an empty error is none.
         names: Names of the C classes.
 
     Returns:
@@ -130,17 +165,18 @@ def write_predictions(path: Path, rows: Iterable[Prediction], names: Sequence[st
             ["index", "text", "predicted", *(f"probability({n})" for n in names), "error"]
         )
         for row in rows:
-            best = max(range(len(names)), key=row.probabilities.__getitem__)
-            cells = [names[best], *(f"{probability:.6f}" for probability in row.probabilities)]
-            finite = all(map(isfinite, row.probabilities))
-            error = row.error or ("" if finite else "no finite probability")
-            writer.writerow([row.index, row.text, *([""] * len(cells) if error else cells), error])
+            probabilities = row["probabilities"]
+            best = max(range(len(names)), key=probabilities.__getitem__)
+            cells = [names[best], *(f"{probability:.6f}" for probability in probabilities)]
+            finite = all(map(isfinite, probabilities))
+            error = row["error"] or ("" if finite else "no finite probability")
+            cells = [""] * len(cells) if error else cells
+            writer.writerow([row["index"], row["text"], *cells, error])
             failed += bool(error)
     return failed
 
 
-def _names(model: PreTrainedModel | None, rows: Sequence[Prediction]) -> list[str]:
-    """Names of the classes, or their numbers where the module holds no model that names them."""
-    classes = len(rows[0].probabilities) if rows else 0
-    names = class_names(model) if model is not None else []
-    return names or [str(number) for number in range(classes)]
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(256):
+            yield from batch.to_pylist()

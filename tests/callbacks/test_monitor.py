@@ -206,7 +206,7 @@ def test_the_sample_is_the_same_in_every_epoch_batch_size_and_order(tmp_path):
     class Watching(FaithfulnessMonitor):
         def report(self, trainer, pl_module, stage, chunks):
             chunks = list(chunks)
-            texts = [e.text for c in chunks for e in c.examples]
+            texts = [e.text for examples, _ in chunks for e in examples]
             seen.append(sorted(texts))
             super().report(trainer, pl_module, stage, iter(chunks))
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from bertx.callbacks import PredictionWriter
-from bertx.callbacks.predictions import Prediction, write_predictions
+from bertx.callbacks import PredictionWriter, predictions
+from bertx.callbacks.predictions import write_predictions
 from bertx.cli import main
 from bertx.errors import InputError
 from tests.callbacks.toy import TEXTS, ForeignModule, trainer
@@ -38,7 +38,13 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_one_row_a_text_in_order(tmp_path, capsys):
+def row(index, text, *probabilities):
+    return {"index": index, "text": text, "probabilities": probabilities, "error": ""}
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 100])
+def test_one_row_a_text_in_order(tmp_path, capsys, monkeypatch, at_once):
+    monkeypatch.setattr(predictions, "AT_ONCE", at_once)
     module, writer = Predicting().eval(), PredictionWriter()
     module.net.config.id2label = {0: "bad", 1: "so so", 2: "good"}
     trainer(tmp_path, [writer]).predict(module, batches())
@@ -53,6 +59,7 @@ def test_one_row_a_text_in_order(tmp_path, capsys):
         found = [float(row[f"probability({name})"]) for name in names]
         assert found == pytest.approx(expected.tolist(), abs=1e-5)
         assert row["predicted"] == names[int(expected.argmax())]
+    assert not list(tmp_path.rglob(".predictions"))
 
 
 def test_a_second_run_begins_a_new_table(tmp_path):
@@ -64,7 +71,7 @@ def test_a_second_run_begins_a_new_table(tmp_path):
 
 def test_texts_of_any_kind_survive(tmp_path):
     texts = ['a "quote", and a comma', "two\nlines", "naïve ☃", ""]
-    rows = [Prediction(i, text, (0.25, 0.75)) for i, text in enumerate(texts)]
+    rows = [row(i, text, 0.25, 0.75) for i, text in enumerate(texts)]
     write_predictions(tmp_path / "p.csv", rows, ["no", "yes"])
     read = table(tmp_path / "p.csv")
     assert [row["text"] for row in read] == texts
@@ -80,8 +87,36 @@ def test_other_outputs_are_refused(tmp_path):
         trainer(tmp_path, [PredictionWriter()]).predict(Bare(), batches())
 
 
+def test_nothing_is_left_of_a_run_that_fails(tmp_path, monkeypatch):
+    class Failing(Predicting):
+        def predict_step(self, batch, batch_idx):
+            if batch_idx == 2:
+                raise RuntimeError("broken")
+            return super().predict_step(batch, batch_idx)
+
+    monkeypatch.setattr(predictions, "AT_ONCE", 1)
+    with pytest.raises(RuntimeError, match="broken"):
+        trainer(tmp_path, [PredictionWriter()]).predict(Failing(), batches())
+    assert not list(tmp_path.rglob("*.parquet")) and not list(tmp_path.rglob("*.csv"))
+
+
+def test_processes_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "gather", lambda counts: [*counts, 5])
+    with pytest.raises(InputError, match=r"expected 13 predictions in .*, but 8 are there"):
+        trainer(tmp_path, [PredictionWriter()]).predict(Predicting(), batches())
+
+
+def test_what_remains_of_a_killed_run_is_no_part_of_the_next(tmp_path):
+    remains = tmp_path / "version_0" / ".predictions" / "rank-00001"
+    remains.mkdir(parents=True)
+    (remains / "part-000000.parquet").write_text("half")
+    writer = PredictionWriter()
+    trainer(tmp_path, [writer]).predict(Predicting(), batches())
+    assert len(table(writer.path)) == len(TEXTS)
+
+
 def test_what_has_no_finite_probability_is_counted_and_predicts_nothing(tmp_path):
-    rows = [Prediction(0, "a", (0.2, 0.8)), Prediction(1, "b", (float("nan"), float("nan")))]
+    rows = [row(0, "a", 0.2, 0.8), row(1, "b", float("nan"), float("nan"))]
     assert write_predictions(tmp_path / "p.csv", rows, ["no", "yes"]) == 1
     with (tmp_path / "p.csv").open() as file:
         read = list(csv.DictReader(file))

@@ -13,6 +13,7 @@ from bertx.callbacks.agreement import AgreementMonitor
 from bertx.callbacks.drift import DriftMonitor
 from bertx.callbacks.shortcut import ShortcutAlarm
 from bertx.errors import InputError
+from bertx.evaluation import forwards
 from bertx.perturb.packing import Budget
 from bertx.trace import Trace
 from tests.callbacks.toy import ForeignModule, loader, trainer
@@ -114,7 +115,7 @@ def test_one_graph_is_held_at_a_time(tmp_path, monkeypatch, callback):
         held.append(weakref.ref(trace))
         return trace
 
-    monkeypatch.setattr(base, "Trace", traced)
+    monkeypatch.setattr(forwards, "Trace", traced)
     monkeypatch.setattr(base, "budget_for", lambda *_, **__: Budget(60))
     trainer(tmp_path, [callback]).fit(ForeignModule(), loader(), loader())
     assert len(held) > 3
