@@ -166,7 +166,7 @@ def test_methods_that_have_stopped_cost_nothing(model, monkeypatch):
     left = {("deletion_auc", "mask"): {"best", "worst"}}
     monkeypatch.setattr(Rounds, "open", lambda *_: left)
     forwards, plain = [], []
-    monkeypatch.setattr("bertx.evaluation.verdicts.plain_seconds", lambda *_: plain.append(1) or 1)
+    monkeypatch.setattr("bertx.evaluation.forwards.plain_seconds", lambda *_: plain.append(1) or 1)
     note = model.register_forward_hook(lambda *_: forwards.append(torch.is_grad_enabled()))
     methods = {"best": Occlusion(), "worst": Reversed(), "gi": GradientXInput(), "r": Random()}
     try:
