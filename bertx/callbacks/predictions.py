@@ -178,5 +178,5 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]], names: Sequ
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(256):
+        for batch in file.iter_batches(16):  # as many of each file are in memory
             yield from batch.to_pylist()
