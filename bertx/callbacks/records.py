@@ -51,6 +51,7 @@ class Records:
             ("prediction", pa.string()), ("probabilities", numbers), ("target", pa.string()),
             *((f"scores_{name}", scores) for name in methods), ("error", pa.string()),
         ]  # fmt: skip
+        self._settings["columns"] = [name for name, _ in columns]
         self.schema = pa.schema(columns, {METADATA_KEY: json.dumps(self._settings)})
 
     def check(self, folder: Path, stored: Mapping[str, Any] | None) -> None:

@@ -48,8 +48,8 @@ class _Formatter(DefaultHelpFormatter):
         text = action.help or ""
         if action.required and action.option_strings:
             return f"{text} Required."
-        empty = action.default in (None, False, [], argparse.SUPPRESS)
-        return text if empty else f"{text} Default: %(default)s."
+        empty = any(action.default is one for one in (None, False, argparse.SUPPRESS))
+        return text if empty or action.default == [] else f"{text} Default: %(default)s."
 
 
 class Parser(ArgumentParser):

@@ -21,6 +21,7 @@ from bertx.attribution import (
     Random,
 )
 from bertx.callbacks import AttributionWriter
+from bertx.callbacks.records import Records
 from bertx.callbacks.shards import read_shards, shards
 from bertx.cli import main
 from bertx.data import Collator
@@ -510,6 +511,20 @@ def test_other_settings_are_refused(tmp_path):
         for part in [str(folder), "`AttributionWriter.folder`", *parts]:
             assert part in str(caught.value)
     assert len(table(folder)) == COUNT
+
+
+def test_rows_with_other_columns_are_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "kept"
+    predict(tmp_path, writer(folder))
+    written = Records.__init__
+
+    def with_another_column(self, *args):
+        written(self, *args)
+        self._settings["columns"] = ["added", *self._settings["columns"]]
+
+    monkeypatch.setattr(Records, "__init__", with_another_column)
+    with pytest.raises(InputError, match=r'columns \["index", .* columns \["added", "index"'):
+        predict(tmp_path, writer(folder))
 
 
 def test_another_length_tokenizer_or_precision_is_refused(tmp_path):
