@@ -4,5 +4,5 @@
 set -e
 export HF_HUB_OFFLINE=1
 python benchmarks/accelerator.py --device cuda
-python benchmarks/training.py --data "$1/sst2/train.tsv" --rows 9600 --device gpu
+python benchmarks/training.py --data "$1" --tasks sst2 --times 20 --device gpu
 python benchmarks/monitor_share.py --data "$1/sst2" --examples 256 --device gpu

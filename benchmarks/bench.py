@@ -22,7 +22,8 @@ class Bench:
     """
 
     def __init__(self, options, unit):
-        self.texts = spread(read_texts(options.data), options.count)
+        self.all_texts = read_texts(options.data)
+        self.texts = spread(self.all_texts, options.count)
         self.unit = unit
         self.model = AutoModelForSequenceClassification.from_pretrained(options.model).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(options.model)
@@ -113,6 +114,10 @@ class Explained:
         for row, (scores, target) in enumerate(zip(self.scores, targets, strict=True)):
             own = inputs.rows(slice(row, row + 1))
             yield own, scores[: own.input_ids.shape[1]], target
+
+    def on_units(self):
+        """The scores (B, T), NaN at what is no unit."""
+        return self.scores.masked_fill(self.sentences.inputs.units < 0, torch.nan)
 
     def value(self, metric, columns=slice(None)):
         """A work that gives some columns of one metric (B, J)."""

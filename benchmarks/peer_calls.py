@@ -1,6 +1,7 @@
-"""How the metrics of interpreto, time_interpret and captum are asked about given explanations.
+"""How captum, interpreto, time_interpret and shap are asked what bertx is asked.
 
-Every function takes a `bench.Explained` and gives a work whose values have a row a sentence. Like
+Functions take a `bench.Explained`, or its sentences, and give a work whose values have a row each.
+Like
 bertx's metrics these works start from token ids and scores. time_interpret counts padding in its
 top k and returns the mean of a batch, so it gets one sentence and one bin at a time; captum gets
 one sentence at a time, with all of its draws in one batch, which needs no padding.
@@ -83,6 +84,68 @@ def tint_bins(explained, name, ratios):
             for inputs, scores, target, k in asked
         ]
         return torch.tensor(found).view(-1, len(ratios))
+
+    return work
+
+
+def captum_integrated(explained, steps):
+    """A work that gives integrated gradients from [MASK] to the word embeddings (B, T)."""
+    from captum.attr import LayerIntegratedGradients
+
+    sentences = explained.sentences
+    model, written = sentences.bench.model, sentences.inputs.mask_token_id
+    method = LayerIntegratedGradients(
+        lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits,
+        model.get_input_embeddings(),
+    )
+
+    def value(inputs, target):
+        masked = inputs.input_ids.masked_fill(inputs.units >= 0, written)
+        settings = {"target": target, "n_steps": steps, "method": "gausslegendre"}
+        mask = inputs.attention_mask
+        given = method.attribute(inputs.input_ids, masked, additional_forward_args=mask, **settings)
+        return given.sum(-1)[0].detach().masked_fill(inputs.units[0] < 0, torch.nan)
+
+    def work():
+        found = torch.full(sentences.inputs.units.shape, torch.nan)
+        for row, (inputs, _, target) in zip(found, explained.alone(), strict=True):
+            row[: inputs.units.shape[1]] = value(inputs, target)
+        return found
+
+    return work
+
+
+def shap_values(sentences, name, evaluations, tree):
+    """A work that gives what ``Partition`` or ``Permutation`` says of the tokens (B, T).
+
+    shap writes [MASK] into the text and calls what tokenizes it and runs the model, in batches.
+
+    Args:
+        sentences: The sentences, of whole words.
+        name: The explainer.
+        evaluations: Texts that it may ask for, for each sentence.
+        tree: Whether only neighbours form coalitions, shap's default for text.
+    """
+    import shap
+
+    bench = sentences.bench
+    masker = shap.maskers.Text(bench.tokenizer, mask_token="[MASK]", collapse_mask_token=False)
+    if not tree:
+        masker.clustering = None
+
+    def probabilities(texts):
+        encoded = bench.tokenizer(list(texts), padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            return bench.model(**encoded).logits.softmax(-1).numpy()
+
+    explainer = getattr(shap.explainers, f"{name}Explainer")(probabilities, masker)
+
+    def work():
+        values = explainer(bench.texts, max_evals=evaluations, silent=True).values
+        found = torch.full(sentences.inputs.units.shape, torch.nan)
+        for row, own, target in zip(found, values, sentences.target.tolist(), strict=True):
+            row[: len(own)] = torch.tensor(own[:, target])
+        return found.masked_fill(sentences.inputs.units < 0, torch.nan)
 
     return work
 
