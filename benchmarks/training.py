@@ -94,7 +94,8 @@ def compare(data, name, times, repeat, device):
     texts = [*itertools.islice(read_texts(data / name / "train.tsv"), rows * times)]
     with tempfile.TemporaryDirectory() as folder:
         lines = ["sentence\tlabel", *(f"{text}\t{row % 2}" for row, text in enumerate(texts))]
-        Path(folder, "train.tsv").write_text("\n".join(lines) + "\n")
+        for split in ("train", "dev"):  # without a dev.tsv, bertx would hold out training texts
+            Path(folder, f"{split}.tsv").write_text("\n".join(lines) + "\n")
         works = {
             "bertx": lambda: ours(folder, length, device),
             "Trainer, grouped": lambda: theirs(texts, length, True, device),

@@ -94,7 +94,8 @@ def main():
     found = []
     with tempfile.TemporaryDirectory() as folder:
         lines = ["sentence\tlabel", *(f"{text}\t{label}" for text, label in rows)]
-        Path(folder, "train.tsv").write_text("\n".join(lines) + "\n")
+        for split in ("train", "dev"):  # without a dev.tsv, bertx would hold out training texts
+            Path(folder, f"{split}.tsv").write_text("\n".join(lines) + "\n")
         for seed in range(options.seeds):
             found.append([accuracy(m, judged) for m in (ours(folder, seed), theirs(rows, seed))])
             print(f"seed {seed}: bertx {found[-1][0]:.4f}, Trainer {found[-1][1]:.4f}", flush=True)
