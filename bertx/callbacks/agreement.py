@@ -16,7 +16,7 @@ from bertx.metrics import Agreement, Estimate, explained_trace, spearman
 from bertx.models.classifier import ModelChoice
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, noun
-from bertx.rendering import append_scores, figure_svg
+from bertx.rendering import figure_svg
 from bertx.rendering.correlations import matrix_figure
 from bertx.rendering.files import write_whole
 from bertx.report.loggers import log_figure, to_each
@@ -118,8 +118,8 @@ class AgreementMonitor(Probe):
         chosen = Estimate(*(torch.where(both, *parts) for parts in zip(raw, absolute, strict=True)))
         self.results = self._pairs(chosen)
         for pair in self.results:
-            for key, value in pair.scalars().items():
-                pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
+            self._log(pl_module, stage, pair.scalars())
+        self._append(trainer, stage, "agreement.csv", map(asdict, self.results))
         self._write(trainer, stage, chosen)
 
     def _groups(self) -> tuple[str, ...]:
@@ -138,8 +138,6 @@ class AgreementMonitor(Probe):
         if not trainer.is_global_zero:
             return
         epoch, step = here(trainer)
-        rows = [{"epoch": epoch, "step": step, **asdict(pair)} for pair in self.results]
-        append_scores(folder / "agreement.csv", rows)
         when = f"epoch {epoch}, step {step}"
         note = _NOTE.format(unit=noun(self.unit), count=int(estimate.counts.max()))
         figure = matrix_figure(list(self._methods), estimate.mean.tolist(), "Agreement", when, note)

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.attribution.choices import ALL, GOLD, PREDICTED, Methods
 from bertx.callbacks.batches import read_batch
-from bertx.callbacks.methods import classifier_of, say_choice, tokenizer_of
+from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.records import Records
 from bertx.callbacks.run import check_within, gather, run_folder
 from bertx.callbacks.sample import Sample
@@ -28,7 +28,7 @@ from bertx.explanation.reading import Reader, check_unit
 from bertx.explanation.scoring import Scoring
 from bertx.models.classifier import ModelChoice, class_number
 from bertx.models.encode import Reading, UnitTokenizer
-from bertx.models.heads import Logits
+from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import Merge, Unit
 
 
@@ -185,7 +185,8 @@ class AttributionWriter(Callback):
     def _prepare(
         self, trainer: Trainer, module: LightningModule, methods: Methods
     ) -> dict[str, Attribution]:
-        model = self._model = classifier_of(self, module, self.model, self.logits)
+        with blamed(self):
+            model = self._model = classifier_for(module, self.logits, self.model)
         if self.model is not None:
             say_choice(self, "explains", module, model)
         loaders = trainer.predict_dataloaders

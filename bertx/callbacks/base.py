@@ -3,11 +3,13 @@
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
+from functools import partial
 from inspect import cleandoc, signature
 from itertools import chain
 from math import lcm
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -19,24 +21,26 @@ from bertx.attribution import Attribution
 from bertx.callbacks.batches import read_batch
 from bertx.callbacks.lines import beside_bar
 from bertx.callbacks.methods import (
+    blamed,
     check_alone,
     check_methods,
-    classifier_of,
     say_choice,
     tokenizer_of,
 )
 from bertx.callbacks.outcome import Listener
-from bertx.callbacks.run import callbacks_of, check_name, gather
+from bertx.callbacks.run import callbacks_of, check_name, gather, here, run_folder
 from bertx.callbacks.sample import Sample, rows_dealt
 from bertx.errors import InputError
 from bertx.evaluation import Recorder
 from bertx.models.classifier import ModelChoice
 from bertx.models.encode import Reading
-from bertx.models.heads import Logits
+from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import Unit
 from bertx.models.scope import isolated_rng
 from bertx.perturb.packing import budget_for
 from bertx.progress import progress
+from bertx.rendering import append_scores
+from bertx.rendering.files import Cell
 from bertx.trace import Needs, Trace
 
 log = logging.getLogger("bertx")
@@ -190,18 +194,7 @@ class Probe(Listener, ABC):
         )
         self._gather(batch, dataloader_idx)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Gather the chosen rows."""
-        super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
-        self._gather(batch, dataloader_idx)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain and report."""
@@ -213,24 +206,19 @@ class Probe(Listener, ABC):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Announce what was reported last."""
-        self._announce(trainer)
+        reported, self._reported = self._reported, False
+        if reported and trainer.is_global_zero:
+            self.announce()
+
+    on_test_end = on_fit_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Announce what a validation run of its own has reported."""
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self._announce(trainer)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Announce what was reported."""
-        self._announce(trainer)
+            self.on_fit_end(trainer, pl_module)
 
     def announce(self) -> None:
         """Print on rank zero what was reported last, when a run of the trainer ends."""
-
-    def _announce(self, trainer: Trainer) -> None:
-        reported, self._reported = self._reported, False
-        if reported and trainer.is_global_zero:
-            self.announce()
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         check_alone(self, self.name, trainer)
@@ -246,7 +234,8 @@ class Probe(Listener, ABC):
 
     def _find(self, pl_module: LightningModule) -> PreTrainedModel:
         before = getattr(self, "_model", None)
-        return classifier_of(self, pl_module, self.model, self.logits, before)
+        with blamed(self):
+            return classifier_for(pl_module, self.logits, self.model, before)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: Any) -> None:
         self._sample = None
@@ -264,14 +253,12 @@ class Probe(Listener, ABC):
     def _gather(self, batch: Any, dataloader_idx: int) -> None:
         if dataloader_idx != 0 or not self._methods:
             return
+        read = partial(read_batch, tokenizer=self._tokenizer, unit=self.unit)
         if not self._readable:  # all of it is read, so that the sanity check says what is wrong
-            self._readings(self.read(batch))
+            read(self.read(batch))
             self._readable = True
         if self._sample is not None:
-            self._sample.add(self.read(batch), self._readings)
-
-    def _readings(self, batch: Any) -> list[Reading]:
-        return read_batch(batch, self._tokenizer, self.unit)
+            self._sample.add(self.read(batch), read)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._sample is None:
@@ -302,6 +289,22 @@ class Probe(Listener, ABC):
                 f"data set, but {_reason(trainer, stage)} leaves rows out. Use all rows, or make "
                 "the data set itself smaller."
             )
+
+    def _log(self, pl_module: LightningModule, stage: str, values: Mapping[str, float]) -> None:
+        """Log numbers that all ranks have alike."""
+        for key, value in values.items():
+            pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
+
+    def _append(
+        self, trainer: Trainer, stage: str, name: str, rows: Iterable[Mapping[str, Cell]]
+    ) -> Path | None:
+        """Add rows to a table of the stage on rank zero; a collective call."""
+        folder = run_folder(trainer) / "bertx" / stage
+        if not trainer.is_global_zero:
+            return None
+        epoch, step = here(trainer)
+        numbered = [{"epoch": epoch, "step": step, **row} for row in rows]
+        return append_scores(folder / name, numbered)
 
     def _placed(self, stage: str) -> str:
         return stage if self.name is None else f"{stage}/{self.name}"

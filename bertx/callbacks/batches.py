@@ -133,14 +133,14 @@ def _read_again(
         return []
     if len(texts) != len(rows) or not all(isinstance(text, str) for text in texts):
         return []
-    found: list[Units] = []
+    texts_units: list[Units] = []
     for row, whole in zip(rows, UnitTokenizer(tokenizer, unit)(texts), strict=True):
         part = _part(whole, [*row["input_ids"]])
         if part is None:
             return []
         units, offsets = part.around(part.units, -1), part.around(part.offsets, (0, 0))
-        found.append((whole.text, units, offsets))
-    return found
+        texts_units.append((whole.text, units, offsets))
+    return texts_units
 
 
 def _part(whole: Reading, ids: list[int]) -> Reading | None:
@@ -166,7 +166,7 @@ def _given(
         )
     if texts is not None:
         _check_texts(texts, rows)
-    found: list[Units] = []
+    texts_units: list[Units] = []
     for number, row in enumerate(rows):
         pieces = tokenizer.convert_ids_to_tokens([*row["input_ids"]])
         special = [not ranks for ranks in row["ranked"]]
@@ -177,8 +177,8 @@ def _given(
             units = _runs(row.get("word_ids", words), row["ranked"])
         else:
             units = units_of(text, spans, words, row["ranked"], unit)
-        found.append((text, units, spans))
-    return found
+        texts_units.append((text, units, spans))
+    return texts_units
 
 
 def _runs(words: Sequence[int], ranked: Sequence[bool]) -> list[int]:

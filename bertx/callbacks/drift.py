@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.callbacks.base import Chunk, Probe
-from bertx.callbacks.run import gather, here, run_folder
+from bertx.callbacks.run import gather
 from bertx.callbacks.shards import checksum
 from bertx.errors import InputError
 from bertx.metrics import Drift, Estimate, stabilized
@@ -23,7 +23,6 @@ from bertx.models.classifier import ModelChoice
 from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, merge_by_unit
-from bertx.rendering import append_scores
 from bertx.trace import Trace
 
 Key = tuple[int, int, int]
@@ -146,9 +145,8 @@ class DriftMonitor(Probe):
             del trace  # and the graph, before the next one is made
         self.results = [self._result(name, metric) for name, metric in metrics.items()]
         for result in self.results:
-            for key, value in result.scalars().items():
-                pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
-        self._write(trainer, stage)
+            self._log(pl_module, stage, result.scalars())
+        self._path = self._append(trainer, stage, "drift.csv", map(asdict, self.results))
         # A text may come to another rank the next time, and rank zero alone writes checkpoints.
         self._before = _unpack(gather(_pack(now)))
         self._epoch = trainer.current_epoch
@@ -188,13 +186,6 @@ class DriftMonitor(Probe):
         largest = max((drift for drift in drifts if not isnan(drift)), default=0.0)
         place = stabilized(drifts, self.low * largest, self.patience)
         return None if place is None else curve[place][0]
-
-    def _write(self, trainer: Trainer, stage: str) -> None:
-        folder = run_folder(trainer) / "bertx" / stage
-        if trainer.is_global_zero:
-            epoch, step = here(trainer)
-            rows = [{"epoch": epoch, "step": step, **asdict(row)} for row in self.results]
-            self._path = append_scores(folder / "drift.csv", rows)
 
     def announce(self) -> None:
         """Say where the table is, and what has settled."""

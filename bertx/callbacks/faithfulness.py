@@ -30,7 +30,7 @@ from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit, noun
 from bertx.perturb import Operator, Perturber, Precision
-from bertx.rendering import MethodResult, append_scores, faithfulness_table, gain_name, write_curves
+from bertx.rendering import MethodResult, faithfulness_table, gain_name, write_curves
 from bertx.report.loggers import log_curves, to_each
 
 
@@ -159,9 +159,9 @@ class FaithfulnessMonitor(Probe):
         scalars = estimates.scalars()
         if self._share is not None:
             scalars["faithfulness_examples"] = estimates.count
-        for key, value in scalars.items():
-            pl_module.log(f"{stage}/{key}", value, sync_dist=True, batch_size=1)
+        self._log(pl_module, stage, scalars)
         self.results = estimates.results({n: m.signed for n, m in self._methods.items()})
+        self._append(trainer, stage, "faithfulness.csv", [one.row() for one in self.results])
         self._write(trainer, stage, estimates, evaluator)
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -197,8 +197,6 @@ class FaithfulnessMonitor(Probe):
             key = "_".join(filter(None, (f"{stage}/curves", part)))
             to_each(trainer.loggers, log_curves, key, drawn, figures, epoch, step, self.unit)
         write_examples(examples_path(folder, epoch, step), evaluator.values)
-        rows = [{"epoch": epoch, "step": step, **result.row()} for result in self.results]
-        append_scores(folder / "faithfulness.csv", rows)
 
     def announce(self) -> None:
         """Print the last table."""

@@ -112,9 +112,20 @@ class ProgressLines(Callback):
         if not trainer.sanity_checking:
             self._open("Validating, batches", trainer.num_val_batches)
 
-    def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Count."""
-        self._count()
+        if self._advance is not None:
+            self._advance(1)
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print what came out, while training; elsewhere the trainer prints a table."""
@@ -133,10 +144,6 @@ class ProgressLines(Callback):
         """Start to count batches."""
         self._open("Testing, batches", trainer.num_test_batches)
 
-    def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Count."""
-        self._count()
-
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop."""
         self._close()
@@ -145,13 +152,7 @@ class ProgressLines(Callback):
         """Start to count batches."""
         self._open("Predicting, batches", trainer.num_predict_batches)
 
-    def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Count."""
-        self._count()
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop."""
-        self._close()
+    on_predict_end = on_test_end
 
     def _open(self, what: str, batches: list[int | float]) -> None:
         self._close()
@@ -159,10 +160,6 @@ class ProgressLines(Callback):
             total = sum(batches)
             count = int(total) if isfinite(total) else None
             self._advance = self._stack.enter_context(Lines().task(what, count))
-
-    def _count(self) -> None:
-        if self._advance is not None:
-            self._advance(1)
 
     def _close(self) -> None:
         self._stack.close()

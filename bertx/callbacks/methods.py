@@ -11,8 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import Attribution, Random
 from bertx.attribution.choices import COMPARED_METHODS, check_each, supported
 from bertx.errors import InputError
-from bertx.models.classifier import ModelChoice, path_of
-from bertx.models.heads import Logits, classifier_for
+from bertx.models.classifier import path_of
 from bertx.models.pretrained import load_tokenizer
 
 _SHORT = {
@@ -50,7 +49,8 @@ def check_methods(
         UnsupportedArchitecture: If a method that was asked for is not defined for the model.
     """
     if methods is None:
-        return supported(_default(), model)
+        compared: tuple[type[Attribution], ...] = (*COMPARED_METHODS, Random)
+        return supported({_SHORT[method.__name__]: method() for method in compared}, model)
     check_each(methods, model)
     return methods
 
@@ -62,30 +62,6 @@ def blamed(callback: Callback) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{type(callback).__name__}: {error}") from error
-
-
-def classifier_of(
-    callback: Callback,
-    pl_module: LightningModule,
-    choice: ModelChoice | None,
-    logits: Logits | None,
-    previous: PreTrainedModel | None = None,
-) -> PreTrainedModel:
-    """The classifier that a callback explains.
-
-    Args:
-        callback: The callback.
-        pl_module: The module.
-        choice: Which of the module's classifiers is meant.
-        logits: What the logits of a head of one's own are; see `bertx.models.heads`.
-        previous: What was found before, which is kept if it is still meant.
-
-    Raises:
-        InputError: If the module holds none, several and none was chosen, or one that does not
-            choose one of several classes.
-    """
-    with blamed(callback):
-        return classifier_for(pl_module, logits, choice, previous)
 
 
 def say_choice(
@@ -107,8 +83,8 @@ def tokenizer_of(
     Raises:
         InputError: If there is none, or it cannot pad.
     """
-    datamodule: Any = getattr(trainer, "datamodule", None)
-    for tokenizer in (given, getattr(pl_module, "tokenizer", None), _of(datamodule)):
+    holders: tuple[Any, ...] = pl_module, getattr(trainer, "datamodule", None)
+    for tokenizer in (given, *(getattr(holder, "tokenizer", None) for holder in holders)):
         if isinstance(tokenizer, PreTrainedTokenizerBase):
             return _padding(tokenizer)
         if isinstance(tokenizer, str):
@@ -130,12 +106,3 @@ def _padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
             "Set tokenizer.pad_token."
         )
     return tokenizer
-
-
-def _of(datamodule: Any) -> Any:
-    return getattr(datamodule, "tokenizer", None)
-
-
-def _default() -> dict[str, Attribution]:
-    compared: tuple[type[Attribution], ...] = (*COMPARED_METHODS, Random)
-    return {_SHORT[method.__name__]: method() for method in compared}

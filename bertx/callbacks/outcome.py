@@ -56,18 +56,17 @@ class Listener(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Listen to the first step."""
-        self._listen(trainer, pl_module)
+        if self._listened or self.logits is not None:
+            return
+        self._listened = True
+        listeners = (each for each in callbacks_of(trainer) if isinstance(each, Listener))
+        alike = (each for each in listeners if each.model == self.model)
+        model = classifier_in(pl_module, self.model) if next(alike) is self else None
+        # Listening would have a compiled model compiled anew.
+        if model is not None and not any(map(_compiled, pl_module.modules())):
+            self._outcome = Outcome(pl_module, model)
 
-    def on_test_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Listen to the first step."""
-        self._listen(trainer, pl_module)
+    on_test_batch_start = on_validation_batch_start
 
     def on_validation_batch_end(
         self,
@@ -79,32 +78,6 @@ class Listener(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Compare what was heard."""
-        self._compare(trainer, pl_module, outputs)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Compare what was heard."""
-        self._compare(trainer, pl_module, outputs)
-
-    def _listen(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._listened or self.logits is not None:
-            return
-        self._listened = True
-        listeners = (each for each in callbacks_of(trainer) if isinstance(each, Listener))
-        alike = (each for each in listeners if each.model == self.model)
-        model = classifier_in(pl_module, self.model) if next(alike) is self else None
-        # Listening would have a compiled model compiled anew.
-        if model is not None and not any(map(_compiled, pl_module.modules())):
-            self._outcome = Outcome(pl_module, model)
-
-    def _compare(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         heard, self._outcome = self._outcome, None
         if heard is not None and heard.changed(outputs) and trainer.is_global_zero:
             name, kind = type(heard.model).__name__, type(pl_module).__name__
@@ -114,6 +87,8 @@ class Listener(Callback):
                 f"temperature, a bias or another head. Compute all logits in {name}.forward, or "
                 "choose the classifier that has them, model=..."
             )
+
+    on_test_batch_end = on_validation_batch_end
 
     def _stop(self) -> None:
         if self._outcome is not None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
 from bertx.attribution.choices import GOLD, PREDICTED, supported
 from bertx.callbacks.base import Chunk, Probe, log
-from bertx.callbacks.run import here, run_folder, texts_are_logged
+from bertx.callbacks.run import texts_are_logged
 from bertx.callbacks.wordshares import Ledger, WordShare, evidence
 from bertx.errors import InputError
 from bertx.models.classifier import ModelChoice, class_names
@@ -19,7 +19,6 @@ from bertx.models.encode import Reading
 from bertx.models.heads import Logits
 from bertx.models.inputs import Unit
 from bertx.models.words import normal
-from bertx.rendering import append_scores
 from bertx.rendering.files import Cell
 from bertx.trace import Trace
 
@@ -117,12 +116,11 @@ class ShortcutAlarm(Probe):
                 continue
             self.alarms += [word for word in words if word.excess > self.bound]
             largest = max((word.excess for word in words), default=0.0)
-            key = f"{stage}/shortcut_share/{name}"
-            pl_module.log(key, largest, sync_dist=True, batch_size=1)
+            self._log(pl_module, stage, {f"shortcut_share/{name}": largest})
         self._named = texts_are_logged(trainer)
         self._warn(stage)
         self._warn_of_few(stage, few)
-        self._write(trainer, stage, listed)
+        self._path = self._append(trainer, stage, "shortcuts.csv", map(_row, listed))
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.methods = {"shortcut": self.method or _default(self._find(pl_module))}
@@ -178,24 +176,20 @@ class ShortcutAlarm(Probe):
                 f"or for all others together. To judge it, {more} or lower min_texts."
             )
 
-    def _write(self, trainer: Trainer, stage: str, words: list[WordShare]) -> None:
-        folder = run_folder(trainer) / "bertx" / stage
-        if trainer.is_global_zero:
-            epoch, step = here(trainer)
-            rows: list[dict[str, Cell]] = [
-                {"epoch": epoch, "step": step, "class": w.label, "word": w.word, "share": w.share,
-                 "excess": w.excess, "texts": w.texts, "of": w.of, "elsewhere": w.elsewhere,
-                 "others": w.others, "example": w.example}
-                for w in words
-            ]  # fmt: skip
-            self._path = append_scores(folder / "shortcuts.csv", rows)
-
     def announce(self) -> None:
         """Say what was found last, and where the table is."""
         if self._path is not None:
             for alarm in self.alarms:
                 print(f"A shortcut? {alarm.described(self._named)}")
             print(f"Words of each class: {self._path} ({len(self.alarms)} above {self.bound:.0%})")
+
+
+def _row(word: WordShare) -> dict[str, Cell]:
+    return {
+        "class": word.label, "word": word.word, "share": word.share, "excess": word.excess,
+        "texts": word.texts, "of": word.of, "elsewhere": word.elsewhere, "others": word.others,
+        "example": word.example,
+    }  # fmt: skip
 
 
 def _default(model: PreTrainedModel) -> Attribution:

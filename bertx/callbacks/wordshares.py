@@ -75,7 +75,7 @@ class Ledger:
         >>> ledger = Ledger()
         >>> ledger.add(0, 7, "so good", ["so", "good"], [0.25, 0.75])
         >>> ledger.add(1, 8, "so dull", ["so", "dull"], [0.25, 0.75])
-        >>> [(found.word, found.share, found.excess) for found in ledger.shares(0, "positive")]
+        >>> [(row.word, row.share, row.excess) for row in ledger.shares(0, "positive")]
         [('good', 0.75, 0.75), ('so', 0.25, 0.0)]
     """
 

@@ -102,7 +102,7 @@ class Evaluator:
         chosen = torch.tensor([self._searched(example) for example in examples])
         searched = valid & (counts <= MOST_UNITS) & chosen.to(valid.device) & bool(self._limits)
         asked = dict.fromkeys(self._metrics, tuple(self._methods)) if asked is None else asked
-        finite = {name: own.masked_fill(~valid[:, None], 0) for name, own in scores.items()}
+        finite = {name: one.masked_fill(~valid[:, None], 0) for name, one in scores.items()}
         values = {
             name: value.masked_fill(~valid[:, None], nan).to("cpu", torch.float64)
             for name, value in self._measure(trace, finite, searched, asked).items()

@@ -29,18 +29,21 @@ class BinnedMetric(FaithfulnessMetric):
 
     Attributes:
         ratios: The bins.
+        fractions: How much is deleted or inserted (1 + K,), first what leaves the text whole.
 
     Raises:
         InputError: If there is no bin, or one outside [0, 1].
     """
 
     column: ClassVar[str]
+    whole: ClassVar[float] = 0.0
     number: ClassVar[str] = "aopc"
 
     def __init__(self, ratios: tuple[float, ...] = RATIOS) -> None:
         bins = [f"{self.column}@{100 * ratio:.3g}%" for ratio in checked_ratios(ratios)]
         super().__init__([*bins, self.number])
         self.ratios = tuple(ratios)
+        self.fractions = torch.tensor([self.whole, *ratios], dtype=torch.float64)
 
     @abstractmethod
     def kept(self, ranking: Ranking) -> Tensor:
@@ -83,7 +86,7 @@ class Comprehensiveness(BinnedMetric):
 
     def kept(self, ranking: Ranking) -> Tensor:
         """The whole text, and all but the top q for each bin (B, J, U)."""
-        return without_top(ranking.unit_scores, ranking.inputs.unit_counts, self.ratios)
+        return deletion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self.fractions)
 
     def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """How much p_c falls in each bin, and the mean (B, J)."""
@@ -111,11 +114,12 @@ class Sufficiency(BinnedMetric):
     higher_is_better = False
     limit = "insertion"
     column = "drop"
+    whole = 1.0
     state = "sufficiency_sums"
 
     def kept(self, ranking: Ranking) -> Tensor:
         """The whole text, and the top q alone for each bin (B, J, U)."""
-        return only_top(ranking.unit_scores, ranking.inputs.unit_counts, self.ratios)
+        return insertion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self.fractions)
 
     def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """How much p_c falls in each bin, and the mean (B, J)."""
@@ -151,23 +155,11 @@ class LogOdds(BinnedMetric):
 
     def kept(self, ranking: Ranking) -> Tensor:
         """The whole text, and all but the top q for each bin (B, J, U)."""
-        return without_top(ranking.unit_scores, ranking.inputs.unit_counts, self.ratios)
+        return deletion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self.fractions)
 
     def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """How much log p_c changes in each bin, and the mean (B, J)."""
         return with_mean(log_ratios(followed(ranking, answers)))
-
-
-def without_top(scores: Tensor, unit_counts: Tensor, ratios: Sequence[float]) -> Tensor:
-    """The whole text, and all but the top q of the units (B, U) for each bin (B, J, U)."""
-    fractions = torch.tensor([0, *checked_ratios(ratios)], dtype=torch.float64)
-    return deletion_masks(scores, unit_counts, fractions)
-
-
-def only_top(scores: Tensor, unit_counts: Tensor, ratios: Sequence[float]) -> Tensor:
-    """The whole text, and the top q of the units (B, U) alone for each bin (B, J, U)."""
-    fractions = torch.tensor([1, *checked_ratios(ratios)], dtype=torch.float64)
-    return insertion_masks(scores, unit_counts, fractions)
 
 
 def drops(p: Tensor) -> Tensor:

@@ -21,19 +21,15 @@ class CurveMetric(FaithfulnessMetric):
     Attributes:
         points: K.
         kind: What is done to the units.
+        grid: The fractions (K,).
     """
 
     kind: ClassVar[Kind]
 
     def __init__(self, points: int = 11) -> None:
-        self._grid = fractions(points)
-        super().__init__([*(f"p@{100 * f:.3g}%" for f in self._grid.tolist()), "auc"])
+        self.grid = fractions(points)
+        super().__init__([*(f"p@{100 * f:.3g}%" for f in self.grid.tolist()), "auc"])
         self.points = points
-
-    @property
-    def grid(self) -> Tensor:
-        """The fractions (K,)."""
-        return self._grid
 
     @abstractmethod
     def kept(self, ranking: Ranking) -> Tensor:
@@ -41,7 +37,7 @@ class CurveMetric(FaithfulnessMetric):
 
     def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
         """The curve and its area (B, K + 1)."""
-        return with_area(followed(ranking, answers), self._grid)
+        return with_area(followed(ranking, answers), self.grid)
 
 
 class DeletionCurve(CurveMetric):
@@ -71,7 +67,7 @@ class DeletionCurve(CurveMetric):
 
     def kept(self, ranking: Ranking) -> Tensor:
         """All but the highest ranked units (B, K, U)."""
-        return deletion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self._grid)
+        return deletion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self.grid)
 
 
 class InsertionCurve(CurveMetric):
@@ -93,7 +89,7 @@ class InsertionCurve(CurveMetric):
 
     def kept(self, ranking: Ranking) -> Tensor:
         """The highest ranked units alone (B, K, U)."""
-        return insertion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self._grid)
+        return insertion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self.grid)
 
 
 class FullyPerturbed(FaithfulnessMetric):

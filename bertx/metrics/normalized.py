@@ -88,7 +88,8 @@ class NormalizedComprehensiveness(NormalizedAOPC):
 
     def kept(self, ranking: Ranking) -> Tensor:
         """All but the k highest ranked units, k = 0..U (B, U + 1, U)."""
-        return highest_first(ranking.unit_scores, ranking.inputs.unit_counts)
+        scores = ranking.unit_scores
+        return deletions(scores, ranking.inputs.unit_counts, scores.shape[1])
 
 
 class NormalizedSufficiency(NormalizedAOPC):
@@ -117,11 +118,6 @@ class NormalizedSufficiency(NormalizedAOPC):
     def kept(self, ranking: Ranking) -> Tensor:
         """The n - k highest ranked units alone, k = 0..U (B, U + 1, U)."""
         return lowest_first(ranking.unit_scores, ranking.inputs.unit_counts)
-
-
-def highest_first(scores: Tensor, unit_counts: Tensor) -> Tensor:
-    """Which of the units (B, U) stay after 0..U deletions from the top (B, U + 1, U)."""
-    return deletions(scores, unit_counts, scores.shape[1])
 
 
 def lowest_first(scores: Tensor, unit_counts: Tensor) -> Tensor:

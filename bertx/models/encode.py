@@ -75,9 +75,9 @@ class Reading:
     def __len__(self) -> int:
         return len(self.ids) + self.specials
 
-    def around(self, own: Sequence[Item], filler: Item) -> list[Item]:
+    def around(self, values: Sequence[Item], filler: Item) -> list[Item]:
         """A value of each of the text's own tokens (t,), and a filler for those around it."""
-        return [*[filler] * len(self.before), *own, *[filler] * len(self.after)]
+        return [*[filler] * len(self.before), *values, *[filler] * len(self.after)]
 
     def cut(self, start: int, stop: int) -> "Reading":
         """The text's own tokens start..stop, with those around it; units are numbered anew."""
@@ -88,8 +88,8 @@ class Reading:
         gone = {*self.units[:start], *self.units[stop:]} - {-1}
         segments = self.segments
         if segments is not None:
-            own = segments[head + start : head + stop]
-            segments = (*segments[:head], *own, *segments[head + len(self.ids) :])
+            kept = segments[head + start : head + stop]
+            segments = (*segments[:head], *kept, *segments[head + len(self.ids) :])
         return replace(
             self,
             ids=self.ids[start:stop],
@@ -153,7 +153,7 @@ class UnitTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Iterator[Reading]:
         """Read texts, in their order."""
-        made = self.tokenizer(
+        encoded = self.tokenizer(
             list(texts),
             truncation=self._most is not None,
             max_length=self._most,
@@ -161,28 +161,28 @@ class UnitTokenizer:
             return_attention_mask=False,
             verbose=False,
         )
-        return map(self._read, texts, made.encodings or ())
+        return map(self._read, texts, encoded.encodings or ())
 
     def _read(self, text: str, encoding: Encoding) -> Reading:
         ids, segments = encoding.ids, encoding.type_ids
-        own = [i for i, sequence in enumerate(encoding.sequence_ids) if sequence is not None]
-        start, stop = (own[0], own[-1] + 1) if own else (len(ids), len(ids))
-        known = encoding.offsets[start:stop], encoding.word_ids[start:stop]
+        places = [i for i, sequence in enumerate(encoding.sequence_ids) if sequence is not None]
+        start, stop = (places[0], places[-1] + 1) if places else (len(ids), len(ids))
+        offsets, words = encoding.offsets[start:stop], encoding.word_ids[start:stop]
         ranked = [i not in self._special for i in ids[start:stop]]
-        units = units_of(text, *known, ranked, self._unit)
+        units = units_of(text, offsets, words, ranked, self._unit)
         whole = Reading(
             text=text,
             before=tuple(ids[:start]),
             ids=tuple(ids[start:stop]),
             after=tuple(ids[stop:]),
             units=tuple(units),
-            offsets=tuple(known[0]),
+            offsets=tuple(offsets),
             segments=tuple(segments) if self._segmented else None,
         )
         if self._longest is None or len(whole) <= self._longest:
             return whole
         if self._between != self._unit:
-            units = units_of(text, *known, ranked, self._between)
+            units = units_of(text, offsets, words, ranked, self._between)
         return whole.cut(*fitting(units, self._longest - whole.specials, self._left))
 
 
