@@ -105,9 +105,9 @@ def test_rationale_words_are_marked(tmp_path):
 def test_only_the_rows_of_the_sample_are_completed(tmp_path, monkeypatch, size):
     completed = []
 
-    def reading(batch, *settings):
+    def reading(batch, **settings):
         completed.append(len(batch["input_ids"]))
-        return read_batch(batch, *settings)
+        return read_batch(batch, **settings)
 
     monkeypatch.setattr(base, "read_batch", reading)
     maps = Keeping({"gi": GradientXInput()}, max_examples=size)
