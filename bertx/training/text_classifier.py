@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from bertx.errors import InputError
 from bertx.models.checkpoint import FILES, files_of
 from bertx.models.classifier import logits_of, takes
 from bertx.models.inputs import UNKNOWN
+from bertx.models.last_layer import first_token_alone
 from bertx.models.pretrained import Dtype, load_with_gaps, longest_input
 from bertx.training.class_weights import ClassWeights, check_class_weights, weights_of
 from bertx.training.freezing import Freezing, Frozen
@@ -117,7 +119,9 @@ class TextClassifier(LightningModule):
                 f"positions. Set `max_length` to {self._longest} or less."
             )
         arguments = {field: batch[field] for field in self._fields if field in batch}
-        return logits_of(self.model, arguments)
+        whole = self.model.is_gradient_checkpointing  # which runs layers again, without hooks
+        with nullcontext() if whole else first_token_alone(self.model):
+            return logits_of(self.model, arguments)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """The mean loss of a batch, and its logits (B, C)."""

@@ -108,6 +108,23 @@ def test_validate_then_fit_then_validate(module):
     assert again["val/loss"] == pytest.approx(fitted, abs=1e-6)
 
 
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_the_last_layer_runs_for_the_token_that_the_head_reads(recomputed, module):
+    if recomputed:
+        module.model.activation_checkpointing_enable()
+    seen, plain = [], torch.nn.functional.linear
+    batch = collate(
+        [(text, gold, i) for i, (text, gold) in enumerate(zip(TEXTS, GOLD, strict=True))]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "linear", lambda x, *w: seen.append(x) or plain(x, *w))
+        loss = cross_entropy(module.train()(batch), batch["labels"])
+    loss.backward()
+    alone = sum(x.dim() == 3 and x.shape[1] == 1 for x in seen)
+    assert alone == (0 if recomputed else 3)
+    assert all(p.grad is not None for p in module.parameters())
+
+
 def test_dropout_is_on_while_training_and_off_while_validating(module):
     seen = {}
 
