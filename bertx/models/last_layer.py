@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -22,7 +23,7 @@ def first_token_alone(model: PreTrainedModel) -> Iterator[None]:
 
     The logits are the same up to rounding, with their gradients. Nothing happens where the head
     reads more than that token, where the parts of the model are not known or not transformers',
-    or where a hook of somebody else's may look at the others.
+    where a hook of somebody else's may look at the others, or where a module is compiled.
 
     Args:
         model: A Hugging Face sequence classifier; it is as before after the body.
@@ -51,7 +52,9 @@ def _narrowed(model: PreTrainedModel) -> list[nn.Module]:
 
 
 def _watched(model: PreTrainedModel) -> bool:
-    """Whether a module has a hook that may see states above the embeddings."""
+    """Whether a module has a hook that may see states above the embeddings, or was compiled."""
+    if torch.compiler.is_compiling() or any(part._compiled_call_impl for part in model.modules()):
+        return True
     others = {model, *embedding_block(model, "last layer").modules()}
     above = (module for module in model.modules() if module not in others)
     return any(module._forward_hooks or module._forward_pre_hooks for module in above)

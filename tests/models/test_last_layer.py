@@ -90,3 +90,13 @@ def test_the_engine_asks_with_it(inputs):
         Perturber(model, mask_token_id=4, pad_token_id=0)(inputs, kept)
     assert sum(shape[1] == 1 for shape in tokens if len(shape) == 3) == 3
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_compiled_model_keeps_all_tokens(compiled):
+    model = tiny_model()
+    if compiled:
+        model.bert.encoder.compile(backend="eager")
+    with first_token_alone(model):
+        hooks = [module for module in model.modules() if module._forward_pre_hooks]
+    assert len(hooks) == (0 if compiled else 2)
