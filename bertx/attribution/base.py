@@ -12,9 +12,11 @@ from bertx.models.anatomy import (
     UnsupportedArchitecture,
     check_differentiable,
     embedding_block,
+    own_code,
 )
+from bertx.models.classifier import logits_of
 from bertx.models.inputs import short_texts
-from bertx.models.scope import alone, isolated_rng
+from bertx.models.scope import alone, evaluating, gradients, isolated_rng
 from bertx.trace import EXPLICIT, GRAPH, SWITCHED, Needs, Trace
 from bertx.trace.recording import explicit_attention
 from bertx.trace.rules import wide
@@ -71,7 +73,14 @@ class Attribution(ABC):
 
     @alone()
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if the method is not defined for ``model``."""
+        """Refuse a model for which the method is not defined.
+
+        Model types that `bertx.models.anatomy.ENCODERS` has not, and code that is not
+        transformers', are tried on two short texts.
+
+        Raises:
+            UnsupportedArchitecture: If it is one.
+        """
         name = type(self).__name__
         embedding_block(model, name)
         if self.needs & GRAPH:
@@ -84,20 +93,31 @@ class Attribution(ABC):
             except InputError as error:
                 supported = f"models that use transformers' attention interface ({error})"
                 raise UnsupportedArchitecture(name, model, supported) from error
-        if model.config.model_type not in ENCODERS:
+        if model.config.model_type not in ENCODERS or own_code(model):
             self._try_out(model)
 
     def _try_out(self, model: PreTrainedModel) -> None:
-        name = type(self).__name__
+        name, texts = type(self).__name__, short_texts(model)
         with isolated_rng(), torch.autocast(model.device.type, enabled=False):
             try:
-                self.tried(Trace(model, short_texts(model), None, self.needs))
-            except UnsupportedArchitecture:
-                raise
+                trace = Trace(model, texts, None, self.needs)
+                with gradients(), torch.no_grad(), evaluating(model):
+                    plain = logits_of(model, texts.arguments(model))
+                if not _alike(trace.logits, plain):
+                    raise InputError("its logits change when its attention is made to be seen")
+                self.tried(trace)
+            except UnsupportedArchitecture as error:
+                raise UnsupportedArchitecture(name, model, error.supported) from error
             except Exception as error:  # of whatever a model does that nobody here has seen
                 supported = f"models that it can follow, which failed: {error!r}"
                 raise UnsupportedArchitecture(name, model, supported) from error
 
-    def tried(self, trace: Trace) -> object:
-        """What of the method may fail on a model whose type is not known, on two short texts."""
-        return trace.logits
+    def tried(self, trace: Trace) -> None:
+        """Try what of the method may fail on a model that is not known, on two short texts."""
+        if Needs.ATTENTION_GRADIENT in self.needs:
+            _ = trace.weighted_attention
+
+
+def _alike(logits: Tensor, others: Tensor) -> bool:
+    least = max(1e-4, 8 * torch.finfo(others.dtype).eps)
+    return bool((logits - others).abs().max() <= least * others.abs().max())

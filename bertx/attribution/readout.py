@@ -46,8 +46,8 @@ def head_reads(
     `bertx.models.anatomy.readout` says it from the class and the config. A model of another type,
     or with a forward of somebody else's, is asked instead: one forward of two short texts, and
     where the gradient of the logits arrives at the last layer. That is done once, until its code
-    changes. A head may look for special tokens, which short texts may lack: the longest of real
-    texts is tried too.
+    or a weight changes. A head may look for special tokens, which short texts may lack: the
+    longest of real texts is tried too.
 
     Args:
         model: A Hugging Face sequence classifier.
@@ -62,9 +62,10 @@ def head_reads(
         believed = readout(model, method)
         if not code:
             return believed
-    expected = _of_short_texts(model, method, (believed, code))
+    key = believed, code, sum(weight._version for weight in model.parameters())
+    expected = _of_short_texts(model, method, key)
     if texts is not None:
-        seen = _of_real_texts(model, method, (believed, code), texts)
+        seen = _of_real_texts(model, method, key, texts)
         if seen not in (expected, NOTHING):
             read = f"{NAMES[expected]} in random texts, but in a real one {NAMES.get(seen, seen)}"
             raise UnsupportedArchitecture(method, model, f"{HEADS}; this one reads {read}")

@@ -52,9 +52,11 @@ class ModifiedGradient(Attribution):
         check_activations_seen(model, name)
         super().check(model)
 
-    def tried(self, trace: Trace) -> Tensor:
-        """A whole backward."""
-        return self.scores(trace)
+    def tried(self, trace: Trace) -> None:
+        """Look for operations without a rule."""
+        if unruled := trace.without_rule():
+            named = ", ".join(unruled)
+            raise InputError(f"no relevance rule for {named} of what depends on the text")
 
     def scores(self, trace: Trace) -> Tensor:
         """(B, T)."""

@@ -21,6 +21,10 @@ _FUNCTIONS = {
     functional.tanh, torch.relu, torch.tanh, Tensor.relu, Tensor.tanh, *NOT_ZERO_AT_ZERO,
 }  # fmt: skip
 
+_NOT_ELEMENTWISE = (
+    nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax, nn.GLU,
+)  # fmt: skip
+
 _FUNCTION_NAMES = ("gelu", "relu", "silu", "swish", "tanh")
 """Names of transformers for what is one of these functions."""
 
@@ -61,7 +65,7 @@ class ActivationMode(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._inside:
             return func(*args, **kwargs)
-        if func in _FUNCTIONS:
+        if func in _FUNCTIONS and args and not kwargs.get("inplace"):
             y = func(*args, **kwargs)
             return self.activated(lambda x: func(x, *args[1:], **kwargs), args[0], y)
         return self.called(func, args, kwargs)
@@ -73,6 +77,8 @@ class ActivationMode(TorchFunctionMode):
     def leave(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """An activation module has ended."""
         self._inside -= 1
+        if getattr(module, "inplace", False):  # its input is gone
+            return output
         return self.activated(module.forward, args[0], output)
 
 
@@ -110,6 +116,5 @@ def unseen_activations(model: nn.Module) -> list[str]:
 def _is_activation(module: nn.Module) -> bool:
     home = type(module).__module__
     return home == "transformers.activations" or (
-        home == "torch.nn.modules.activation"
-        and not isinstance(module, (nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax))
+        home == "torch.nn.modules.activation" and not isinstance(module, _NOT_ELEMENTWISE)
     )

@@ -23,9 +23,14 @@ Code = tuple[ReferenceType[Any], ...]
 
 
 class UnsupportedArchitecture(InputError):
-    """A method was asked to explain a model that it is not defined for."""
+    """A method was asked to explain a model that it is not defined for.
+
+    Attributes:
+        supported: What it is defined for.
+    """
 
     def __init__(self, method: str, model: nn.Module, supported: str) -> None:
+        self.supported = supported
         kind = getattr(getattr(model, "config", None), "model_type", "unknown")
         super().__init__(
             f"{method} does not support {type(model).__name__} (model type {kind!r}); it supports "

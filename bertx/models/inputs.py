@@ -188,11 +188,6 @@ def noun(unit: Unit) -> str:
 
 def _pieces(batch: Mapping[str, Any], ranked: Tensor) -> Tensor:
     """The number of each token's word as white space parts them (B, T)."""
-    if "text" not in batch or "offsets" not in batch:
-        raise InputError(
-            "unit 'whitespace': expected a batch with text and offsets, which show where white "
-            "space is. Add them, or use unit 'word'."
-        )
     rows = zip(batch["text"], batch["offsets"].tolist(), ranked.tolist(), strict=True)
     return torch.tensor([number_pieces(*row) for row in rows])
 

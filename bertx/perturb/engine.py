@@ -149,11 +149,19 @@ class Perturber:
         Returns:
             Probabilities in [0, 1] (B, N, C), float32 (float64 from a float64 model); NaN where
             the model's logits are. Ordinary tensors, also when called in inference mode.
+
+        Raises:
+            InputError: If nothing is left of a text.
         """
         with alone(), torch.inference_mode(False), torch.no_grad():
             versions = self._versions(inputs, kept)
             first, which = distinct_rows(versions.flatten(1))
             lengths, order = versions[first, _STATE].count_nonzero(1).sort(descending=True)
+            if not lengths[-1]:
+                raise InputError(
+                    f"operator {self.operator!r} leaves no token of a text without its units, as "
+                    "the tokenizer puts none around it: take one that writes, such as 'pad'"
+                )
             segments = "token_type_ids" in inputs.arguments(self.model)
             plan = self._plan(lengths.tolist())
             answers = self._answer(versions[first[order]], lengths.tolist(), plan, segments)

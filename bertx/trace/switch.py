@@ -6,7 +6,7 @@ this node sends the gradient on through the operation, or through the linear map
 its place. Nothing is patched: calls are seen by a mode of this thread, activation modules by hooks.
 
 Norms that a model writes out are seen by their root, √(Var x + eps), which is their denominator.
-Nonlinear functions without a rule are refused by name as soon as relevance arrives at them.
+What goes by without a node, `bertx.trace.ruled` finds in the graph.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bertx.errors import InputError
 from bertx.models.activations import NOT_ZERO_AT_ZERO, ActivationMode, Elementwise, watching
 from bertx.models.scope import exclusive
 from bertx.trace.attend import Core, Watch, attend, gradients_of
@@ -28,10 +27,8 @@ from bertx.trace.skipping import skipping_linear
 _GRADIENT = Rules()
 _QKV = ("query", "key", "value")
 
-_NEAR = 4
+_NEAR = 8
 """Steps, such as casts and reciprocals, between the root of a norm and its use."""
-
-_NO_RULE = "{} of what depends on the text has no relevance rule"
 
 
 class Switch:
@@ -78,7 +75,7 @@ class FunctionRecorder(ActivationMode):
     ) -> Any:
         """Called for every function of torch."""
         if func in NOT_ZERO_AT_ZERO and not self._inside:
-            return self._unruled(func, args, kwargs or {})
+            return func(*args, **(kwargs or {}))
         return super().__torch_function__(func, types, args, kwargs)
 
     def leave_encoder(self, *_: Any) -> None:
@@ -93,14 +90,14 @@ class FunctionRecorder(ActivationMode):
         if torch.is_grad_enabled() and (query.requires_grad or value.requires_grad):
             number = -1 if self._above else len(self.attention) - 1
             how = (scale, self.switch, self.watch, number)
-            context = _Core.apply(query, key, value, context, weights, *how)
+            context = Attended.apply(query, key, value, context, weights, *how)
         return context, weights
 
     def activated(self, function: Elementwise, x: Tensor, y: Tensor) -> Tensor:
         """``y`` with a node behind it."""
         if not self._explained(y):
             return y
-        return _Linearized.apply(x, y, self.switch, "activation", Secant(function))
+        return Linearized.apply(x, y, self.switch, "activation", Secant(function))
 
     def called(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``function`` gives, with a node before or behind it."""
@@ -111,34 +108,16 @@ class FunctionRecorder(ActivationMode):
 
     def _norm(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         y = func(*args, **kwargs)
-        if not self._explained(y):
-            return y
         given = dict(zip(("input", "shape", "weight", "bias", "eps"), args, strict=False)) | kwargs
+        if not self._explained(y) or len(given.get("shape", ())) > 1:
+            return y
         held = ConstantDenominator(given.get("weight"), given.get("eps", 1e-5))
-        return _Linearized.apply(given["input"], y, self.switch, "norm", held)
+        return Linearized.apply(given["input"], y, self.switch, "norm", held)
 
     def _root(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """The denominator of a norm that is written out, or one over it."""
         y = func(*args, **kwargs)
-        return _Shared.apply(y, self.switch, ("norm",)) if self._explained(y) else y
-
-    def _quotient(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        y = func(*args, **kwargs)
-        divisor = args[1]
-        if not self._explained(divisor) or _is_root(divisor):
-            return y
-        return _Refused.apply(y, self.switch, "a division by what depends on the text")
-
-    def _unruled(self, func: Any, args: Any, kwargs: Any) -> Any:
-        y = func(*args, **kwargs)
-        if not self._explained(y) or any(map(_is_root, args)):
-            return y
-        return _Refused.apply(y, self.switch, func.__name__)
-
-    def _in_place(self, func: Any, args: Any, kwargs: Any) -> Any:
-        if self._both_explained(args) and not _is_root(args[1]):
-            raise InputError(_NO_RULE.format(func.__name__))
-        return func(*args, **kwargs)
+        return Shared.apply(y, self.switch, ("norm",)) if self._explained(y) else y
 
     def _linear(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         y = skipping_linear(*args, **kwargs)
@@ -146,12 +125,12 @@ class FunctionRecorder(ActivationMode):
             return y
         given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
         operands = (self.part, given["weight"], given.get("bias"))
-        return _Linear.apply(given["input"], y, self.switch, *operands)
+        return Linear.apply(given["input"], y, self.switch, *operands)
 
     def _softmax(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         weights = func(*args, **kwargs)
         if self._explained(weights):
-            weights = _Shared.apply(weights, self.switch, ("softmax",))
+            weights = Shared.apply(weights, self.switch, ("softmax",))
         if weights.dim() == 4 and not self._above:
             self.attention.append(weights)
         return weights
@@ -161,102 +140,101 @@ class FunctionRecorder(ActivationMode):
             return func(*args, **kwargs)
         a, b = args[:2]
         if a.shape[-1] > b.shape[-1]:  # cheaper at the output, and the same
-            return _Shared.apply(func(*args, **kwargs), self.switch, ("product",))
+            return Shared.apply(func(*args, **kwargs), self.switch, ("product",), True)
         return func(*self._factors(args, "product"), **kwargs)
 
     def _contraction(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         equation, *operands = args
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = list(operands[0])
-        if sum(map(self._explained, operands)) > 2:
-            raise InputError(_NO_RULE.format("einsum of three"))
-        return func(equation, *self._factors(operands, "product"), **kwargs)
+        places = [i for i, operand in enumerate(operands) if self._explained(operand)]
+        for i in places if len(places) == 2 else ():
+            operands[i] = Shared.apply(operands[i], self.switch, ("product",))
+        return func(equation, *operands, **kwargs)
 
     def _gate(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        if any(map(_is_root, args[:2])):
+        if any(made_of(factor, "norm") for factor in args[:2]):
             return func(*args, **kwargs)
-        return func(*self._factors(args, "gate"), **kwargs)
+        pooled = any(made_of(factor, "softmax") for factor in args[:2])
+        return func(*self._factors(args, "product" if pooled else "gate"), **kwargs)
 
     def _fused(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         """Attention in one kernel: what its softmax and products share out ends at q, k and v."""
-        given = dict(zip(_QKV, args, strict=False)) | kwargs
+        given = dict(zip((*_QKV, "attn_mask"), args, strict=False)) | kwargs
+        if not all(self._explained(given[name]) for name in _QKV):
+            return func(*args, **kwargs)
+        if self._explained(given.get("attn_mask")):
+            return func(*args, **kwargs)
         shares = ("softmax", "product", "product")
         for name, kinds in (("query", shares), ("key", shares), ("value", ("product",))):
-            if self._explained(given[name]):
-                given[name] = _Shared.apply(given[name], self.switch, kinds)
-        return func(*(given.pop(name) for name in _QKV), *args[3:], **given)
+            given[name] = Shared.apply(given[name], self.switch, kinds)
+        inside = [given[name].grad_fn for name in _QKV]
+        y = func(*(given.pop(name) for name in _QKV), *args[4:], **given)
+        return Shared.apply(y, self.switch, (), inside)
 
     def _explained(self, value: Any) -> bool:
         return self.switch is not None and isinstance(value, Tensor) and value.requires_grad
 
     def _both_explained(self, args: Any) -> bool:
-        return all(map(self._explained, args[:2]))
+        return len(args) > 1 and all(map(self._explained, args[:2]))
 
     def _factors(self, args: Any, kind: str) -> Any:
         if not self._both_explained(args):
             return args
-        return (*(_Shared.apply(a, self.switch, (kind,)) for a in args[:2]), *args[2:])
+        return (*(Shared.apply(a, self.switch, (kind,)) for a in args[:2]), *args[2:])
 
 
-class _Shared(torch.autograd.Function):
-    """The tensor itself; its gradient times the shares that the rules name."""
+class Shared(torch.autograd.Function):
+    """The tensor itself; its gradient times the shares that the rules name.
+
+    ``of`` says of what: True of the product that made the tensor, a list of nodes of the operation
+    between it and these; else of the tensor alone.
+    """
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, switch: Switch, kinds: tuple[str, ...]) -> Tensor:
+    def forward(
+        ctx: Any, tensor: Tensor, switch: Switch, kinds: tuple[str, ...], of: Any = False
+    ) -> Tensor:
+        """Passes it on."""
         ctx.set_materialize_grads(False)
-        ctx.switch, ctx.kinds = switch, kinds
+        ctx.switch, ctx.kinds, ctx.of = switch, kinds, of
         return tensor.view_as(tensor)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        """What goes to the inputs."""
         (grad,) = grads
         share = prod(getattr(ctx.switch.rules, kind) for kind in ctx.kinds)
         if grad is None or share == 0:
-            return None, None, None
-        return (grad if share == 1 else grad * share), None, None
+            return (None,) * 4
+        return (grad if share == 1 else grad * share), None, None, None
 
 
-def _is_root(value: Any) -> bool:
-    """Whether a tensor is the denominator of a norm that is written out, or made of it alone."""
-    node = value.grad_fn if isinstance(value, Tensor) else None
+def made_of(value: Any, kind: str) -> bool:
+    """Whether a tensor, or a node of the graph, is what a node of this kind passed on.
+
+    That is the denominator of a norm that is written out, or weights of attention; casts and the
+    like may stand between.
+    """
+    node = value.grad_fn if isinstance(value, Tensor) else value
     for _ in range(_NEAR):
-        if getattr(node, "kinds", None) == ("norm",):
+        if getattr(node, "kinds", None) == (kind,):
             return True
-        below = [] if node is None else [one for one, _ in node.next_functions if one is not None]
+        below = [one for one, _ in getattr(node, "next_functions", ()) if one is not None]
         if len(below) != 1:
             return False
         node = below[0]
     return False
 
 
-class _Refused(torch.autograd.Function):
-    """The tensor itself; relevance that arrives at it is refused, a gradient is passed on.
-
-    Where the root of a norm passes a gradient on, what it is made of is part of the norm.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, switch: Switch, name: str) -> Tensor:
-        ctx.set_materialize_grads(False)
-        ctx.switch, ctx.name = switch, name
-        return tensor.view_as(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,) = grads
-        rules = ctx.switch.rules
-        if grad is not None and rules != _GRADIENT and rules.norm == 0:
-            raise InputError(_NO_RULE.format(ctx.name))
-        return grad, None, None
-
-
-class _Linearized(torch.autograd.Function):
+class Linearized(torch.autograd.Function):
     """``y`` itself; a share of its gradient goes to y, the rest through a linear map to x."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, y: Tensor, switch: Switch, kind: str, linear: LinearMap
     ) -> Tensor:
+        """Passes it on."""
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, y)
         ctx.switch, ctx.kind, ctx.linear, ctx.slope = switch, kind, linear, None
@@ -264,6 +242,7 @@ class _Linearized(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        """What goes to the inputs."""
         (grad,) = grads
         share = getattr(ctx.switch.rules, ctx.kind)
         if grad is None or share == 1:
@@ -276,7 +255,7 @@ class _Linearized(torch.autograd.Function):
         return through_x * (1 - share), grad * share, None, None, None
 
 
-class _Linear(torch.autograd.Function):
+class Linear(torch.autograd.Function):
     """``y`` itself; its gradient goes to y, or to x as a rule for linear maps says."""
 
     @staticmethod
@@ -289,6 +268,7 @@ class _Linear(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
     ) -> Tensor:
+        """Passes it on."""
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, y, weight, bias)
         ctx.switch, ctx.part = switch, part
@@ -296,6 +276,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        """What goes to the inputs."""
         (grad,) = grads
         x, y, weight, bias = ctx.saved_tensors
         rule = ctx.switch.rules.rule_for(ctx.part)
@@ -304,11 +285,12 @@ class _Linear(torch.autograd.Function):
         return rule(x, y, weight, bias, grad), None, None, None, None, None
 
 
-class _Core(torch.autograd.Function):
+class Attended(torch.autograd.Function):
     """The context itself; its gradient goes to queries, keys and values as the rules say."""
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:
+        """Passes it on."""
         ctx.set_materialize_grads(False)
         *tensors, ctx.scale, ctx.switch, ctx.watch, ctx.number = args
         ctx.save_for_backward(*tensors)
@@ -317,6 +299,7 @@ class _Core(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        """What goes to the inputs."""
         (grad,) = grads
         rules = _GRADIENT if ctx.switch is None else ctx.switch.rules
         weighted, share = ctx.watch.weighted, rules.softmax * rules.product
@@ -332,18 +315,6 @@ class _Core(torch.autograd.Function):
         return *logits, gradients.value.mul_(rules.product), *(None,) * 6
 
 
-_UNRULED: tuple[Any, ...] = (
-    nn.functional.glu, nn.functional.group_norm, nn.functional.instance_norm,
-    nn.functional.log_softmax, nn.functional.normalize, nn.functional.rms_norm, torch.abs,
-    torch.baddbmm, torch.cos, torch.cumprod, torch.erf, torch.exp, torch.log, torch.log_softmax,
-    torch.logsumexp, torch.norm, torch.pow, torch.prod, torch.reciprocal, torch.sin, torch.square,
-    torch.std, torch.var, Tensor.__pow__, Tensor.__rtruediv__, Tensor.abs, Tensor.baddbmm,
-    Tensor.cos, Tensor.cumprod, Tensor.erf, Tensor.exp, Tensor.log, Tensor.log_softmax,
-    Tensor.logsumexp, Tensor.norm, Tensor.pow, Tensor.prod, Tensor.reciprocal, Tensor.sin,
-    Tensor.square, Tensor.std, Tensor.var,
-)  # fmt: skip
-"""Nonlinear functions for which there is no rule, except in the denominator of a norm."""
-
 _HANDLERS: dict[Any, Any] = {
     nn.functional.layer_norm: FunctionRecorder._norm,
     torch.einsum: FunctionRecorder._contraction,
@@ -353,17 +324,23 @@ _HANDLERS: dict[Any, Any] = {
         (nn.functional.softmax, torch.softmax, Tensor.softmax), FunctionRecorder._softmax
     ),
     **dict.fromkeys(
-        (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__),
+        (
+            torch.matmul,
+            torch.bmm,
+            torch.mm,
+            torch.linalg.matmul,
+            Tensor.matmul,
+            Tensor.bmm,
+            Tensor.mm,
+            Tensor.__matmul__,
+        ),
         FunctionRecorder._product,
     ),
-    **dict.fromkeys((torch.mul, Tensor.mul, Tensor.__mul__), FunctionRecorder._gate),
-    **dict.fromkeys((torch.sqrt, torch.rsqrt, Tensor.sqrt, Tensor.rsqrt), FunctionRecorder._root),
     **dict.fromkeys(
-        (torch.div, torch.true_divide, Tensor.div, Tensor.true_divide, Tensor.__truediv__),
-        FunctionRecorder._quotient,
+        (torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__),
+        FunctionRecorder._gate,
     ),
-    **dict.fromkeys((Tensor.mul_, Tensor.div_), FunctionRecorder._in_place),
-    **dict.fromkeys(_UNRULED, FunctionRecorder._unruled),
+    **dict.fromkeys((torch.sqrt, torch.rsqrt, Tensor.sqrt, Tensor.rsqrt), FunctionRecorder._root),
 }
 
 

@@ -23,6 +23,7 @@ from bertx.models.scope import (
 )
 from bertx.trace.needs import EXPLICIT, GRAPH, SWITCHED, Needs
 from bertx.trace.recording import Record, explicit_attention, recording
+from bertx.trace.ruled import without_rule
 from bertx.trace.rules import Rules, one_hot, wide
 from bertx.trace.skipping import Skipping
 from bertx.trace.switch import Switch, recording_functions
@@ -214,6 +215,10 @@ class Trace:
         self.used.update(("forward", f"relevance {list(self._relevance).index(rules)}"))
         return self._relevance[rules]
 
+    def without_rule(self) -> list[str]:
+        """The operations of the model for which there is no relevance rule, by torch's names."""
+        return without_rule(self._logits, Needs.LINEAR in self.needs)
+
     def backward(
         self, output: Tensor, inputs: list[Tensor], cotangent: Tensor | None
     ) -> tuple[Tensor, ...]:
@@ -285,8 +290,8 @@ class Trace:
 
 def now(device: torch.device) -> float:
     """The time in seconds at which all work given to a device so far is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 

@@ -143,7 +143,7 @@ def test_a_head_that_reads_lower_layers_or_two_runs_is_refused():
     model.__class__ = Deep
     refuses(LayerwiseAttentionTracing, model, "lower ones")
     model.__class__ = Twice
-    refuses(LayerwiseAttentionTracing, model, "several runs")
+    refuses(LayerwiseAttentionTracing, model, "embed their texts once")
 
 
 def innocent(model, how):
@@ -304,9 +304,9 @@ def test_a_model_is_left_as_it_was(mode):
     assert model.config._attn_implementation == "sdpa" and not called
 
 
-def test_only_code_of_others_is_tried_and_once():
-    calls = []
-    for model, runs in ((tiny_model(), 0), (innocent(tiny_model(), "super"), 1)):
+def test_only_code_of_others_is_tried_and_its_head_once():
+    calls, tried = [], 1 + 2 * len(READING)  # recorded and plain
+    for model, runs in ((tiny_model(), 0), (innocent(tiny_model(), "super"), tried)):
         calls.clear()
         model.register_forward_pre_hook(lambda *_: calls.append(1))
         for method in READING:

@@ -74,7 +74,7 @@ def test_tokens_that_do_not_are_refused_without_their_text(tokenizer):
     with pytest.raises(InputError, match=r"unit 'whitespace': .* Add 'text' and 'offset_mapping'"):
         read_batch({"input_ids": full["input_ids"]}, tokenizer, "whitespace")
     del full["text"]
-    with pytest.raises(InputError, match="expected a batch with text and offsets"):
+    with pytest.raises(InputError, match="batch: text missing"):
         Inputs.from_batch(full, "whitespace")
 
 

@@ -43,8 +43,8 @@ def _constant(function):
 
 _ACTIVATIONS = (functional.gelu, functional.silu, functional.relu, torch.tanh, Tensor.tanh)
 _PRODUCTS = (
-    torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.mul, Tensor.mul,
-    torch.einsum,
+    torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.mul,
+    torch.multiply, Tensor.mul, torch.einsum,
 )  # fmt: skip
 _ROOTS = (torch.sqrt, torch.rsqrt, Tensor.sqrt, Tensor.rsqrt)
 _SOFTMAXES = (functional.softmax, torch.softmax, Tensor.softmax)

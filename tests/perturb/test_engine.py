@@ -375,3 +375,11 @@ def test_bfloat16_that_is_emulated_is_refused(monkeypatch):
         engine(tiny_model(), precision="bf16")
     with pytest.raises(InputError, match="precision 'fp8': expected bf16, or null"):
         engine(tiny_model(), precision="fp8")
+
+
+def test_a_text_of_which_nothing_would_be_left_is_refused(bert, tokenizer):
+    batch = tiny_batch(tokenizer, ["dull"])
+    inputs = Inputs.from_batch({**batch, "special_tokens_mask": batch["input_ids"] * 0}, "token")
+    kept = torch.zeros(1, 2, int(inputs.unit_counts.max()), dtype=torch.bool)
+    with pytest.raises(InputError, match="'remove' leaves no token of a text"):
+        Perturber(bert, "remove", mask_token_id=4, pad_token_id=0)(inputs, kept)

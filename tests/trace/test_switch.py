@@ -17,14 +17,13 @@ from bertx.attribution import (
     ModifiedGradient,
     TextbookLRP,
 )
-from bertx.errors import InputError
 from bertx.models.activations import activation_modules
 from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from bertx.trace.attend import attend
 from bertx.trace.recording import explicit_attention
-from bertx.trace.rules import ATTN_LRP, CP_LRP, Epsilon, Rules
+from bertx.trace.rules import CP_LRP, Epsilon, Rules
 from bertx.trace.switch import Switch, recording_functions
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, count_backwards, mixed_modes
@@ -336,32 +335,11 @@ def test_a_norm_that_is_written_out_is_linear_with_its_denominator_constant(norm
 
 
 @pytest.mark.parametrize(
-    "function",
-    [torch.exp, torch.sigmoid, torch.Tensor.erf, lambda x: x**2, lambda x: 1 / x, lambda x: x / x],
-)
-def test_relevance_that_arrives_at_a_function_without_a_rule_is_refused(function):
-    x = torch.rand(3, requires_grad=True)
-    switch = Switch()
-    with recording_functions(torch.nn.Identity(), switch):
-        y = function(x)
-    torch.autograd.grad(y.sum(), x, retain_graph=True)
-    with switch.set_to(ATTN_LRP), pytest.raises(InputError, match="no relevance rule"):
-        torch.autograd.grad(y.sum(), x)
-
-
-def test_what_is_written_into_a_tensor_has_no_rule():
-    x, y = torch.rand(2, 3, requires_grad=True).unbind()
-    with recording_functions(torch.nn.Identity(), Switch()):
-        with pytest.raises(InputError, match="mul_ of what depends on the text"):
-            (x + 0).mul_(y)
-        (x + 0).mul_(2)
-
-
-@pytest.mark.parametrize(
     "contract",
     [
         lambda a, b: torch.einsum("ij,kj->ik", a, b),
         lambda a, b: torch.einsum("ij,kj->ik", [a, b]),
+        lambda a, b: torch.einsum("j,ij,kj->ik", torch.rand(4), a, b),
     ],
 )
 def test_both_factors_of_a_contraction_get_their_share(contract):
@@ -369,8 +347,6 @@ def test_both_factors_of_a_contraction_get_their_share(contract):
     switch = Switch()
     with recording_functions(torch.nn.Identity(), switch):
         y = contract(a, b)
-        with pytest.raises(InputError, match="einsum of three"):
-            torch.einsum("ij,kj,ij->ik", a, b, a)
     whole = torch.autograd.grad(y.sum(), (a, b), retain_graph=True)
     with switch.set_to(Rules(product=0.25)):
         shares = torch.autograd.grad(y.sum(), (a, b))
