@@ -315,7 +315,11 @@ def runs(tmp_path_factory):
                 "--data.train_examples=320",
                 "--model.freeze=3",
             ],
-            "sound": ["--data.train_examples=768", "--model.freeze=embeddings"],
+            "sound": [
+                "--data.train_examples=768",
+                "--data.batch_size=16",
+                "--model.freeze=embeddings",
+            ],
         }.items():
             (folder / name).mkdir()
             patch.chdir(folder / name)
@@ -336,7 +340,7 @@ def shortcuts(runs, name):
 
 
 def test_a_planted_word_raises_the_alarm_and_a_sound_training_none(runs):
-    """Accuracy looks fine in both."""
+    """Accuracy tells neither: it is higher with the planted word."""
     run, rows = shortcuts(runs, "planted")
     assert last_value(run, "val/accuracy") > 0.95
     assert last_value(run, "val/shortcut_share/positive") > 0.5
@@ -344,7 +348,7 @@ def test_a_planted_word_raises_the_alarm_and_a_sound_training_none(runs):
     above = [(row["class"], row["word"]) for row in rows if float(row["excess"]) > 0.15]
     assert above == [("positive", "quartz")]
     run, rows = shortcuts(runs, "sound")
-    assert last_value(run, "val/accuracy") > 0.8
+    assert last_value(run, "val/accuracy") > 0.6  # .74 to .94 over three seeds
     assert all(int(row["of"]) >= 30 for row in rows)
     for name in ("positive", "negative"):
         assert 0 < last_value(run, f"val/shortcut_share/{name}") < 0.15
