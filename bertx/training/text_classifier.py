@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.errors import InputError
 from bertx.models.checkpoint import FILES, files_of
@@ -119,8 +119,7 @@ class TextClassifier(LightningModule):
                 f"positions. Set `max_length` to {self._longest} or less."
             )
         arguments = {field: batch[field] for field in self._fields if field in batch}
-        whole = self.model.is_gradient_checkpointing  # which runs layers again, without hooks
-        with nullcontext() if whole else first_token_alone(self.model):
+        with nullcontext() if _runs_again(self.model) else first_token_alone(self.model):
             return logits_of(self.model, arguments)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
@@ -364,3 +363,10 @@ def _shown(batch: Mapping[str, Any], row: int) -> str:
     index = f"example {int(batch['index'][row])}" if "index" in batch else f"row {row}"
     text = batch["text"][row] if "text" in batch else ""
     return f"{index} ({text[:_SHOWN]!r}{'...' if len(text) > _SHOWN else ''})" if text else index
+
+
+def _runs_again(model: PreTrainedModel) -> bool:
+    """Whether layers are run again in the backward, when no hook of the forward is there."""
+    names = ("is_activation_checkpointing", "is_gradient_checkpointing")  # as versions call it
+    asked = (bool(getattr(model, name)) for name in names if hasattr(type(model), name))
+    return next(asked, False)

@@ -109,6 +109,7 @@ def test_validate_then_fit_then_validate(module):
 
 
 @pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.filterwarnings("error::FutureWarning")
 def test_the_last_layer_runs_for_the_token_that_the_head_reads(recomputed, module):
     if recomputed:
         module.model.activation_checkpointing_enable()
