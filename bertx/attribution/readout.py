@@ -62,6 +62,7 @@ def head_reads(
         believed = readout(model, method)
         if not code:
             return believed
+    check_differentiable(model, method)  # weights of inference mode count no versions
     key = believed, code, sum(weight._version for weight in model.parameters())
     expected = _of_short_texts(model, method, key)
     if texts is not None:
@@ -111,7 +112,6 @@ def _row(texts: Inputs, row: int) -> Inputs:
 
 
 def _try_out(model: PreTrainedModel, method: str, texts: Inputs) -> str:
-    check_differentiable(model, method)
     with ExitStack() as stack:
         stack.enter_context(gradients())
         stack.enter_context(isolated_rng())

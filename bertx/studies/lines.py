@@ -58,7 +58,7 @@ def with_means(lines: Sequence[Line], settings: Settings, lowest: float) -> Iter
         settings: How intervals are drawn.
         lowest: The lowest possible value; the highest is 1.
     """
-    # A matrix of its own for every point (S, N).
+    # One matrix (S, N) for each point.
     flat = [line.values[..., p] for line in lines for p in range(line.values.shape[-1])]
     results = iter(bootstrap_means(flat, 0.05, settings.resamples, settings.seed))
     for line in lines:

@@ -332,6 +332,14 @@ def test_a_head_that_has_no_gradient_yet_is_tried_again():
     assert head_reads(model, "Test") == "first"
 
 
+def test_weights_of_inference_mode_are_refused_by_name():
+    model = innocent(tiny_model(), "super")
+    with torch.inference_mode():
+        model.classifier.bias = torch.nn.Parameter(torch.zeros(3))
+    with pytest.raises(UnsupportedArchitecture, match="no weights made in inference mode"):
+        head_reads(model, "Test")
+
+
 CLS, SEP = 2, 3
 BY_ID = {
     "words": r"the mean .* tokens 1, 2, .* 8, \.\.\. of 0 to 10",
