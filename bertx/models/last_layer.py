@@ -53,11 +53,12 @@ def _narrowed(model: PreTrainedModel) -> list[nn.Module]:
 
 def _watched(model: PreTrainedModel) -> bool:
     """Whether a module has a hook that may see states above the embeddings, or was compiled."""
-    if torch.compiler.is_compiling() or any(part._compiled_call_impl for part in model.modules()):
-        return True
     others = {model, *embedding_block(model, "last layer").modules()}
-    above = (module for module in model.modules() if module not in others)
-    return any(module._forward_hooks or module._forward_pre_hooks for module in above)
+    return torch.compiler.is_compiling() or any(
+        module._compiled_call_impl
+        or (module not in others and (module._forward_hooks or module._forward_pre_hooks))
+        for module in model.modules()
+    )
 
 
 def _first(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
