@@ -139,7 +139,7 @@ def test_every_method_agrees_with_the_classifier_of_the_same_weights(kind, token
 
 def test_the_page_says_which_methods_take_a_head_of_ones_own():
     page = (Path(__file__).parents[2] / "docs/methods.md").read_text()
-    table = page.split("| method | with a head of your own |")[1].split("\n\n")[0]
+    table = page.split("| method | with a custom head |")[1].split("\n\n")[0]
     rows = [line.strip("|").split(" | ") for line in table.splitlines()[2:]]
     said = {name: cell.strip() for names, cell in rows for name in re.findall(r"`(\w+)`", names)}
     assert said.keys() == every_method().keys()
