@@ -10,7 +10,7 @@ from abc import abstractmethod
 
 import torch
 
-from bertx.metrics import FaithfulnessMetric, followed, ranks
+from bertx.metrics import FaithfulnessMetric, ranks, target_probabilities
 
 
 def places_of(ranking):
@@ -41,8 +41,8 @@ class InterpretoCurve(FaithfulnessMetric):
         """Which units are changed at each point (B, steps + 1, U)."""
         return places_of(ranking)[:, None] < self.counts(ranking)[..., None]
 
-    def values(self, ranking, answers):
-        p = followed(ranking, answers)
+    def values(self, ranking, probabilities):
+        p = target_probabilities(ranking, probabilities)
         last = ranking.inputs.unit_counts.clamp(max=self.steps)[:, None]
         own = torch.arange(self.steps + 1) <= last
         trapezoids = (p[:, 1:] + p[:, :-1]) / 2
@@ -52,7 +52,6 @@ class InterpretoCurve(FaithfulnessMetric):
 
 class InterpretoDeletion(InterpretoCurve):
     higher_is_better = False
-    state = "interpreto_deletion_sums"
 
     def kept(self, ranking):
         return ~self.changed(ranking)
@@ -60,7 +59,6 @@ class InterpretoDeletion(InterpretoCurve):
 
 class InterpretoInsertion(InterpretoCurve):
     higher_is_better = True
-    state = "interpreto_insertion_sums"
 
     def kept(self, ranking):
         return self.changed(ranking)
@@ -96,15 +94,14 @@ class FerretAOPC(FaithfulnessMetric):
     def rationale(self, places, sizes):
         """What stays of units at these places (B, 1, U), given the rationales' sizes (B, K, 1)."""
 
-    def values(self, ranking, answers):
-        p, (_, counted) = followed(ranking, answers), self.counts(ranking)
+    def values(self, ranking, probabilities):
+        p, (_, counted) = target_probabilities(ranking, probabilities), self.counts(ranking)
         falls = (p[:, :1] - p[:, 1:]).masked_fill(~counted, 0)
         return falls.sum(1, keepdim=True) / counted.sum(1, keepdim=True)
 
 
 class FerretComprehensiveness(FerretAOPC):
     higher_is_better = True
-    state = "ferret_comprehensiveness_sums"
 
     def rationale(self, places, sizes):
         return places >= sizes
@@ -112,7 +109,6 @@ class FerretComprehensiveness(FerretAOPC):
 
 class FerretSufficiency(FerretAOPC):
     higher_is_better = False
-    state = "ferret_sufficiency_sums"
 
     def rationale(self, places, sizes):
         return places < sizes

@@ -20,7 +20,6 @@ class Flips(FaithfulnessMetric):
     """Share of the texts of which the class changes when the highest ranked unit is deleted."""
 
     higher_is_better = True
-    state = "flips_sums"
 
     def __init__(self) -> None:
         super().__init__(["flips"])
@@ -31,10 +30,10 @@ class Flips(FaithfulnessMetric):
         whole = torch.ones_like(ranking.unit_scores, dtype=torch.bool)
         return torch.stack([whole, whole.scatter(1, top, False)], 1)
 
-    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
+    def values(self, ranking: Ranking, probabilities: Tensor) -> Tensor:
         """1 where the class changes, else 0: (B, 1) from probabilities (B, N, C)."""
-        before, after = answers.argmax(-1).unbind(1)
-        return (before != after).to(answers.dtype)[:, None]
+        before, after = probabilities.argmax(-1).unbind(1)
+        return (before != after).to(probabilities.dtype)[:, None]
 
 
 def main() -> None:

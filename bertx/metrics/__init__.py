@@ -1,4 +1,4 @@
-"""How far an explanation can be trusted: faithful to the model, plausible to people, and stable."""
+"""Metrics of explanations: faithfulness to the model, plausibility to people, and stability."""
 
 from bertx.metrics.accuracy import AccuracyDrop
 from bertx.metrics.agreement import Agreement, Measure, TopKOverlap, agreement, top_k_overlap
@@ -7,7 +7,7 @@ from bertx.metrics.aopc import (
     LogOdds,
     Sufficiency,
 )
-from bertx.metrics.base import FaithfulnessMetric, Limit, Ranking, followed, measure_all
+from bertx.metrics.base import FaithfulnessMetric, Limit, Ranking, measure_all, target_probabilities
 from bertx.metrics.curve_metrics import (
     CurveMetric,
     DeletionCurve,
@@ -113,7 +113,6 @@ __all__ = [
     "embeddings_only",
     "explained",
     "explained_trace",
-    "followed",
     "fractions",
     "independent",
     "insertion_masks",
@@ -131,6 +130,7 @@ __all__ = [
     "shares",
     "spearman",
     "stabilized",
+    "target_probabilities",
     "top_k_overlap",
     "trapezoid_precision",
     "with_area",

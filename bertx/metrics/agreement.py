@@ -1,9 +1,10 @@
-"""Agreement: do two explanations of the same texts rank the same units first?
+"""Agreement: whether two explanations of the same texts rank the same units first.
 
-Two methods, two models of different seeds, two epochs: whatever gives unit scores for the same
-texts. A measure takes two of them and which places are units of a text, (B, U) each, and gives a
-number for each text, NaN where it has none. Scores with a sign and scores without one disagree for
-that reason alone: compare signed with signed, or absolute values with unsigned scores.
+The explanations may come from two methods, two models trained from different seeds, or two epochs.
+A measure compares two sets of unit scores (B, U), given a mask of the units of each text (B, U). It
+returns one number for each text (B,), NaN where it is not defined. Signed and unsigned scores
+disagree merely because of the sign. Compare signed methods with signed ones, or absolute values
+with unsigned scores.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,32 +13,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bertx.errors import InputError
+from bertx.errors import InputError, check_positive
 from bertx.metrics.curves import ranks
 from bertx.metrics.estimates import PRECISION, Estimate, MeanMetric
 
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From scores, scores and which places are units, (B, U) each, to agreement (B,).
+"""From two sets of scores and the mask of units, (B, U) each, to agreement (B,).
 
-`bertx.metrics.ranking.spearman`, `bertx.metrics.ranking.kendall`, a `TopKOverlap`.
+`bertx.metrics.ranking.spearman`, `bertx.metrics.ranking.kendall` or a `TopKOverlap`.
 """
 
 
 def top_k_overlap(a: Tensor, b: Tensor, mask: Tensor, k: int) -> Tensor:
-    """Share of the k highest ranked units that two explanations have in common.
+    """Return the share of the k highest ranked units that two explanations have in common.
 
     Args:
-        a: Unit scores (B, U), finite; of equal ones the unit further left comes first.
-        b: The other scores (B, U).
-        mask: Which places are units (B, U), those from the left.
-        k: Number of units that are looked at, the same for all texts.
+        a: Unit scores (B, U), finite. Among equal scores the leftmost unit comes first.
+        b: Other scores of the same units (B, U).
+        mask: True for the units of a text (B, U), at the left.
+        k: Number of units to compare, the same for all texts.
 
     Returns:
-        |top k of a and of b| / k in [0, 1]; NaN for texts of k units or fewer, where it says
-        nothing (B,).
+        |top k of a and of b| / k in [0, 1] (B,); NaN for texts with k units or fewer, whose overlap
+        is always 1.
 
     Raises:
-        InputError: If k is below 1.
+        InputError: If ``k`` is less than 1.
 
     References:
         The Disagreement Problem in Explainable Machine Learning (Krishna et al., 2022),
@@ -48,8 +49,7 @@ def top_k_overlap(a: Tensor, b: Tensor, mask: Tensor, k: int) -> Tensor:
         >>> top_k_overlap(a, b, torch.ones(1, 3, dtype=torch.bool), k=2)
         tensor([0.5000], dtype=torch.float64)
     """
-    if k < 1:
-        raise InputError(f"k must be at least 1 (the highest ranked unit alone), got {k}")
+    check_positive(k=k)
     counts = mask.sum(1)
     both = (ranks(a, counts) < k) & (ranks(b, counts) < k)
     return (both.sum(1).to(PRECISION) / k).masked_fill(counts <= k, torch.nan)
@@ -60,33 +60,33 @@ class TopKOverlap:
     """`top_k_overlap` as a measure.
 
     Attributes:
-        k: Number of units that are looked at.
+        k: Number of units to compare.
     """
 
     k: int = 3
 
     def __call__(self, a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-        """Share of the k highest ranked units that both have (B,)."""
+        """Return the share of the k highest ranked units in common (B,)."""
         return top_k_overlap(a, b, mask, self.k)
 
 
 def apply_measure(a: Tensor, b: Tensor, mask: Tensor, measure: Measure) -> Tensor:
-    """The measure (B,), in float64 where there is one; NaN where a score (B, U) is not finite."""
+    """Compute a measure (B,) in `PRECISION`; NaN for texts whose scores (B, U) are not finite."""
     finite = ((a.isfinite() & b.isfinite()) | ~mask).all(1)
     used = mask & finite[:, None]
     return measure(a.where(used, 0), b.where(used, 0), mask).to(PRECISION).where(finite, torch.nan)
 
 
 def agreement(scores: Tensor, mask: Tensor, measure: Measure) -> Tensor:
-    """How far each two of M explanations agree on each text.
+    """Compare every pair of M explanations on each text.
 
     Args:
         scores: Unit scores of each explanation (M, B, U).
-        mask: Which places are units (B, U), those from the left.
-        measure: What compares two, in either order.
+        mask: True for the units of a text (B, U), at the left.
+        measure: A symmetric measure.
 
     Returns:
-        (B, M, M), symmetric; NaN where the measure has no value or scores are not finite.
+        (B, M, M), symmetric; NaN where the measure is not defined or scores are not finite.
     """
     number = len(scores)
     values = torch.full((mask.shape[0], number, number), torch.nan, dtype=PRECISION)
@@ -99,21 +99,22 @@ def agreement(scores: Tensor, mask: Tensor, measure: Measure) -> Tensor:
 
 
 class Agreement(MeanMetric):
-    """Mean agreement of each two of M explanations over texts, with standard errors.
+    """Mean agreement over texts of every pair of M explanations, with standard errors.
 
-    Higher is not better: two explanations may agree and be wrong. In a `MetricCollection`, give
-    several measures ``compute_groups=False``: they have the same state where they agree.
+    An (M, M) matrix in the range of the measure. Higher is not better: two explanations may agree
+    and both be wrong. In a `MetricCollection` with several measures, pass
+    ``compute_groups=False``, because torchmetrics merges metrics whose states happen to be equal.
 
     Args:
         names: Names of the M explanations, two or more: methods, seeds or epochs.
-        measure: What compares two.
+        measure: A symmetric measure, such as `TopKOverlap` or `bertx.metrics.spearman`.
 
     Attributes:
         names: The names.
         measure: The measure.
 
     Raises:
-        InputError: If there are fewer than two names, or one of them twice.
+        InputError: If there are fewer than two names, or a name is repeated.
 
     References:
         Order in the Court: Explainable AI Methods Prone to Disagreement (Neely et al., 2021),
@@ -129,7 +130,6 @@ class Agreement(MeanMetric):
     """
 
     higher_is_better = None
-    state = "agreement_sums"
 
     def __init__(self, names: Sequence[str], measure: Measure) -> None:
         if len(names) < 2 or len(set(names)) < len(names):
@@ -139,20 +139,24 @@ class Agreement(MeanMetric):
         self.measure = measure
 
     def update(self, scores: Tensor, mask: Tensor) -> None:
-        """Add B texts: unit scores of each explanation (M, B, U), which places are units (B, U).
+        """Add B texts.
+
+        Args:
+            scores: Unit scores of each explanation (M, B, U).
+            mask: True for the units of a text (B, U), at the left.
 
         Raises:
-            InputError: If there are not M explanations of these texts.
+            InputError: If ``scores`` does not have this shape.
         """
         if scores.shape != (len(self.names), *mask.shape):
             raise InputError(
                 f"Agreement: expected scores of shape (M, B, U), M = {len(self.names)} for "
-                f"{', '.join(self.names)}, and which places are units (B, U); got "
+                f"{', '.join(self.names)}, and a mask of the units (B, U); got "
                 f"{tuple(scores.shape)} and {tuple(mask.shape)}."
             )
         self.add(agreement(scores, mask, self.measure).flatten(1))
 
     def compute(self) -> Estimate:
-        """Means, standard errors and counts of all texts so far, (M, M) each."""
+        """Return means, standard errors and counts over all texts so far, (M, M) each."""
         pairs = (len(self.names), len(self.names))
         return Estimate(*(part.unflatten(0, pairs) for part in self.estimate()))

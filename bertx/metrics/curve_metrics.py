@@ -1,4 +1,4 @@
-"""Deletion and insertion curves as torchmetrics."""
+"""Deletion and insertion curves as metrics, and the prediction for fully perturbed texts."""
 
 from abc import abstractmethod
 from typing import ClassVar, Literal
@@ -6,22 +6,25 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bertx.metrics.base import FaithfulnessMetric, Ranking, followed
+from bertx.metrics.base import FaithfulnessMetric, Ranking, target_probabilities
 from bertx.metrics.curves import area, deletion_masks, fractions, insertion_masks
 
 Kind = Literal["deletion", "insertion"]
 
 
 class CurveMetric(FaithfulnessMetric):
-    """The probability of the class at K fractions of changed units, and the area under it.
+    """Probability of the explained class at K fractions of changed units, and the area under it.
 
     Args:
-        points: K, the number of points of the curves.
+        points: K, the number of points of the curve.
 
     Attributes:
         points: K.
-        kind: What is done to the units.
+        kind: Whether units are deleted or inserted.
         grid: The fractions (K,).
+
+    Raises:
+        InputError: If there are fewer than two points.
     """
 
     kind: ClassVar[Kind]
@@ -33,20 +36,24 @@ class CurveMetric(FaithfulnessMetric):
 
     @abstractmethod
     def kept(self, ranking: Ranking) -> Tensor:
-        """(B, K, U)."""
+        """Return the units kept at each point (B, K, U)."""
 
-    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
-        """The curve and its area (B, K + 1)."""
-        return with_area(followed(ranking, answers), self.grid)
+    def values(self, ranking: Ranking, probabilities: Tensor) -> Tensor:
+        """Compute the curve and its area (B, K + 1)."""
+        return with_area(target_probabilities(ranking, probabilities), self.grid)
 
 
 class DeletionCurve(CurveMetric):
-    """Mean probability of the class while the highest ranked units are deleted, and its area.
+    """Probability p_c while the highest ranked units are deleted, and the area under the curve.
 
-    In [0, 1]; lower is better: a faithful ranking deletes first what the class rests on.
+    AUC = ∫ p_c(x without the top fraction f) df over [0, 1], by the trapezoidal rule. In [0, 1];
+    lower is better: a faithful ranking first deletes the units on which the class depends.
 
     Args:
-        points: K, the number of points of the curves.
+        points: K, the number of points of the curve.
+
+    Raises:
+        InputError: If there are fewer than two points.
 
     References:
         RISE (Petsiuk et al., 2018), https://arxiv.org/abs/1806.07421.
@@ -63,20 +70,24 @@ class DeletionCurve(CurveMetric):
     higher_is_better = False
     limit = "deletion"
     kind = "deletion"
-    state = "deletion_sums"
 
     def kept(self, ranking: Ranking) -> Tensor:
-        """All but the highest ranked units (B, K, U)."""
+        """Keep all but the highest ranked units (B, K, U)."""
         return deletion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self.grid)
 
 
 class InsertionCurve(CurveMetric):
-    """Mean probability of the class while the highest ranked units are inserted, and its area.
+    """Probability p_c while the highest ranked units are inserted, and the area under the curve.
 
-    In [0, 1]; higher is better: a faithful ranking brings first what the class rests on.
+    AUC = ∫ p_c(the top fraction f only) df over [0, 1], by the trapezoidal rule. The curve starts
+    at the fully perturbed text. In [0, 1]; higher is better: a faithful ranking first restores the
+    units on which the class depends.
 
     Args:
-        points: K, the number of points of the curves.
+        points: K, the number of points of the curve.
+
+    Raises:
+        InputError: If there are fewer than two points.
 
     References:
         RISE (Petsiuk et al., 2018), https://arxiv.org/abs/1806.07421.
@@ -85,41 +96,40 @@ class InsertionCurve(CurveMetric):
     higher_is_better = True
     limit = "insertion"
     kind = "insertion"
-    state = "insertion_sums"
 
     def kept(self, ranking: Ranking) -> Tensor:
-        """The highest ranked units alone (B, K, U)."""
+        """Keep the highest ranked units only (B, K, U)."""
         return insertion_masks(ranking.unit_scores, ranking.inputs.unit_counts, self.grid)
 
 
 class FullyPerturbed(FaithfulnessMetric):
-    """How far out of distribution a text without its units is: p_c when nothing but [CLS] is left.
+    """Probability p_c of a text whose units are all perturbed: how far out of distribution it is.
 
-    In [0, 1], for each explained class apart, because it is class-asymmetric, and over all. At
-    1 / C the model has no opinion; a class near 1 is what the model says of an empty text, and a
-    curve of that class says little. It is the same for all explanations.
+    In [0, 1], for each explained class separately, because it differs between classes, and over
+    all of them. Near 1 / C the model is undecided. Near 1 the model predicts the class from an
+    empty text, and deletion and insertion curves of that class say little. The value is the same
+    for all explanations.
 
     Args:
         classes: Names of the C classes.
     """
 
     higher_is_better = None
-    state = "fully_perturbed_sums"
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__([*classes, "all classes"])
 
     def kept(self, ranking: Ranking) -> Tensor:
-        """Nothing (B, 1, U)."""
+        """Keep no unit (B, 1, U)."""
         return torch.zeros_like(ranking.unit_scores, dtype=torch.bool)[:, None]
 
-    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
-        """p_c under the class that it is of, NaN under the others, and p_c (B, C + 1)."""
-        p = followed(ranking, answers)
-        values = torch.full_like(answers[:, 0], torch.nan)
-        return torch.cat([values.scatter(1, ranking.trace.target[:, None], p), p], 1)
+    def values(self, ranking: Ranking, probabilities: Tensor) -> Tensor:
+        """Compute p_c for the explained class, NaN for the other classes, and p_c (B, C + 1)."""
+        p = target_probabilities(ranking, probabilities)
+        by_class = torch.full_like(probabilities[:, 0], torch.nan)
+        return torch.cat([by_class.scatter(1, ranking.trace.target[:, None], p), p], 1)
 
 
 def with_area(curves: Tensor, fractions: Tensor) -> Tensor:
-    """Curves (B, K) with the area under each as the last column (B, K + 1)."""
+    """Append the area under each curve (B, K) as the last column (B, K + 1)."""
     return torch.cat([curves, area(curves, fractions)[:, None]], 1)

@@ -1,10 +1,10 @@
-"""Deletion and insertion curves: the class's probability while ranked units go or come.
+"""Deletion and insertion curves: probability of a class while ranked units are deleted or inserted.
 
 The units of a text (words, by default) are ranked by their scores. The deletion curve starts at the
 whole text and perturbs the highest ranked units first; the insertion curve starts at the fully
 perturbed text and restores them first. Both have one point for each of K fractions of the text's
-units, the same for all methods, and follow one class that the caller fixes. Nothing is smoothed:
-a curve that goes up and down stays as it is.
+units, the same for all methods, and refer to one class chosen by the caller. Curves are not
+smoothed and need not be monotone.
 
 References:
     RISE: Randomized Input Sampling for Explanation of Black-box Models (Petsiuk et al., 2018),
@@ -20,16 +20,16 @@ from bertx.errors import InputError
 
 
 def fractions(points: int = 11) -> Tensor:
-    """The fractions of a text's units at which a curve is measured.
+    """Return the fractions of a text's units at which a curve is measured.
 
     Args:
-        points: K, the number of points, 0 and 1 included.
+        points: K, the number of points, including 0 and 1.
 
     Returns:
         Evenly spaced numbers from 0 to 1 (K,), float64.
 
     Raises:
-        InputError: If there are fewer than two.
+        InputError: If there are fewer than two points.
 
     Examples:
         >>> fractions(5).tolist()
@@ -41,14 +41,14 @@ def fractions(points: int = 11) -> Tensor:
 
 
 def removal_counts(unit_counts: Tensor, fractions: Tensor) -> Tensor:
-    """How many units are perturbed at each point.
+    """Return how many units are perturbed at each fraction.
 
     Args:
         unit_counts: n, number of units of each text (B,).
         fractions: f (K,), in [0, 1].
 
     Returns:
-        round(f n), a half to the even number, but at least 1 for f > 0 and at most n (B, K).
+        round(f n), ties to even, but at least 1 for f > 0 and at most n (B, K).
 
     Examples:
         >>> removal_counts(torch.tensor([2, 10]), torch.tensor([0.0, 0.1, 0.5, 1.0]))
@@ -62,14 +62,14 @@ def removal_counts(unit_counts: Tensor, fractions: Tensor) -> Tensor:
 
 
 def ranks(scores: Tensor, unit_counts: Tensor) -> Tensor:
-    """The place of each unit when the highest score comes first.
+    """Return the rank of each unit, 0 for the highest score.
 
     Args:
-        scores: Unit scores (B, U); finite, which is the caller's to see to.
-        unit_counts: Number of units of each text (B,); what lies beyond comes last.
+        scores: Unit scores (B, U). They must be finite, which is not checked.
+        unit_counts: Number of units of each text (B,). Entries beyond are ranked last.
 
     Returns:
-        Places 0..U-1 (B, U). Of equal scores the unit further left comes first.
+        Ranks 0..U-1 (B, U). Among equal scores the leftmost unit comes first.
 
     Examples:
         >>> ranks(torch.tensor([[1.0, 3.0, 1.0, 9.0]]), torch.tensor([3]))
@@ -82,36 +82,36 @@ def ranks(scores: Tensor, unit_counts: Tensor) -> Tensor:
 
 
 def deletion_masks(scores: Tensor, unit_counts: Tensor, fractions: Tensor) -> Tensor:
-    """Which units stay at each point of the deletion curve.
+    """Return which units are kept at each point of the deletion curve.
 
     Args:
         scores: Unit scores (B, U), finite.
         unit_counts: Number of units of each text (B,).
-        fractions: Fractions that are deleted (K,).
+        fractions: Fractions of units to delete (K,).
 
     Returns:
-        False for the highest ranked `removal_counts` units (B, K, U).
+        False for the `removal_counts` highest ranked units (B, K, U).
     """
     return ~insertion_masks(scores, unit_counts, fractions)
 
 
 def insertion_masks(scores: Tensor, unit_counts: Tensor, fractions: Tensor) -> Tensor:
-    """Which units are there at each point of the insertion curve.
+    """Return which units are kept at each point of the insertion curve.
 
     Args:
         scores: Unit scores (B, U), finite.
         unit_counts: Number of units of each text (B,).
-        fractions: Fractions that are inserted (K,).
+        fractions: Fractions of units to insert (K,).
 
     Returns:
-        True for the highest ranked `removal_counts` units (B, K, U).
+        True for the `removal_counts` highest ranked units (B, K, U).
     """
     places, counts = ranks(scores, unit_counts), removal_counts(unit_counts, fractions)
     return places[:, None] < counts[..., None]
 
 
 def area(curves: Tensor, fractions: Tensor) -> Tensor:
-    """Area under curves by the trapezoidal rule, on [0, 1].
+    """Integrate curves over [0, 1] by the trapezoidal rule.
 
     Args:
         curves: Values (..., K).

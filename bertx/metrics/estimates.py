@@ -1,10 +1,10 @@
-"""Means with standard errors from additive sums: exact for any batches and across processes.
+"""Means over examples with standard errors, from additive sums.
 
-Sums of a value and of its square over examples are all the state there is, so that results are
-exact for batches of any sizes and across processes, and cost a few numbers of memory.
+The only state is the number of values, their sum and the sum of their squares. Results are
+therefore exact for batches of any size and across processes.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,15 +15,15 @@ PRECISION = torch.float32 if torch.backends.mps.is_available() else torch.float6
 
 
 class Estimate(NamedTuple):
-    """Means over examples of the J values that a metric has for each of them.
+    """Means over examples of the J values of a metric.
 
-    Where J is 1, torchmetrics makes scalars of all three.
+    If J is 1, torchmetrics squeezes all three tensors to scalars.
 
     Attributes:
-        mean: Mean of each value (J,); NaN if no example has it.
-        se: Its standard error (J,), the examples' standard deviation (n - 1) / sqrt(n); NaN for
-            fewer than two examples.
-        counts: Number of examples that have each value (J,).
+        mean: Mean of each value (J,); NaN if no example has the value.
+        se: Standard error of each mean (J,): the sample standard deviation, with n - 1 in the
+            denominator, divided by sqrt(n). NaN for fewer than two examples.
+        counts: Number n of examples that have each value (J,).
     """
 
     mean: Tensor
@@ -32,22 +32,22 @@ class Estimate(NamedTuple):
 
     @property
     def value(self) -> Tensor:
-        """Mean of the last value, which is the metric's number."""
+        """Mean of the last value, the metric's number."""
         return self.mean.flatten()[-1]
 
     @property
     def value_se(self) -> Tensor:
-        """Its standard error."""
+        """Standard error of `value`."""
         return self.se.flatten()[-1]
 
     @property
     def value_count(self) -> int:
-        """The number of examples that have it."""
+        """Number of examples in `value`."""
         return int(self.counts.flatten()[-1])
 
 
 def mean_of(values: Tensor) -> Estimate:
-    """The means of values (N, J) of N examples; NaN marks an example without one."""
+    """Return the means of values (N, J) over N examples, ignoring NaN."""
     exact = values.detach().to(torch.float64)
     counts = (~exact.isnan()).sum(0).to(torch.float64)
     mean = exact.nansum(0) / counts
@@ -56,20 +56,23 @@ def mean_of(values: Tensor) -> Estimate:
 
 
 class MeanMetric(Metric):
-    """Mean and standard error over examples of J values; NaN marks an example without one.
+    """Mean and standard error over examples of J values; NaN marks an example without a value.
 
-    The one state (3, J), the sums of the values' powers 0, 1 and 2, bears a name of its own in
-    every subclass: `MetricCollection` would else take metrics with equal sums for one.
+    The single state (3, J) holds the sums of the values' powers 0, 1 and 2. It is named after the
+    class, because `MetricCollection` merges metrics whose states have equal names and values.
+
+    Args:
+        width: J, the number of values of an example.
     """
 
     is_differentiable = False
     full_state_update = False
-    state: ClassVar[str]
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self._sums = f"{type(self).__name__}_sums"
         zeros = torch.zeros(3, width, dtype=PRECISION)
-        self.add_state(self.state, zeros, dist_reduce_fx="sum")
+        self.add_state(self._sums, zeros, dist_reduce_fx="sum")
 
     def add(self, values: Tensor) -> None:
         """Add the values (B, J) of B examples."""
@@ -77,12 +80,12 @@ class MeanMetric(Metric):
         valid = ~values.isnan()
         powers = torch.stack([valid.to(PRECISION), values, values.square()])
         # Out of place: a state that was reset in inference mode must not be changed outside it.
-        total = powers.masked_fill(~valid, 0).sum(1).to(getattr(self, self.state).device)
-        setattr(self, self.state, getattr(self, self.state) + total)
+        total = powers.masked_fill(~valid, 0).sum(1).to(getattr(self, self._sums).device)
+        setattr(self, self._sums, getattr(self, self._sums) + total)
 
     def estimate(self) -> Estimate:
-        """The means of all examples so far."""
-        counts, total, squares = getattr(self, self.state)
+        """Return means and standard errors over all examples so far."""
+        counts, total, squares = getattr(self, self._sums)
         mean = total / counts
         variance = (squares - total * mean).clamp(min=0) / (counts - 1)
         return Estimate(mean, (variance / counts).sqrt(), counts)

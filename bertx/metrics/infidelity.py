@@ -1,4 +1,4 @@
-"""Infidelity: how far an explanation is from saying what removing units does to the logit."""
+"""Infidelity: error of an explanation as a prediction of how the logit changes without units."""
 
 from weakref import WeakKeyDictionary
 
@@ -16,22 +16,23 @@ from bertx.trace import Trace
 
 _Settings = tuple[int, float, int]
 _CACHE: WeakKeyDictionary[Trace, dict[_Settings, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
-"""Draws of a trace and what they take from its logits: the same for all explanations of it."""
+"""Removed units and the resulting drops of the logit, shared by all explanations of a trace."""
 
 
 def removals(inputs: Inputs, samples: int = 20, share: float = 0.1, seed: int = 0) -> Tensor:
-    """Which units are removed in each draw: a function of a text's token ids and the seed alone.
+    """Draw which units are removed. The draws depend only on a text's token ids and the seed.
 
-    Each unit is removed with probability ``share``, and one at random where that removes none.
+    Each unit is removed with probability ``share``. If that removes none, one unit is removed at
+    random.
 
     Args:
         inputs: B texts.
-        samples: S, draws for each text.
-        share: Probability of a unit's removal.
-        seed: Another seed is another draw.
+        samples: S, number of draws for each text.
+        share: Probability that a unit is removed.
+        seed: Seed of the draws.
 
     Returns:
-        (B, S, U), False beyond a text's own units.
+        (B, S, U), True for removed units; False beyond the last unit of a text.
     """
     counts = inputs.unit_counts.tolist()
     removed = torch.zeros(len(counts), samples, max(*counts, 1), dtype=torch.bool)
@@ -46,38 +47,42 @@ def removals(inputs: Inputs, samples: int = 20, share: float = 0.1, seed: int = 
 
 
 class Infidelity(FaithfulnessMetric):
-    """Mean squared error between what an explanation says of removed units and what they do.
+    """Mean squared error of the scores of removed units as a prediction of the drop of the logit.
 
-    1/S Σ_s (β Σ_u z_su φ_u - (y_c(e) - y_c(e - z_s e)))², y_c the logit of the explained class, e
-    the output of the embedding block, φ the unit scores and z_s the 0/1 draw of `removals`: the
-    embeddings of a removed unit's tokens are 0, those of special tokens and padding never change.
-    In the paper's terms, I = z e and Φ = φ / e, captum's convention for methods that multiply by
-    the input. The column ``unscaled`` has β = 1, which only means something for scores in logits;
-    ``infidelity`` has the β that is best for the text, as methods live on different scales
-    (captum's ``normalize=True``). That β may be negative: the error knows no direction, which is
-    for the deletion and insertion curves to tell. A text of one unit has no ``infidelity``: all its
-    draws are the same, and β would fit them exactly.
+    1/S Σ_s (β Σ_u z_su φ_u - (y_c(e) - y_c(e - z_s e)))², with y_c the logit of the explained
+    class, e the output of the embedding block, φ the unit scores and z_s a 0/1 draw from
+    `removals`. The embeddings of a removed unit's tokens are set to 0. Special tokens and padding
+    never change. In the paper's notation, I = z e and Φ = φ / e, captum's convention for methods
+    that multiply by the input.
 
-    In squared logits, not negative; lower is better. All explanations of a text get the same
-    draws, whatever its company. Cost: at most ``samples`` + 1 forwards for all explanations of
-    the texts, equal draws being asked once.
+    The column ``unscaled`` has β = 1, which is meaningful only for scores in logits. The column
+    ``infidelity``, the metric's number, uses the β that minimizes the error for each text, because
+    the scores of different methods have different scales (captum's ``normalize=True``). β may be
+    negative, so the error does not depend on the sign of the explanation; deletion and insertion
+    curves do. A text with a single unit has no ``infidelity``: all of its draws are equal, and β
+    would fit them exactly.
+
+    In squared logits, at least 0; lower is better. All explanations of a text are measured on the
+    same draws, in any batch. Cost: at most ``samples`` + 1 forward passes for all explanations of
+    the texts together; equal draws are evaluated once.
 
     Args:
-        samples: S, draws for each text.
-        share: Probability of a unit's removal; one unit is removed where that removes none.
-        seed: Another seed is another draw.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
+        samples: S, number of draws for each text.
+        share: Probability that a unit is removed. If that removes none, one unit is removed.
+        seed: Seed of the draws.
+        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
+            device.
 
     Raises:
-        InputError: For a setting that cannot be.
+        InputError: If ``samples`` or ``token_budget`` is less than 1, or ``share`` is not above 0
+            and at most 1.
 
     References:
         On the (In)fidelity and Sensitivity of Explanations (Yeh et al., 2019),
-        https://arxiv.org/abs/1901.09392, Eq. 1; its square removal, with units for squares.
+        https://arxiv.org/abs/1901.09392, Eq. 1, with square removal applied to units.
     """
 
     higher_is_better = False
-    state = "infidelity_sums"
 
     def __init__(
         self,
@@ -95,44 +100,43 @@ class Infidelity(FaithfulnessMetric):
         self.seed = seed
         self.token_budget = token_budget
 
-    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
-        """The error of the scores as they are, and of the best multiple of them (B, 2)."""
+    def values(self, ranking: Ranking, probabilities: Tensor) -> Tensor:
+        """Compute the errors of the scores with β = 1 and with the best β (B, 2)."""
         trace = ranking.trace
-        removed, observed = self._draws(trace)
-        units = merge_by_unit(ranking.scores.to(PRECISION), trace.inputs.units)
-        predicted = (removed * units[:, None]).sum(2)
+        removed, drops = self._draws(trace)
+        scores = merge_by_unit(ranking.scores.to(PRECISION), trace.inputs.units)
+        predicted = (removed * scores[:, None]).sum(2)
         power = predicted.square().sum(1)
-        scale = torch.where(power > 0, (predicted * observed).sum(1) / power, 0)
-        errors = (
-            torch.stack([predicted - observed, scale[:, None] * predicted - observed], 2)
-            .square()
-            .mean(1)
-        )
-        least = torch.tensor([1, 2], device=errors.device)
-        return errors.masked_fill(trace.inputs.unit_counts[:, None] < least, torch.nan)
+        beta = torch.where(power > 0, (predicted * drops).sum(1) / power, 0)
+        scaled = torch.stack([predicted, beta[:, None] * predicted], 2)
+        errors = (scaled - drops[..., None]).square().mean(1)
+        least_units = torch.tensor([1, 2], device=errors.device)
+        return errors.masked_fill(trace.inputs.unit_counts[:, None] < least_units, torch.nan)
 
     def _draws(self, trace: Trace) -> tuple[Tensor, Tensor]:
-        """Removals (B, S, U) and what they take from the logit (B, S), once for each trace."""
+        """Return removed units (B, S, U) and drops of the logit (B, S), once for each trace."""
         cached, settings = _CACHE.setdefault(trace, {}), (self.samples, self.share, self.seed)
         if settings not in cached:
             removed = removals(trace.inputs, *settings)
-            cached[settings] = removed, _drops(trace, removed, self.token_budget).to(PRECISION)
+            drops = _logit_drops(trace, removed, self.token_budget).to(PRECISION)
+            cached[settings] = removed, drops
         return cached[settings]
 
 
-def _drops(trace: Trace, removed: Tensor, token_budget: int | None) -> Tensor:
-    """y_c(e) - y_c(e without the removed units) of each draw (B, S)."""
+def _logit_drops(trace: Trace, removed: Tensor, token_budget: int | None) -> Tensor:
+    """Return y_c(e) - y_c(e without the removed units) of each draw (B, S)."""
     inputs, versions = trace.inputs, 1 + removed.shape[1]
-    gone = removed.gather(2, inputs.units.clamp(min=0)[:, None].expand(-1, versions - 1, -1))
-    gone &= (inputs.units >= 0)[:, None]
-    gone = torch.nn.functional.pad(gone, (0, 0, 1, 0)).flatten(0, 1)  # first, the whole text
-    texts = torch.arange(len(inputs), device=gone.device).repeat_interleave(versions)
-    first, which = distinct_rows(torch.cat([texts[:, None], gone], 1))
-    texts, gone = texts[first], gone[first]
+    zeroed = removed.gather(2, inputs.units.clamp(min=0)[:, None].expand(-1, versions - 1, -1))
+    zeroed &= (inputs.units >= 0)[:, None]
+    # The first version of each text is the whole text.
+    zeroed = torch.nn.functional.pad(zeroed, (0, 0, 1, 0)).flatten(0, 1)
+    texts = torch.arange(len(inputs), device=zeroed.device).repeat_interleave(versions)
+    first, which = distinct_rows(torch.cat([texts[:, None], zeroed], 1))
+    texts, zeroed = texts[first], zeroed[first]
 
     def states(rows: Tensor, width: int) -> Tensor:
-        whole = trace.embeddings[texts[rows], :width]
-        return whole.masked_fill(gone[rows, :width, None], 0)
+        embeddings = trace.embeddings[texts[rows], :width]
+        return embeddings.masked_fill(zeroed[rows, :width, None], 0)
 
     with rerunning(trace.model):
         block = embedding_block(trace.model, Infidelity.__name__)

@@ -1,4 +1,4 @@
-"""AOPC between what the worst and the best order of a text's units give."""
+"""AOPC, normalized by the worst and the best order of a text's units."""
 
 from abc import abstractmethod
 
@@ -7,76 +7,91 @@ from torch import Tensor
 
 from bertx.errors import InputError, check_positive
 from bertx.metrics.accuracy import deletions
-from bertx.metrics.base import FaithfulnessMetric, Ranking, followed
+from bertx.metrics.base import FaithfulnessMetric, Ranking, target_probabilities
 from bertx.metrics.curves import ranks
-from bertx.perturb.search import Deletion
 
 LARGEST = 16
-"""Largest number of units that can be searched exactly: twice as many questions for each more."""
+"""Largest number of units for an exact search, which doubles in cost with every unit."""
 
 NOISE = 1e-6
-"""Limits that are this close are equal: what float32 probabilities of one text differ by between
-batches of different shapes."""
+"""Limits this close count as equal: float32 probabilities of one text differ by about as much
+between batches of different shapes."""
 
 
 class NormalizedAOPC(FaithfulnessMetric):
-    """AOPC between its limits: (AOPC - lower) / (upper - lower).
+    """AOPC relative to its limits: (AOPC - lower) / (upper - lower).
 
-    AOPC = 1/n Σ_k p_c(x) - p_c(x without k of its n units), k = 1..n, one more unit each time: over
-    all prefixes of an order, not over bins. ``lower`` and ``upper`` are the smallest and largest
-    AOPC of any order of the text's units, found by `bertx.perturb.search`: exactly for short
-    texts, which are within [0, 1] up to rounding; by a beam for others, which may fall outside
-    where the beam missed a limit. Columns ``aopc``, ``lower``, ``upper`` in [-1, 1], and
-    ``normalized``, which is comparable between models.
+    AOPC = 1/n Σ_k p_c(x) - p_c(x without k of its n units), k = 1..n, one more unit each time: a
+    mean over all prefixes of an order instead of bins. ``lower`` and ``upper`` are the smallest and
+    the largest AOPC of any order of the text's units, from `bertx.perturb.search`. The search is
+    exact for short texts, whose normalized value is in [0, 1] up to rounding. For longer texts it
+    is a beam search, and the value may be outside [0, 1] if the beam misses a limit. The columns
+    are ``aopc``, ``lower`` and ``upper``, in [-1, 1], and ``normalized``, the metric's number,
+    which is comparable between models.
 
-    A text whose limits are equal (of one unit, or with a model that does not care) has AOPC and
-    limits but no normalized value; a text without units has none at all. Cost, beside the U + 1
-    versions of each explanation: the two searches ask for up to ``beam`` · n² versions of a text
-    (2 · 2^n of a short one), once for all explanations and both metrics.
+    A text whose limits are equal (because it has a single unit, or the prediction does not depend
+    on the units) has no normalized value. A text without units has no value at all.
+
+    Cost: U + 1 versions of a text for each explanation. In addition, the two searches evaluate up
+    to ``beam`` · n² versions (2^n for an exact search) once for all explanations and both metrics.
 
     Args:
-        beam: Sets that the search keeps after each deletion.
-        exact: Largest number of units whose limits are exact, at most 16; 0 for none.
+        beam: Number of sets that the search keeps after each deletion.
+        exact: Largest number of units that are searched exactly, at most 16; 0 for none.
 
     Attributes:
-        beam: The sets.
-        exact: The units.
+        beam: Number of sets kept.
+        exact: Largest number of units searched exactly.
 
     Raises:
-        InputError: For a beam or exact that cannot be.
+        InputError: If ``beam`` is less than 1, or ``exact`` is not in 0..16.
 
     References:
         Normalized AOPC (Edin et al., 2025), https://arxiv.org/abs/2408.08137.
     """
 
     def __init__(self, beam: int = 5, exact: int = 8) -> None:
-        check_search(beam, exact)
+        check_positive(beam=beam)
+        if not 0 <= exact <= LARGEST:
+            raise InputError(f"exact must be between 0 and {LARGEST}, got {exact}")
         super().__init__(["aopc", "lower", "upper", "normalized"])
         self.beam = beam
         self.exact = exact
 
     @abstractmethod
     def kept(self, ranking: Ranking) -> Tensor:
-        """The whole text, and one unit less each time (B, U + 1, U)."""
+        """Keep all units, then one unit less in each version (B, U + 1, U)."""
 
-    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
-        """AOPC, its limits, and where it is between them (B, 4)."""
-        lowest = ranking.search.orders(self.beam, self.exact)
+    def values(self, ranking: Ranking, probabilities: Tensor) -> Tensor:
+        """Compute AOPC, its limits and the normalized value (B, 4)."""
+        p, counts = target_probabilities(ranking, probabilities), ranking.inputs.unit_counts
+        mask = torch.arange(p.shape[1] - 1, device=p.device) < counts[:, None]
+        # The order that minimizes p_c has the largest AOPC, and the other way round.
         highest = ranking.search.orders(self.beam, self.exact, highest=True)
-        return with_limits(followed(ranking, answers), ranking.inputs.unit_counts, lowest, highest)
+        lowest = ranking.search.orders(self.beam, self.exact)
+        totals = [
+            p[:, 1:].masked_fill(~mask, 0).sum(1),
+            p.new_tensor([deletion.cost for deletion in highest]),
+            p.new_tensor([deletion.cost for deletion in lowest]),
+        ]
+        aopc, lower, upper = (p[:, 0] - total / counts for total in totals)
+        spread = upper - lower
+        normalized = ((aopc - lower) / spread).masked_fill(spread <= NOISE, torch.nan)
+        return torch.stack([aopc, lower, upper, normalized], 1)
 
 
 class NormalizedComprehensiveness(NormalizedAOPC):
-    """Comprehensiveness between its limits: units are deleted from the highest ranked on.
+    """Normalized AOPC of deleting units from the highest ranked on.
 
-    1 is best, 0 is the worst order there is. See `NormalizedAOPC`.
+    (AOPC - lower) / (upper - lower), about 0 to 1; higher is better. 1 is the best order of the
+    text's units, 0 the worst. See `NormalizedAOPC`.
 
     Args:
-        beam: Sets that the search for the limits keeps after each deletion.
-        exact: Largest number of units whose limits are exact, at most 16; 0 for none.
+        beam: Number of sets that the search for the limits keeps after each deletion.
+        exact: Largest number of units that are searched exactly, at most 16; 0 for none.
 
     Raises:
-        InputError: For a beam or exact that cannot be.
+        InputError: If ``beam`` is less than 1, or ``exact`` is not in 0..16.
 
     References:
         Normalized AOPC (Edin et al., 2025), https://arxiv.org/abs/2408.08137.
@@ -84,28 +99,28 @@ class NormalizedComprehensiveness(NormalizedAOPC):
 
     higher_is_better = True
     limit = "deletion"
-    state = "normalized_comprehensiveness_sums"
 
     def kept(self, ranking: Ranking) -> Tensor:
-        """All but the k highest ranked units, k = 0..U (B, U + 1, U)."""
+        """Keep all but the k highest ranked units, k = 0..U (B, U + 1, U)."""
         scores = ranking.unit_scores
         return deletions(scores, ranking.inputs.unit_counts, scores.shape[1])
 
 
 class NormalizedSufficiency(NormalizedAOPC):
-    """Sufficiency between its limits: units are deleted from the lowest ranked on.
+    """Normalized AOPC of deleting units from the lowest ranked on.
 
-    0 is best, 1 is the worst order there is. What is left after k deletions is the top n - k, so
-    this is sufficiency over all prefixes, the empty one included. Deleting in the reverse of one
-    ranking is deleting in another: over all orders the AOPC take the same values as those of
-    `NormalizedComprehensiveness`, and the limits are the same. See `NormalizedAOPC`.
+    (AOPC - lower) / (upper - lower), about 0 to 1; lower is better. 0 is the best order of the
+    text's units, 1 the worst. After k deletions the top n - k units are left, so this is
+    sufficiency over all prefixes, including the empty one. The limits are the same as in
+    `NormalizedComprehensiveness`, because the reverse of an order is also an order. See
+    `NormalizedAOPC`.
 
     Args:
-        beam: Sets that the search for the limits keeps after each deletion.
-        exact: Largest number of units whose limits are exact, at most 16; 0 for none.
+        beam: Number of sets that the search for the limits keeps after each deletion.
+        exact: Largest number of units that are searched exactly, at most 16; 0 for none.
 
     Raises:
-        InputError: For a beam or exact that cannot be.
+        InputError: If ``beam`` is less than 1, or ``exact`` is not in 0..16.
 
     References:
         Normalized AOPC (Edin et al., 2025), https://arxiv.org/abs/2408.08137.
@@ -113,48 +128,10 @@ class NormalizedSufficiency(NormalizedAOPC):
 
     higher_is_better = False
     limit = "insertion"
-    state = "normalized_sufficiency_sums"
 
     def kept(self, ranking: Ranking) -> Tensor:
-        """The n - k highest ranked units alone, k = 0..U (B, U + 1, U)."""
-        return lowest_first(ranking.unit_scores, ranking.inputs.unit_counts)
-
-
-def lowest_first(scores: Tensor, unit_counts: Tensor) -> Tensor:
-    """Which of the units (B, U) stay after 0..U deletions from the bottom (B, U + 1, U)."""
-    places = ranks(scores, unit_counts)
-    deleted = torch.arange(scores.shape[1] + 1, device=places.device)
-    return places[:, None] < (unit_counts[:, None] - deleted)[..., None]
-
-
-def with_limits(
-    p: Tensor, unit_counts: Tensor, lowest: list[Deletion], highest: list[Deletion]
-) -> Tensor:
-    """AOPC, its limits, and where it is between them.
-
-    Args:
-        p: p_c of each text, whole and after each of up to U deletions (B, U + 1).
-        unit_counts: n, number of units of each text (B,).
-        lowest: For each text the order that makes p_c smallest, which has the upper limit.
-        highest: The order that makes it largest.
-
-    Returns:
-        (B, 4).
-    """
-    mask = torch.arange(p.shape[1] - 1, device=p.device) < unit_counts[:, None]
-    totals = [
-        p[:, 1:].masked_fill(~mask, 0).sum(1),
-        p.new_tensor([deletion.cost for deletion in highest]),
-        p.new_tensor([deletion.cost for deletion in lowest]),
-    ]
-    aopc, lower, upper = (p[:, 0] - total / unit_counts for total in totals)
-    spread = upper - lower
-    normalized = ((aopc - lower) / spread).masked_fill(spread <= NOISE, torch.nan)
-    return torch.stack([aopc, lower, upper, normalized], 1)
-
-
-def check_search(beam: int, exact: int) -> None:
-    """Raise `InputError` for a search that cannot be."""
-    check_positive(beam=beam)
-    if not 0 <= exact <= LARGEST:
-        raise InputError(f"exact must be between 0 and {LARGEST}, got {exact}")
+        """Keep the n - k highest ranked units only, k = 0..U (B, U + 1, U)."""
+        counts = ranking.inputs.unit_counts
+        places = ranks(ranking.unit_scores, counts)
+        deleted = torch.arange(places.shape[1] + 1, device=places.device)
+        return places[:, None] < (counts[:, None] - deleted)[..., None]

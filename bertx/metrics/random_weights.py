@@ -1,7 +1,7 @@
-"""Random weights in place of trained ones, part by part, and the trained ones back.
+"""Temporary replacement of trained weights by random ones, part by part.
 
-A whole set of weights is drawn as the model's own class draws them before training; then any parts
-of the model can stand on them for a while. The trained weights are put aside, never written to.
+Weights for the whole model are drawn by its own initialization. Any parts of the model can then use
+them inside a ``with`` block. The trained weights are kept aside and never modified.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,47 +17,53 @@ from bertx.models.scope import alone, exclusive, isolated_rng
 _NAME = "Model randomization"
 
 Weights = Mapping[nn.Parameter, Tensor]
-"""Other values for each parameter of a model, by the parameter."""
+"""From each parameter of a model to its random values."""
 
 
 @alone()
 def parts(model: PreTrainedModel) -> tuple[Part, ...]:
-    """See `bertx.models.anatomy.weight_parts`."""
+    """Return the parts of a model that can be randomized, from the top down.
+
+    See `bertx.models.anatomy.weight_parts`.
+
+    Raises:
+        UnsupportedArchitecture: If the model cannot be divided into parts.
+    """
     return weight_parts(model, _NAME)
 
 
 @alone()
 def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
-    """Weights for a whole model as it had them before any training: by its own ``_init_weights``.
+    """Draw new weights for a whole model by its ``_init_weights``, as before pretraining.
 
-    The model is as before; the same seed gives the same weights on every device.
+    The model does not change. The same seed gives the same weights on every device.
 
     Args:
         model: The model.
-        seed: Another seed is another draw.
+        seed: Seed of the draw.
 
     Returns:
         Values for all parameters, on the CPU, in the model's precision.
 
     Raises:
-        UnsupportedArchitecture: If ``_init_weights`` leaves a parameter out.
+        UnsupportedArchitecture: If ``_init_weights`` does not initialize all parameters.
     """
     with torch.inference_mode(False), torch.no_grad(), isolated_rng():
-        # What is not drawn stays NaN. Parameters that were loaded bear a mark that lets
-        # transformers' initialization pass over them; these are new and have none.
+        # New parameters, because transformers skips loaded ones, which it marks as initialized.
+        # They are filled with NaN to find those that are not initialized.
         drawn: dict[Tensor, Tensor] = {
             weight: nn.Parameter(torch.full_like(weight, torch.nan, device="cpu"))
             for weight in model.parameters()
         }
-        aside: dict[Tensor, Tensor] = {
-            weight: weight.to("cpu", copy=True) for weight in model.buffers()
+        buffers: dict[Tensor, Tensor] = {
+            buffer: buffer.to("cpu", copy=True) for buffer in model.buffers()
         }
-        with _exchanged(model, drawn | aside):
+        with _replaced(model, drawn | buffers):
             torch.default_generator.manual_seed(seed)
             _initialize(model, model)
-    left = [name for name, weight in model.named_parameters() if drawn[weight].isnan().any()]
-    if left:
-        names = ", ".join(left)
+    missing = [name for name, weight in model.named_parameters() if drawn[weight].isnan().any()]
+    if missing:
+        names = ", ".join(missing)
         supported = f"models that initialize all their weights: this one leaves out {names}"
         raise UnsupportedArchitecture(_NAME, model, supported)
     return {weight: drawn[weight].detach() for weight in model.parameters()}
@@ -65,26 +71,26 @@ def redrawn(model: PreTrainedModel, seed: int = 0) -> Weights:
 
 @exclusive
 def randomized(model: nn.Module, parts: Iterable[Part], weights: Weights) -> Iterator[None]:
-    """Let parts of a model stand on other weights; after the body, also if it raises, on their own.
+    """Replace the weights of some parts of a model, and restore them after the body.
 
     Args:
         model: The model.
-        parts: Some of its `bertx.models.anatomy.weight_parts`.
-        weights: What `redrawn` gave for it.
+        parts: Some of its `parts`.
+        weights: Weights of the model from `redrawn`.
     """
     with torch.inference_mode(False):
-        chosen: dict[Tensor, Tensor] = {
+        others: dict[Tensor, Tensor] = {
             weight: nn.Parameter(weights[weight].to(weight.device), weight.requires_grad)
             for part in parts
             for weight in part.parameters
         }
-    with _exchanged(model, chosen):
+    with _replaced(model, others):
         yield
 
 
 @exclusive
-def _exchanged(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[None]:
-    """Put other tensors in the places of parameters and buffers, all places of a shared one."""
+def _replaced(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[None]:
+    """Replace parameters and buffers by other tensors wherever the model refers to them."""
     places: list[tuple[dict[str, Any], str, Tensor]] = [
         (slots, name, tensor)
         for module in model.modules()
@@ -102,7 +108,7 @@ def _exchanged(model: nn.Module, others: Mapping[Tensor, Tensor]) -> Iterator[No
 
 
 def _initialize(module: nn.Module, owner: PreTrainedModel) -> None:
-    """Initialize a module as transformers does: from the inside out, each by the model it is of."""
+    """Initialize a module as transformers does: children first, each by its innermost model."""
     for child in module.children():
         _initialize(child, child if isinstance(child, PreTrainedModel) else owner)
     owner._init_weights(module)

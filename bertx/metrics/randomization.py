@@ -1,8 +1,8 @@
-"""Model randomization: an explanation of the model must change when the model does.
+"""Model randomization: whether explanations change with the weights of the model.
 
-Parts of the model are given random weights, and the explanations of the same texts and classes are
-compared with the original ones by Spearman's rank correlation. A method whose explanations stay
-the same explains something else, such as the texts.
+Parts of the model get random weights, and explanations of the same texts and classes are compared
+with the original ones by Spearman's rank correlation. A method whose explanations do not change
+explains something other than the model, such as the texts.
 
 References:
     Sanity Checks for Saliency Maps (Adebayo et al., 2018), https://arxiv.org/abs/1810.03292.
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from bertx.errors import InputError
 from bertx.metrics.agreement import apply_measure
-from bertx.metrics.estimates import Estimate, MeanMetric
+from bertx.metrics.estimates import mean_of
 from bertx.metrics.random_weights import parts, randomized, redrawn
 from bertx.metrics.ranking import spearman
 from bertx.models.anatomy import Part
@@ -28,20 +28,20 @@ from bertx.trace.needs import Needs
 
 
 class Method(Protocol):
-    """What explains a trace, such as a `bertx.attribution.Attribution`."""
+    """An attribution method, such as a `bertx.attribution.Attribution`."""
 
     needs: Needs
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Token scores (B, T)."""
+        """Return token scores (B, T)."""
 
 
 class Step(NamedTuple):
-    """One randomized model.
+    """One randomized version of a model.
 
     Attributes:
-        name: The part that was randomized last.
-        parts: All parts that are random.
+        name: Name of the part that this step adds.
+        parts: All parts with random weights.
     """
 
     name: str
@@ -49,29 +49,29 @@ class Step(NamedTuple):
 
 
 Scheme = Callable[[Sequence[Part]], Iterable[Step]]
-"""From the parts of a model, top down, to the models that explanations are compared on."""
+"""From the parts of a model, top down, to the randomized versions to explain."""
 
 
 def cascading(parts: Sequence[Part]) -> list[Step]:
-    """From the top down, all parts so far: the last model is random throughout."""
+    """Randomize one more part in each step, from the top down, until the whole model is random."""
     return [Step(part.name, tuple(parts[: i + 1])) for i, part in enumerate(parts)]
 
 
 def independent(parts: Sequence[Part]) -> list[Step]:
-    """One part at a time, the others as trained."""
+    """Randomize one part in each step, with the trained weights in all other parts."""
     return [Step(part.name, (part,)) for part in parts]
 
 
 def embeddings_only(parts: Sequence[Part]) -> list[Step]:
-    """The embeddings, the others as trained."""
+    """Randomize the embeddings only."""
     return independent(parts)[-1:]
 
 
 class Explained(NamedTuple):
-    """What methods say of B texts.
+    """Explanations of B texts by M methods.
 
     Attributes:
-        inputs: The texts.
+        inputs: The tokenized texts.
         target: The explained classes (B,).
         scores: Unit scores of each method (M, B, U).
     """
@@ -82,18 +82,18 @@ class Explained(NamedTuple):
 
 
 class Randomization(NamedTuple):
-    """How far explanations by one method outlive a randomization.
+    """Similarity of one method's explanations before and after a randomization.
 
     Attributes:
-        step: The part that was randomized last.
+        step: Name of the `Step`.
         method: Name of the method.
-        spearman: Mean rank correlation of the scores with the original ones, in [-1, 1]; near 0 for
-            an explanation of the model.
-        spearman_se: Its standard error.
-        spearman_count: Number of texts that have one.
-        absolute: The same of the absolute values: what mattered, whatever its sign.
-        absolute_se: Its standard error.
-        absolute_count: Number of texts that have one.
+        spearman: Mean rank correlation of the scores with the original scores, in [-1, 1]; near 0
+            if the method explains the model.
+        spearman_se: Standard error of ``spearman``.
+        spearman_count: Number of texts in ``spearman``.
+        absolute: Mean rank correlation of the absolute scores, in [-1, 1].
+        absolute_se: Standard error of ``absolute``.
+        absolute_count: Number of texts in ``absolute``.
     """
 
     step: str
@@ -112,16 +112,19 @@ def explained(
     methods: Mapping[str, Method],
     targets: Sequence[Tensor] | None = None,
 ) -> list[Explained]:
-    """The unit scores of all methods.
+    """Explain batches of texts by several methods.
 
     Args:
         model: A Hugging Face sequence classifier.
         batches: The texts.
-        methods: The methods, by name.
-        targets: The explained classes (B,) of each batch, None for those that the model predicts.
+        methods: Methods by name.
+        targets: The explained classes (B,) of each batch; None for the predicted classes.
+
+    Returns:
+        One item for each batch.
 
     Raises:
-        InputError: If there is no text or no method.
+        InputError: If there are no texts or no methods.
     """
     if not batches or not methods:
         raise InputError(
@@ -129,15 +132,15 @@ def explained(
             f"{len(methods)} methods"
         )
     needs = Needs.of(*methods.values())
-    each = [None] * len(batches) if targets is None else targets
+    classes = [None] * len(batches) if targets is None else targets
     return [
         explained_trace(Trace(model, inputs, target, needs), methods)
-        for inputs, target in zip(batches, each, strict=True)
+        for inputs, target in zip(batches, classes, strict=True)
     ]
 
 
 def explained_trace(trace: Trace, methods: Mapping[str, Method]) -> Explained:
-    """The unit scores of all methods, of a forward that is recorded for them."""
+    """Explain the texts of a trace by several methods."""
     units = trace.inputs.units
     scores = [merge_by_unit(method(trace), units) for method in methods.values()]
     return Explained(trace.inputs, trace.target, torch.stack(scores))
@@ -146,23 +149,23 @@ def explained_trace(trace: Trace, methods: Mapping[str, Method]) -> Explained:
 def correlations(
     model: PreTrainedModel, originals: Sequence[Explained], methods: Mapping[str, Method]
 ) -> Tensor:
-    """Rank correlations of explanations with those of another model of the same texts and classes.
+    """Compute rank correlations between explanations of two models, for the same texts and classes.
 
     Args:
-        model: The other model, such as one whose weights are `randomized`.
-        originals: What `explained` gave for the first one.
+        model: The second model, such as one with `randomized` weights.
+        originals: Explanations of the first model, from `explained`.
         methods: The same methods.
 
     Returns:
-        Spearman's correlation for each method and each of the N texts, of the scores and of their
-        absolute values (M, 2, N); NaN for a text whose scores, by one of both models, are all equal
-        or not all finite.
+        Spearman's rho for each method and each of the N texts, of the scores and of their absolute
+        values (M, 2, N); NaN for a text whose scores, for one of the models, are all equal or not
+        all finite.
     """
-    inputs, targets = zip(*((one.inputs, one.target) for one in originals), strict=True)
+    inputs = [original.inputs for original in originals]
+    targets = [original.target for original in originals]
     others = explained(model, inputs, methods, targets)
-    return torch.cat(
-        [_correlated(one, other.scores) for one, other in zip(originals, others, strict=True)], 2
-    )
+    pairs = zip(originals, others, strict=True)
+    return torch.cat([_correlations(original, other.scores) for original, other in pairs], 2)
 
 
 def randomization(
@@ -173,26 +176,25 @@ def randomization(
     seed: int = 0,
     targets: Sequence[Tensor] | None = None,
 ) -> list[Randomization]:
-    """Compare explanations of a model with those of randomized versions of it.
+    """Compare explanations of a model with explanations of randomized versions of it.
 
-    The class of each text stays that of the original model. The model is as before afterwards, also
-    if a method raises. Cost: each method once on the model and once for each step.
+    The explained class of each text does not change. The model is restored afterwards, even if a
+    method raises. Cost: each method once for the model and once for each step.
 
     Args:
         model: A Hugging Face sequence classifier.
         batches: The texts.
-        methods: The methods, by name; a control that does not look at the model stays at 1.
+        methods: Methods by name. A control that ignores the model stays at 1.
         scheme: `cascading`, `independent` or `embeddings_only`.
-        seed: Another seed is another draw of weights.
-        targets: The explained classes (B,) of each batch, None for those that the model predicts.
+        seed: Seed of the random weights.
+        targets: The explained classes (B,) of each batch; None for the predicted classes.
 
     Returns:
-        One row for each step and method, in their order: means over the texts that have one of
-        their `correlations`.
+        One row for each step and method, in this order, with mean `correlations` over the texts.
 
     Raises:
-        InputError: If there is no text or no method.
-        UnsupportedArchitecture: If the parts of the model are not known.
+        InputError: If there are no texts or no methods.
+        UnsupportedArchitecture: If the model cannot be divided into parts.
     """
     originals = explained(model, batches, methods, targets)
     weights, rows = redrawn(model, seed), []
@@ -203,25 +205,9 @@ def randomization(
     return rows
 
 
-class _Means(MeanMetric):
-    """Means over texts."""
-
-    higher_is_better = None
-    state = "correlation_sums"
-
-    def update(self, values: Tensor) -> None:
-        """Add values (B, J)."""
-        self.add(values)
-
-    def compute(self) -> Estimate:
-        """(J,)."""
-        return self.estimate()
-
-
-def _correlated(original: Explained, others: Tensor) -> Tensor:
-    """Correlations of unit scores (M, B, U): of them, of their absolute values (M, 2, B)."""
-    counts = original.inputs.unit_counts
-    mask = torch.arange(others.shape[2], device=counts.device) < counts[:, None]
+def _correlations(original: Explained, others: Tensor) -> Tensor:
+    """Correlate unit scores (M, B, U), and their absolute values, with the originals (M, 2, B)."""
+    mask = original.inputs.unit_mask(others.shape[2])
     values = [
         apply_measure(a, b, mask, spearman)
         for first, second in zip(original.scores, others, strict=True)
@@ -231,11 +217,8 @@ def _correlated(original: Explained, others: Tensor) -> Tensor:
 
 
 def _rows(step: str, names: Sequence[str], values: Tensor) -> list[Randomization]:
-    """Means of values (M, 2, N)."""
-    means = _Means(2 * len(names))
-    means.update(values.flatten(0, 1).T)
-    # Not compute(), which waits for other processes: they may not be randomizing.
-    estimates = torch.stack(list(means.estimate()), 1).tolist()  # (2 M, 3)
+    """Average values (M, 2, N) over texts."""
+    estimates = torch.stack(list(mean_of(values.flatten(0, 1).T)), 1).tolist()  # (2 M, 3)
     pairs = zip(names, estimates[::2], estimates[1::2], strict=True)
     return [
         Randomization(step, name, rho, rho_se, int(count), absolute, absolute_se, int(absolutes))

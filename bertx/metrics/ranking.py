@@ -1,4 +1,4 @@
-"""How well two rankings of the same units agree."""
+"""Rank correlations of unit scores: Kendall's tau-b and Spearman's rho."""
 
 from torch import Tensor
 
@@ -6,19 +6,20 @@ from bertx.metrics.estimates import PRECISION
 
 
 def kendall(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Kendall's tau-b: concordant less discordant pairs, as a share of those that are not tied.
+    """Compute Kendall's tau-b.
 
-    (P - Q) / sqrt(A B), of all pairs P ordered alike in a and b, Q ordered otherwise, A not tied
-    in a and B not tied in b. Exact but for the last division.
+    (P - Q) / sqrt(A B) over all pairs of units, with P the pairs ordered alike in a and b, Q the
+    pairs ordered differently, A the pairs not tied in a and B the pairs not tied in b. Exact up to
+    the rounding of the last division.
 
     Args:
         a: Scores of the units (B, U), finite.
         b: Other scores of the same units (B, U), finite.
-        mask: Which places are units (B, U).
+        mask: True for the units of a text (B, U).
 
     Returns:
-        From -1 for opposite orders to 1 for the same order (B,); NaN where all scores of a or b
-        are equal, as they are for fewer than two units.
+        From -1 for opposite orders to 1 for the same order (B,); NaN where all scores of a or all
+        scores of b are equal, as with fewer than two units.
 
     References:
         The treatment of ties in ranking problems (Kendall, 1945), Biometrika 33(3).
@@ -34,16 +35,16 @@ def kendall(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
 
 
 def spearman(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Spearman's rho: Pearson's correlation of the ranks, tied scores having their mean rank.
+    """Compute Spearman's rho: Pearson's correlation of the ranks, with mean ranks for ties.
 
     Args:
         a: Scores of the units (B, U), finite.
         b: Other scores of the same units (B, U), finite.
-        mask: Which places are units (B, U).
+        mask: True for the units of a text (B, U).
 
     Returns:
-        From -1 for opposite orders to 1 for the same order (B,); NaN where all scores of a or b
-        are equal, as they are for fewer than two units.
+        From -1 for opposite orders to 1 for the same order (B,); NaN where all scores of a or all
+        scores of b are equal, as with fewer than two units.
 
     Examples:
         >>> import torch
@@ -51,20 +52,21 @@ def spearman(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
         >>> spearman(a, b, torch.tensor([[True, True, True, False]]))
         tensor([0.5000], dtype=torch.float64)
     """
-    # The units below one less those above it are twice its rank's distance from the mean rank.
+    # The number of units below a unit minus the number above it is twice the distance of its rank
+    # from the mean rank.
     return _cosine(_signs(a, mask).sum(2), _signs(b, mask).sum(2))
 
 
 def _signs(scores: Tensor, mask: Tensor) -> Tensor:
-    """1 where unit i is above unit j, -1 where below, 0 for ties and places that are no unit.
+    """Return 1 where unit i scores above unit j, -1 where below, 0 for ties and outside the mask.
 
-    In int8 (B, U, U): the largest tensor there is, of long texts.
+    (B, U, U) in int8, because this is by far the largest tensor for long texts.
     """
     above = (scores[:, :, None] > scores[:, None]) & mask[:, :, None] & mask[:, None]
     return above.char() - above.mT.char()
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Of whole numbers (B, N), whose sums are exact."""
-    product, first, second = ((x * y).sum(1).to(PRECISION) for x, y in ((a, b), (a, a), (b, b)))
-    return product / (first * second).sqrt()
+    """Return the cosine similarity (B,) of integers (B, N), whose sums are exact."""
+    product, a_squared, b_squared = (a * b).sum(1), (a * a).sum(1), (b * b).sum(1)
+    return product.to(PRECISION) / (a_squared.to(PRECISION) * b_squared.to(PRECISION)).sqrt()

@@ -1,8 +1,7 @@
-"""Max-sensitivity: how much an explanation changes when the words move a little."""
+"""Max-sensitivity: how much an explanation changes when word embeddings are shifted slightly."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,35 +19,36 @@ from bertx.trace import EXPLICIT, Needs, Trace
 
 
 class MaxSensitivity(FaithfulnessMetric):
-    """Largest change of the explanation, relative to it, while the word embeddings move a little.
+    """Largest relative change of an explanation under small shifts of the word embeddings.
 
-    max_s ‖Φ(x + d_s) - Φ(x)‖ / ‖Φ(x)‖, Φ the scores of the tokens that are units and ‖·‖ their
-    Euclidean norm; where Φ(x) is 0, the change itself, as in captum. The explanation is made
-    anew, for the same class, by the same method on a moved model: every element of the word
-    embedding of every token id is shifted by a number that is uniform in ± ``radius`` times the
-    root mean square of the embedding table. The shift depends on the seed, the draw and the id
-    alone, so that a word moves alike wherever it stands and whoever asks: gradients, integrated
-    gradients from [MASK], and methods that rewrite the text see one and the same model.
+    max_s ‖Φ(x + d_s) - Φ(x)‖ / ‖Φ(x)‖, with Φ the scores of the ranked tokens and ‖·‖ their
+    Euclidean norm. If Φ(x) is 0, the numerator alone, as in captum. Each draw s shifts the
+    embedding table: every element of the word embedding of every token id moves by a uniform number
+    in ± ``radius`` times the root mean square of the table. The same method then explains the same
+    class of the shifted model. The shift depends only on the seed, the draw and the token id.
+    Therefore a word has the same shift everywhere, and all methods see the same models, including
+    integrated gradients from [MASK] and methods that perturb the text.
 
-    Not negative; lower is better, and 0 for what does not look at the model, such as random
-    scores: it says nothing without a metric of faithfulness beside it. Cost: ``samples`` times
-    that of the explanation.
+    At least 0; lower is better. A method that ignores the model, such as random scores, reaches 0,
+    so the metric says nothing without a faithfulness metric beside it. Cost: ``samples`` times the
+    cost of the explanation.
 
     Args:
-        samples: Moves that are tried; the maximum grows with them.
-        radius: Largest move of an embedding's element, in root mean squares of all of them.
-        seed: Another seed is another draw.
+        samples: Number of shifts. The maximum grows with it.
+        radius: Largest shift of an element, relative to the root mean square of the embedding
+            table.
+        seed: Seed of the shifts.
 
     Raises:
-        InputError: For a setting that cannot be; when used, if there is no method.
+        InputError: If ``samples`` is less than 1 or ``radius`` is not positive; in `values`, if the
+            ranking has no method.
 
     References:
         On the (In)fidelity and Sensitivity of Explanations (Yeh et al., 2019),
-        https://arxiv.org/abs/1901.09392, SENS_MAX, by sampling.
+        https://arxiv.org/abs/1901.09392, SENS_MAX, estimated by sampling.
     """
 
     higher_is_better = False
-    state = "max_sensitivity_sums"
 
     def __init__(self, samples: int = 10, radius: float = 0.02, seed: int = 0) -> None:
         check_positive(samples=samples)
@@ -59,8 +59,8 @@ class MaxSensitivity(FaithfulnessMetric):
         self.radius = radius
         self.seed = seed
 
-    def values(self, ranking: Ranking, answers: Tensor) -> Tensor:
-        """(B, 1), NaN for a text without units."""
+    def values(self, ranking: Ranking, probabilities: Tensor) -> Tensor:
+        """Compute the largest relative change (B, 1), NaN for a text without units."""
         if ranking.method is None:
             raise InputError(
                 "MaxSensitivity explains the texts again: expected a method, got scores alone. "
@@ -68,99 +68,94 @@ class MaxSensitivity(FaithfulnessMetric):
             )
         trace = ranking.trace
         ranked = trace.inputs.units >= 0
-        before = ranking.scores.to(PRECISION).masked_fill(~ranked, 0)
+        scores = ranking.scores.to(PRECISION).masked_fill(~ranked, 0)
         with alone():
-            farthest = self._farthest(trace, before, ranked, ranking.method)
-        size = before.norm(dim=1)
-        ratio = farthest / size.where(size > 0, 1)
-        return ratio.masked_fill(~ranked.any(1), torch.nan)[:, None]
+            shifted = self._explain_shifted(trace, ranking.method).masked_fill(~ranked, 0)
+        change = (shifted - scores).norm(dim=2).amax(0)
+        size = scores.norm(dim=1)
+        relative = change / size.where(size > 0, 1)
+        return relative.masked_fill(~ranked.any(1), torch.nan)[:, None]
 
-    def _farthest(self, trace: Trace, before: Tensor, ranked: Tensor, method: Scorer) -> Tensor:
-        """The longest way (B,) that scores go from those before, over all moves."""
-        needs = getattr(method, "needs", trace.needs)
-        reach = self.radius * _element_size(trace.model)
-        moves = _Moves(trace, reach, self.seed, self.samples)
-        moved = moves.explained(method, needs)
-        if moved is None:  # the method runs the model anew, with other rows
-            each = (moves.explained_by(draw, method, needs) for draw in range(self.samples))
-            moved = torch.stack([*each])
-        return (moved.masked_fill(~ranked, 0) - before).norm(dim=2).amax(0)
+    def _explain_shifted(self, trace: Trace, method: Scorer) -> Tensor:
+        """Return the token scores (S, B, T) for each of the S shifted models."""
+        reach = self.radius * _root_mean_square(trace.model)
+        scores = self._explain_together(trace, method, reach)
+        if scores is not None:
+            return scores
+        draws = [self._explain_draw(trace, method, reach, draw) for draw in range(self.samples)]
+        return torch.stack(draws)
 
+    def _explain_together(self, trace: Trace, method: Scorer, reach: float) -> Tensor | None:
+        """Return the scores (S, B, T) of all draws, which share batches.
 
-@dataclass(frozen=True)
-class _Moves:
-    """Texts, and the models that are to explain them: the trace's, moved by each draw."""
-
-    trace: Trace
-    reach: float
-    seed: int
-    samples: int
-
-    def explained(self, method: Scorer, needs: Needs) -> Tensor | None:
-        """Scores (S, B, T) of all draws, which share batches; None if the method needs a model."""
-        whole, count = self.trace.inputs, len(self.trace.inputs)
-        scores = torch.zeros(self.samples * count, whole.units.shape[1], dtype=PRECISION)
-        scores = scores.to(whole.units.device)
-        for rows in self._batches(self.samples):
+        None if the method itself runs the model, whose rows would not be those of the draws.
+        """
+        inputs, count = trace.inputs, len(trace.inputs)
+        scores = torch.zeros(self.samples * count, inputs.units.shape[1], dtype=PRECISION)
+        scores = scores.to(inputs.units.device)
+        for rows in _batches(inputs, self.samples):
             draws, texts = rows // count, rows % count
-            with moved_words(self.trace.model, whole.rows(texts), self.reach, self.seed, draws):
-                moved = self._trace(texts, needs)
-            with _runs(self.trace.model) as runs:
-                found = method(moved)
+            with shifted_words(trace.model, inputs.rows(texts), reach, self.seed, draws):
+                shifted = _retraced(trace, texts, method)
+            with _model_runs(trace.model) as runs:
+                part = method(shifted)
             if runs:
                 return None
-            scores[rows, : found.shape[1]] = found.to(PRECISION)
+            scores[rows, : part.shape[1]] = part.to(PRECISION)
         return scores.unflatten(0, (self.samples, count))
 
-    def explained_by(self, draw: int, method: Scorer, needs: Needs) -> Tensor:
-        """Scores (B, T) of one draw."""
-        model, inputs = self.trace.model, self.trace.inputs
-        scores = torch.zeros_like(inputs.units, dtype=PRECISION)
-        with moved_words(model, inputs, self.reach, self.seed, torch.tensor([draw])):
-            for rows in self._batches(1):
-                found = method(self._trace(rows, needs))
-                scores[rows, : found.shape[1]] = found.to(PRECISION)
+    def _explain_draw(self, trace: Trace, method: Scorer, reach: float, draw: int) -> Tensor:
+        """Return the scores (B, T) of one draw."""
+        scores = torch.zeros_like(trace.inputs.units, dtype=PRECISION)
+        with shifted_words(trace.model, trace.inputs, reach, self.seed, torch.tensor([draw])):
+            for rows in _batches(trace.inputs, 1):
+                part = method(_retraced(trace, rows, method))
+                scores[rows, : part.shape[1]] = part.to(PRECISION)
         return scores
 
-    def _batches(self, copies: int) -> Iterator[Tensor]:
-        """Row numbers of so many copies of all texts, in batches without much padding."""
-        lengths = self.trace.inputs.attention_mask.sum(1).tolist() * copies
-        budget = budget_for(self.trace.inputs.units.device, recorded=True)
-        for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
-            yield torch.tensor(sorted(rows))
 
-    def _trace(self, texts: Tensor, needs: Needs) -> Trace:
-        whole = needs & (EXPLICIT | Needs.ACTIVATIONS)
-        with nullcontext() if whole else first_token_alone(self.trace.model):
-            inputs = self.trace.inputs.rows(texts)
-            return Trace(self.trace.model, inputs, self.trace.target[texts], needs)
+def _batches(inputs: Inputs, copies: int) -> Iterator[Tensor]:
+    """Yield the row numbers of copies of all texts, in batches of similar lengths."""
+    lengths = inputs.attention_mask.sum(1).tolist() * copies
+    budget = budget_for(inputs.units.device, recorded=True)
+    for rows in chunks(range(len(lengths)), lengths.__getitem__, budget):
+        yield torch.tensor(sorted(rows))
+
+
+def _retraced(trace: Trace, texts: Tensor, method: Scorer) -> Trace:
+    """Record another forward pass of some texts, for the same classes."""
+    needs = getattr(method, "needs", trace.needs)
+    whole = needs & (EXPLICIT | Needs.ACTIVATIONS)
+    with nullcontext() if whole else first_token_alone(trace.model):
+        return Trace(trace.model, trace.inputs.rows(texts), trace.target[texts], needs)
 
 
 @exclusive
-def moved_words(
+def shifted_words(
     model: PreTrainedModel, inputs: Inputs, reach: float, seed: int, draws: Tensor
 ) -> Iterator[None]:
-    """Shift the word embeddings of the texts' tokens, of [MASK] and of [PAD] wherever they stand.
+    """Shift the word embeddings of the texts' tokens, [MASK] and [PAD], also in other texts.
 
     Args:
-        model: The classifier; it is as before after the body.
-        inputs: The texts whose token ids move. Others stay where they are.
+        model: The classifier. It is restored after the body.
+        inputs: The texts whose token ids are shifted. Other token ids are not.
         reach: Largest shift of an element.
-        seed: Another seed is another set of draws.
-        draws: Number of the draw of each row of a forward (B,), or one for all rows of any.
+        seed: Seed of the shifts.
+        draws: Index of the draw for each row of a forward pass (B,), or a single one for all rows
+            of any forward pass.
     """
     table = word_embedding(model, MaxSensitivity.__name__)
     size = table.get_parameter("weight").shape[1]
-    ids, (numbers, which) = _known_ids(inputs), draws.unique(return_inverse=True)
+    ids, (numbers, which) = _token_ids(inputs), draws.unique(return_inverse=True)
     noise = [word_noise(ids, size, seed, draw) for draw in numbers.tolist()]
     shifts, which = reach * torch.stack(noise), which[:, None].to(ids.device)
 
-    def move(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def shift(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         places = torch.searchsorted(ids, args[0].contiguous()).clamp(max=len(ids) - 1)
         shifted = (ids[places] == args[0])[..., None]
         return output + (shifted * shifts[which, places]).to(output.dtype)
 
-    handle = table.register_forward_hook(move)
+    handle = table.register_forward_hook(shift)
     try:
         yield
     finally:
@@ -168,8 +163,8 @@ def moved_words(
 
 
 @exclusive
-def _runs(model: PreTrainedModel) -> Iterator[list[None]]:
-    """Collect an item for each run of the model's word embeddings."""
+def _model_runs(model: PreTrainedModel) -> Iterator[list[None]]:
+    """Collect one item for each forward pass of the model's word embeddings."""
     runs: list[None] = []
     table = word_embedding(model, MaxSensitivity.__name__)
     handle = table.register_forward_hook(lambda *_: runs.append(None))
@@ -180,7 +175,7 @@ def _runs(model: PreTrainedModel) -> Iterator[list[None]]:
 
 
 def word_noise(ids: Tensor, size: int, seed: int, draw: int) -> Tensor:
-    """Uniform numbers in [-1, 1) for token ids (K,), each row a function of its id: (K, size)."""
+    """Return uniform numbers in [-1, 1) (K, size), each row depending only on its token id (K,)."""
     generator = torch.Generator()
     rows = []
     for token in ids.cpu():
@@ -189,16 +184,16 @@ def word_noise(ids: Tensor, size: int, seed: int, draw: int) -> Tensor:
     return 2 * torch.stack(rows).to(ids.device) - 1
 
 
-def _element_size(model: PreTrainedModel) -> float:
-    """Root mean square of the elements of the word embeddings."""
+def _root_mean_square(model: PreTrainedModel) -> float:
+    """Return the root mean square of the elements of the word embeddings."""
     weight = word_embedding(model, MaxSensitivity.__name__).get_parameter("weight").detach()
     return float(torch.linalg.vector_norm(weight, dtype=PRECISION)) / weight.numel() ** 0.5
 
 
-def _known_ids(inputs: Inputs) -> Tensor:
-    """Token ids of the texts, of [MASK] and of [PAD], each once and sorted (K,)."""
-    written = [inputs.pad_token_id]
+def _token_ids(inputs: Inputs) -> Tensor:
+    """Return the distinct token ids of the texts, [MASK] and [PAD], sorted (K,)."""
+    special = [inputs.pad_token_id]
     if inputs.mask_token_id is not None:
-        written.append(inputs.mask_token_id)
+        special.append(inputs.mask_token_id)
     ids = inputs.input_ids[inputs.attention_mask.bool()]
-    return torch.cat([ids, ids.new_tensor(written)]).unique()
+    return torch.cat([ids, ids.new_tensor(special)]).unique()

@@ -160,12 +160,11 @@ def test_training_stops_on_a_metric(tmp_path):
         """The same in every epoch: it never gets better."""
 
         higher_is_better = True
-        state = "epoch_sums"
 
         def __init__(self):
             super().__init__(["one"])
 
-        def values(self, ranking, answers):
+        def values(self, ranking, probabilities):
             return torch.ones(len(ranking.scores), 1)
 
     stop = EarlyStopping("val/one/gs", patience=2, mode="max", min_delta=0.1)

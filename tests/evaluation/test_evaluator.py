@@ -261,12 +261,11 @@ class Known(FaithfulnessMetric):
 
     higher_is_better = True
     limit = "deletion"
-    state = "known_sums"
 
     def __init__(self):
         super().__init__(["marked", "label"])
 
-    def values(self, ranking, answers):
+    def values(self, ranking, probabilities):
         inputs = ranking.inputs
         assert inputs.rationale.shape == inputs.units.shape
         return torch.stack([inputs.marked_units.sum(1), inputs.labels], 1).double()

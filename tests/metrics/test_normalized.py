@@ -210,4 +210,3 @@ def test_columns_and_directions():
         assert metric().columns == ("aopc", "lower", "upper", "normalized")
     assert NormalizedComprehensiveness.higher_is_better
     assert not NormalizedSufficiency.higher_is_better
-    assert NormalizedComprehensiveness.state != NormalizedSufficiency.state

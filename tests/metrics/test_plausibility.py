@@ -305,7 +305,3 @@ def test_k_must_be_at_least_one():
         with pytest.raises(InputError, match="at least 1"):
             precision_at_k(*padded([([1.0, 2.0], [True, False])]), k=wrong)
     assert PrecisionAtK(5).columns == ("precision@5",)
-
-
-def test_states_have_names_of_their_own():
-    assert len({kind.state for kind in METRICS}) == len(METRICS)

@@ -19,7 +19,7 @@ from bertx.attribution import (
 )
 from bertx.errors import InputError
 from bertx.metrics.base import measure_all
-from bertx.metrics.sensitivity import MaxSensitivity, moved_words, word_noise
+from bertx.metrics.sensitivity import MaxSensitivity, shifted_words, word_noise
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber, packing
 from bertx.trace import Needs, Trace
@@ -151,10 +151,10 @@ def test_a_word_moves_alike_wherever_it_stands(bert, inputs):
     table = bert.get_input_embeddings()
     ids = torch.tensor([[9, 6, 9, MASK], [6, PAD, 30, 9]])
     still = table(ids)
-    with moved_words(bert, inputs.rows(slice(1, 3)), 0.02, 0, FIRST):
+    with shifted_words(bert, inputs.rows(slice(1, 3)), 0.02, 0, FIRST):
         first = table(ids) - still
         assert torch.equal(table(ids.T.clone()).transpose(0, 1) - still, first)
-    with moved_words(bert, inputs, 0.02, 0, FIRST):
+    with shifted_words(bert, inputs, 0.02, 0, FIRST):
         company = table(ids) - still
     known = set(inputs.rows(slice(1, 3)).input_ids.flatten().tolist()) | {MASK, PAD}
     moved = torch.tensor([[token in known for token in row] for row in ids.tolist()])
@@ -173,7 +173,7 @@ def test_noise_fills_the_ball_and_follows_seed_draw_and_id(bert, inputs):
         assert (other != noise).all()
     table = bert.get_input_embeddings()
     still = table(inputs.input_ids).detach()
-    with moved_words(bert, inputs, 0.3, 0, FIRST):
+    with shifted_words(bert, inputs, 0.3, 0, FIRST):
         largest = (table(inputs.input_ids).detach() - still).abs().max()
     assert 0.29 < float(largest) <= 0.3
 
@@ -181,7 +181,7 @@ def test_noise_fills_the_ball_and_follows_seed_draw_and_id(bert, inputs):
 def test_the_model_is_as_before_also_when_the_body_raises(bert, inputs):
     model = mixed_modes(bert)
     before = condition(model)
-    with pytest.raises(MemoryError, match="full"), moved_words(model, inputs, 0.1, 0, FIRST):
+    with pytest.raises(MemoryError, match="full"), shifted_words(model, inputs, 0.1, 0, FIRST):
         raise MemoryError("full")
     assert_same(before, condition(model))
 
