@@ -1,4 +1,4 @@
-"""One recorded forward of a model as it is, and every backward that follows from it."""
+"""One recorded forward of an unmodified model, and any number of backwards through it."""
 
 from bertx.trace.needs import EXPLICIT, GRAPH, SWITCHED, Needs
 from bertx.trace.trace import Trace, now, plain_seconds

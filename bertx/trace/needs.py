@@ -1,4 +1,4 @@
-"""What methods need of a forward."""
+"""What methods and metrics need of a forward."""
 
 from enum import Flag, auto
 from functools import reduce
@@ -7,23 +7,23 @@ from typing import Protocol
 
 
 class Needy(Protocol):
-    """What asks something of a forward: a method, or a metric."""
+    """A method or metric that declares what it needs."""
 
     @property
     def needs(self) -> "Needs":
-        """What must be recorded."""
+        """What the trace must record."""
 
 
 class Needs(Flag):
-    """What a method asks a trace to record during its forward.
+    """What a `bertx.trace.Trace` records during its forward.
 
     Attributes:
-        NOTHING: The logits are enough.
-        GRADIENT: A graph.
+        NOTHING: The logits alone.
+        GRADIENT: The graph, for the gradient at the embeddings.
         ATTENTION: The attention weights.
-        ATTENTION_GRADIENT: What their gradient makes of them, from the backward of GRADIENT.
-        RELEVANCE: Backwards under other `bertx.trace.rules.Rules`.
-        LINEAR: The same, with rules for linear maps too.
+        ATTENTION_GRADIENT: Their product with their gradient, computed in the same backward.
+        RELEVANCE: Nodes for backwards under `bertx.trace.rules.Rules`.
+        LINEAR: RELEVANCE, with nodes for rules of linear maps too.
         ACTIVATIONS: Inputs and outputs of the parts of the `bertx.models.anatomy.anatomy`.
     """
 
@@ -36,13 +36,18 @@ class Needs(Flag):
     ACTIVATIONS = auto()
 
     @classmethod
-    def of(cls, *asking: Needy) -> "Needs":
-        """What all of them need together."""
-        return reduce(or_, (one.needs for one in asking), cls.NOTHING)
+    def of(cls, *needy: Needy) -> "Needs":
+        """Return what several methods or metrics need together."""
+        return reduce(or_, (each.needs for each in needy), cls.NOTHING)
 
 
 GRAPH = (
     Needs.GRADIENT | Needs.ATTENTION_GRADIENT | Needs.RELEVANCE | Needs.LINEAR | Needs.ACTIVATIONS
 )
+"""Needs for which the forward keeps autograd's graph."""
+
 EXPLICIT = Needs.ATTENTION | Needs.ATTENTION_GRADIENT
+"""Needs for which attention weights are computed explicitly rather than in a fused kernel."""
+
 SWITCHED = Needs.RELEVANCE | Needs.LINEAR
+"""Needs for which nodes are put into the graph whose backward `Rules` choose later."""

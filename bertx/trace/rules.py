@@ -1,4 +1,4 @@
-"""Relevance rules: how a layer hands the relevance of its output down to its input."""
+"""Relevance rules: how an operation passes the relevance of its output to its input."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,21 @@ from torch.nn.functional import linear
 from bertx.errors import InputError
 
 STABILIZER = 1e-7
+"""ε of `split_weights`, as in the authors' code."""
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """The tensor in the precision in which sums are made: float32, or float64 if it was."""
+    """Return the tensor in the precision for sums: float64 if it is float64, else float32."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 class LinearRule(Protocol):
-    """A rule for linear maps, in gradient × input form."""
+    """A rule for linear maps, in gradient × input form: it passes R / value, not R."""
 
     def __call__(
         self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor
     ) -> Tensor:
-        """Hand down the relevance R = y ⊙ grad of the output y = x Wᵀ + b.
+        """Pass the relevance R = y ⊙ grad of the output y = x Wᵀ + b to the input.
 
         Args:
             x: Input (..., I).
@@ -42,22 +43,25 @@ class LinearRule(Protocol):
 
 @dataclass(frozen=True)
 class Rules:
-    """How a backward passes each kind of operation, in gradient × input form.
+    """How a backward passes through each kind of operation, in gradient × input form.
 
-    Every number is the share of the true gradient. What is missing to 1 goes through a linear map
-    that has the same output at the forward's values (norm, activation), or nowhere (the others).
-    All 1 is the gradient.
+    Every number is the share of the true gradient. For ``norm`` and ``activation`` the remaining
+    share goes through a linear map that has the same output at the values of the forward; for the
+    others it is dropped. All 1 is the gradient.
 
     Attributes:
-        norm: LayerNorm, or the root of a norm that is written out; the rest goes through it with
-            the denominator held constant.
-        activation: Elementwise functions; the rest goes through the secant f(x) / x.
+        norm: LayerNorm, or the root of a norm that a model writes out. The linear map is the norm
+            with its denominator held constant.
+        activation: Elementwise functions. The linear map is the secant f(x) / x.
         softmax: Softmax of attention; 0 makes the attention weights constants.
         product: Each factor of a matrix product of two activations (queries and keys, weights and
             values); ½ splits the relevance equally.
         gate: Each factor of an elementwise product of two activations.
-        linear: Rule for linear maps by the name of their module; None for the gradient, which is
-            the ε-rule with ε = 0.
+        linear: A function from the name of an `nn.Linear` module to its rule; None, or a result of
+            None, is the gradient, which is the ε-rule with ε = 0.
+
+    Raises:
+        InputError: If a share is not a finite number.
 
     References:
         AttnLRP (Achtibat et al., 2024), arXiv 2402.05602; XAI for Transformers: Better
@@ -72,68 +76,60 @@ class Rules:
     linear: Callable[[str], LinearRule | None] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no share.
-
-        Raises:
-            InputError: If a share is not a finite number.
-        """
+        """Check that every share is a finite number."""
         for name in ("norm", "activation", "softmax", "product", "gate"):
             share = getattr(self, name)
             if not isinstance(share, (int, float)) or not isfinite(share):
                 raise InputError(f"Rules: expected a finite number for {name}, got {share!r}")
 
-    def rule_for(self, part: str) -> LinearRule | None:
-        """The rule of the linear map with this name, None for the gradient."""
-        return None if self.linear is None else self.linear(part)
-
 
 ATTN_LRP = Rules(norm=0.0, activation=0.0, softmax=1.0, product=0.5, gate=0.5)
-"""AttnLRP, arXiv 2402.05602, Eq. 7-15."""
+"""The rules of `bertx.attribution.AttnLRP`, arXiv 2402.05602, Eq. 7-15."""
 
 CP_LRP = Rules(norm=0.0, activation=0.0, softmax=0.0, product=1.0, gate=0.5)
-"""CP-LRP, arXiv 2202.07304, with activations by their secant."""
+"""The rules of `bertx.attribution.CPLRP`, arXiv 2202.07304, with the secant of activations."""
 
 
 class LinearMap(Protocol):
-    """A linear map with the output of an operation at the values x, y = f(x) of a forward."""
+    """A linear map that equals an operation y = f(x) at the values of one forward."""
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
-        """What it keeps of the forward, made once for any number of backwards."""
+        """Compute what `back` needs of the forward, once for any number of backwards."""
         ...
 
     def back(self, grad: Tensor, slope: Tensor) -> Tensor:
-        """The gradient of x from that of y."""
+        """Return the gradient of x from the gradient of y."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Secant:
-    """An elementwise function y = f(x) as multiplication by y / x; f'(0) where x = 0."""
+    """An elementwise function y = f(x) as multiplication by y / x, or by f'(0) where x = 0."""
 
     function: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
-        """The quotient y / x, of their shape."""
+        """Return y / x, of their shape."""
         slope = y / x
-        if not slope.sum().isfinite():  # the fastest search for a division by 0
+        if not slope.sum().isfinite():  # the fastest test for a division by 0
             zeros = x == 0
             near = torch.full((), torch.finfo(x.dtype).eps ** 0.5, dtype=x.dtype, device=x.device)
             slope = torch.where(zeros, self.function(near) / near, slope)
         return slope
 
     def back(self, grad: Tensor, slope: Tensor) -> Tensor:
-        """See `LinearMap`."""
+        """Return the gradient of x."""
         return grad * slope
 
 
 @dataclass(frozen=True, eq=False)
 class ConstantDenominator:
-    """LayerNorm over the last dimension with √(Var x + eps) held constant.
+    """LayerNorm over the last dimension, with √(Var x + eps) held constant.
 
     Attributes:
         weight: (D,) or None.
-        eps: See above.
+        eps: Added to the variance.
     """
 
     weight: Tensor | None
@@ -141,14 +137,14 @@ class ConstantDenominator:
 
     @torch.no_grad()
     def slope(self, x: Tensor, _y: Tensor) -> Tensor:
-        """1 / √(Var x + eps), (..., 1), float32 or wider."""
-        spread = wide(x - x.mean(-1, keepdim=True))
-        variance = spread.square().mean(-1, keepdim=True)  # several times as fast as x.var
+        """Return 1 / √(Var x + eps), (..., 1), in float32 or float64."""
+        centered = wide(x - x.mean(-1, keepdim=True))
+        variance = centered.square().mean(-1, keepdim=True)  # several times as fast as x.var
         return (variance + self.eps).rsqrt()
 
     @torch.no_grad()
     def back(self, grad: Tensor, slope: Tensor) -> Tensor:
-        """See `LinearMap`."""
+        """Return the gradient of x."""
         scaled = grad if self.weight is None else grad * self.weight
         return ((scaled - scaled.mean(-1, keepdim=True)) * slope).to(grad.dtype)
 
@@ -157,29 +153,29 @@ class ConstantDenominator:
 def split_weights(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, relevance: Tensor, alpha: float = 0.5
 ) -> Tensor:
-    """The paper's rule for a linear map: positive and negative *weights* apart.
+    """Apply the rule of Wu & Ong for a linear map: positive and negative *weights* apart.
 
     With W⁺ = max(W, 0), W⁻ = min(W, 0), b⁺, b⁻ likewise, β = 1 - α and ε = 1e-7:
     z⁺ = x W⁺ᵀ + b⁺ + ε, z⁻ = x W⁻ᵀ + b⁻ - ε, R' = x ⊙ (α (R/z⁺) W⁺ + β (R/z⁻) W⁻), and
     R'' = |R'| · (Σ R + ε) / (Σ |R'| + ε) with the sums over the features of each token. It splits
-    the weights, not the contributions x_i w_ij, and is therefore not the αβ-rule of Bach et al.
-    2015.
+    the weights, not the contributions x_i w_ij, and is therefore not `AlphaBeta`, the αβ-rule of
+    Bach et al. (2015).
 
     Args:
         x: Input of the map (B, ..., I).
-        y: Its output x Wᵀ + b (B, ..., O), which saves the product of z⁻ = y - z⁺.
+        y: Its output x Wᵀ + b (B, ..., O), which gives z⁻ = y - z⁺ without another product.
         weight: (O, I).
         bias: (O,).
         relevance: Relevance of the output (B, ..., O).
         alpha: Share of the positive weights.
 
     Returns:
-        Relevance of the input (B, ..., I). That of a token has one sign, the sign of the token's
-        summed relevance, and that sum.
+        Relevance of the input R'' (B, ..., I). Over a token's features it sums to about Σ R, and
+        all features have the sign of that sum.
 
     References:
-        On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196, as computed by
-        the authors' public code.
+        On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196, as the authors'
+        public code computes it.
     """
     positive, negative = weight.clamp(min=0), weight.clamp(max=0)
     up = linear(x, positive, bias.clamp(min=0) + STABILIZER)
@@ -188,21 +184,18 @@ def split_weights(
     share_up = (relevance / _off_zero(up, STABILIZER)).reshape(-1, width)
     share_down = (relevance / _off_zero(down, -STABILIZER)).reshape(-1, width)
     spread = torch.addmm(share_up @ positive, share_down, negative, beta=alpha, alpha=1 - alpha)
-    return _rescale(spread.view_as(x).mul_(x).abs_(), relevance)
+    size = spread.view_as(x).mul_(x).abs_()
+    total, arriving = size.sum(-1, keepdim=True), relevance.sum(-1, keepdim=True)
+    return size.mul_((arriving + STABILIZER) / (total + STABILIZER))
 
 
 def _off_zero(z: Tensor, least: float) -> Tensor:
-    """In float32 a stabilizer is lost beside numbers near 1, and a sum can be exactly 0."""
+    """Replace zeros: in float32 a sum near 1 absorbs the stabilizer and can cancel to exactly 0."""
     return z.masked_fill_(z == 0, least)
 
 
-def _rescale(size: Tensor, relevance: Tensor) -> Tensor:
-    total, given = size.sum(-1, keepdim=True), relevance.sum(-1, keepdim=True)
-    return size.mul_((given + STABILIZER) / (total + STABILIZER))
-
-
 def one_hot(values: Tensor, classes: Tensor, count: int) -> Tensor:
-    """A (B, C) tensor with ``values`` (B,) at ``classes`` (B,) and 0 elsewhere."""
+    """Return a (B, C) tensor with ``values`` (B,) at ``classes`` (B,) and 0 elsewhere."""
     return torch.zeros(len(values), count, dtype=values.dtype, device=values.device).scatter(
         1, classes[:, None], values[:, None]
     )
@@ -213,7 +206,10 @@ class Epsilon:
     """The ε-rule: R_i = Σ_j x_i w_ij / (z_j + ε sign z_j) · R_j, with z = x Wᵀ + b.
 
     Attributes:
-        epsilon: Stabilizer, at least 0; it takes up relevance. 0 is the gradient.
+        epsilon: Stabilizer ε of at least 0, which absorbs relevance. 0 is the gradient.
+
+    Raises:
+        InputError: If ``epsilon`` is negative.
 
     References:
         Bach et al. (2015), On Pixel-Wise Explanations by Layer-Wise Relevance Propagation, Eq. 58.
@@ -222,19 +218,15 @@ class Epsilon:
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        """Refuse a negative ε.
-
-        Raises:
-            InputError: If ``epsilon`` is negative.
-        """
+        """Check ``epsilon``."""
         if not self.epsilon >= 0:
             raise InputError(f"Epsilon: expected epsilon of at least 0, got {self.epsilon}")
 
     def __call__(
         self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor
     ) -> Tensor:
-        """See `LinearRule`."""
-        if self.epsilon:  # in float32 or wider: a half is no place for a stabilizer
+        """Pass relevance to the input; see `LinearRule`."""
+        if self.epsilon:  # in float32 or wider: half precision would round ε away
             z = y.to(torch.promote_types(y.dtype, torch.float32))
             grad = grad * (z / (z + self.epsilon * torch.where(z < 0, -1.0, 1.0)))
         return grad.to(weight.dtype) @ weight
@@ -244,12 +236,15 @@ class Epsilon:
 class AlphaBeta:
     """The αβ-rule on contributions: R_i = Σ_j (α z⁺_ij / z⁺_j - β z⁻_ij / z⁻_j) R_j.
 
-    z_ij = x_i w_ij, ⁺ and ⁻ its positive and negative part, z⁺_j and z⁻_j their sums with the
-    bias's part, β = α - 1. Where a sum is 0 its term is. α = 1 is the z⁺-rule. It splits what the
-    inputs contribute, not the weights, and is therefore not the paper's rule, `split_weights`.
+    z_ij = x_i w_ij with positive part z⁺_ij and negative part z⁻_ij; z⁺_j and z⁻_j are their sums
+    over i and the bias's part of the same sign; β = α - 1. A term whose sum is 0 is 0. α = 1 is
+    the z⁺-rule. The rule splits contributions, not weights, and is therefore not `split_weights`.
 
     Attributes:
-        alpha: α, at least 1.
+        alpha: α of at least 1.
+
+    Raises:
+        InputError: If ``alpha`` is below 1.
 
     References:
         Bach et al. (2015), On Pixel-Wise Explanations by Layer-Wise Relevance Propagation, Eq. 60.
@@ -258,11 +253,7 @@ class AlphaBeta:
     alpha: float = 2.0
 
     def __post_init__(self) -> None:
-        """Refuse α below 1, where β would be negative.
-
-        Raises:
-            InputError: If ``alpha`` is below 1.
-        """
+        """Check ``alpha``: below 1, β would be negative."""
         if not self.alpha >= 1:
             raise InputError(f"AlphaBeta: expected alpha of at least 1, got {self.alpha}")
 
@@ -270,19 +261,20 @@ class AlphaBeta:
     def __call__(
         self, x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor
     ) -> Tensor:
-        """See `LinearRule`."""
+        """Pass relevance to the input; see `LinearRule`."""
         offset = weight.new_zeros(len(weight)) if bias is None else bias
         x, relevance = x.to(weight.dtype), (y * grad).to(weight.dtype)
         up, down = weight.clamp(min=0), weight.clamp(max=0)
         x_up, x_down = x.clamp(min=0), x.clamp(max=0)
         positive = linear(x_up, up) + linear(x_down, down) + offset.clamp(min=0)
         negative = linear(x_up, down) + linear(x_down, up) + offset.clamp(max=0)
-        share_up = self.alpha * _over(relevance, positive)
-        share_down = (1 - self.alpha) * _over(relevance, negative)
-        where_positive = share_up @ up + share_down @ down
-        where_negative = share_up @ down + share_down @ up
-        return torch.where(x > 0, where_positive, where_negative)
+        share_up = self.alpha * _divide(relevance, positive)
+        share_down = (1 - self.alpha) * _divide(relevance, negative)
+        if_positive = share_up @ up + share_down @ down
+        if_negative = share_up @ down + share_down @ up
+        return torch.where(x > 0, if_positive, if_negative)
 
 
-def _over(relevance: Tensor, total: Tensor) -> Tensor:
+def _divide(relevance: Tensor, total: Tensor) -> Tensor:
+    """Return the quotient, 0 where the total is 0."""
     return (relevance / total).masked_fill(total == 0, 0)

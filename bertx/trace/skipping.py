@@ -1,8 +1,8 @@
-"""Linear maps whose backward leaves out the tokens that have no gradient.
+"""Linear maps whose backward skips tokens without a gradient.
 
-Where a classifier reads its first token alone, the gradient of the last layer's other tokens is 0
-up to the attention: most of that layer's backward multiplies zeros. On a CPU these are skipped. The
-forward is the ordinary one, and so is the gradient.
+Where a classifier reads its first token alone, the other tokens of the last layer have no gradient
+down to its attention, and most of that layer's backward multiplies zeros. On a CPU they are
+skipped. Neither the forward nor the gradient changes.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ linear = nn.functional.linear
 
 
 class Skipping(TorchFunctionMode):
-    """Within it, linear maps of a graph skip tokens without gradient in their backward."""
+    """Context manager in which `torch.nn.functional.linear` is `skipping_linear`."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -25,21 +25,21 @@ class Skipping(TorchFunctionMode):
 
 
 def skipping_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``torch.nn.functional.linear``; its backward skips tokens where that can pay.
+    """Compute ``torch.nn.functional.linear``, with a backward that skips tokens where this pays.
 
     Args:
-        input: (B, T, I), or of any other shape for the ordinary map.
-        weight: (O, I). If it wants a gradient the map is the ordinary one.
+        input: (B, T, I); with any other shape the map is the ordinary one.
+        weight: (O, I). If it requires a gradient, the map is the ordinary one.
         bias: (O,) or None.
     """
-    fixed = type(weight) in (Tensor, nn.Parameter) and not weight.requires_grad
+    frozen = type(weight) in (Tensor, nn.Parameter) and not weight.requires_grad
     tokens = input.dim() == 3 and input.shape[1] > 1 and input.device.type == "cpu"
-    if not (fixed and tokens and input.requires_grad and torch.is_grad_enabled()):
+    if not (frozen and tokens and input.requires_grad and torch.is_grad_enabled()):
         return linear(input, weight, bias)
-    return _Linear.apply(input, weight, bias)
+    return _SkippingLinear.apply(input, weight, bias)
 
 
-class _Linear(torch.autograd.Function):
+class _SkippingLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.set_materialize_grads(False)
@@ -47,7 +47,7 @@ class _Linear(torch.autograd.Function):
         ctx.dtype = x.dtype
         if bias is None or not x.is_contiguous():
             return linear(x, weight, bias)
-        # The same product, but no view, so that a model may write into what comes out.
+        # The same kernel as the ordinary map's. Not a view: models may write into the output.
         return torch.ops.aten._unsafe_view(
             linear(x.flatten(0, 1), weight, bias), [*x.shape[:2], len(weight)]
         )
@@ -58,10 +58,11 @@ class _Linear(torch.autograd.Function):
         if grad is None:
             return None, None, None
         weight = ctx.saved_tensors[0].to(grad.dtype)
-        if grad[:, 1].any():  # one token tells most maps apart
-            through = grad.flatten(0, 1) @ weight  # one product, whatever the weight wants
-            return through.unflatten(0, grad.shape[:2]).to(ctx.dtype), None, None
+        if grad[:, 1].any():  # a cheap first look: in most maps the second token has a gradient
+            # Flattened, or matmul might run one product per text for a non-contiguous gradient.
+            dx = grad.flatten(0, 1) @ weight
+            return dx.unflatten(0, grad.shape[:2]).to(ctx.dtype), None, None
         used = grad.any(-1)
-        through = grad.new_zeros(*grad.shape[:2], weight.shape[1], dtype=ctx.dtype)
-        through[used] = (grad[used] @ weight).to(ctx.dtype)
-        return through, None, None
+        dx = grad.new_zeros(*grad.shape[:2], weight.shape[1], dtype=ctx.dtype)
+        dx[used] = (grad[used] @ weight).to(ctx.dtype)
+        return dx, None, None

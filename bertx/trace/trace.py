@@ -1,4 +1,4 @@
-"""Trace: one recorded forward of an unmodified model; everything else follows lazily from it."""
+"""The trace: one recorded forward, from which methods compute gradients and relevances lazily."""
 
 import copy
 import time
@@ -22,38 +22,48 @@ from bertx.models.scope import (
     leaf,
 )
 from bertx.trace.needs import EXPLICIT, GRAPH, SWITCHED, Needs
-from bertx.trace.recording import Record, explicit_attention, recording
+from bertx.trace.recording import (
+    Record,
+    explicit_attention,
+    recording_functions,
+    recording_modules,
+)
 from bertx.trace.ruled import without_rule
 from bertx.trace.rules import Rules, one_hot, wide
 from bertx.trace.skipping import Skipping
-from bertx.trace.switch import Switch, recording_functions
+from bertx.trace.switch import Switch
 
 
 class Trace:
     """One forward of a classifier, without dropout, recorded as far as the methods need it.
 
-    It may be made anywhere, also under ``torch.inference_mode``; the model, its mode, hooks,
-    attention setting and parameter gradients are as before when the constructor returns. It holds
-    the graph of the batch: drop it when the methods are through.
+    A trace can be made anywhere, also under ``torch.inference_mode``. When the constructor
+    returns, the model's mode, hooks, attention setting and parameter gradients are as before. The
+    trace holds the graph of the batch: delete it when it is no longer needed.
+
+    Cost: one forward; then one backward for `gradient` and `weighted_attention` together, and one
+    for each set of rules given to `relevance`. Results are kept.
 
     Args:
         model: A Hugging Face sequence classifier.
         inputs: B texts of T tokens, on the model's device.
-        target: The class to explain for each text (B,), or one for all; None for the predicted one.
-        needs: What to record.
+        target: The class to explain for each text (B,), or one class for all; None for the
+            predicted classes.
+        needs: What to record, such as ``Needs.of(*methods)``.
 
     Attributes:
+        model: The classifier.
+        needs: What was recorded.
         inputs: The texts.
         logits: (B, C), detached.
         target: The explained classes (B,).
-        embeddings: Output of the embedding block after its LayerNorm (B, T, D), detached.
-        seconds: Time that each shared part took: ``forward``, ``gradient``.
-        used: The shared parts that were asked for since it was last cleared.
+        seconds: Seconds that each shared part took: ``forward``, ``gradient``, ``relevance 0``, …
+        used: The shared parts that have been read since the last call of `timed`.
 
     Raises:
         UnsupportedArchitecture: If the model has no embedding block, or no `anatomy` where
             activations are needed.
-        InputError: If there is no text, or a class that the model has not.
+        InputError: If there is no text, or a target is not one of the model's classes.
     """
 
     def __init__(
@@ -69,7 +79,7 @@ class Trace:
         self.used: set[str] = set()
         self._switch = Switch()
         self._attention: list[Tensor] = []
-        self._forget()
+        self._clear()
         if not len(inputs):
             raise InputError("expected at least one text, got none")
         with gradients(), self._part("forward"):
@@ -85,34 +95,38 @@ class Trace:
             stack.enter_context(frozen(self.model))
             stack.enter_context(torch.set_grad_enabled(bool(self.needs & GRAPH)))
             block = embedding_block(self.model, "Trace")
-            cut = stack.enter_context(leaf(block, self.inputs.input_ids.shape[1]))
-            fused = self.model.config._attn_implementation == "sdpa"  # the switch can see it
+            leaves = stack.enter_context(leaf(block, self.inputs.input_ids.shape[1]))
             if self.needs & (EXPLICIT | SWITCHED):
-                switch = self._switch if self.needs & SWITCHED else None
                 recorder = stack.enter_context(
-                    recording_functions(self.model, switch, Needs.LINEAR in self.needs)
+                    recording_functions(self.model, self._switch, self.needs)
                 )
-                self._attention, self._watch = recorder.attention, recorder.watch
+                self._attention = recorder.attention
+                # The recorder can put nodes around torch's fused kernel, but not around others.
+                fused = self.model.config._attn_implementation == "sdpa"
                 if self.needs & EXPLICIT or not fused:
                     stack.enter_context(explicit_attention(self.model, recorder.attend))
             elif self.needs & GRAPH:
                 stack.enter_context(Skipping())
             if Needs.ACTIVATIONS in self.needs:
                 self._anatomy = anatomy(self.model, "Trace")
-                self._record = stack.enter_context(recording(self._anatomy.modules()))
+                self._record = stack.enter_context(recording_modules(self._anatomy.modules()))
             logits = logits_of(self.model, self.inputs.arguments(self.model))
-        if [one.shape[:2] for one in cut] != [self.inputs.input_ids.shape]:
-            needed = "models that embed their texts once, into one tensor (B, T, D)"
-            raise UnsupportedArchitecture("Trace", self.model, needed)
-        square = (self.inputs.input_ids.shape[1],) * 2
-        if self.needs & EXPLICIT and {one.shape[2:] for one in self._attention} != {square}:
-            needed = "models whose attention is a softmax over all tokens of a text"
-            raise UnsupportedArchitecture("Trace", self.model, needed)
-        self._leaf = cut[0]
+        self._check(leaves)
+        self._leaf = leaves[0]
         return logits
 
+    def _check(self, leaves: list[Tensor]) -> None:
+        shape = self.inputs.input_ids.shape
+        if [embeddings.shape[:2] for embeddings in leaves] != [shape]:
+            needed = "models that embed their texts once, into one tensor (B, T, D)"
+            raise UnsupportedArchitecture("Trace", self.model, needed)
+        sizes = {weights.shape[2:] for weights in self._attention}
+        if self.needs & EXPLICIT and sizes != {(shape[1], shape[1])}:
+            needed = "models whose attention is a softmax over all tokens of a text"
+            raise UnsupportedArchitecture("Trace", self.model, needed)
+
     def _classes(self, target: Tensor | int) -> Tensor:
-        """One class for each text (B,)."""
+        """Check the target and return one class for each text (B,)."""
         count, classes = self.logits.shape
         chosen = torch.as_tensor(target, device=self.logits.device)
         if chosen.dim() and chosen.shape != (count,):
@@ -122,31 +136,35 @@ class Trace:
             raise InputError(f"target {wrong[0]}: expected a class number from 0 to {classes - 1}")
         return chosen.long().expand(count)
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self._gradient: Tensor | None = None
         self._weighted: dict[int, Tensor] = {}
         self._relevance: dict[Rules, Tensor] = {}
 
     def towards(self, target: Tensor | int) -> "Trace":
-        """The same forward, explained for other classes: (B,), or one for all texts.
+        """Return a trace of the same forward that explains other classes.
+
+        Args:
+            target: The class to explain for each text (B,), or one class for all.
 
         Raises:
-            InputError: If the model has no such class, or their number is not that of the texts.
+            InputError: If a target is not one of the model's classes, or there are not B of them.
         """
         other = copy.copy(self)
         other.target = self._classes(target)
         other.seconds, other.used = dict(self.seconds), set()
-        other._forget()
+        other._clear()
         return other
 
-    def _explain(self, inputs: list[Tensor]) -> tuple[Tensor, ...]:
-        """Gradients of the targets' logits, under the rules that are set."""
+    def _target_gradient(self) -> Tensor:
+        """Run a backward from the targets' logits to the embeddings, under the rules set."""
         chosen = one_hot(torch.ones_like(self._logits[:, 0]), self.target, self._logits.shape[1])
-        return self.backward(self._logits, inputs, chosen)
+        (gradient,) = self.backward(self._logits, [self._leaf], chosen)
+        return gradient
 
     @property
     def embeddings(self) -> Tensor:
-        """Output of the embedding block after its LayerNorm (B, T, D), detached."""
+        """e, the output of the embedding block after its LayerNorm (B, T, D), detached."""
         self.used.add("forward")
         return self._leaf.detach()
 
@@ -158,76 +176,80 @@ class Trace:
 
     @property
     def attention(self) -> tuple[Tensor, ...]:
-        """Attention weights of every layer, L times (B, H, T, T); rows sum to 1.
+        """Attention weights A of every layer, L times (B, H, T, T); each row sums to 1.
 
         Raises:
-            RuntimeError: If the trace was made without them.
+            RuntimeError: If the trace was made without `Needs.ATTENTION`.
         """
         self.used.add("forward")
         if not self._attention:
-            raise RuntimeError("this trace kept no attention: make it with needs=Needs.ATTENTION")
+            raise RuntimeError("this trace has no attention: make it with needs=Needs.ATTENTION")
         return tuple(self._attention)
 
     @property
     def gradient(self) -> Tensor:
-        """∂y_c/∂e (B, T, D), e the embeddings and y_c the target's logit; computed once.
+        """∂y_c/∂e (B, T, D), e the `embeddings` and y_c the target's logit.
 
         Raises:
-            RuntimeError: If the trace was made without a graph.
+            RuntimeError: If the trace was made without a graph, such as by `Needs.GRADIENT`.
         """
         self.used.update(("forward", "gradient"))
         if self._gradient is None:
             with self._part("gradient"), ExitStack() as stack:
                 if Needs.ATTENTION_GRADIENT in self.needs:
-                    stack.enter_context(self._watch.writing(self._weighted, self._attention))
-                (self._gradient,) = self._explain([self._leaf])
+                    self._weighted = stack.enter_context(self._switch.weighing(self._attention))
+                self._gradient = self._target_gradient()
         return self._gradient
 
     @property
     def weighted_attention(self) -> tuple[Tensor, ...]:
-        """mean_H max(A ⊙ ∂y_c/∂A, 0) of every layer, A its weights: L times (B, T, T), in logits.
+        """mean_H max(A ⊙ ∂y_c/∂A, 0) of every layer, L times (B, T, T), in logits.
 
-        It comes with the gradient, layer by layer: no gradient of weights is kept.
+        It is computed layer by layer in the backward of `gradient`, which keeps no ∂y_c/∂A.
 
         Raises:
-            RuntimeError: If the trace was made without Needs.ATTENTION_GRADIENT.
+            RuntimeError: If the trace was made without `Needs.ATTENTION_GRADIENT`.
         """
         if Needs.ATTENTION_GRADIENT not in self.needs:
-            raise RuntimeError("this trace weighs no attention: needs=Needs.ATTENTION_GRADIENT")
+            raise RuntimeError(
+                "this trace has no weighted attention: make it with needs=Needs.ATTENTION_GRADIENT"
+            )
         _ = self.attention, self.gradient
         return tuple(self._weighted[layer] for layer in range(len(self._attention)))
 
     def relevance(self, rules: Rules) -> Tensor:
-        """Relevance over input at the embeddings (B, T, D): the gradient ∂y_c/∂e under ``rules``.
+        """Return the gradient ∂y_c/∂e (B, T, D) under ``rules``: relevance divided by input.
 
-        Computed once for each of the rules. Times the embeddings, it is the relevance in logits.
+        Multiplied by the `embeddings` it is the relevance, in logits. It costs one backward, once
+        for equal rules.
 
         Raises:
-            RuntimeError: If the trace was made without what the rules need.
+            RuntimeError: If the trace was made without `Needs.RELEVANCE`, or without
+                `Needs.LINEAR` where the rules have rules for linear maps.
         """
         needed = Needs.RELEVANCE if rules.linear is None else Needs.LINEAR
         if not self.needs & (needed | Needs.LINEAR):
-            raise RuntimeError(f"this trace has one backward only: make it with needs={needed}")
+            raise RuntimeError(f"this trace has no nodes for rules: make it with needs={needed}")
         name = f"relevance {len(self._relevance)}"
         if rules not in self._relevance:
             with self._part(name), self._switch.set_to(rules):
-                (self._relevance[rules],) = self._explain([self._leaf])
+                self._relevance[rules] = self._target_gradient()
         self.used.update(("forward", f"relevance {list(self._relevance).index(rules)}"))
         return self._relevance[rules]
 
     def without_rule(self) -> list[str]:
-        """The operations of the model for which there is no relevance rule, by torch's names."""
+        """Return torch's names of the model's operations that have no relevance rule."""
         return without_rule(self._logits, Needs.LINEAR in self.needs)
 
     def backward(
         self, output: Tensor, inputs: list[Tensor], cotangent: Tensor | None
     ) -> tuple[Tensor, ...]:
-        """Vector-Jacobian products in the live graph of this trace, which stays usable.
+        """Compute vector-Jacobian products in the graph of this trace, which is kept.
 
         Args:
             output: A tensor of the graph.
-            inputs: Tensors of the graph that it depends on.
-            cotangent: Weights of ``output``, of its shape; None for ones.
+            inputs: Tensors of the graph that ``output`` depends on.
+            cotangent: Weights of the shape of ``output``; None for ones.
 
         Returns:
             For each input, Σ cotangent · ∂output/∂input, of the input's shape.
@@ -236,17 +258,17 @@ class Trace:
             RuntimeError: If the trace was made without a graph.
         """
         if not self.needs & GRAPH:
-            raise RuntimeError("this trace holds no graph: make it with needs=Needs.GRADIENT")
+            raise RuntimeError("this trace has no graph: make it with needs=Needs.GRADIENT")
         weights = torch.ones_like(output) if cotangent is None else cotangent.to(output.dtype)
         with gradients():
             return torch.autograd.grad(output, inputs, weights, retain_graph=True)
 
     @alone()
     def timed(self, method: Callable[["Trace"], Tensor]) -> tuple[Tensor, float]:
-        """Run a method and say what it would have cost alone.
+        """Run a method and return its result and the seconds that it would have taken alone.
 
-        Returns:
-            Its result, and its own seconds with those of all shared parts that it asked for.
+        These are the method's time and the time of all shared parts that it read, whenever they
+        were computed.
         """
         self.used.clear()
         shared = sum(self.seconds.values())
@@ -260,17 +282,17 @@ class Trace:
         """The named parts of the model.
 
         Raises:
-            RuntimeError: If the trace was made without activations.
+            RuntimeError: If the trace was made without `Needs.ACTIVATIONS`.
         """
         self._require_activations()
         return self._anatomy
 
     @property
     def record(self) -> Record:
-        """Input and output of the linear maps and LayerNorms of the anatomy, in the live graph.
+        """Inputs and outputs of the anatomy's linear maps and LayerNorms, as part of the graph.
 
         Raises:
-            RuntimeError: If the trace was made without activations.
+            RuntimeError: If the trace was made without `Needs.ACTIVATIONS`.
         """
         self._require_activations()
         self.used.add("forward")
@@ -278,25 +300,27 @@ class Trace:
 
     def _require_activations(self) -> None:
         if Needs.ACTIVATIONS not in self.needs:
-            raise RuntimeError("this trace kept no activations: needs=Needs.ACTIVATIONS")
+            raise RuntimeError(
+                "this trace has no activations: make it with needs=Needs.ACTIVATIONS"
+            )
 
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
-        with alone():  # waiting for other threads is no part of it
+        with alone():  # the lock first: waiting for other threads does not count
             start = now(self.model.device)
             yield
             self.seconds[name] = now(self.model.device) - start
 
 
 def now(device: torch.device) -> float:
-    """The time in seconds at which all work given to a device so far is done."""
+    """Wait until a device has done all its work, and return the time in seconds."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
 def plain_seconds(model: PreTrainedModel, inputs: Inputs) -> float:
-    """How long a plain batched forward takes, without dropout and gradients."""
+    """Return the seconds that a plain batched forward takes, without dropout and gradients."""
     with torch.inference_mode(), evaluating(model):
         start = now(model.device)
         model(**inputs.arguments(model))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bertx.models.scope import evaluating, for_autograd, gradients, isolated_rng
-from bertx.trace.recording import recording
+from bertx.trace.recording import recording_modules
 
 
 def test_gradients_inside_inference_mode():
@@ -58,7 +58,7 @@ def test_modes_come_back_one_by_one(bert):
 def test_recording_removes_its_hooks():
     part = torch.nn.Linear(2, 3)
     x = torch.ones(1, 2)
-    with pytest.raises(KeyError), recording([part]) as record:
+    with pytest.raises(KeyError), recording_modules([part]) as record:
         y = part(x)
         again = part(2 * x)
         assert record[part][0][0] is x and record[part][0][1] is y

@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from bertx.models.inputs import Inputs
+from bertx.trace import Needs, Trace
 from bertx.trace import attend as core
-from bertx.trace.attend import Core, Watch, attend, gradients_of
+from bertx.trace.attend import attend, attend_backward
+from bertx.trace.recording import FunctionRecorder
 from bertx.trace.rules import ATTN_LRP, CP_LRP, Rules
-from bertx.trace.switch import FunctionRecorder, Switch
+from bertx.trace.switch import Switch
 from tests.tiny import tiny_batch, tiny_model
 
 
@@ -54,20 +57,20 @@ def test_gradients_are_autograds_for_any_blocks_and_queries(monkeypatch, block, 
     context, weights = plain(query, key, value, mask, 1.0)
     inputs = [query, key, value, weights]
     *expected, change = torch.autograd.grad(context, inputs, grad)
-    found = gradients_of(Core(query, key, value, context, weights), grad, weighted=True)
-    for own, theirs in zip(found[:3], expected, strict=True):
-        torch.testing.assert_close(own, theirs, rtol=1e-12, atol=1e-13)
+    *gradients, weighted = attend_backward(grad, query, key, value, context, weights, weighted=True)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
     products = (weights * change).clamp(min=0).mean(1)
-    torch.testing.assert_close(found.weighted, products, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(weighted, products, rtol=1e-12, atol=1e-13)
 
 
 def test_one_token_and_what_is_not_wanted():
     query, key, value, mask, grad = parts(tokens=1)
     context, weights = plain(query, key, value, mask * 0, 1.0)
     expected = torch.autograd.grad(context, value, grad)
-    found = gradients_of(Core(query, key, value, context, weights), grad, logits=False)
-    torch.testing.assert_close(found.value, *expected)
-    assert found.query is None and found.key is None and found.weighted is None
+    gradients = attend_backward(grad, query, key, value, context, weights, through_logits=False)
+    torch.testing.assert_close(gradients[2], *expected)
+    assert gradients[0] is None and gradients[1] is None and gradients[3] is None
 
 
 @pytest.mark.parametrize("rules", [Rules(), ATTN_LRP, CP_LRP, Rules(softmax=0.3, product=0.7)])
@@ -75,7 +78,7 @@ def test_the_node_passes_the_shares_of_the_rules(rules):
     """Against the nodes of softmax and products, each with a share of its own."""
     query, key, value, mask, grad = parts()
     switch = Switch()
-    node, nodes = FunctionRecorder(switch, False), FunctionRecorder(switch, False)
+    node, nodes = FunctionRecorder(switch), FunctionRecorder(switch)
     with node:
         context, weights = node.attend(query, key, value, mask, 0.4)
     assert len(node.attention) == 1 and node.attention[0] is weights and not weights.requires_grad
@@ -100,31 +103,28 @@ def test_only_queries_with_a_gradient_are_multiplied(monkeypatch):
     seen = []
     real = torch.Tensor.__matmul__
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: seen.append(a.shape) or real(a, b))
-    gradients_of(Core(query, key, value, context, weights), grad)
+    attend_backward(grad, query, key, value, context, weights)
     assert seen == [(12, 7, 1), (12, 1, 5), (12, 1, 7), (12, 7, 1)]
 
 
-def test_a_watch_writes_in_one_backward_only():
+def test_a_switch_weighs_attention_in_one_backward_only():
     query, key, value, mask, grad = parts()
-    recorder = FunctionRecorder(None, False)
+    switch = Switch()
+    recorder = FunctionRecorder(switch, Needs.ATTENTION_GRADIENT)
     with recorder:
         context, _ = recorder.attend(query, key, value, mask, 0.4)
-    found: dict[int, torch.Tensor] = {}
-    with recorder.watch.writing(found, recorder.attention):
+    with switch.weighing(recorder.attention) as found:
         torch.autograd.grad(context, query, grad, retain_graph=True)
     (first,) = found.values()
     assert first.shape == (3, 7, 7) and first.min() >= 0
     found.clear()
     torch.autograd.grad(context, query, grad)
-    assert not found and Watch().weighted is None
+    assert not found and switch.weighted is None
 
 
 @pytest.mark.parametrize("kind", ["bert", "deberta-v2"])
 def test_gradients_in_half_precision_are_those_of_the_widest(kind, tokenizer):
     """As good as what autograd makes of the same forward."""
-    from bertx.models.inputs import Inputs
-    from bertx.trace import Needs, Trace
-
     inputs = Inputs.from_batch(tiny_batch(tokenizer, ["a superb film", "dull and bad and long"]))
     needs = Needs.GRADIENT | Needs.ATTENTION | Needs.ATTENTION_GRADIENT
     exact = Trace(tiny_model(kind), inputs, None, needs)

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bertx.trace import Needs
+from bertx.trace.recording import recording_functions
 from bertx.trace.ruled import without_rule
-from bertx.trace.switch import Switch, recording_functions
+from bertx.trace.switch import Switch
 
 attend = functional.scaled_dot_product_attention
 
@@ -41,7 +43,7 @@ UNRULED = {
     "Glu": lambda a, b: nn.GLU()(a),
     "Softmax": lambda a, b: functional.softmin(a, -1),
     "NativeLayerNorm": lambda a, b: functional.layer_norm(a, (3, 4)),
-    "Shared": lambda a, b: torch.sqrt(a),
+    "Sqrt": lambda a, b: torch.sqrt(a),
     "Doubled": lambda a, b: Doubled.apply(a),
 }  # fmt: skip
 
@@ -59,8 +61,8 @@ class Doubled(torch.autograd.Function):
 def unruled(compute, every_linear=False):
     torch.manual_seed(0)
     a, b = torch.rand(3, 4, requires_grad=True), torch.rand(3, 4, requires_grad=True)
-    model = nn.Identity()
-    with recording_functions(model, Switch(), every_linear):
+    needs = Needs.LINEAR if every_linear else Needs.RELEVANCE
+    with recording_functions(nn.Identity(), Switch(), needs):
         y = compute(a, b)
     return without_rule(y.sum(), every_linear)
 

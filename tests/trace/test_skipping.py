@@ -24,7 +24,7 @@ def parts(seed=0, texts=3, tokens=5, dtype=torch.float64):
 def test_gradients_are_those_of_the_ordinary_map(kept):
     x, weight, bias = parts()
     y, plain = skipping_linear(x, weight, bias), nn.functional.linear(x, weight, bias)
-    assert torch.equal(y, plain) and y.grad_fn.name() == "_LinearBackward"
+    assert torch.equal(y, plain) and y.grad_fn.name() == "_SkippingLinearBackward"
     grad = torch.zeros_like(y)
     grad[:, kept] = torch.randn(3, len(kept), 6, dtype=torch.float64)
     (found,) = torch.autograd.grad(y, x, grad)
@@ -73,7 +73,7 @@ def test_what_cannot_be_skipped_is_the_ordinary_map():
         (x.detach(), weight, bias),
     ):
         y = skipping_linear(*given)
-        assert y.grad_fn is None or y.grad_fn.name() != "_LinearBackward"
+        assert y.grad_fn is None or y.grad_fn.name() != "_SkippingLinearBackward"
     with torch.no_grad():
         assert skipping_linear(x, weight, bias).grad_fn is None
 
@@ -96,7 +96,7 @@ def test_a_trace_has_the_models_values_and_gradients(kind, needs, tokenizer, mon
     model, inputs = tiny_model(kind), Inputs.from_batch(tiny_batch(tokenizer, TEXTS))
     trace = Trace(model, inputs, None, needs | Needs.GRADIENT)
     monkeypatch.setattr(skipping, "skipping_linear", nn.functional.linear)
-    monkeypatch.setattr("bertx.trace.switch.skipping_linear", nn.functional.linear)
+    monkeypatch.setattr("bertx.trace.recording.skipping_linear", nn.functional.linear)
     plain = Trace(model, inputs, None, needs | Needs.GRADIENT)
     assert torch.equal(trace.logits, plain.logits)
     torch.testing.assert_close(trace.gradient, plain.gradient, rtol=1e-10, atol=1e-13)
@@ -105,8 +105,8 @@ def test_a_trace_has_the_models_values_and_gradients(kind, needs, tokenizer, mon
 def test_nothing_is_left_after_the_mode():
     x, weight, bias = parts()
     with Skipping():
-        assert nn.functional.linear(x, weight, bias).grad_fn.name() == "_LinearBackward"
-    assert nn.functional.linear(x, weight, bias).grad_fn.name() != "_LinearBackward"
+        assert nn.functional.linear(x, weight, bias).grad_fn.name() == "_SkippingLinearBackward"
+    assert nn.functional.linear(x, weight, bias).grad_fn.name() != "_SkippingLinearBackward"
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
