@@ -1,8 +1,8 @@
-"""Which of several methods is better: paired bootstrap over examples and seeds, Holm-corrected.
+"""Comparison of several methods: paired bootstrap over examples and seeds, with Holm's correction.
 
-Values of a metric are (N,) for N examples, or (S, N) if the model was trained from S seeds; the
-examples are the same for all methods and seeds. NaN marks an example without a value; an example
-counts in a comparison if both methods have its value in every seed.
+Values of a metric are (N,) for N examples, or (S, N) for a model trained from S seeds, with the
+same examples for all methods and seeds. NaN marks an example without a value. A comparison uses the
+examples for which both methods have a value in every seed.
 """
 
 from bertx.statistics.bootstrap import PairedResult, paired_bootstrap

@@ -1,4 +1,4 @@
-"""Which of several methods is better: all pairs, corrected for their number.
+"""Comparison of all pairs of methods, corrected for multiple testing.
 
 References:
     A Simple Sequentially Rejective Multiple Test Procedure (Holm, 1979). Sample Size Formulas for
@@ -17,33 +17,40 @@ from numpy.typing import ArrayLike
 
 from bertx.errors import InputError
 from bertx.statistics.bootstrap import PairedResult, bootstrap_means
-from bertx.statistics.spread import Array, checked, complete_examples, sample, summarize
+from bertx.statistics.spread import (
+    Array,
+    as_table,
+    complete_examples,
+    observed_spread,
+    summarize,
+)
 
 Verdict = Literal["beats", "no difference shown", "no relevant difference", "too few examples"]
 
 MINIMUM = 20
-"""With fewer examples nothing is said: they do not show how differences spread."""
+"""Fewer examples allow no verdict, because they do not show the variance of differences."""
 
-_MOST = 10**9  # examples that anybody could want to hear of
+MOST = 10**9
+"""Larger numbers of needed examples are not computed or shown exactly."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What can be said of two methods.
+    """Comparison of two methods.
 
     Attributes:
         better: The method with the better mean.
-        worse: The other one.
-        difference: How much better on average, at least 0; NaN without common examples.
-        low: Lower end of its interval of 1 - alpha, which is not corrected for other comparisons.
+        worse: The other method.
+        difference: Mean advantage of the better method, at least 0; NaN without common examples.
+        low: Lower end of its 1 - alpha confidence interval, not corrected for other comparisons.
         high: Upper end.
         p: Two-sided p-value of a mean difference of 0.
-        adjusted: The same after Holm's correction for all comparisons.
-        count: Number of examples.
-        detectable: The true difference that so many examples are likely to show, at the level of
-            Holm's strictest step; NaN for fewer than two.
-        needed: Number of examples that are likely to show a true difference as large as the one
-            observed, at the same level; None if no number is (see `examples_needed`).
+        adjusted: p-value after Holm's correction for all comparisons.
+        count: Number of examples for which both methods have values.
+        detectable: Smallest true difference that this number of examples is likely to show, at the
+            level of Holm's strictest step; NaN for fewer than two.
+        needed: Number of examples likely to show a true difference as large as the observed one, at
+            the same level; None if there is no such number (see `examples_needed`).
         verdict: See `compare`.
     """
 
@@ -61,76 +68,75 @@ class Comparison:
 
     @property
     def need(self) -> str:
-        """The examples needed, in words where no number of them is enough."""
+        """``needed`` as text, or the reason why no number of examples is enough."""
         if self.needed is not None:
-            return f"{self.needed:,}" if self.needed < _MOST else f"over {_MOST:,}"
+            return f"{self.needed:,}" if self.needed < MOST else f"over {MOST:,}"
         if self.count < 2:
             return "fewer than 2 in common"
         return "equal" if self.difference == 0 else "more seeds"
 
 
 def holm(p: ArrayLike) -> Array:
-    """Adjust p-values for their number: the chance of any false rejection stays below alpha.
+    """Adjust p-values by Holm's method, which controls the family-wise error rate.
 
-    The k-th smallest of m p-values becomes the largest (m - j + 1) p_(j) of all j <= k, at most 1.
-    This holds for dependent tests too.
+    The k-th smallest of m p-values becomes max over j <= k of (m - j + 1) p_(j), at most 1. The
+    tests may be dependent.
 
     Args:
         p: p-values (m,).
 
     Returns:
-        Adjusted p-values (m,) in the same order. Reject those that are at most alpha.
+        Adjusted p-values (m,) in the same order. Reject hypotheses with values of at most alpha.
 
     Examples:
         >>> holm([0.01, 0.04, 0.03]).tolist()
         [0.03, 0.06, 0.06]
     """
-    given = np.asarray(p, dtype=np.float64)
-    order = np.argsort(given, kind="stable")
-    steps = np.arange(len(given), 0, -1) * given[order]
-    adjusted = np.empty_like(given)
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    steps = np.arange(len(values), 0, -1) * values[order]
+    adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
 
 
 def examples_needed(differences: ArrayLike, power: float = 0.8, alpha: float = 0.05) -> int | None:
-    """How many examples are likely to show a true difference as large as the one observed.
+    """Estimate how many examples would show a true difference as large as the observed one.
 
     By the normal approximation, with quantiles z of the normal distribution, d the mean
-    difference, v the variance of the examples' differences (of their means over seeds) and w the
-    variance that a draw of seeds adds to the mean (0 for one seed),
+    difference, v the variance of the differences between examples (averaged over seeds) and w the
+    variance of the mean between seeds (0 for one seed),
 
         n = v / ((d / (z(1 - alpha/2) + z(power)))^2 - w) + z(1 - alpha/2)^2 / 2
 
-    rounded up; the second term is Guenther's, for a variance that is estimated.
+    rounded up. The last term is Guenther's correction for an estimated variance.
 
     Args:
-        differences: Paired differences (N,) or (S, N); NaN where there are none.
-        power: The probability that is meant by "likely".
+        differences: Paired differences (N,) or (S, N); NaN for missing values.
+        power: Probability of showing the difference.
         alpha: Level of the two-sided test.
 
     Returns:
-        n, at least `MINIMUM`. None if no number of examples is enough, because d is 0 or seeds
-        alone spread the mean so far, or if there are fewer than two differences.
+        n, at least `MINIMUM`. None if no number of examples is enough, because d is 0 or the
+        variance between seeds is too large, or if there are fewer than two differences.
 
     Raises:
-        InputError: If differences have another shape, or one is infinite.
+        InputError: If ``differences`` has another shape, or a difference is infinite.
 
     Examples:
         >>> examples_needed([0.5, -0.3, 0.4, -0.2])  # 0.1667 / (0.1 / 2.80)^2 + 1.92
         133
     """
-    table = complete_examples(checked(differences, "differences"))
+    table = complete_examples(as_table(differences, "differences"))
     if table.shape[1] < 2:
         return None
-    parts = sample(table[None])
-    seeds = max(float(parts.seeds[0, 0] - parts.both[0, 0]), 0)
-    room = (float(table.mean()) / _errors(alpha, power)) ** 2 - seeds
-    if room <= 0:
+    spread = observed_spread(table[None])
+    between_seeds = max(float(spread.seeds[0, 0] - spread.both[0, 0]), 0)
+    allowed = (float(table.mean()) / _detectable_errors(alpha, power)) ** 2 - between_seeds
+    if allowed <= 0:
         return None
-    examples = (
-        float(parts.examples[0, 0]) * table.shape[1] / room + _quantile(1 - alpha / 2) ** 2 / 2
-    )
+    variance = float(spread.examples[0, 0]) * table.shape[1]
+    examples = variance / allowed + _quantile(1 - alpha / 2) ** 2 / 2
     return max(MINIMUM, ceil(examples)) if isfinite(examples) else None
 
 
@@ -147,40 +153,41 @@ def compare(
 
     The verdict is the first that applies:
 
-    1. "too few examples": fewer than `MINIMUM` have values of both methods;
+    1. "too few examples": fewer than `MINIMUM` examples have values of both methods;
     2. "beats": the p-value of `paired_bootstrap`, adjusted by `holm` for all pairs, is at most
        alpha;
-    3. "too few examples": ``detectable`` is above ``relevant``, so that a difference that matters
-       would often not have been shown;
+    3. "too few examples": ``detectable`` is greater than ``relevant``, so a relevant difference
+       could easily be missed;
     4. "no difference shown".
 
     Args:
-        values: Values of each method (N,) or (S, N), all of one shape.
+        values: Values of each method (N,) or (S, N), all of the same shape.
         higher_is_better: Whether a larger value is better.
         relevant: The smallest difference that matters, in the unit of the values.
-        alpha: The chance of any false "beats" if the methods are equal.
-        power: The probability that is meant by "likely" in `Comparison`.
-        resamples: Draws of the bootstrap. Of m pairs, none beats the other for fewer than
-            m / alpha.
-        seed: What the draws follow from.
+        alpha: Probability of any false "beats" if the methods are equal.
+        power: The probability meant by "likely" in `Comparison`.
+        resamples: Number of bootstrap resamples. With m pairs, at least m / alpha are needed for
+            any "beats".
+        seed: Seed of the resampling.
 
     Returns:
         The m comparisons, in the order of ``values``.
 
     Raises:
-        InputError: If shapes differ, a value is infinite, or there are too few draws.
+        InputError: If shapes differ, a value is infinite, or ``resamples`` is too small.
     """
-    arrays = same_shape(values)
-    pairs = list(combinations(arrays, 2))
+    tables = as_tables(values)
+    pairs = list(combinations(tables, 2))
     sign = 1 if higher_is_better else -1
-    apart = [sign * (arrays[a] - arrays[b]) for a, b in pairs]
-    results = bootstrap_means(apart, alpha, resamples, seed)
+    differences = [sign * (tables[a] - tables[b]) for a, b in pairs]
+    results = bootstrap_means(differences, alpha, resamples, seed)
     level = alpha / max(len(pairs), 1)
+    errors = _detectable_errors(level, power)
     comparisons = []
     adjusted = holm([result.p for result in results]).tolist()
-    for pair, differences, result, p in zip(pairs, apart, results, adjusted, strict=True):
-        detectable = _detectable(differences, power, level)
-        needed = examples_needed(differences, power, level)
+    for pair, table, result, p in zip(pairs, differences, results, adjusted, strict=True):
+        detectable = errors * summarize(table).se
+        needed = examples_needed(table, power, level)
         verdict = _verdict(result.count, p <= alpha, detectable > relevant)
         comparisons.append(_comparison(pair, result, p, detectable, needed, verdict))
     return comparisons
@@ -194,13 +201,13 @@ def _comparison(
     needed: int | None,
     verdict: Verdict,
 ) -> Comparison:
-    turned = result.mean < 0
+    swap = result.mean < 0
     return Comparison(
-        better=pair[turned],
-        worse=pair[not turned],
+        better=pair[swap],
+        worse=pair[not swap],
         difference=abs(result.mean),
-        low=-result.high if turned else result.low,
-        high=-result.low if turned else result.high,
+        low=-result.high if swap else result.low,
+        high=-result.low if swap else result.high,
         p=result.p,
         adjusted=adjusted,
         count=result.count,
@@ -210,38 +217,33 @@ def _comparison(
     )
 
 
-def _verdict(count: int, shown: bool, blind: bool) -> Verdict:
+def _verdict(count: int, significant: bool, insensitive: bool) -> Verdict:
     if count < MINIMUM:
         return "too few examples"
-    if shown:
+    if significant:
         return "beats"
-    return "too few examples" if blind else "no difference shown"
+    return "too few examples" if insensitive else "no difference shown"
 
 
-def _detectable(differences: Array, power: float, alpha: float) -> float:
-    """The true mean difference (of S, N) that is shown with this power."""
-    return _errors(alpha, power) * summarize(differences).se
-
-
-def _errors(alpha: float, power: float) -> float:
-    """How many standard errors a difference is that is shown with this power."""
+def _detectable_errors(alpha: float, power: float) -> float:
+    """Return the difference that is shown with this power, in standard errors."""
     return _quantile(1 - alpha / 2) + _quantile(power)
 
 
-def _quantile(share: float) -> float:
-    return NormalDist().inv_cdf(share)
+def _quantile(probability: float) -> float:
+    return NormalDist().inv_cdf(probability)
 
 
-def same_shape(values: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """Values of each method as (S, N).
+def as_tables(values: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Return the values of each method as (S, N).
 
     Raises:
         InputError: If shapes differ, or a value is infinite.
     """
-    shapes = {name: np.shape(given) for name, given in values.items()}
+    shapes = {name: np.shape(array) for name, array in values.items()}
     if len(set(shapes.values())) > 1:
         raise InputError(
             f"expected values of the same examples for all methods, got the shapes {shapes}. Keep "
             "the examples that all have."
         )
-    return {name: checked(given, name) for name, given in values.items()}
+    return {name: as_table(array, name) for name, array in values.items()}

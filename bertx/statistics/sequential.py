@@ -1,9 +1,9 @@
-"""Which of several methods is better, with as few examples as that takes.
+"""Sequential comparison of methods, which stops as soon as the examples are sufficient.
 
-Examples come in random order, and after each of them it may be asked whether two methods are told
-apart: the intervals of a confidence sequence hold after all examples at once, so that one may look
-as often as one likes and stop when one likes. They are exact for Gaussian differences, and for
-others as the central limit theorem makes them so.
+Examples come in random order, and two methods may be compared after each of them. The intervals of
+a confidence sequence hold for all numbers of examples simultaneously, so that any stopping rule is
+valid. They are exact for Gaussian differences, and asymptotically valid for others by the central
+limit theorem.
 
 References:
     Anytime-Valid t-Tests and Confidence Sequences for Gaussian Means with Unknown Variance (Wang
@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bertx.errors import InputError
-from bertx.statistics.comparisons import MINIMUM, Comparison, Verdict, same_shape
+from bertx.statistics.comparisons import MINIMUM, MOST, Comparison, Verdict, as_tables
 from bertx.statistics.spread import Array
 
 _EFFECT = 0.35
-"""Standard deviation of the mixture, in standard deviations of a difference: intervals are
-narrowest for mean differences of about that size, and hold for all."""
+"""Standard deviation of the mixture, in standard deviations of a difference.
 
-_MOST = 10**9
+Intervals are valid for all mean differences, and narrowest for differences of about this size.
+"""
 
 
 def compare_in_order(
@@ -38,43 +38,43 @@ def compare_in_order(
     relevant: float = 0.01,
     alpha: float = 0.05,
 ) -> list[Comparison]:
-    """Compare every pair of methods example by example, until it is decided.
+    """Compare every pair of methods example by example, until the pair is decided.
 
-    The verdict on each pair is the first that holds after `MINIMUM` examples or more:
+    The verdict on a pair is the first that applies after `MINIMUM` examples or more:
 
     1. "beats": the interval of the mean difference excludes 0;
-    2. "no relevant difference": it lies between -relevant and relevant;
-    3. "too few examples": neither, after all of them.
+    2. "no relevant difference": the interval is between -relevant and relevant;
+    3. "too few examples": neither, after all examples.
 
-    The intervals are those of `confidence_sequence` at alpha / m for m pairs: all verdicts are
-    right at once, whenever one stops, with probability 1 - alpha.
+    The intervals come from `confidence_sequence` at alpha / m for m pairs. All verdicts are
+    simultaneously correct, for any stopping rule, with probability 1 - alpha.
 
     Args:
         values: Values of each method (N,) in the order in which the examples were drawn; NaN for
-            one without a value, which does not count.
+            examples without a value, which are ignored.
         higher_is_better: Whether a larger value is better.
         relevant: The smallest difference that matters, in the unit of the values.
-        alpha: The chance of any wrong verdict.
+        alpha: Probability of any wrong verdict.
 
     Returns:
-        The m comparisons, in the order of ``values``. Of a decided pair, everything is as it was
-        when it was decided: ``count`` is the number of examples that took.
+        The m comparisons, in the order of ``values``. For a decided pair, all numbers are as of the
+        decision, and ``count`` is the number of examples needed for it.
 
     Raises:
-        InputError: If shapes differ, a value is infinite, or values are of several seeds.
+        InputError: If shapes differ, a value is infinite, or there are values of several seeds.
     """
-    given = same_shape(values)
-    if any(len(rows) > 1 for rows in given.values()):
+    tables = as_tables(values)
+    if any(len(table) > 1 for table in tables.values()):
         raise InputError(
-            "expected values of one model (N,), got those of several seeds: what decides one does "
-            "not decide another. Compare them on a fixed number of examples."
+            "expected values of one model (N,), got values of several seeds: a verdict on one "
+            "model does not hold for another. Compare them on a fixed number of examples."
         )
-    pairs = list(combinations(given, 2))
+    pairs = list(combinations(tables, 2))
     sign = 1 if higher_is_better else -1
-    scale = _scale(np.concatenate(list(given.values()))) if given else np.zeros(0)
+    scale = _running_range(np.concatenate(list(tables.values()))) if tables else np.zeros(0)
     level = alpha / max(len(pairs), 1)
     return [
-        _compared(a, b, sign * (given[a] - given[b])[0], scale, relevant, level, len(pairs))
+        _compare_pair(a, b, sign * (tables[a] - tables[b])[0], scale, relevant, level, len(pairs))
         for a, b in pairs
     ]
 
@@ -82,20 +82,21 @@ def compare_in_order(
 def confidence_sequence(
     differences: ArrayLike, alpha: float = 0.05, scale: ArrayLike = 0.0
 ) -> tuple[Array, Array]:
-    """Intervals of the mean after each example, which all hold at once.
+    """Compute confidence intervals of the mean after each example, valid simultaneously.
 
-    After n differences of standard deviation s, with g = 1 + 0.35² n and r = (g / alpha²)^(1/n),
-    their mean plus and minus s / sqrt(n) times the root of (n - 1) (r - 1) / (1 - r / g).
+    After n differences with the standard deviation s, with g = 1 + 0.35² n and
+    r = (g / alpha²)^(1/n), the mean plus and minus
+    s / sqrt(n) · sqrt((n - 1) (r - 1) / (1 - r / g)).
 
     Args:
         differences: Paired differences in random order (N,).
-        alpha: The chance that any of the intervals misses the mean.
-        scale: How far values lie apart, up to each example (N,). As if two more examples had been
-            seen that differ by half of it, one either way: what is rare and large need not have
-            come yet.
+        alpha: Probability that any of the intervals misses the mean.
+        scale: Range of the values up to each example (N,). It is added to the variance as two more
+            examples with differences of plus and minus half the range, because rare large values
+            may not have occurred yet.
 
     Returns:
-        The lower and the upper ends (N,); infinite while there are too few differences.
+        Lower and upper ends (N,); infinite for too few differences.
 
     Examples:
         >>> low, high = confidence_sequence([0.3, 0.5, 0.4] * 10)
@@ -103,19 +104,19 @@ def confidence_sequence(
         '0.15 to 0.63, 0.35 to 0.45'
     """
     mean, deviation = _running(np.asarray(differences, dtype=np.float64), scale)
-    half = _half(deviation, alpha)
+    half = _half_widths(deviation, alpha)
     return mean - half, mean + half
 
 
-def reach(count: ArrayLike, alpha: float) -> Array:
-    """Half the width of an interval of a confidence sequence, in standard deviations.
+def half_width(count: ArrayLike, alpha: float) -> Array:
+    """Compute half the width of the intervals of a confidence sequence, in standard deviations.
 
     Args:
-        count: Numbers of examples.
+        count: Numbers of examples (K,).
         alpha: As in `confidence_sequence`.
 
     Returns:
-        As many, infinite where there are too few examples.
+        (K,), infinite for too few examples.
     """
     n = np.asarray(count, dtype=np.float64)
     grown = 1 + _EFFECT**2 * n
@@ -126,97 +127,98 @@ def reach(count: ArrayLike, alpha: float) -> Array:
 
 
 def chance_of_verdict(
-    difference: float, half: float, count: int, of: int, relevant: float, alpha: float
+    difference: float, half: float, count: int, total: int, relevant: float, alpha: float
 ) -> float:
-    """How likely an open comparison is to be decided by the last example.
+    """Compute the probability that an open comparison is decided by the last example.
 
-    The predictive power: the mean of all ``of`` differences, given that of the first ``count``, is
-    normal about it with the variance s² (1 / count - 1 / of).
+    This is the predictive power: given the mean of the first ``count`` differences, the mean of all
+    ``total`` differences is normally distributed around it with variance
+    s² (1 / count - 1 / total).
 
     Args:
-        difference: The mean difference so far.
+        difference: Mean difference so far.
         half: Half the width of its interval.
-        count: The number of examples so far.
-        of: The number of all examples.
+        count: Number of examples so far.
+        total: Number of all examples.
         relevant: The smallest difference that matters.
-        alpha: The level of the comparison.
+        alpha: Level of the comparison.
 
     Returns:
-        0 to 1; 1 while so few examples allow no interval, and 0 if none are left.
+        In [0, 1]; 1 if there are too few examples for an interval, and 0 if no examples are left.
     """
-    if count >= of:
+    if count >= total:
         return 0.0
-    deviation = half / float(reach(count, alpha)) if count > 1 else nan
+    deviation = half / float(half_width(count, alpha)) if count > 1 else nan
     if not 0 < deviation < np.inf:
         return 1.0
-    last = NormalDist(abs(difference), deviation * (1 / count - 1 / of) ** 0.5)
-    end = deviation * float(reach(of, alpha))
+    last = NormalDist(abs(difference), deviation * (1 / count - 1 / total) ** 0.5)
+    end = deviation * float(half_width(total, alpha))
     within = max(relevant - end, 0.0)
     beyond = last.cdf(-end) + 1 - last.cdf(end)
     return beyond + last.cdf(within) - last.cdf(-within)
 
 
-def _compared(
+def _compare_pair(
     a: str,
     b: str,
-    apart: Array,
+    differences: Array,
     scale: Array,
     relevant: float,
     level: float,
     pairs: int,
 ) -> Comparison:
-    """The comparison of two methods by their differences, a's advantage, in order."""
-    valid = ~np.isnan(apart)
-    mean, deviation = _running(apart[valid], scale[valid])
-    half = _half(deviation, level)
+    """Compare two methods by their differences (N,), the advantage of a, in order."""
+    valid = ~np.isnan(differences)
+    mean, deviation = _running(differences[valid], scale[valid])
+    half = _half_widths(deviation, level)
     half[: MINIMUM - 1] = np.inf
     beats, same = np.abs(mean) > half, np.abs(mean) + half < relevant
     decided = np.flatnonzero(beats | same)
-    place = int(decided[0]) if len(decided) else len(mean) - 1
-    if place < 0:
+    last = int(decided[0]) if len(decided) else len(mean) - 1
+    if last < 0:
         return Comparison(a, b, nan, nan, nan, 1.0, 1.0, 0, nan, None, "too few examples")
     verdict: Verdict = "too few examples"
     if len(decided):
-        verdict = "beats" if beats[place] else "no relevant difference"
-    turned = mean[place] < 0
-    difference, width = abs(float(mean[place])), float(half[place])
-    p = _p_value(mean[: place + 1], deviation[: place + 1])
-    needed = place + 1 if len(decided) else _needed(difference, deviation[place], relevant, level)
+        verdict = "beats" if beats[last] else "no relevant difference"
+    swap = mean[last] < 0
+    difference, width = abs(float(mean[last])), float(half[last])
+    p = _p_value(mean[: last + 1], deviation[: last + 1])
+    needed = last + 1 if len(decided) else _needed(difference, deviation[last], relevant, level)
     return Comparison(
-        better=b if turned else a,
-        worse=a if turned else b,
+        better=b if swap else a,
+        worse=a if swap else b,
         difference=difference,
         low=difference - width,
         high=difference + width,
         p=p,
         adjusted=min(1.0, pairs * p),
-        count=place + 1,
+        count=last + 1,
         detectable=width,
         needed=needed,
         verdict=verdict,
     )
 
 
-def _half(deviation: Array, alpha: float) -> Array:
-    """Half the width of the interval after each example (N,), infinite where nothing spreads."""
-    factor = reach(np.arange(1, len(deviation) + 1), alpha)
+def _half_widths(deviation: Array, alpha: float) -> Array:
+    """Compute half the width of the interval after each example (N,), infinite without variance."""
+    factor = half_width(np.arange(1, len(deviation) + 1), alpha)
     with np.errstate(invalid="ignore"):
         return np.where(deviation > 0, deviation * factor, np.inf)
 
 
 def _running(values: Array, scale: ArrayLike) -> tuple[Array, Array]:
-    """Mean and standard deviation of the first n values (N,), for each n."""
+    """Compute mean and standard deviation of the first n values, for each n (N,)."""
     count = np.arange(1, len(values) + 1)
-    centre = values.mean() if len(values) else 0.0  # near the means, so that squares do not cancel
-    apart = values - centre
-    mean = np.cumsum(apart) / count
-    squares = np.maximum(np.cumsum(apart**2) - count * mean**2, 0)
+    centre = values.mean() if len(values) else 0.0  # avoids cancellation of squares
+    centred = values - centre
+    mean = np.cumsum(centred) / count
+    squares = np.maximum(np.cumsum(centred**2) - count * mean**2, 0)
     extra = np.asarray(scale, dtype=np.float64) ** 2 / 2
     return centre + mean, np.sqrt((squares + extra) / np.maximum(count - 1, 1))
 
 
-def _scale(values: Array) -> Array:
-    """How far the values (M, N) up to each example lie apart (N,); -inf before the first."""
+def _running_range(values: Array) -> Array:
+    """Compute the range of the values (M, N) up to each example (N,); -inf before the first."""
     valid = ~np.isnan(values)
     highest = np.where(valid, values, -np.inf).max(0)
     lowest = np.where(valid, values, np.inf).min(0)
@@ -224,7 +226,7 @@ def _scale(values: Array) -> Array:
 
 
 def _p_value(mean: Array, deviation: Array) -> float:
-    """One by the largest value of the t-test martingale: valid whenever one stops."""
+    """Return 1 / the maximum of the t-test martingale, a p-value for any stopping rule."""
     count = np.arange(1, len(mean) + 1, dtype=np.float64)
     grown = 1 + _EFFECT**2 * count
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -237,8 +239,8 @@ def _p_value(mean: Array, deviation: Array) -> float:
 
 
 def _needed(difference: float, deviation: float, relevant: float, alpha: float) -> int | None:
-    """After how many examples a pair is decided if mean and standard deviation stay."""
+    """Estimate when a pair is decided if mean and standard deviation do not change."""
     target = max(difference, relevant - difference)
-    counts = np.unique(np.geomspace(MINIMUM, _MOST, 2000).astype(np.int64))
-    enough = np.flatnonzero(deviation * reach(counts, alpha) < target)
+    counts = np.unique(np.geomspace(MINIMUM, MOST, 2000).astype(np.int64))
+    enough = np.flatnonzero(deviation * half_width(counts, alpha) < target)
     return int(counts[enough[0]]) if len(enough) else None

@@ -1,4 +1,4 @@
-"""Means over examples and seeds, and how far they spread."""
+"""Means over examples and seeds, and their variances."""
 
 from math import nan
 from typing import NamedTuple
@@ -11,16 +11,16 @@ from bertx.errors import InputError
 Array = NDArray[np.float64]
 
 Z95 = 1.959963984540054
-"""How many standard errors an interval of 95 % reaches to either side."""
+"""Half the width of a 95 % confidence interval, in standard errors."""
 
 
 class Summary(NamedTuple):
-    """The mean of one method.
+    """Mean value of one method.
 
     Attributes:
         mean: Mean over examples and seeds; NaN without examples.
-        se: Its standard error if the examples, and the seeds where there are several, were drawn
-            again; NaN for fewer than two examples.
+        se: Standard error of the mean, from the variation between examples and, if there are
+            several, between seeds; NaN for fewer than two examples.
         count: Number of examples.
     """
 
@@ -30,33 +30,34 @@ class Summary(NamedTuple):
 
 
 def summarize(values: ArrayLike) -> Summary:
-    """Mean and standard error of one method.
+    """Compute the mean and the standard error of one method.
 
     Args:
         values: (N,) or (S, N).
 
     Raises:
-        InputError: If values have another shape, or one is infinite.
+        InputError: If ``values`` has another shape, or a value is infinite.
 
     Examples:
         >>> summarize([0.0, 1.0, float("nan"), 2.0])
         Summary(mean=1.0, se=0.5773502691896257, count=3)
     """
-    table = complete_examples(checked(values, "values"))
+    table = complete_examples(as_table(values, "values"))
     count = table.shape[1]
     if count < 2:
         return Summary(float(table.mean()) if count else nan, nan, count)
-    return Summary(float(table.mean()), float(np.sqrt(sample(table[None]).variance[0, 0])), count)
+    variance = observed_spread(table[None]).variance[0, 0]
+    return Summary(float(table.mean()), float(np.sqrt(variance)), count)
 
 
 class Spread(NamedTuple):
-    """The means of R weightings of each of P tables, and what their variances are made of (P, R).
+    """Means of P tables under R weightings, with the components of their variances, (P, R) each.
 
     Attributes:
         mean: The means.
-        examples: Variance of the mean from a draw of examples; `both` is a part of it.
-        seeds: Variance of the mean from a draw of seeds, 0 for one; `both` is a part of it.
-        both: Variance that is left within seeds and examples.
+        examples: Variance of the mean from the choice of examples, including ``both``.
+        seeds: Variance of the mean from the choice of seeds, including ``both``; 0 for one seed.
+        both: Residual variance, within seeds and examples.
     """
 
     mean: Array
@@ -66,18 +67,18 @@ class Spread(NamedTuple):
 
     @property
     def variance(self) -> Array:
-        """Variance of the means, by a two-way analysis of variance."""
+        """Variance of the means by a two-way analysis of variance (P, R)."""
         either = np.maximum(self.examples, self.seeds)
         return np.maximum(either, self.examples + self.seeds - self.both)
 
 
-def spread(values: Array, seeds: Array, examples: Array) -> Spread:
-    """The means of weighted values and their spread.
+def weighted_spread(values: Array, seeds: Array, examples: Array) -> Spread:
+    """Compute means of weighted values and their variance components.
 
     Args:
-        values: P tables (P, S, N), N > 1, each with a mean near 0, as squares are subtracted.
-        seeds: Share of each seed in each weighting (R, S); a row sums to 1.
-        examples: Count of each example (R, N); a row sums to N.
+        values: P tables (P, S, N), N > 1, each with a mean near 0 to avoid cancellation.
+        seeds: Share of each seed in each weighting (R, S); rows sum to 1.
+        examples: Count of each example in each weighting (R, N); rows sum to N.
     """
     tables, width, count = values.shape
     products = (values[:, :, None] * values[:, None]).reshape(tables, -1, count)
@@ -86,7 +87,7 @@ def spread(values: Array, seeds: Array, examples: Array) -> Spread:
     rows = moments[..., :width]
     squares = moments[..., width:].reshape(*moments.shape[:2], width, width)
     mean = np.einsum("rs,prs->pr", seeds, rows)
-    # Variances over examples of their means, of seeds' means, and over examples within a seed.
+    # Variances of the examples' means, of the seeds' means, and of examples within a seed.
     columns = np.einsum("rs,rt,prst->pr", seeds, seeds, squares) - mean**2
     between = np.einsum("rs,prs->pr", seeds, (rows - mean[..., None]) ** 2)
     within = np.einsum("rs,prs->pr", seeds, np.einsum("prss->prs", squares) - rows**2)
@@ -99,23 +100,23 @@ def spread(values: Array, seeds: Array, examples: Array) -> Spread:
     )
 
 
-def sample(values: Array) -> Spread:
-    """The spread of P tables (P, S, N) as they are, each about its mean; R = 1."""
+def observed_spread(values: Array) -> Spread:
+    """Compute the spread of P tables (P, S, N) with equal weights, after centring; R = 1."""
     _, width, count = values.shape
-    return spread(centred(values), np.full((1, width), 1 / width), np.ones((1, count)))
+    return weighted_spread(centred(values), np.full((1, width), 1 / width), np.ones((1, count)))
 
 
 def centred(values: Array) -> Array:
-    """Tables (P, S, N) minus their means; exact zeros where all are equal, as no mean may be."""
-    alike = np.ptp(values, axis=(1, 2), keepdims=True) == 0
-    return np.where(alike, 0.0, values - values.mean((1, 2), keepdims=True))
+    """Subtract the mean of each table (P, S, N); constant tables become exactly 0."""
+    constant = np.ptp(values, axis=(1, 2), keepdims=True) == 0
+    return np.where(constant, 0.0, values - values.mean((1, 2), keepdims=True))
 
 
-def checked(values: ArrayLike, name: str) -> Array:
-    """Values as (S, N).
+def as_table(values: ArrayLike, name: str) -> Array:
+    """Return values as (S, N).
 
     Raises:
-        InputError: If they have another shape, or one is infinite.
+        InputError: If they have neither the shape (N,) nor (S, N), or a value is infinite.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim not in (1, 2):
@@ -131,11 +132,11 @@ def checked(values: ArrayLike, name: str) -> Array:
     return np.atleast_2d(array)
 
 
-def whole(values: Array) -> NDArray[np.bool_]:
-    """Which examples have a value in every seed (N,), of values (S, N)."""
+def complete(values: Array) -> NDArray[np.bool_]:
+    """Return which examples of a table (S, N) have a value in every seed (N,)."""
     return np.logical_not(np.isnan(values).any(axis=0))
 
 
 def complete_examples(values: Array) -> Array:
-    """The examples that have a value in every seed, of values (S, N)."""
-    return values[:, whole(values)]
+    """Select the examples of a table (S, N) that have a value in every seed."""
+    return values[:, complete(values)]

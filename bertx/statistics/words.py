@@ -1,7 +1,7 @@
-"""Mean scores of words over texts, and how they would be if other texts had been drawn.
+"""Mean scores of words over texts, and their bootstrap resamples over texts.
 
-Scores of U units stand one text after the other; ``starts`` (N + 1,) says where each of N texts
-begins, and the last entry where the last one ends.
+The scores of the U units of N texts are concatenated. ``starts`` (N + 1,) holds the index of the
+first unit of each text, and U as the last entry.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ Scale = Literal["largest", "total", "none"]
 
 
 class WordSums(NamedTuple):
-    """What the texts say of each word.
+    """Sums of the scores of words, by text.
 
     Attributes:
-        words: The W words, sorted.
+        words: The W distinct words, sorted.
         sums: Sum of the scores of each word in each text, sparse (N, W).
-        counts: Number of its occurrences in each text, sparse (N, W).
+        counts: Number of occurrences of each word in each text, sparse (N, W).
     """
 
     words: tuple[str, ...]
@@ -37,70 +37,71 @@ class WordSums(NamedTuple):
 
     @property
     def texts(self) -> Array:
-        """Number of texts that have each word (W,)."""
+        """Number of texts that contain each word (W,)."""
         return np.asarray((self.counts > 0).sum(0), dtype=np.float64)
 
     def means(self) -> Array:
-        """Mean score of each word over all its occurrences (W,)."""
+        """Return the mean score of each word over its occurrences (W,)."""
         return np.asarray(self.sums.sum(0)) / self.occurrences
 
     def drawn_means(self, draws: Array) -> Array:
-        """The same for texts that were drawn again.
+        """Return the mean scores in bootstrap resamples of the texts.
 
         Args:
-            draws: How often each text was drawn (R, N).
+            draws: How often each text occurs in each resample (R, N).
 
         Returns:
-            (R, W), NaN for a word that none of the drawn texts has.
+            (R, W), NaN for a word that does not occur in a resample.
         """
         with np.errstate(invalid="ignore"):
             return (self.sums.T @ draws.T).T / (self.counts.T @ draws.T).T
 
-    def of(self, words: Sequence[str]) -> "WordSums":
-        """Those of some of the words, in the given order."""
-        place = {word: number for number, word in enumerate(self.words)}
-        columns = [place[word] for word in words]
+    def select(self, words: Sequence[str]) -> "WordSums":
+        """Return the sums of some of the words, in the given order."""
+        index = {word: number for number, word in enumerate(self.words)}
+        columns = [index[word] for word in words]
         return WordSums(tuple(words), self.sums[:, columns], self.counts[:, columns])
 
-    def frequent(self, least: int) -> "WordSums":
-        """Those of the words that occur so often at least; what is no word is left out."""
+    def frequent(self, minimum: int) -> "WordSums":
+        """Return the sums of non-empty words with at least ``minimum`` occurrences."""
         pairs = zip(self.words, self.occurrences, strict=True)
-        return self.of([word for word, count in pairs if count >= least and word])
+        return self.select([word for word, count in pairs if count >= minimum and word])
 
 
 def scaled(scores: ArrayLike, starts: ArrayLike, scale: Scale = "largest") -> Array:
-    """Make scores of different texts comparable.
+    """Scale scores to make them comparable between texts.
 
     Args:
         scores: Unit scores (..., U).
-        starts: Where each text begins (N + 1,); none is without units.
-        scale: Divide by the ``largest`` absolute score of a text, by the ``total`` of absolute
-            scores, or by nothing (``none``). A text whose scores are all 0 keeps them.
+        starts: Index of the first unit of each text, and U (N + 1,). Every text has units.
+        scale: Divide by the ``largest`` absolute score of the text, by the ``total`` of its
+            absolute scores, or do not divide (``none``). Texts whose scores are all 0 stay as they
+            are.
 
     Examples:
         >>> scaled([1.0, -4.0, 3.0], [0, 2, 3]).tolist()
         [0.25, -1.0, 1.0]
     """
-    values, places = np.asarray(scores, dtype=np.float64), np.asarray(starts)
+    values, indices = np.asarray(scores, dtype=np.float64), np.asarray(starts)
     if scale == "none":
         return values
-    gather = np.maximum if scale == "largest" else np.add
-    sizes = gather.reduceat(np.abs(values), places[:-1], axis=-1)
+    reduction = np.maximum if scale == "largest" else np.add
+    sizes = reduction.reduceat(np.abs(values), indices[:-1], axis=-1)
     sizes = np.where(sizes == 0, 1.0, sizes)
-    return values / np.repeat(sizes, np.diff(places), axis=-1)
+    return values / np.repeat(sizes, np.diff(indices), axis=-1)
 
 
 def word_sums(words: Sequence[str], texts: ArrayLike, scores: ArrayLike, count: int) -> WordSums:
     """Add up the scores of each word in each text.
 
     Args:
-        words: What each unit is called (U,).
-        texts: The number of its text (U,).
-        scores: Its score (U,).
-        count: The number of all texts, N.
+        words: The word of each unit (U,).
+        texts: Index of the text of each unit (U,).
+        scores: Score of each unit (U,).
+        count: N, the number of texts.
 
     Raises:
-        InputError: If there is not one text and one score for each word.
+        InputError: If ``words``, ``texts`` and ``scores`` differ in length.
 
     Examples:
         >>> table = word_sums(["so", "good", "so"], [0, 0, 1], [0.5, 1.0, 0.1], 2)
@@ -120,33 +121,34 @@ def word_sums(words: Sequence[str], texts: ArrayLike, scores: ArrayLike, count: 
     return WordSums(tuple(names.tolist()), sums, counts)
 
 
-def in_common(tables: Sequence[WordSums]) -> tuple[str, ...]:
-    """The words that all have, sorted."""
+def common_words(tables: Sequence[WordSums]) -> tuple[str, ...]:
+    """Return the words that occur in all tables, sorted."""
     shared = set(tables[0].words).intersection(*(table.words for table in tables[1:]))
     return tuple(sorted(shared))
 
 
 def text_draws(count: int, resamples: int, seed: Sequence[int]) -> NDArray[np.float64]:
-    """How often each of N texts is drawn in R draws of N with replacement (R, N).
+    """Return how often each of N texts occurs in R bootstrap resamples (R, N).
 
     Args:
         count: N.
         resamples: R.
-        seed: What the draws follow from: equal ones for the same texts.
+        seed: Seed of the resampling. Use equal seeds for the same texts.
     """
     rng = np.random.default_rng(list(seed))
     return rng.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
 
 
 def sign_agreement(scores: Array, valences: Array) -> Array:
-    """Share of words whose score has the sign of their valence, positive and negative ones alike.
+    """Compute the share of words whose score has the sign of their valence.
 
     Args:
-        scores: (..., W); NaN where unknown, which counts in neither.
+        scores: (..., W); NaN for missing scores, which are ignored.
         valences: (W,); 0 for words that are not in the lexicon.
 
     Returns:
-        The mean of the shares of both kinds: 0.5 for scores of one sign (...).
+        Mean of the shares of positive and of negative words (...): 0.5 if all scores have the same
+        sign.
     """
     shares = []
     for side in (1, -1):

@@ -9,7 +9,7 @@ from bertx.models.inputs import noun
 from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
 from bertx.statistics import MINIMUM
 from bertx.statistics.correlations import Interval
-from bertx.statistics.spread import whole
+from bertx.statistics.spread import complete
 from bertx.studies import paper
 from bertx.studies.claims import Trial, joined, listed, together, trials
 from bertx.studies.deleting import COUNT, GROUPS, SHARE, Points, counted, places_of
@@ -240,7 +240,7 @@ class _Results:
         """How much of what a search reaches beyond random a method reaches, on the same texts."""
         shares = []
         for best in self._chosen("right"):
-            rows = whole(best.values[..., 0])
+            rows = complete(best.values[..., 0])
             if best.role != "ceiling" or rows.sum() < SEARCHED:
                 continue
             low, method, high = (

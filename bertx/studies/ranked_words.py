@@ -9,7 +9,7 @@ from bertx.attribution.choices import ALL, GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.statistics.correlations import Interval, auc, normal_interval
 from bertx.statistics.spread import Z95
-from bertx.statistics.words import WordSums, in_common, sign_agreement
+from bertx.statistics.words import WordSums, common_words, sign_agreement
 from bertx.studies.lexicon import Lexicon
 from bertx.studies.scores import Floats, UnitScores, draws_of, model_draws, word_tables
 from bertx.studies.settings import LAST, Settings
@@ -155,8 +155,8 @@ def _ranked(
 ) -> Ranked:
     """The mean over runs, with draws over texts and, where there are several, over runs."""
     # A text that a model could not explain is missing in its table alone.
-    words = tuple(word for word in in_common(tables) if word not in options.stop_words)
-    kept = [table.of(words) for table in tables]
+    words = tuple(word for word in common_words(tables) if word not in options.stop_words)
+    kept = [table.select(words) for table in tables]
     shares = (models / len(tables)).T[..., None]
     drawn = np.zeros((len(models), len(words)))
     for share, table, of_run in zip(shares, kept, texts, strict=True):

@@ -19,7 +19,7 @@ from bertx.errors import InputError
 from bertx.explanation import Explanation
 from bertx.explanation.parts import parts_of
 from bertx.explanation.scoring import Scoring
-from bertx.statistics.words import Scale, WordSums, in_common, scaled, text_draws, word_sums
+from bertx.statistics.words import Scale, WordSums, common_words, scaled, text_draws, word_sums
 from bertx.studies.findings import Measured
 from bertx.studies.settings import LAST, Settings
 from bertx.studies.store import Parts, Store, portions, write_json
@@ -254,8 +254,8 @@ def shared_tables(
             word_tables(subject, each, settings, method)[0]
             for subject, each in zip(subjects, scores, strict=True)
         ]
-        words = in_common(tables)
-        shared[method] = [table.of(words) for table in tables]
+        words = common_words(tables)
+        shared[method] = [table.select(words) for table in tables]
     return shared
 
 

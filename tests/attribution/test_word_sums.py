@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bertx.errors import InputError
-from bertx.statistics.words import in_common, scaled, sign_agreement, text_draws, word_sums
+from bertx.statistics.words import common_words, scaled, sign_agreement, text_draws, word_sums
 
 STARTS = np.array([0, 3, 5, 9])
 WORDS = "a b a c a b b a d".split()
@@ -45,9 +45,9 @@ def test_means_are_over_all_occurrences_of_the_texts_that_were_drawn():
 def test_words_are_chosen_by_name_and_by_how_often_they_occur():
     table = word_sums([*WORDS, "", ""], [*TEXTS, 2, 2], [*SCORES, 9.0, 9.0], 3)
     assert table.frequent(2).words == ("a", "b")
-    some = table.of(["c", "a"])
+    some = table.select(["c", "a"])
     assert some.words == ("c", "a") and some.occurrences.tolist() == [1, 4]
-    assert in_common([table, word_sums(["b", "d", "x"], [0, 0, 0], [1, 2, 3], 1)]) == ("b", "d")
+    assert common_words([table, word_sums(["b", "d", "x"], [0, 0, 0], [1, 2, 3], 1)]) == ("b", "d")
     with pytest.raises(InputError, match="a text and a score for each of 2 units"):
         word_sums(["a", "b"], [0], [1.0, 2.0], 1)
 

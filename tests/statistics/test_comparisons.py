@@ -18,7 +18,7 @@ from bertx.statistics import (
     summarize,
 )
 from bertx.statistics import bootstrap as bootstrap_module
-from bertx.statistics.spread import spread
+from bertx.statistics.spread import weighted_spread
 
 
 def generator(seed=0):
@@ -70,7 +70,7 @@ def test_weights_are_draws_with_replacement(seeds):
     rows, columns = rng.integers(seeds, size=(6, seeds)), rng.integers(examples, size=(6, examples))
     shares = np.array([np.bincount(r, minlength=seeds) / seeds for r in rows])
     counts = np.array([np.bincount(c, minlength=examples) for c in columns], dtype=float)
-    found = spread(values, shares, counts)
+    found = weighted_spread(values, shares, counts)
     for p in range(2):
         for r in range(6):
             table = values[p][rows[r]][:, columns[r]]
@@ -80,7 +80,7 @@ def test_weights_are_draws_with_replacement(seeds):
 
 def test_draws_are_uniform_and_enough(monkeypatch):
     monkeypatch.setattr(bootstrap_module, "_CELLS", 70)  # in many blocks
-    draws = list(bootstrap_module._draws((3, 20), 1000, 0))
+    draws = list(bootstrap_module._resampled((3, 20), 1000, 0))
     seeds, examples = (np.concatenate(part) for part in zip(*draws, strict=True))
     assert seeds.shape == (1000, 3) and examples.shape == (1000, 20)
     assert np.allclose(seeds.sum(1), 1) and (examples.sum(1) == 20).all()

@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 from bertx.errors import InputError
 from bertx.statistics import MINIMUM, compare_in_order, confidence_sequence
-from bertx.statistics.sequential import chance_of_verdict, reach
+from bertx.statistics.sequential import chance_of_verdict, half_width
 
 MIXTURE = 0.35
 
@@ -26,7 +26,7 @@ def martingale(t, count):
 
 @pytest.mark.parametrize(("count", "alpha"), [(12, 0.05), (40, 0.05), (40, 0.001), (100, 0.01)])
 def test_the_interval_ends_where_the_martingale_reaches_its_bound(count, alpha):
-    end = float(reach(count, alpha)) * np.sqrt(count)
+    end = float(half_width(count, alpha)) * np.sqrt(count)
     assert martingale(end, count) == pytest.approx(1 / alpha, rel=1e-6)
 
 
@@ -36,11 +36,11 @@ def test_intervals_are_of_the_first_n_differences():
     low, high = confidence_sequence(values, 0.1)
     for n in (20, 41, 60):
         own = values[:n]
-        half = own.std(ddof=1) * float(reach(n, 0.1))
+        half = own.std(ddof=1) * float(half_width(n, 0.1))
         assert (low[n - 1], high[n - 1]) == pytest.approx(
             (own.mean() - half, own.mean() + half), abs=1e-9
         )
-    none = ~np.isfinite(reach(np.arange(1, 61), 0.1))
+    none = ~np.isfinite(half_width(np.arange(1, 61), 0.1))
     assert none[0] and not none[9]
     assert (low[none] == -np.inf).all() and (high[none] == np.inf).all()
 
@@ -121,8 +121,8 @@ def test_what_is_needed_is_what_a_verdict_would_take(mean, relevant):
     pair = compare_in_order(values, True, relevant)[0]
     assert (pair.verdict, pair.difference) == ("too few examples", pytest.approx(mean))
     counts = np.arange(201, 20_000)
-    deviation = pair.detectable / reach(200, 0.05 / 3)
-    half = deviation * reach(counts, 0.05 / 3)
+    deviation = pair.detectable / half_width(200, 0.05 / 3)
+    half = deviation * half_width(counts, 0.05 / 3)
     decided = counts[(half < mean) | (half < relevant - mean)]
     assert pair.needed == pytest.approx(decided[0], rel=0.01)
 
@@ -153,7 +153,7 @@ def test_examples_without_a_value_do_not_count():
     apart = (holes - b)[~np.isnan(holes)]
     spread = np.nanmax([holes, b]) - np.nanmin([holes, b])
     squares = ((apart - apart.mean()) ** 2).sum() + spread**2 / 2
-    half = np.sqrt(squares / (len(apart) - 1)) * float(reach(len(apart), 1e-9))
+    half = np.sqrt(squares / (len(apart) - 1)) * float(half_width(len(apart), 1e-9))
     assert (wide.count, wide.detectable) == (len(apart), pytest.approx(half))
     [nothing] = compare_in_order({"a": np.full(3, np.nan), "b": b[:3]}, True)
     assert (nothing.count, nothing.verdict) == (0, "too few examples")
@@ -169,7 +169,7 @@ def test_the_level_is_shared_by_all_pairs():
             (((apart - apart.mean()) ** 2).sum() + spread**2 / 2) / (found.count - 1)
         )
         assert found.count == 100
-        half = deviation * float(reach(100, 0.05 / 6))
+        half = deviation * float(half_width(100, 0.05 / 6))
         assert found.high - found.difference == pytest.approx(half, rel=1e-9)
         assert found.adjusted == pytest.approx(min(1, 6 * found.p))
 
@@ -178,12 +178,12 @@ def test_the_level_is_shared_by_all_pairs():
 def test_the_chance_of_a_verdict_is_how_often_there_is_one(mean, relevant, count):
     rng = np.random.default_rng(8)
     of, alpha, deviation = 240, 0.01, 1.0
-    half = deviation * float(reach(count, alpha))
+    half = deviation * float(half_width(count, alpha))
     chance = chance_of_verdict(mean, half, count, of, relevant, alpha)
     truth = rng.normal(mean, deviation / np.sqrt(count), 200_000)
     rest = rng.normal(truth, deviation / np.sqrt(of - count))
     last = (count * mean + (of - count) * rest) / of
-    end, size = deviation * float(reach(of, alpha)), np.abs(last)
+    end, size = deviation * float(half_width(of, alpha)), np.abs(last)
     told = (size > end) | (size < relevant - end)
     assert chance == pytest.approx(told.mean(), abs=0.005)
     assert chance_of_verdict(mean, half, of, of, 0.01, alpha) == 0
@@ -191,5 +191,5 @@ def test_the_chance_of_a_verdict_is_how_often_there_is_one(mean, relevant, count
 
 
 def test_several_seeds_are_refused():
-    with pytest.raises(InputError, match="of one model"):
+    with pytest.raises(InputError, match="several seeds"):
         compare_in_order({"a": np.zeros((2, 30)), "b": np.ones((2, 30))}, True)
