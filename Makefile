@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv first.
+# On a fresh machine, run `make demo` or `make test`. Both create .venv first.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -21,7 +21,7 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 
 benchmark: $(VENV)/dev
-	@test -f "$(DATA)" || { echo "make benchmark DATA=DIR/dev.tsv  (texts in column one)"; exit 2; }
+	@test -f "$(DATA)" || { echo "usage: make benchmark DATA=DIR/dev.tsv  (texts in the first column)"; exit 2; }
 	$(BIN)/python benchmarks/attribution.py --data $(DATA)
 	$(BIN)/python benchmarks/perturbation.py --data $(dir $(DATA))
 	$(BIN)/python benchmarks/attribution_memory.py
