@@ -120,7 +120,7 @@ def word_deletion_works(options, ceiling):
     own = replace(bench.options, ceiling_texts=ceiling)
 
     def study(parts):
-        word_deletion.answers(bench.subject, bench.settings, own, parts)
+        word_deletion.predictions(bench.subject, bench.settings, own, parts)
 
     sequences, count = asked(bench.model, partial(in_new_folder, study))
     distinct = sum(map(len, sequences.values()))

@@ -1,6 +1,6 @@
-"""The paper's experiments (arXiv 2101.00196) on any trained models, methods and data sets.
+"""The experiments of arXiv 2101.00196 on any trained models, methods and data sets.
 
-Each study is a file: a function from subjects, settings and a store to findings.
+Each study has a module with a function from subjects, settings, a store and options to findings.
 """
 
 from bertx.studies.conducting import Study, conduct

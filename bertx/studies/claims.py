@@ -1,6 +1,6 @@
-"""Whether a claim holds: what comparisons and intervals come to, and what would tell."""
+"""Verdicts on claims: what comparisons and intervals show, and how much data would decide."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, inf, isfinite
@@ -11,18 +11,18 @@ from bertx.statistics import Comparison, compare
 from bertx.statistics.correlations import Interval
 from bertx.statistics.spread import Z95, Array
 from bertx.studies import paper
-from bertx.studies.findings import Answer
+from bertx.studies.findings import ClaimVerdict
 from bertx.studies.settings import Settings
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A comparison of two methods of which a claim says which is better.
+class ClaimTest:
+    """A comparison of two methods that tests a claim about which of them is better.
 
     Attributes:
-        where: What it was made on, such as the data set and the operator.
+        where: What the methods are compared on, such as the data set and the operator.
         winner: The method that is better if the claim holds.
-        comparison: Its result.
+        comparison: The result.
     """
 
     where: str
@@ -30,7 +30,7 @@ class Trial:
     comparison: Comparison
 
     @property
-    def answer(self) -> Answer:
+    def verdict(self) -> ClaimVerdict:
         """Whether the result agrees with the claim."""
         if self.comparison.verdict == "too few examples":
             return "cannot tell"
@@ -39,45 +39,44 @@ class Trial:
 
     @property
     def evidence(self) -> str:
-        """The difference of the two, positive where it agrees with the claim."""
+        """The difference of the two methods, positive where it agrees with the claim."""
         result = self.comparison
         sign = 1 if result.better == self.winner else -1
         low, high = sorted((sign * result.low, sign * result.high))
         difference = f"{sign * result.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
         evidence = f"{self.where} {difference}, n = {result.count:,}"
-        undecided = self.answer == "cannot tell"
+        undecided = self.verdict == "cannot tell"
         return f"{evidence} ({would_tell(result.needed)})" if undecided else evidence
 
 
-def trials(
-    asked: Sequence[tuple[str, str, Mapping[str, Array]]], relevant: float, settings: Settings
-) -> list[Trial]:
-    """Compare two methods each time, the lower values being better.
+def compare_pairs(
+    pairs: Sequence[tuple[str, str, Mapping[str, Array]]], relevant: float, settings: Settings
+) -> list[ClaimTest]:
+    """Compare pairs of methods, corrected for the number of pairs; lower values are better.
 
     Args:
-        asked: For each comparison: what it is made on, the method that is better if the claim
-            holds, and the values of both (S, N).
+        pairs: For each comparison: what it is made on, the method that is better if the claim
+            holds, and the values (S, N) of both methods.
         relevant: The smallest difference that matters.
-        settings: Draws of the bootstrap, at least, and what they follow from.
+        settings: The least number of bootstrap draws, and their seed.
     """
-    alpha = 0.05 / max(len(asked), 1)
-    draws = max(settings.resamples, round(10 / alpha))  # so many that a small p-value is possible
-    return [
-        Trial(where, winner, *compare(
-            values, False, relevant, alpha, resamples=draws, seed=settings.seed
-        ))
-        for where, winner, values in asked
-    ]  # fmt: skip
+    alpha = 0.05 / max(len(pairs), 1)
+    draws = max(settings.resamples, round(10 / alpha))  # enough for a p-value below alpha
+    tests = []
+    for where, winner, values in pairs:
+        (comparison,) = compare(values, False, relevant, alpha, resamples=draws, seed=settings.seed)
+        tests.append(ClaimTest(where, winner, comparison))
+    return tests
 
 
-def together(trials: Sequence[Trial]) -> Answer:
-    """Whether a claim holds in all comparisons; one that fails is enough to disagree."""
-    answers = {each.answer for each in trials} or {"cannot tell"}
-    return min(answers, key=("disagree", "cannot tell", "agree").index)
+def overall(tests: Sequence[ClaimTest]) -> ClaimVerdict:
+    """Return whether a claim holds in all comparisons; a single failure is enough to disagree."""
+    verdicts = {test.verdict for test in tests} or {"cannot tell"}
+    return min(verdicts, key=("disagree", "cannot tell", "agree").index)
 
 
 def would_tell(needed: int | None) -> str:
-    """How many texts would decide what so many could not.
+    """Say how many texts would decide an open comparison.
 
     Examples:
         >>> would_tell(133), would_tell(5_000_000), would_tell(None)
@@ -89,13 +88,13 @@ def would_tell(needed: int | None) -> str:
     return f"more than {most:,} would tell" if needed > most else f"{needed:,} would tell"
 
 
-def listed(trials: Sequence[Trial]) -> str:
-    """The evidence of all."""
-    return "; ".join(each.evidence for each in trials)
+def evidence_of(tests: Sequence[ClaimTest]) -> str:
+    """List the evidence of all comparisons."""
+    return "; ".join(test.evidence for test in tests)
 
 
 def joined(names: Sequence[str]) -> str:
-    """Names as a sentence has them.
+    """Join names as in a sentence.
 
     Examples:
         >>> joined(["a"]), joined(["a", "b", "c"])
@@ -104,21 +103,28 @@ def joined(names: Sequence[str]) -> str:
     return " and ".join([part for part in (", ".join(names[:-1]), *names[-1:]) if part])
 
 
-_LIKELY = (Z95 + 0.8416212335729143) / Z95
-"""A difference that is shown with a probability of 80 %, by the reach of its 95 % interval."""
+def listed(intervals: Mapping[str, Interval], separator: str = ", ") -> str:
+    """List values with their intervals, each after its name."""
+    return separator.join(f"{name} {interval}" for name, interval in intervals.items())
 
-_FEWEST = 4  # models from which their spread can be known
+
+_LIKELY = (Z95 + 0.8416212335729143) / Z95
+"""A difference shown with 80 % probability, relative to half the width of its 95 % interval."""
+
+_FEWEST = 4  # the fewest models from which their spread can be estimated
 
 
 def texts_needed(difference: Interval, texts: int) -> int | None:
-    """How many texts are likely to show a true difference as large as the one observed.
+    """Estimate how many texts would show a true difference as large as the observed one.
 
     Args:
-        difference: The difference with its interval, which narrows with the root of their number.
-        texts: How many there were.
+        difference: The difference. Its interval narrows with the square root of the number of
+            texts.
+        texts: The number of texts it was observed on.
 
     Returns:
-        The number; None if none is enough, because the difference is 0 or unknown.
+        The number for which the probability is 80 %; None if no number is enough, because the
+        difference is 0 or unknown.
 
     Examples:
         >>> texts_needed(Interval(0.1, -0.1, 0.3), 100)
@@ -131,99 +137,93 @@ def texts_needed(difference: Interval, texts: int) -> int | None:
 
 
 def seeds_needed(differences: Array, draws: Array, models: int) -> float | None:
-    """How many models are likely to show a true difference as large as the mean of all pairs.
+    """Estimate how many models would show a true difference as large as the mean over all pairs.
 
-    The variance over models is that of the jackknife, which leaves one of them out at a time; it
-    narrows with their number. That over texts does not.
+    The variance over models is the jackknife's, which leaves out one model at a time. It falls
+    with the number of models; the variance over texts does not.
 
     Args:
         differences: The difference of each pair of models, in the order of `combinations` (P,).
-        draws: Their mean in draws of the texts (R,).
-        models: How many models there are.
+        draws: Their mean in bootstrap draws of the texts (R,).
+        models: The number of models.
 
     Returns:
-        The number, infinite if none is enough on so many texts; None if it cannot be known, from
-        fewer than four models: two have one pair, and three have three that share their models.
+        The number for which the probability is 80 %, infinite if no number is enough on this many
+        texts; None with fewer than four models, from which it cannot be estimated: two have a
+        single pair, and the three pairs of three models share their models.
     """
     if models < _FEWEST:
         return None
     pairs = np.asarray(list(combinations(range(models), 2)))
-    left = [differences[(pairs != model).all(1)].mean() for model in range(models)]
-    over_models = (models - 1) * float(np.square(left - np.mean(left)).sum())  # times their number
+    without = [differences[(pairs != model).all(1)].mean() for model in range(models)]
+    over_models = (models - 1) * float(np.square(without - np.mean(without)).sum())  # × models
     z = _LIKELY * Z95
     room = (float(differences.mean()) / z) ** 2 - float(np.var(draws, ddof=1))
     return max(2, ceil(over_models / room)) if room > 0 else inf
 
 
-def texts_would_tell(texts: int) -> Callable[[str, Interval], str]:
-    """Says how many texts would tell a difference that so many do not."""
-
-    def would_tell(name: str, difference: Interval) -> str:
-        count = texts_needed(difference, texts)
-        many = "no number of" if count is None else f"about {count:,}"
-        return f"{name}: {many} texts would tell"
-
-    return would_tell
+def texts_would_tell(texts: int, name: str, difference: Interval) -> str:
+    """Say how many texts would decide a difference that ``texts`` texts leave open."""
+    count = texts_needed(difference, texts)
+    many = "no number of" if count is None else f"about {count:,}"
+    return f"{name}: {many} texts would tell"
 
 
 def all_positive(
-    differences: Mapping[str, Interval], would_tell: Callable[[str, Interval], str]
-) -> tuple[Answer, str]:
-    """Whether differences are all above 0.
+    differences: Mapping[str, Interval], needed: Callable[[str, Interval], str]
+) -> tuple[ClaimVerdict, str]:
+    """Return whether all differences are above 0.
 
     Args:
         differences: Differences with their intervals, by name.
-        would_tell: Says what would tell one that is neither above 0 nor below.
+        needed: Says how much data would decide a difference whose interval includes 0.
 
     Returns:
-        The answer, and the differences in words, with what would tell if the answer is open.
+        The verdict, and the evidence in words, with what is needed if the verdict is open.
     """
-    evidence = "; ".join(f"{name} {interval}" for name, interval in differences.items())
-    undecided = open_ones(differences)
-    if below(differences):
+    evidence = listed(differences, "; ")
+    if negative(differences):
         return "disagree", evidence
-    if not undecided:
+    names = undecided(differences)
+    if not names:
         return "agree", evidence
-    needed = "; ".join(would_tell(name, differences[name]) for name in undecided)
-    return "cannot tell", f"{evidence}. {needed}"
+    return "cannot tell", f"{evidence}. {'; '.join(needed(n, differences[n]) for n in names)}"
 
 
-def below(differences: Mapping[str, Interval]) -> list[str]:
-    """The names of those that are shown to be below 0."""
+def negative(differences: Mapping[str, Interval]) -> list[str]:
+    """Return the names of the differences whose interval is below 0."""
     return [name for name, interval in differences.items() if interval.high < 0]
 
 
-def open_ones(differences: Mapping[str, Interval]) -> list[str]:
-    """The names of those that are shown to be neither above 0 nor below."""
-    return [name for name, own in differences.items() if not own.low > 0 and not own.high < 0]
+def undecided(differences: Mapping[str, Interval]) -> list[str]:
+    """Return the names of the differences whose interval includes 0 or is unknown."""
+    return [name for name, (_, low, high) in differences.items() if not low > 0 and not high < 0]
 
 
-def leagues(signed: Mapping[str, bool]) -> Iterator[tuple[str, list[str]]]:
-    """Methods that are compared with each other: those with a sign, and those without one.
+def leagues(methods: Iterable[str], settings: Settings) -> Iterator[tuple[str, list[str]]]:
+    """Split methods into the two groups that are compared: with and without signed scores.
 
-    Args:
-        signed: Whether the scores of each method have a sign.
+    Yields:
+        ``signed`` or ``unsigned``, and the group's methods; an empty group is left out.
     """
+    every = list(methods)
     for sign, league in ((True, "signed"), (False, "unsigned")):
-        if names := [name for name, with_sign in signed.items() if with_sign == sign]:
+        if names := [name for name in every if settings.signed(name) == sign]:
             yield league, names
 
 
 def highest(means: Mapping[str, Interval]) -> str:
-    """The name of the highest mean; NaN is the lowest."""
+    """Return the name of the highest mean; NaN is the lowest."""
     return max(means, key=lambda name: np.nan_to_num(means[name].value, nan=-2.0))
 
 
 def papers_methods(settings: Settings) -> tuple[list[str], str]:
-    """The paper's methods that are computed as there: without a sign.
+    """Return the paper's methods that the study computes as the paper does: without a sign.
 
     Methods with a sign and methods without one are never compared.
 
-    Args:
-        settings: The methods of a study.
-
     Returns:
-        Their names, and a note on the others.
+        Their names, and a note on the paper's other methods.
     """
     computed = [name for name in paper.METHODS if name in settings.methods]
     unsigned = [name for name in computed if not settings.signed(name)]

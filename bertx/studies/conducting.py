@@ -1,4 +1,4 @@
-"""Conducting a study: its folder is begun or resumed, and the results are written."""
+"""Running a study: create or resume its folder, and write the results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,7 +11,7 @@ from bertx.progress import progress
 from bertx.rendering import figure_png, figure_svg
 from bertx.rendering.files import drafted, write_whole
 from bertx.studies import paper
-from bertx.studies.findings import Findings, Measured, Picture, Table
+from bertx.studies.findings import Findings, Picture, RunAccuracy, Table
 from bertx.studies.settings import Preset, Settings
 from bertx.studies.store import SUMMARY, VALUES, Store, write_json, write_table
 from bertx.studies.subjects import (
@@ -30,15 +30,16 @@ class Study(Generic[Options]):
     """An experiment.
 
     Attributes:
-        name: Its name on the command line.
-        title: Its name for people.
-        presets: The default settings, and the paper's.
-        options: Settings of this study alone, as they are by default.
-        run: The experiment.
-        check: Refuses what this study alone cannot be done with, before anything expensive.
-        least: Fewest runs.
-        alike: What its runs have to have in common.
-        one_class: Whether one class of each text is explained, never all.
+        name: The name on the command line.
+        title: The name in reports.
+        presets: The default settings, and those of the paper's authors.
+        options: The defaults of the options specific to this study.
+        run: Runs the experiment.
+        check: Raises `InputError` for unsuitable subjects, settings or options of this study,
+            before anything expensive is done.
+        least: The least number of runs.
+        alike: What all runs have to share.
+        one_class: Whether the study explains one class of each text and cannot explain all.
     """
 
     name: str
@@ -51,12 +52,12 @@ class Study(Generic[Options]):
     alike: tuple[Shared, ...] = ()
     one_class: bool = True
 
-    def refuse(self, subjects: Sequence[Subject], settings: Settings, options: Options) -> None:
-        """Refuse what it cannot be done with.
+    def validate(self, subjects: Sequence[Subject], settings: Settings, options: Options) -> None:
+        """Check whether the study can be run.
 
         Raises:
-            InputError: If there are too few runs, two are one or differ in what they have to have
-                in common, all classes are asked for, or the study itself refuses them.
+            InputError: If there are too few runs, two runs are the same or differ in what they have
+                to share, all classes are to be explained but cannot be, or ``check`` fails.
         """
         check_several(subjects, self.name, self.least)
         check_alike(subjects, self.name, *self.alike)
@@ -73,21 +74,24 @@ def conduct(
     folder: Path,
     scores: Path | None = None,
 ) -> Findings:
-    """Conduct a study; one that was killed continues where it stopped.
+    """Run a study, and write its results; an interrupted study continues where it stopped.
 
     Args:
         study: The study.
-        subjects: What it is about.
-        settings: How.
-        options: The settings of this study alone.
+        subjects: The models with their texts.
+        settings: The settings that all studies share.
+        options: The options specific to this study.
         folder: Where ``study.json``, ``values.parquet``, ``summary.json`` and ``figures`` go.
         scores: A folder of unit scores that several studies share; None for one in ``folder``.
 
+    Returns:
+        The results, including the table of runs.
+
     Raises:
-        InputError: If the study cannot be done with these subjects, or the folder holds one with
+        InputError: If the study cannot be run with these subjects, or the folder holds a study with
             other settings.
     """
-    study.refuse(subjects, settings, options)
+    study.validate(subjects, settings, options)
     description = {
         "study": study.name,
         "version": __version__,
@@ -103,7 +107,7 @@ def conduct(
         for picture in findings.pictures:
             draw(folder, picture)
             advance(1)
-    # Last: where it is, the study is whole.
+    # Written last: a study with a summary is complete.
     write_json(folder / SUMMARY, _summary(study, subjects, settings, options, findings))
     return findings
 
@@ -138,7 +142,7 @@ def _summary(
 
 
 def _with_runs(findings: Findings, subjects: Sequence[Subject]) -> Findings:
-    """The findings with the table of runs before the others, and their accuracies."""
+    """Return the findings with the table and the accuracies of the runs in first place."""
     if not findings.runs:
         return findings
     runs = list(zip(subjects, findings.runs, strict=True))
@@ -150,8 +154,8 @@ def _with_runs(findings: Findings, subjects: Sequence[Subject]) -> Findings:
     )
 
 
-def _runs_table(runs: Sequence[tuple[Subject, Measured]]) -> Table:
-    """One row a run: its texts and its accuracy, beside the paper's on the same data set."""
+def _runs_table(runs: Sequence[tuple[Subject, RunAccuracy]]) -> Table:
+    """Return a row for each run: its texts and its accuracy, beside the paper's on that data."""
     rows = [
         [
             subject.name, subject.source.dataset, subject.source.split, run.texts, run.accuracy,
@@ -160,21 +164,21 @@ def _runs_table(runs: Sequence[tuple[Subject, Measured]]) -> Table:
         for subject, run in runs
     ]  # fmt: skip
     columns = ["run", "data set", "split", "texts", "accuracy", "paper's accuracy"]
-    notes = [f"{subject.name}: {out}." for subject, run in runs if (out := _left_out(subject, run))]
+    notes = []
+    for subject, run in runs:
+        counts = {
+            "too short and left out": subject.short,
+            "cut off": subject.cut,
+            "could not be explained": run.failed,
+        }
+        parts = [f"{count:,} texts {what}" for what, count in counts.items() if count]
+        if parts:
+            notes.append(f"{subject.name}: {', '.join(parts)}.")
     return Table("runs", "Runs", columns, rows, " ".join(notes))
 
 
-def _left_out(subject: Subject, run: Measured) -> str:
-    counts = {
-        "too short and left out": subject.short,
-        "cut off": subject.cut,
-        "could not be explained": run.failed,
-    }
-    return ", ".join(f"{count:,} texts {what}" for what, count in counts.items() if count)
-
-
 def _described(options: Any) -> dict[str, Any]:
-    """The settings of a study alone as JSON can say them."""
+    """Return the options of a study as JSON values."""
     return {field.name: _plain(getattr(options, field.name)) for field in fields(options)}
 
 
@@ -186,7 +190,7 @@ def _plain(value: Any) -> Any:
 
 def draw(folder: Path, picture: Picture) -> None:
     """Write a figure as SVG and PNG."""
-    place = folder / "figures"
-    write_whole(place / f"{picture.name}.svg", figure_svg(picture.figure))
-    with drafted(place / f"{picture.name}.png") as draft:
+    figures = folder / "figures"
+    write_whole(figures / f"{picture.name}.svg", figure_svg(picture.figure))
+    with drafted(figures / f"{picture.name}.png") as draft:
         draft.write_bytes(figure_png(picture.figure))

@@ -1,4 +1,4 @@
-"""What follows from word deletion: sentences with evidence, numbers, tables and figures."""
+"""Results of word deletion: findings with evidence, numbers, tables and figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import nan
@@ -11,17 +11,24 @@ from bertx.statistics import MINIMUM
 from bertx.statistics.correlations import Interval
 from bertx.statistics.spread import complete
 from bertx.studies import paper
-from bertx.studies.claims import Trial, joined, listed, together, trials
+from bertx.studies.claims import (
+    ClaimTest,
+    compare_pairs,
+    evidence_of,
+    joined,
+    leagues,
+    overall,
+)
 from bertx.studies.deleting import COUNT, GROUPS, SHARE, Points, counted, places_of
 from bertx.studies.findings import Cell, Finding, Picture, Table, pivot
-from bertx.studies.lines import Line, cells, grouped
+from bertx.studies.method_curves import MethodCurve, cells, grouped
 from bertx.studies.settings import Settings
 
 RELEVANT = 0.02
 """The smallest difference in accuracy that matters."""
 
 SEARCHED = 5
-"""Of fewer texts that were searched, a share of what the search reaches says nothing."""
+"""The fewest searched texts for which a share of what the search reaches is reported."""
 
 _HEADS = ("data", "operator", "method", "texts")
 
@@ -30,33 +37,34 @@ _NOTE = (
     "for the best order, on some of the texts."
 )
 
-
-def deletion_findings(lines: Sequence[Line], settings: Settings, points: Points) -> list[Finding]:
-    """All findings, the paper's claims first."""
-    results = _Results(lines, settings, points)
-    return [
-        *results.against_random(),
-        *results.against_tracing(),
-        *results.published(),
-        *results.leaders(),
-        *results.operators(),
-        *results.misled(),
-    ]
+Curves = Sequence[MethodCurve]
 
 
-def deletion_numbers(lines: Sequence[Line], points: Points) -> dict[str, float]:
-    """Accuracies after 1 and after all k deletions."""
+def deletion_findings(curves: Curves, settings: Settings, points: Points) -> list[Finding]:
+    """Return all findings, those on the paper's claims first."""
+    groups = grouped(curves, "group")
+    findings: list[Finding] = []
+    if right := groups.get("right"):
+        for results in (_against_random, _against_tracing, _published, _leaders, _operators):
+            findings += results(right, settings, points)
+    if wrong := groups.get("wrong"):
+        findings.append(_corrected(wrong, settings, points))
+    return findings
+
+
+def deletion_numbers(curves: Curves, points: Points) -> dict[str, float]:
+    """Return the accuracies after 1 and after all k deletions."""
     places = {k: counted(points)[k] for k in sorted({min(1, points.words), points.words})}
     return {
-        f"{line.data}/{line.by}/{line.group}@{k}/{line.method}": line.means[place].value
-        for line in lines
+        f"{curve.data}/{curve.by}/{curve.group}@{k}/{curve.method}": curve.means[place].value
+        for curve in curves
         for k, place in places.items()
     }
 
 
-def deletion_tables(lines: Sequence[Line], settings: Settings, points: Points) -> list[Table]:
-    """Accuracies of each group by k, with the paper's, and by share."""
-    groups = grouped(lines, "group")
+def deletion_tables(curves: Curves, settings: Settings, points: Points) -> list[Table]:
+    """Return the accuracies of each group by k, beside the paper's, and by share."""
+    groups = grouped(curves, "group")
     return [
         table
         for group in GROUPS
@@ -65,221 +73,212 @@ def deletion_tables(lines: Sequence[Line], settings: Settings, points: Points) -
     ]
 
 
-class _Results:
-    """The lines of all methods on all data under all operators.
+def _against_random(right: Curves, settings: Settings, points: Points) -> Iterator[Finding]:
+    """Whether each method breaks more right predictions than the random control."""
+    unit = noun(settings.unit)
+    for name in _methods(right):
+        tests = _compare(right, [(name, _control(right))], settings, points)
+        won = sum(test.verdict == "agree" for test in tests)
+        count = f" ({won} of {len(tests)} comparisons)" if len(tests) > 1 else ""
+        claimed = name in (paper.GS, paper.GI, paper.LRP)
+        yield Finding(
+            f"Deleting the {unit}s that {name} ranks highest "
+            f"{_shown(tests, 'break', 'more right predictions')} than random {unit}s do{count}.",
+            f"Accuracy lost beyond random, mean over k = 1 to {points.words}: "
+            f"{evidence_of(tests)}.",
+            f"{paper.BREAKS} {paper.RANDOM_BREAKS_LESS}" if claimed else None,
+            overall(tests) if claimed else None,
+        )
+
+
+def _against_tracing(right: Curves, settings: Settings, points: Points) -> Iterator[Finding]:
+    """Whether LAT breaks fewer predictions than the paper's other methods without a sign."""
+    unsigned = [name for name in _methods(right) if not settings.signed(name)]
+    rivals = [name for name in unsigned if name in (paper.GS, paper.GI, paper.LRP)]
+    if not rivals or paper.LAT not in unsigned:
+        return
+    tests = _compare(right, [(name, paper.LAT) for name in rivals], settings, points)
+    beyond = _compare(right, [(paper.LAT, _control(right))], settings, points)
+    yield Finding(
+        f"Deleting the {noun(settings.unit)}s that {paper.LAT} ranks highest "
+        f"{_shown(tests, 'break', 'fewer right predictions')} than {joined(rivals)} do, "
+        "the others whose scores have no sign.",
+        f"Accuracy lost beyond {paper.LAT}: {evidence_of(tests)}. {paper.LAT} beyond random: "
+        f"{evidence_of(beyond)}.",
+        paper.FINDS_WORDS,
+        overall(tests),
+    )
+
+
+def _published(right: Curves, settings: Settings, points: Points) -> Iterator[Finding]:
+    """How far the accuracies are from the paper's."""
+    places = counted(points)
+    pairs = [
+        (curve.means[places[k]], published)
+        for curve in right
+        for k, published in published_points(curve)
+        if k in places
+    ]
+    if not pairs:
+        return
+    apart = [abs(ours.value - published) for ours, published in pairs]
+    inside = sum(ours.low <= published <= ours.high for ours, published in pairs)
+    same = settings.preset == "authors"
+    how = "with the authors' choices" if same else "with other choices than the authors'"
+    yield Finding(
+        f"The accuracies {how} are {np.median(apart):.2f} from the published ones in the "
+        "median; the models are others.",
+        f"{inside} of the {len(pairs)} published accuracies lie in our 95 % intervals; the "
+        f"largest distance is {max(apart):.2f}.",
+        "Accuracies at k = 1 and 10 of four methods and Random on four data sets.",
+        None,
+    )
+
+
+def _leaders(right: Curves, settings: Settings, points: Points) -> Iterator[Finding]:
+    """Which method breaks most predictions, among those with a sign and those without."""
+    for sign, names in _leagues(right, settings):
+        first, second = _ranked(right, names, points)[:2]
+        tests = _compare(right, [(first, second)], settings, points)
+        clear = overall(tests) == "agree"
+        yield Finding(
+            f"Of the methods whose scores have {sign} sign, {first} breaks most right predictions"
+            + (f", more than {second} everywhere." if clear else f"; {second} comes next."),
+            f"Accuracy lost beyond {second}: {evidence_of(tests)}.{_reach(right, first, points)}",
+        )
+
+
+def _operators(right: Curves, settings: Settings, points: Points) -> Iterator[Finding]:
+    """Whether the order of the methods depends on the operator."""
+    by_operator = grouped(right, "by")
+    if len(by_operator) < 2:
+        return
+    for sign, names in _leagues(right, settings):
+        orders = {by: " > ".join(_ranked(of, names, points)) for by, of in by_operator.items()}
+        order = "the same order" if len(set(orders.values())) == 1 else "different orders"
+        yield Finding(
+            f"The methods whose scores have {sign} sign come in {order} under "
+            f"{joined(list(orders))}.",
+            "; ".join(f"{operator}: {order}" for operator, order in orders.items()) + ".",
+        )
+
+
+def _corrected(wrong: Curves, settings: Settings, points: Points) -> Finding:
+    """Whether deleting top words corrects wrong predictions."""
+    unit, control = noun(settings.unit), _control(wrong)
+    best = _ranked(wrong, _methods(wrong), points)[0]
+    tests = _compare(wrong, [(best, control)], settings, points)
+    place = counted(points)[points.words]
+    right = [
+        f"{_where(curve)} {curve.means[place]}, {control} {_of(wrong, curve, control).means[place]}"
+        for curve in wrong
+        if curve.method == best
+    ]
+    return Finding(
+        f"Of the wrong predictions, deleting the {unit}s that {best} ranks highest "
+        f"{_shown(tests, 'correct', 'more')} than random {unit}s do.",
+        f"Accuracy won beyond random, mean over k = 1 to {points.words}: "
+        f"{evidence_of(tests)}. Right after k = {points.words}: {'; '.join(right)}.",
+    )
+
+
+def _methods(curves: Curves) -> list[str]:
+    return list(dict.fromkeys(curve.method for curve in curves if curve.role == "method"))
+
+
+def _control(curves: Curves) -> str:
+    """Return the name of the random control."""
+    return next(curve.method for curve in curves if curve.role == "floor")
+
+
+def _leagues(curves: Curves, settings: Settings) -> Iterator[tuple[str, list[str]]]:
+    """Yield the leagues of at least two methods: ``a`` sign or ``no`` sign, and the methods."""
+    for league, names in leagues(_methods(curves), settings):
+        if len(names) > 1:
+            yield "a" if league == "signed" else "no", names
+
+
+def _of(curves: Curves, like: MethodCurve, method: str) -> MethodCurve:
+    """Return the curve of another method on the same texts, with the same operator."""
+    same = (like.data, like.by, method)
+    return next(curve for curve in curves if (curve.data, curve.by, curve.method) == same)
+
+
+def _ranked(curves: Curves, methods: Sequence[str], points: Points) -> list[str]:
+    """Sort methods by how many predictions they change on average, the most first."""
+
+    def effect(method: str) -> float:
+        of_method = [curve for curve in curves if curve.method == method]
+        return float(np.mean([curve.effect(points.words).mean() for curve in of_method]))
+
+    return sorted(methods, key=effect, reverse=curves[0].group == "wrong")
+
+
+def _compare(
+    curves: Curves, pairs: Sequence[tuple[str, str]], settings: Settings, points: Points
+) -> list[ClaimTest]:
+    """Compare the effects of pairs of methods, on all data and with all operators.
 
     Args:
-        lines: The lines.
+        curves: The curves of one group.
+        pairs: The method that changes more predictions if the claim holds, and the other one.
         settings: The settings of the study.
-        points: How much was deleted.
+        points: How much is deleted.
     """
+    sign = 1 if curves[0].group == "right" else -1  # a lower accuracy is better for right texts
+    effects = []
+    for first, second in pairs:
+        for curve in curves:
+            if curve.method == first:
+                both = (curve, _of(curves, curve, second))
+                where = _where(curve) if len(pairs) == 1 else f"{first}, {_where(curve)}"
+                values = {each.method: sign * each.effect(points.words) for each in both}
+                effects.append((where, first, values))
+    return compare_pairs(effects, RELEVANT, settings)
 
-    def __init__(self, lines: Sequence[Line], settings: Settings, points: Points) -> None:
-        self._lines, self._settings, self._points = lines, settings, points
-        self._unit = noun(settings.unit)
-        self._control = next((c.method for c in lines if c.role == "floor"), "")
-        self._at = {(c.group, c.data, c.by, c.method): c for c in lines}
 
-    def against_random(self) -> Iterator[Finding]:
-        """Whether each method breaks more right predictions than the control."""
-        for name in self._methods():
-            trials = self._trials("right", [(name, self._control)])
-            if not trials:
-                continue
-            won = sum(each.answer == "agree" for each in trials)
-            count = f" ({won} of {len(trials)} comparisons)" if len(trials) > 1 else ""
-            claimed = name in (paper.GS, paper.GI, paper.LRP)
-            yield Finding(
-                f"Deleting the {self._unit}s that {name} ranks highest "
-                f"{_shown(trials, 'break', 'more right predictions')} than random {self._unit}s "
-                f"do{count}.",
-                f"Accuracy lost beyond random, mean over k = 1 to {self._points.words}: "
-                f"{listed(trials)}.",
-                f"{paper.BREAKS} {paper.RANDOM_BREAKS_LESS}" if claimed else None,
-                together(trials) if claimed else None,
-            )
-
-    def against_tracing(self) -> Iterator[Finding]:
-        """Whether LAT finds less than the others without a sign."""
-        rivals = [
-            name for name in self._methods(signed=False) if name in (paper.GS, paper.GI, paper.LRP)
-        ]
-        trials = self._trials("right", [(name, paper.LAT) for name in rivals])
-        if trials and paper.LAT in self._methods(signed=False):
-            beyond = self._trials("right", [(paper.LAT, self._control)])
-            yield Finding(
-                f"Deleting the {self._unit}s that {paper.LAT} ranks highest "
-                f"{_shown(trials, 'break', 'fewer right predictions')} than {joined(rivals)} do, "
-                "the others whose scores have no sign.",
-                f"Accuracy lost beyond {paper.LAT}: {listed(trials)}. {paper.LAT} beyond random: "
-                f"{listed(beyond)}.",
-                paper.FINDS_WORDS,
-                together(trials),
-            )
-
-    def published(self) -> Iterator[Finding]:
-        """How far the accuracies are from the paper's."""
-        pairs = [pair for c in self._chosen("right") for pair in _beside(c, self._points)]
-        if not pairs:
-            return
-        apart = [abs(ours.value - theirs) for ours, theirs in pairs]
-        inside = sum(ours.low <= theirs <= ours.high for ours, theirs in pairs)
-        same = self._settings.preset == "authors"
-        how = "with the authors' choices" if same else "with other choices than the authors'"
-        yield Finding(
-            f"The accuracies {how} are {np.median(apart):.2f} from the published ones in the "
-            "median; the models are others.",
-            f"{inside} of the {len(pairs)} published accuracies lie in our 95 % intervals; the "
-            f"largest distance is {max(apart):.2f}.",
-            "Accuracies at k = 1 and 10 of four methods and Random on four data sets.",
-            None,
+def _reach(right: Curves, method: str, points: Points) -> str:
+    """Say what share of the effect of a search, beyond random, a method has on the same texts."""
+    shares = []
+    for best in right:
+        searched = complete(best.values[..., 0])
+        if best.role != "ceiling" or searched.sum() < SEARCHED:
+            continue
+        random, accuracy, lowest = (
+            float(curve.effect(points.words)[:, searched].mean())
+            for curve in (_of(right, best, _control(right)), _of(right, best, method), best)
         )
-
-    def leaders(self) -> Iterator[Finding]:
-        """Which method breaks most, among those with a sign and among those without."""
-        for sign, names in self._leagues():
-            first, second = self._ranked(names, "right")[:2]
-            trials = self._trials("right", [(first, second)])
-            clear = together(trials) == "agree"
-            yield Finding(
-                f"Of the methods whose scores have {sign} sign, {first} breaks most right "
-                "predictions"
-                + (f", more than {second} everywhere." if clear else f"; {second} comes next."),
-                f"Accuracy lost beyond {second}: {listed(trials)}.{self._reach(first)}",
-            )
-
-    def operators(self) -> Iterator[Finding]:
-        """Whether methods rank alike whatever a deletion does."""
-        operators = list(dict.fromkeys(c.by for c in self._lines))
-        for sign, names in self._leagues():
-            orders = {name: self._ranked(names, "right", name) for name in operators}
-            alike = len({tuple(order) for order in orders.values()}) == 1
-            if len(operators) > 1:
-                yield Finding(
-                    f"The methods whose scores have {sign} sign come in "
-                    f"{'the same order' if alike else 'different orders'} under "
-                    f"{joined(operators)}.",
-                    "; ".join(f"{name}: {' > '.join(order)}" for name, order in orders.items())
-                    + ".",
-                )
-
-    def misled(self) -> Iterator[Finding]:
-        """Whether deleting top words corrects wrong predictions."""
-        if not self._chosen("wrong"):
-            return
-        best = self._ranked(self._methods(), "wrong")[0]
-        trials = self._trials("wrong", [(best, self._control)])
-        place = counted(self._points)[self._points.words]
-        right = [
-            f"{_where(c)} {c.means[place]}, {self._control} "
-            f"{self._of(c, self._control).means[place]}"
-            for c in self._chosen("wrong")
-            if c.method == best
-        ]
-        yield Finding(
-            f"Of the wrong predictions, deleting the {self._unit}s that {best} ranks highest "
-            f"{_shown(trials, 'correct', 'more')} than random {self._unit}s do.",
-            f"Accuracy won beyond random, mean over k = 1 to {self._points.words}: "
-            f"{listed(trials)}. Right after k = {self._points.words}: {'; '.join(right)}.",
-        )
-
-    def _methods(self, signed: bool | None = None) -> list[str]:
-        with_sign = {c.method: c.signed for c in self._lines if c.role == "method"}
-        return [name for name, sign in with_sign.items() if signed in (None, sign)]
-
-    def _leagues(self) -> Iterator[tuple[str, list[str]]]:
-        """Those of several methods with a sign, and without one: ``a`` or ``no``, and who."""
-        for signed in (True, False):
-            if len(names := self._methods(signed)) > 1:
-                yield "a" if signed else "no", names
-
-    def _chosen(self, group: str, operator: str | None = None) -> list[Line]:
-        return [c for c in self._lines if c.group == group and operator in (None, c.by)]
-
-    def _of(self, like: Line, method: str) -> Line:
-        """The curve of another method on the same texts."""
-        return self._at[like.group, like.data, like.by, method]
-
-    def _ranked(self, names: Sequence[str], group: str, operator: str | None = None) -> list[str]:
-        """Names of methods, the one that changes most answers first, on average over data."""
-
-        def effect(name: str) -> float:
-            lines = [c for c in self._chosen(group, operator) if c.method == name]
-            return float(np.mean([c.effect(self._points.words).mean() for c in lines]))
-
-        return sorted(names, key=effect, reverse=group == "wrong")
-
-    def _trials(self, group: str, asked: Sequence[tuple[str, str]]) -> list[Trial]:
-        """Compare the effects of two methods, on all data under all operators.
-
-        Args:
-            group: Of which texts.
-            asked: Each time the method that is expected to change more answers, and the other.
-        """
-        pairs = [
-            (one, self._of(one, second))
-            for first, second in asked
-            for one in self._chosen(group)
-            if one.method == first and (group, one.data, one.by, second) in self._at
-        ]
-        sign = 1 if group == "right" else -1  # what breaks predictions is good there, bad here
-        return trials(
-            [
-                (
-                    _where(pair[0]) if len(asked) == 1 else f"{pair[0].method}, {_where(pair[0])}",
-                    pair[0].method,
-                    {c.method: sign * c.effect(self._points.words) for c in pair},
-                )
-                for pair in pairs
-            ],
-            RELEVANT,
-            self._settings,
-        )
-
-    def _reach(self, name: str) -> str:
-        """How much of what a search reaches beyond random a method reaches, on the same texts."""
-        shares = []
-        for best in self._chosen("right"):
-            rows = complete(best.values[..., 0])
-            if best.role != "ceiling" or rows.sum() < SEARCHED:
-                continue
-            low, method, high = (
-                float(c.effect(self._points.words)[:, rows].mean())
-                for c in (self._of(best, self._control), self._of(best, name), best)
-            )
-            if low > high:
-                share = (low - method) / (low - high)
-                shares.append(f"{_where(best)} {share:.0%} ({rows.sum()} texts)")
-        what = "Of what a search for the best order breaks beyond random"
-        return f" {what}: {'; '.join(shares)}." if shares else ""
+        if random > lowest:
+            share = (random - accuracy) / (random - lowest)
+            shares.append(f"{_where(best)} {share:.0%} ({searched.sum()} texts)")
+    what = "Of what a search for the best order breaks beyond random"
+    return f" {what}: {'; '.join(shares)}." if shares else ""
 
 
-def _shown(trials: Sequence[Trial], verb: str, what: str) -> str:
-    """Whether a method does something, such as ``break`` ``more right predictions``."""
-    everywhere = " everywhere" if len(trials) > 1 else ""
+def _shown(tests: Sequence[ClaimTest], verb: str, what: str) -> str:
+    """Say whether a method does something, such as ``break`` ``more right predictions``."""
+    everywhere = " everywhere" if len(tests) > 1 else ""
     start = {
         "agree": f"{verb}s",
         "disagree": f"does not{everywhere} {verb}",
         "cannot tell": f"is not shown{everywhere} to {verb}",
     }
-    return f"{start[together(trials)]} {what}"
+    return f"{start[overall(tests)]} {what}"
 
 
-def _tables(
-    lines: Sequence[Line], group: str, settings: Settings, points: Points
-) -> Iterator[Table]:
+def _tables(curves: Curves, group: str, settings: Settings, points: Points) -> Iterator[Table]:
     unit, places = noun(settings.unit), counted(points)
-    heads = {f"k = {k}": places[k] for k in sorted({1, 2, 3, 5, 10, points.words} & {*places})}
+    columns = {f"k = {k}": places[k] for k in sorted({1, 2, 3, 5, 10, points.words} & {*places})}
     published = [
-        (_key(line), f"paper, k = {k}", accuracy)
-        for line in lines
-        for k, accuracy in published_points(line)
+        (_key(curve), f"paper, k = {k}", accuracy)
+        for curve in curves
+        for k, accuracy in published_points(curve)
     ]
     yield pivot(
         f"{group}-by-count",
         f"Accuracy after deleting k {unit}s, texts at first {group}",
         _HEADS,
-        [*cells(lines, _key, heads), *published],
+        [*cells(curves, _key, columns), *published],
         f"Share of right predictions without the k highest ranked {unit}s{_NOTE}",
     )
     if points.shares:
@@ -288,42 +287,32 @@ def _tables(
             f"{group}-by-share",
             f"Accuracy after deleting a share of the {unit}s, texts at first {group}",
             _HEADS,
-            cells(lines, _key, shares),
+            cells(curves, _key, shares),
             f"Share of right predictions without so many of the {unit}s, highest ranked "
             f"first{_NOTE}",
         )
 
 
-def _key(line: Line) -> tuple[Cell, ...]:
-    return line.data, line.by, line.method, line.counts[0]
+def _key(curve: MethodCurve) -> tuple[Cell, ...]:
+    return curve.data, curve.by, curve.method, curve.counts[0]
 
 
-def _published(line: Line) -> tuple[float, ...]:
-    """The paper's accuracies of the same method on the same data set, if it has them."""
-    name = paper.RANDOM if line.role == "floor" else line.method
-    return paper.DELETION.get(line.dataset, {}).get(name, ()) if line.group == "right" else ()
+def published_points(curve: MethodCurve) -> list[tuple[int, float]]:
+    """Return k and the paper's accuracy of the same method on the same data set, if published."""
+    if curve.group != "right":
+        return []
+    name = paper.RANDOM if curve.role == "floor" else curve.method
+    accuracies = paper.DELETION.get(curve.dataset, {}).get(name, ())
+    return list(zip(paper.DELETED, accuracies, strict=False))
 
 
-def published_points(line: Line) -> list[tuple[int, float]]:
-    """The paper's accuracies over k."""
-    return list(zip(paper.DELETED, _published(line), strict=False))
+def _where(curve: MethodCurve) -> str:
+    return f"{curve.data}, {curve.by}"
 
 
-def _beside(line: Line, points: Points) -> Iterator[tuple[Interval, float]]:
-    """Accuracies beside the paper's."""
-    places = counted(points)
-    for k, theirs in published_points(line):
-        if k in places:
-            yield line.means[places[k]], theirs
-
-
-def _where(line: Line) -> str:
-    return f"{line.data}, {line.by}"
-
-
-def deletion_pictures(lines: Sequence[Line], settings: Settings, points: Points) -> list[Picture]:
-    """Accuracy over k and over shares, for texts at first right and at first wrong."""
-    groups = grouped(lines, "group")
+def deletion_pictures(curves: Curves, settings: Settings, points: Points) -> list[Picture]:
+    """Draw accuracy over k and over shares, for texts at first right and at first wrong."""
+    groups = grouped(curves, "group")
     axes = (COUNT, SHARE) if points.shares else (COUNT,)
     return [
         _picture(groups[group], axis, settings, points)
@@ -333,12 +322,12 @@ def deletion_pictures(lines: Sequence[Line], settings: Settings, points: Points)
     ]
 
 
-def _picture(lines: Sequence[Line], axis: str, settings: Settings, points: Points) -> Picture:
-    unit, places, group = noun(settings.unit), places_of(points, axis), lines[0].group
-    data = grouped(lines, "data")
+def _picture(curves: Curves, axis: str, settings: Settings, points: Points) -> Picture:
+    unit, places, group = noun(settings.unit), places_of(points, axis), curves[0].group
+    data, operators = grouped(curves, "data"), grouped(curves, "by")
     rows = [
-        [_panel([line for line in same if line.data == name], axis, places) for name in data]
-        for same in grouped(lines, "by").values()
+        [_panel([curve for curve in same if curve.data == name], axis, places) for name in data]
+        for same in operators.values()
     ]
     if len(data) == 1:  # operators side by side
         rows = [[panel for row in rows for panel in row]]
@@ -349,29 +338,29 @@ def _picture(lines: Sequence[Line], axis: str, settings: Settings, points: Point
         f"{group}-by-{axis}",
         f"{title}, over {x}",
         f"{title} while the highest ranked {unit}s are deleted, a panel for each of "
-        f"{', '.join(data)} and each of the operators {', '.join(grouped(lines, 'by'))}; one line "
+        f"{', '.join(data)} and each of the operators {', '.join(operators)}; one line "
         f"a method with its 95 % band. The better the ranking, the more the line {best}.",
         panels_figure(rows, Scale(x, "accuracy", share=axis == SHARE), title),
     )
 
 
-def _panel(lines: Sequence[Line], axis: str, places: Mapping[float, int]) -> LinePanel:
-    drawn = [
+def _panel(curves: Curves, axis: str, places: Mapping[float, int]) -> LinePanel:
+    lines = [
         PanelLine(
-            line.method,
+            curve.method,
             list(places),
-            [_with_band(line, line.means[place]) for place in places.values()],
-            line.role,
-            [p for p in published_points(line) if axis == COUNT and p[0] in places],
+            [_with_band(curve, curve.means[place]) for place in places.values()],
+            curve.role,
+            [p for p in published_points(curve) if axis == COUNT and p[0] in places],
         )
-        for line in lines
+        for curve in curves
     ]
-    texts = max(line.counts[0] for line in lines)
-    searched = next((line.counts[0] for line in lines if line.role == "ceiling"), texts)
+    texts = max(curve.counts[0] for curve in curves)
+    searched = next((curve.counts[0] for curve in curves if curve.role == "ceiling"), texts)
     note = f"{texts:,} texts" + (f", ceiling {searched:,}" if searched < texts else "")
-    return LinePanel(_where(lines[0]), drawn, note)
+    return LinePanel(_where(curves[0]), lines, note)
 
 
-def _with_band(line: Line, mean: Interval) -> Interval:
-    """The mean; without a band for so few texts that they do not show how answers spread."""
-    return mean if line.counts[0] >= MINIMUM else Interval(mean.value, nan, nan)
+def _with_band(curve: MethodCurve, mean: Interval) -> Interval:
+    """Return the mean, without its band where there are too few texts to estimate it."""
+    return mean if curve.counts[0] >= MINIMUM else Interval(mean.value, nan, nan)

@@ -1,4 +1,4 @@
-"""What comes out of a study: values, numbers, tables, figures, and sentences with evidence."""
+"""The results of a study: values, numbers, tables, figures, and findings with evidence."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,37 +10,37 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Answer = Literal["agree", "disagree", "cannot tell"]
+ClaimVerdict = Literal["agree", "disagree", "cannot tell"]
 Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence that can be true or false.
+    """A result in one sentence, and what it means for a claim of the paper.
 
     Attributes:
         text: The sentence.
-        evidence: The numbers that it rests on, with intervals and counts.
-        paper: What the paper says; None if it says nothing of it.
-        verdict: Whether the result agrees with the paper; None without a paper.
+        evidence: The numbers it is based on, with intervals and counts.
+        paper: The paper's claim; None if it makes none.
+        verdict: Whether the result agrees with the claim; None without a claim.
     """
 
     text: str
     evidence: str
     paper: str | None = None
-    verdict: Answer | None = None
+    verdict: ClaimVerdict | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people.
+    """A table of the report.
 
     Attributes:
-        name: Its name among those of a study.
+        name: The table's name, unique within the study.
         title: The heading.
-        columns: The heads of the columns (J).
-        rows: The cells (I, J); NaN and None are empty.
-        note: What a reader has to know.
+        columns: The column headings (J).
+        rows: The cells (I, J); NaN and None are shown as empty cells.
+        note: An explanation printed with the table.
     """
 
     name: str
@@ -57,14 +57,14 @@ def pivot(
     cells: Iterable[tuple[Sequence[Cell], str, Cell]],
     note: str = "",
 ) -> Table:
-    """A table with a row for each key and a column for each name, in the order they come in.
+    """Return a table with a row for each key and a column for each name, in order of appearance.
 
     Args:
-        name: Its name among those of a study.
+        name: The table's name, unique within the study.
         title: The heading.
-        heads: The heads of the columns of the key.
-        cells: The key, the column and the content of each cell; others are empty.
-        note: What a reader has to know.
+        heads: The headings of the key columns.
+        cells: The key, the column and the content of each cell; all other cells are empty.
+        note: An explanation printed with the table.
     """
     content = {(tuple(key), column): cell for key, column, cell in cells}
     keys = dict.fromkeys(key for key, _ in content)
@@ -74,28 +74,29 @@ def pivot(
 
 
 def grid_rows(*axes: Mapping[str, Collection[Any]]) -> dict[str, pa.Array]:
-    """The columns of a table that has a row for each place of an array, in the array's order.
+    """Return index columns for a flattened array: one row for each element, in C order.
 
     Args:
-        *axes: What each of the array's dimensions goes through: one or several columns.
+        *axes: The labels along each dimension of the array, as one or more columns.
     """
     sizes = [len(next(iter(axis.values()))) for axis in axes]
-    places = np.indices(sizes, dtype=np.int32).reshape(len(sizes), -1)
+    indices = np.indices(sizes, dtype=np.int32).reshape(len(sizes), -1)
     return {
-        name: pa.array(values).take(pa.array(place))
-        for axis, place in zip(axes, places, strict=True)
+        name: pa.array(values).take(pa.array(index))
+        for axis, index in zip(axes, indices, strict=True)
         for name, values in axis.items()
     }
 
 
 def long_rows(names: Sequence[str], length: int, /, **columns: Any) -> pa.Table:
-    """Rows of a long table of values.
+    """Return rows of a long table of values.
 
     Args:
-        names: The columns of the table; ``value``, ``low`` and ``high`` are numbers, ``count`` is a
-            whole one, and the others are names.
-        length: How many rows there are.
-        **columns: What stands in columns: one for each row, or one for all; the others are empty.
+        names: The columns of the table; ``value``, ``low`` and ``high`` hold floats, ``count``
+            integers, and all other columns strings.
+        length: The number of rows.
+        **columns: The contents of columns, one value per row or one for all rows. Columns that are
+            not given are empty.
     """
     kinds = {"value": pa.float64(), "low": pa.float64(), "high": pa.float64(), "count": pa.int64()}
     table = {}
@@ -113,9 +114,9 @@ class Picture:
     """A figure.
 
     Attributes:
-        name: Its name among those of a study, which is that of its files.
+        name: The figure's name, unique within the study, and the stem of its files.
         title: The heading.
-        alt: What is to be seen, for somebody who cannot see it.
+        alt: The alternative text for readers who cannot see the figure.
         figure: The figure.
     """
 
@@ -125,13 +126,13 @@ class Picture:
     figure: "Figure"
 
 
-class Measured(NamedTuple):
-    """What a study measured of a run.
+class RunAccuracy(NamedTuple):
+    """The accuracy of a run's model on the texts of a study.
 
     Attributes:
-        texts: How many texts were used.
-        accuracy: Share of them that is predicted right.
-        failed: How many could not be used.
+        texts: The number of texts used.
+        accuracy: The share of them that the model classifies correctly.
+        failed: The number of texts that could not be used.
     """
 
     texts: int
@@ -141,26 +142,26 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """All that comes out of a study.
+    """All results of a study.
 
     Attributes:
         values: Every value, as a long table.
-        runs: What was measured of each run; the study's table of runs is made of it.
+        runs: The accuracy of each run, for the table of runs; empty to leave that table out.
         findings: Sentences with evidence.
-        numbers: Headline numbers by their names, which may have ``/`` in them.
-        tables: Tables for people.
+        numbers: Headline numbers by name; names may contain ``/``.
+        tables: Tables of the report.
         pictures: Figures.
     """
 
     values: pa.Table
-    runs: Sequence[Measured] = ()
+    runs: Sequence[RunAccuracy] = ()
     findings: Sequence[Finding] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
 
     def summary(self) -> dict[str, Any]:
-        """What ``summary.json`` has of it."""
+        """Return the part of the results that ``summary.json`` holds."""
         return {
             "findings": [asdict(finding) for finding in self.findings],
             "numbers": dict(self.numbers),

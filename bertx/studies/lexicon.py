@@ -1,4 +1,4 @@
-"""Lists of words: a sentiment lexicon with their valence, and words to leave out of tables."""
+"""Word lists: sentiment lexicons, and stop words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from bertx.models.words import normal
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words with their valence.
+    """A sentiment lexicon.
 
     Attributes:
-        name: The name of its file.
-        valences: Negative for words that say something bad, positive for something good, by the
-            word as `bertx.models.words.normal` spells it.
-        size: How many words it has,
-        checksum: and what tells it from others.
+        name: The name of the file.
+        size: The number of words.
+        checksum: A checksum of the file.
+        valences: The valence of each word, negative for bad and positive for good; words are
+            spelled as by `bertx.models.words.normal`.
     """
 
     name: str
@@ -28,18 +28,18 @@ class Lexicon:
     valences: Mapping[str, float] = field(repr=False)
 
     def described(self) -> dict[str, str | int]:
-        """What tells it from others, as JSON can say it."""
+        """Return the name, the size and the checksum."""
         return {"name": self.name, "size": self.size, "checksum": self.checksum}
 
 
 def read_lexicon(path: Path) -> Lexicon:
-    """Read lines of a word, a tab and a number; what follows another tab is left out.
+    """Read a lexicon: lines of a word, a tab and its valence; further columns are ignored.
 
-    A word that is there several times has the mean of its valences. Words without valence (0) are
-    left out.
+    A word that occurs several times gets the mean of its valences. Words of valence 0 are left out.
 
     Raises:
-        InputError: If there is no such file, or a line is another thing.
+        InputError: If the file cannot be read, a line has another form, or there are no positive or
+            no negative words.
     """
     expected = "lines of a word, a tab and its valence, as VADER's lexicon has them"
     content = read_text(path, f"lexicon {path}", expected)
@@ -52,19 +52,19 @@ def read_lexicon(path: Path) -> Lexicon:
     valences = {word: mean for word, mean in means.items() if mean != 0}
     if len({valence > 0 for valence in valences.values()}) < 2:
         raise InputError(
-            f"lexicon {path}: expected words of positive and of negative valence, but it has "
-            f"{len(valences)} of one kind or none."
+            f"lexicon {path}: expected words of positive and of negative valence, got "
+            f"{len(valences)} words of one kind."
         )
     return Lexicon(path.name, len(valences), sha256(content.encode()).hexdigest()[:12], valences)
 
 
 def read_text(path: Path, what: str, expected: str) -> str:
-    """A file of words.
+    """Read a text file in UTF-8.
 
     Args:
         path: The file.
-        what: What it is, for messages.
-        expected: What should be in it, for messages.
+        what: What the file is, for the error.
+        expected: The expected content, for the error.
 
     Raises:
         InputError: If it cannot be read.
@@ -99,14 +99,14 @@ ENGLISH = tuple(
     to too under until up very was we were what when where which while who whom why will with would
     you your yours yourself yourselves 's 're 've 'll 'd 'm s t re ve ll d m""".split()
 )
-"""Function words; negations are not among them, as they carry sentiment."""
+"""English function words, without negations, which carry sentiment."""
 
 
 def read_stop_words(name: str) -> tuple[str, ...]:
-    """Words of a file, one a line, or those of ``english``.
+    """Read stop words from a file with one word in each line, or return those of ``english``.
 
     Raises:
-        InputError: If there is no such file, or it cannot be read.
+        InputError: If the file cannot be read.
     """
     if name == "english":
         return ENGLISH

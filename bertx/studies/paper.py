@@ -1,6 +1,6 @@
-"""What arXiv 2101.00196 reports: its numbers, to stand beside those that are measured.
+"""The claims and results of arXiv 2101.00196, for comparison with the studies' results.
 
-The four methods have the names of the classes of `bertx.attribution` that compute them.
+Methods are named after the classes of `bertx.attribution` that compute them.
 """
 
 from collections.abc import Mapping
@@ -10,24 +10,22 @@ GS, GI, LRP, LAT = (
 )  # fmt: skip
 METHODS = (GS, GI, LRP, LAT)
 
-TITLE = "arXiv 2101.00196"
-
 TOP_WORDS: Mapping[str, Mapping[str, float]] = {
     GS: {"fails": 0.906, "worst": 0.832, "refreshing": 0.820},
     GI: {"fails": 0.921},
     LRP: {"worse": 1.000, "lacks": 0.985},
     LAT: {".": 0.977, "?": 0.842},
 }
-"""Mean normalized scores of some of the highest word pieces on SST-5."""
+"""Mean normalized scores of some of the highest ranked word pieces on SST-5."""
 
 SEEDS: Mapping[str, float] = {GS: 0.912, GI: 0.912, LRP: 0.886, LAT: 0.853}
-"""Pearson's r of mean piece scores of two models on SST-5 that differ in their seed."""
+"""Pearson's r of mean scores of word pieces of two models on SST-5 that differ in their seed."""
 
 SEED_ACCURACIES = (0.573, 0.569)
 """Test accuracies of these two models."""
 
 ACCURACIES: Mapping[str, float] = {"sst5": 0.573, "semeval": 0.735, "imdb": 0.885, "yelp5": 0.632}
-"""Test accuracies of its models, each selected on the test set."""
+"""Test accuracies of the paper's models, each selected on the test set."""
 
 FINDS_WORDS = "GS, GI and LRP find words that matter, LAT does not: it finds punctuation."
 CONSISTENT = "The methods are consistent over seeds: GS = GI > LRP > LAT."
@@ -56,7 +54,7 @@ DELETION: Mapping[str, Mapping[str, tuple[float, float]]] = {
         LAT: (0.99, 0.83),
     },
 }  # fmt: skip
-"""Accuracy on texts at first right after deleting 1 and 10 word pieces, by data set and method."""
+"""Accuracy on texts at first right after deleting `DELETED` word pieces, by data set and method."""
 
 DELETED = (1, 10)
-"""How many these are."""
+"""The numbers of deleted word pieces for which accuracies are published."""

@@ -1,4 +1,4 @@
-"""Randomization: do explanations change when the model does not know what it knew?"""
+"""Randomization: do explanations change when the weights of the model are random?"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from bertx.studies.randomization_findings import (
     INDEPENDENT,
     MEASURES,
     SHUFFLED,
-    correlation_lines,
+    correlation_curves,
     randomization_findings,
     randomization_numbers,
     randomization_pictures,
@@ -46,17 +46,17 @@ from bertx.studies.subjects import Subject, check_alike, check_several
 from bertx.trace.needs import Needs
 
 SCHEMES: Mapping[str, Scheme] = {CASCADING: cascading, INDEPENDENT: independent}
-"""From the top down, all parts so far; and one part at a time, of which the last one is the
-embeddings."""
+"""Randomize all parts from the top down to each part in turn, or each part alone. The embeddings
+come last."""
 
 
-class Place(NamedTuple):
-    """Another model, with which explanations are compared.
+class OtherModel(NamedTuple):
+    """A model whose explanations are compared with those of the trained model.
 
     Attributes:
-        scheme: How it came about: a key of `SCHEMES`, or that its labels were shuffled.
+        scheme: How it was made: a key of `SCHEMES`, or by training on shuffled labels.
         step: The part that was randomized last.
-        depth: Which step it is, from 0.
+        depth: The number of the step, from 0.
     """
 
     scheme: str
@@ -65,12 +65,12 @@ class Place(NamedTuple):
 
 
 class Randomizer:
-    """Explains texts by a model, and again by others.
+    """Explains texts with a trained model and again with others, and correlates the scores.
 
     Args:
-        subject: The model and its texts.
-        settings: The methods; the explained class, that of the model also where others explain;
-            and what draws of weights and of methods follow from.
+        subject: The trained model and its texts.
+        settings: The methods; the explained class, which the trained model decides for the other
+            models too; and the seed of random weights and random methods.
     """
 
     def __init__(self, subject: Subject, settings: Settings) -> None:
@@ -80,52 +80,55 @@ class Randomizer:
         self._drawn: tuple[int, Weights] | None = None
 
     def randomized(self, draw: int, numbers: range) -> pa.Table:
-        """Compare with the model on random weights, by all schemes.
+        """Compare with the same model on random weights, by all schemes.
 
         Args:
-            draw: Which draw of weights.
-            numbers: The texts.
+            draw: The number of the draw of random weights.
+            numbers: The numbers of the texts.
 
         Returns:
-            A row for each place, method and text, in this order.
+            A row for each other model, method and text, in this order.
         """
-        results: dict[Place, Tensor] = {}
+        results: dict[OtherModel, Tensor] = {}
         with isolated_rng():
             originals = self._originals(numbers)
-            # The first step of all schemes is the same.
-            by_parts: dict[tuple[str, ...], Tensor] = {}
-            steps = [(s, *step) for s, every in self._steps().items() for step in enumerate(every)]
+            by_parts: dict[tuple[str, ...], Tensor] = {}  # the schemes share their first step
+            steps = self._steps()
             with progress("Explaining by random models", len(numbers)) as advance:
-                for number, (scheme, depth, step) in enumerate(steps):
+                for number, (other, step) in enumerate(steps):
                     names = tuple(part.name for part in step.parts)
                     if names not in by_parts:
                         with randomized(self._model, step.parts, self._weights(draw)):
                             by_parts[names] = self._correlations(self._model, originals)
-                    results[Place(scheme, step.name, depth)] = by_parts[names]
+                    results[other] = by_parts[names]
                     advance(_share(len(numbers), number, len(steps)))
         return self._rows(results, originals, draw)
 
     def other(self, model: PreTrainedModel, numbers: range) -> pa.Table:
-        """Compare with another model of the same classes and tokens; see `randomized`."""
+        """Compare with another model of the same classes and tokenizer; see `randomized`."""
         with isolated_rng():
             originals = self._originals(numbers)
             with progress("Explaining by the other model", len(numbers)) as advance:
                 results = self._correlations(model, originals)
                 advance(len(numbers))
-        return self._rows({Place(SHUFFLED, SHUFFLED, 0): results}, originals, 0)
+        return self._rows({OtherModel(SHUFFLED, SHUFFLED, 0): results}, originals, 0)
 
-    def _steps(self) -> dict[str, list[Step]]:
+    def _steps(self) -> list[tuple[OtherModel, Step]]:
         every = parts(self._model)
-        return {name: list(scheme(every)) for name, scheme in SCHEMES.items()}
+        return [
+            (OtherModel(name, step.name, depth), step)
+            for name, scheme in SCHEMES.items()
+            for depth, step in enumerate(scheme(every))
+        ]
 
     def _weights(self, draw: int) -> Weights:
         if self._drawn is None or self._drawn[0] != draw:
-            self._drawn = None  # two draws of a large model may be more than there is room for
+            self._drawn = None  # two draws of a large model may not fit into memory
             self._drawn = draw, redrawn(self._model, self._seed + draw)
         return self._drawn[1]
 
     def _originals(self, numbers: range) -> list[tuple[list[int], Explained]]:
-        """The numbers of the texts of each batch, and their explanations by the model."""
+        """Return the text numbers of each batch, and its explanations by the trained model."""
         torch.manual_seed(self._seed)
         readings = self._subject.readings[numbers.start : numbers.stop]
         needs = Needs.of(*self._methods.values())
@@ -143,63 +146,61 @@ class Randomizer:
 
     def _rows(
         self,
-        results: Mapping[Place, Tensor],
+        results: Mapping[OtherModel, Tensor],
         originals: Sequence[tuple[list[int], Explained]],
         draw: int,
     ) -> pa.Table:
         numbers = np.concatenate([numbers for numbers, _ in originals])
         targets = torch.cat([explained.target for _, explained in originals]).cpu().numpy()
         order = numbers.argsort()
-        values = torch.stack(list(results.values())).cpu().double().numpy()  # (places, M, 2, N)
+        values = torch.stack(list(results.values())).cpu().double().numpy()  # (models, M, 2, N)
         rows = grid_rows(
-            {name: [getattr(place, name) for place in results] for name in Place._fields},
+            {name: [getattr(other, name) for other in results] for name in OtherModel._fields},
             {"draw": [draw]},
             {"method": list(self._methods)},
             {"text": numbers[order], "target": targets[order]},
         )
-        both: dict[str, pa.Array] = {
-            measure: pa.array(values[:, :, number, order].reshape(-1), from_pandas=True)
-            for number, measure in enumerate(MEASURES)
-        }
-        return pa.table({**rows, **both})
+        for number, measure in enumerate(MEASURES):
+            rows[measure] = pa.array(values[:, :, number, order].reshape(-1), from_pandas=True)
+        return pa.table(rows)
 
 
-def _share(whole: int, number: int, count: int) -> int:
-    """The share of a step in so many items; those of all steps are all of them."""
-    return whole * (number + 1) // count - whole * number // count
+def _share(total: int, number: int, count: int) -> int:
+    """Return the progress of step ``number`` of ``count``; all steps add up to ``total``."""
+    return total * (number + 1) // count - total * number // count
 
 
 NAME = "randomization"
 TEXTS = 128
-"""Texts of each run by default: each is explained dozens of times."""
+"""The default number of texts of each run, as each is explained dozens of times."""
 
 
 @dataclass(frozen=True)
 class RandomizationOptions:
-    """What this study alone is told.
+    """The options specific to this study.
 
     Attributes:
-        draws: Number of draws of random weights.
-        shuffled: Models that were trained on shuffled labels with their texts, by their names; at
-            most one for the texts of a run.
+        draws: The number of draws of random weights.
+        shuffled: Models trained on shuffled labels and their texts, by name; at most one for the
+            texts of each run.
 
     Raises:
-        InputError: If there is no draw.
+        InputError: If ``draws`` is below 1.
     """
 
     draws: int = 5
     shuffled: Mapping[str, Subject] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Check the number of draws."""
         check_positive(draws=self.draws)
 
 
 def check(subjects: Sequence[Subject], settings: Settings, options: RandomizationOptions) -> None:
-    """Refuse what cannot be studied.
+    """Check the models trained on shuffled labels.
 
     Raises:
-        InputError: If a model on shuffled labels cannot be compared with a run.
+        InputError: If one of them cannot be compared with a run.
     """
     for other in options.shuffled.values():
         matching = [subject for subject in subjects if subject.data == other.data]
@@ -212,57 +213,55 @@ def check(subjects: Sequence[Subject], settings: Settings, options: Randomizatio
 def run(
     subjects: Sequence[Subject], settings: Settings, store: Store, options: RandomizationOptions
 ) -> Findings:
-    """Explain by random models, and say what follows."""
+    """Run the study."""
     tables = [
         pa.concat_tables(correlated(subject, settings, options, store.parts))
         for subject in subjects
     ]
     runs = list(zip(subjects, tables, strict=True))
-    lines = [line for run, table in runs for line in correlation_lines(run.name, table, settings)]
+    curves = [
+        curve for run, table in runs for curve in correlation_curves(run.name, table, settings)
+    ]
     return Findings(
         values=pa.concat_tables([run.named(table) for run, table in runs]),
-        findings=randomization_findings(lines, settings),
-        numbers=randomization_numbers(lines),
-        tables=randomization_tables(lines),
-        pictures=randomization_pictures(lines),
+        findings=randomization_findings(curves, settings),
+        numbers=randomization_numbers(curves),
+        tables=randomization_tables(curves),
+        pictures=randomization_pictures(curves),
     )
 
 
 def correlated(
     subject: Subject, settings: Settings, options: RandomizationOptions, parts: Parts
 ) -> Iterator[pa.Table]:
-    """The correlations of a subject's texts; parts that are there are read.
+    """Yield the correlations of a subject's texts; existing parts are read, not redone.
 
-    Draw by draw, so that weights are drawn once.
+    All texts are explained for one draw before the next, so that weights are drawn once.
 
     Args:
-        subject: The subject.
+        subject: The trained model and its texts.
         settings: The methods.
-        options: How many draws, and models on shuffled labels.
-        parts: Where the parts are kept.
+        options: The number of draws, and the models trained on shuffled labels.
+        parts: Where the parts are stored.
     """
     randomizer = cache(lambda: Randomizer(subject, settings))  # loads the model when needed
 
     def on_random_weights(draw: int, numbers: range) -> pa.Table:
         return randomizer().randomized(draw, numbers)
 
-    makers: dict[str, tuple[str, Callable[[range], pa.Table]]] = {
-        f"draw-{draw}": (f"random weights, draw {draw + 1} of {options.draws}",
-                         partial(on_random_weights, draw))
-        for draw in range(options.draws)
-    }  # fmt: skip
-    other = next((one for one in options.shuffled.values() if one.data == subject.data), None)
+    def filled(name: str, what: str, make: Callable[[range], pa.Table]) -> pa.Table:
+        title = f"Explaining the texts of {subject.name} on {what}"
+        folder = f"{subject.weights}-{subject.data}/{name}"
+        return parts.filled(title, folder, len(subject.texts), make)
+
+    for draw in range(options.draws):
+        what = f"random weights, draw {draw + 1} of {options.draws}"
+        yield filled(f"draw-{draw}", what, partial(on_random_weights, draw))
+    other = next((each for each in options.shuffled.values() if each.data == subject.data), None)
     if other is not None:
         opened = cache(other.open)
-        makers["shuffled"] = (
-            "shuffled labels", lambda numbers: randomizer().other(opened()[0], numbers),
-        )  # fmt: skip
-    for name, (what, make) in makers.items():
-        yield parts.filled(
-            f"Explaining the texts of {subject.name} on {what}",
-            f"{subject.weights}-{subject.data}/{name}",
-            len(subject.texts),
-            make,
+        yield filled(
+            "shuffled", "shuffled labels", lambda texts: randomizer().other(opened()[0], texts)
         )
 
 

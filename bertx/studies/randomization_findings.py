@@ -1,4 +1,4 @@
-"""What follows from randomization: means with intervals, sentences, tables and a figure."""
+"""Results of randomization: means with intervals, findings, tables and a figure."""
 
 from collections.abc import Iterator, Sequence
 from math import ceil, isfinite
@@ -7,54 +7,54 @@ import pyarrow as pa
 
 from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
 from bertx.statistics import MINIMUM
-from bertx.studies.claims import joined, listed, together, trials, would_tell
+from bertx.studies.claims import compare_pairs, evidence_of, joined, overall, would_tell
 from bertx.studies.findings import Cell, Finding, Picture, Table, pivot
-from bertx.studies.lines import Line, cells, grouped, with_means
+from bertx.studies.method_curves import MethodCurve, cells, grouped, with_means
 from bertx.studies.settings import Settings
 
 CASCADING, INDEPENDENT, SHUFFLED = "cascading", "independent", "shuffled labels"
 
 MEASURES = ("spearman", "absolute")
-"""Rank correlation of scores with their sign, which only signed methods have; and of absolute
-scores: which words matter, whichever way, as scores without a sign say it."""
+"""Rank correlation of signed scores, for signed methods only; and of absolute scores, which say how
+much words matter regardless of direction, for all methods."""
 
 
-def correlation_lines(run: str, table: pa.Table, settings: Settings) -> Iterator[Line]:
-    """Those of all methods, schemes and steps of a run; signed ones of methods that have a sign.
+def correlation_curves(run: str, table: pa.Table, settings: Settings) -> Iterator[MethodCurve]:
+    """Yield the curves of all methods, schemes and measures of a run.
 
     Args:
-        run: Name of the run.
-        table: Values of each text.
-        settings: The methods, and how intervals are drawn.
+        run: The name of the run.
+        table: The correlations of each text.
+        settings: The methods, and the draws of the bootstrap.
     """
     texts = len(table["text"].unique())
     names = sorted(settings.methods)
     for scheme in table["scheme"].unique().to_pylist():
         rows = table.filter(pa.compute.equal(table["scheme"], scheme))
         steps = dict(zip(rows["depth"].to_pylist(), rows["step"].to_pylist(), strict=True))
-        # A single order, whatever the order of the parts.
+        # Rows in the order of the array, whatever the order of the parts.
         rows = rows.sort_by([(key, "ascending") for key in ("draw", "method", "text", "depth")])
         for measure in MEASURES:
             values = rows[measure].to_numpy().reshape(-1, len(names), texts, len(steps))
-            lines = [
-                Line(
-                    run, measure, scheme, name, settings.signed(name),
-                    values[:, names.index(name)], steps=tuple(steps[n] for n in sorted(steps)),
+            curves = [
+                MethodCurve(
+                    run, measure, scheme, name, values[:, names.index(name)],
+                    steps=tuple(steps[n] for n in sorted(steps)),
                 )
                 for name in settings.methods
                 if measure == "absolute" or settings.signed(name)
             ]  # fmt: skip
-            yield from with_means(lines, settings, -1.0)
+            yield from with_means(curves, settings, -1.0)
 
 
 NEAR = 0.1
-"""A rank correlation below this is as good as none."""
+"""Explanations whose rank correlation is below this count as unrelated."""
 
 RELEVANT = 0.05
 """The smallest difference between two rank correlations that matters."""
 
 CALLED = {"spearman": "scores with their sign", "absolute": "|scores|"}
-"""What is compared, by measure."""
+"""What each measure compares."""
 
 _WITH = {
     CASCADING: "With random weights throughout",
@@ -62,7 +62,7 @@ _WITH = {
     SHUFFLED: "After training on shuffled labels",
 }
 _END = {CASCADING: "all weights", INDEPENDENT: "embeddings", SHUFFLED: SHUFFLED}
-"""What became of the model that is compared with in the end, by scheme."""
+"""What is random at the last step of each scheme."""
 
 _HOW = {CASCADING: "from the top down to this part", INDEPENDENT: "this part alone"}
 
@@ -75,32 +75,32 @@ MEANING = (
 )
 
 
-def randomization_findings(lines: Sequence[Line], settings: Settings) -> list[Finding]:
-    """All findings, by what is compared: what is left when a scheme is through."""
-    compared = [line for line in lines if settings.explains(line.method)]
+def randomization_findings(curves: Sequence[MethodCurve], settings: Settings) -> list[Finding]:
+    """Return the findings on the last step of each scheme, by measure."""
+    compared = [curve for curve in curves if settings.explains(curve.method)]
     return [
         finding
         for same in grouped(compared, "group").values()
         for final in grouped(same, "by").values()
-        for finding in (_left(final), *_apart(final, settings))
+        for finding in (_related(final), *_extremes(final, settings))
     ]
 
 
-def randomization_numbers(lines: Sequence[Line]) -> dict[str, float]:
-    """Mean rank correlations with each other model."""
+def randomization_numbers(curves: Sequence[MethodCurve]) -> dict[str, float]:
+    """Return the mean rank correlation with each other model."""
     return {
-        f"{line.data}/{line.by}/{step}/{line.group}/{line.method}": mean.value
-        for line in lines
-        for step, mean in zip(line.steps, line.means, strict=True)
+        f"{curve.data}/{curve.by}/{step}/{curve.group}/{curve.method}": mean.value
+        for curve in curves
+        for step, mean in zip(curve.steps, curve.means, strict=True)
     }
 
 
-def randomization_tables(lines: Sequence[Line]) -> list[Table]:
-    """What is left at the end, and at each step."""
+def randomization_tables(curves: Sequence[MethodCurve]) -> list[Table]:
+    """Return the correlations at the last step of each scheme, and at every step."""
     tables = []
-    for measure, same in grouped(lines, "group").items():
+    for measure, same in grouped(curves, "group").items():
         what = f"Rank correlation of {CALLED[measure]}"
-        ends = [cell for line in same for cell in cells([line], _key, {_END[line.by]: -1})]
+        ends = [cell for curve in same for cell in cells([curve], _key, {_END[curve.by]: -1})]
         note = (
             "Spearman's correlation of each text's words, mean with its 95 % interval over texts "
             f"and draws of random weights. {MEANING}"
@@ -109,86 +109,93 @@ def randomization_tables(lines: Sequence[Line]) -> list[Table]:
             pivot(f"{measure}-ends", f"{what} with those of other models", _HEADS, ends, note)
         )
         for scheme, how in _HOW.items():
-            steps = [line for line in same if line.by == scheme]
-            heads = {step: n for line in steps for n, step in enumerate(line.steps)}
+            steps = [curve for curve in same if curve.by == scheme]
+            heads = {step: n for curve in steps for n, step in enumerate(curve.steps)}
             rows = cells(steps, _key, heads)
             tables.append(pivot(f"{measure}-{scheme}", f"{what}, random {how}", _HEADS, rows))
     return tables
 
 
-def _key(line: Line) -> tuple[Cell, ...]:
-    return line.data, line.method
+def _key(curve: MethodCurve) -> tuple[Cell, ...]:
+    return curve.data, curve.method
 
 
-def _left(lines: Sequence[Line]) -> Finding:
-    """Which methods' explanations stay."""
-    called, the_trained = CALLED[lines[0].group], "those of the trained model"
-    answers = {name: [_gone(line) for line in of] for name, of in grouped(lines, "method").items()}
-    gone = [name for name, given in answers.items() if all(given)]
-    stay = [name for name, given in answers.items() if False in given]
-    undecided = [name for name in answers if name not in (*gone, *stay)]
-    parts = [f"{called} by {joined(gone)} are not related to {the_trained}"] if gone else []
-    if stay:
-        parts.append(f"{called} by {joined(stay)} are related to {'them' if gone else the_trained}")
+def _related(curves: Sequence[MethodCurve]) -> Finding:
+    """Which methods' explanations are still related to those of the trained model."""
+    scores, trained = CALLED[curves[0].group], "those of the trained model"
+    verdicts = {
+        name: [_unrelated(curve) for curve in of_method]
+        for name, of_method in grouped(curves, "method").items()
+    }
+    unrelated = [name for name, of_runs in verdicts.items() if all(of_runs)]
+    related = [name for name, of_runs in verdicts.items() if False in of_runs]
+    undecided = [name for name in verdicts if name not in (*unrelated, *related)]
+    parts = []
+    if unrelated:
+        parts.append(f"{scores} by {joined(unrelated)} are not related to {trained}")
+    if related:
+        to = "them" if unrelated else trained
+        parts.append(f"{scores} by {joined(related)} are related to {to}")
     if undecided and parts:
-        parts.append(f"for {called} by {joined(undecided)} it cannot be told")
+        parts.append(f"for {scores} by {joined(undecided)} it cannot be told")
     elif undecided:
-        who = f"{called} by {joined(undecided)}"
-        parts.append(f"it cannot be told whether {who} are related to {the_trained}")
+        subject = f"{scores} by {joined(undecided)}"
+        parts.append(f"it cannot be told whether {subject} are related to {trained}")
     evidence = "; ".join(
-        f"{line.method}, {line.data} {line.means[-1]}, n = {line.counts[-1]:,}{_more(line)}"
-        for line in lines
+        f"{curve.method}, {curve.data} {curve.means[-1]}, n = {curve.counts[-1]:,}{_needed(curve)}"
+        for curve in curves
     )
     return Finding(
-        f"{_WITH[lines[0].by]}, {'; '.join(parts)}.",
+        f"{_WITH[curves[0].by]}, {'; '.join(parts)}.",
         f"Rank correlation of each text's words, mean: {evidence}. Within ±{NEAR} counts as none.",
     )
 
 
-def _gone(line: Line) -> bool | None:
-    """Whether nothing is left; None if that cannot be told."""
-    _, low, high = line.means[-1]
-    if line.counts[-1] < MINIMUM:
+def _unrelated(curve: MethodCurve) -> bool | None:
+    """Return whether the last correlation counts as none; None if it cannot be told."""
+    _, low, high = curve.means[-1]
+    if curve.counts[-1] < MINIMUM:
         return None
     if max(abs(low), abs(high)) <= NEAR:
         return True
     return False if low > NEAR or high < -NEAR else None
 
 
-def _more(line: Line) -> str:
-    """With how many texts it could be told."""
-    (value, low, high), count = line.means[-1], line.counts[-1]
+def _needed(curve: MethodCurve) -> str:
+    """Say how many texts would decide a correlation that cannot be told from none."""
+    (value, low, high), count = curve.means[-1], curve.counts[-1]
     room = abs(NEAR - abs(value))
-    if _gone(line) is not None or count < 2 or not room:
+    if _unrelated(curve) is not None or count < 2 or not room:
         return ""
     return f" ({would_tell(max(MINIMUM, ceil(count * ((high - low) / 2 / room) ** 2)))})"
 
 
-def _apart(lines: Sequence[Line], settings: Settings) -> Iterator[Finding]:
-    """Which methods change least and most."""
+def _extremes(curves: Sequence[MethodCurve], settings: Settings) -> Iterator[Finding]:
+    """Which method's explanations change least, and which change most."""
     by_method = {
-        name: {line.data: line for line in of} for name, of in grouped(lines, "method").items()
+        name: {curve.data: curve for curve in of_method}
+        for name, of_method in grouped(curves, "method").items()
     }
     means = {
-        name: sum(line.means[-1].value for line in runs.values()) / len(runs)
+        name: sum(curve.means[-1].value for curve in runs.values()) / len(runs)
         for name, runs in by_method.items()
     }
     least, most = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
     if len(means) < 2:
         return
-    compared = trials(
+    tests = compare_pairs(
         [
             (run, most, {name: by_method[name][run].values[..., -1] for name in (least, most)})
-            for run in grouped(lines, "data")
+            for run in grouped(curves, "data")
         ],
         RELEVANT,
         settings,
     )
-    if together(compared) == "agree":
+    if overall(tests) == "agree":
         yield Finding(
-            f"{_WITH[lines[0].by]}, {CALLED[lines[0].group]} are least like those of the trained "
+            f"{_WITH[curves[0].by]}, {CALLED[curves[0].group]} are least like those of the trained "
             f"model by {most} and most like them by {least}.",
-            f"Difference between their mean rank correlations: {listed(compared)}.",
+            f"Difference between their mean rank correlations: {evidence_of(tests)}.",
         )
 
 
@@ -199,22 +206,22 @@ _TITLES = {
 }
 
 
-def randomization_pictures(lines: Sequence[Line]) -> list[Picture]:
-    """A figure for each run: what is compared below each other, schemes side by side."""
-    return [_picture(of, run) for run, of in grouped(lines, "data").items()]
+def randomization_pictures(curves: Sequence[MethodCurve]) -> list[Picture]:
+    """Draw a figure for each run: a row for each measure, a column for each scheme."""
+    return [_picture(of_run, run) for run, of_run in grouped(curves, "data").items()]
 
 
-def _picture(lines: Sequence[Line], run: str) -> Picture:
+def _picture(curves: Sequence[MethodCurve], run: str) -> Picture:
     rows = [
         [_panel(each) for each in grouped(same, "by").values()]
-        for same in grouped(lines, "group").values()
+        for same in grouped(curves, "group").values()
     ]
-    means = [mean.value for line in lines for mean in line.means]
+    means = [mean.value for curve in curves for mean in curve.means]
     lowest = min(filter(isfinite, means), default=0.0)
     bottom = max(min(-0.2, round(lowest - 0.15, 1)), -1.0)
     title = f"Explanations of {run} and of random models"
-    schemes = ", ".join(_TITLES[scheme] for scheme in grouped(lines, "by"))
-    measures = ", ".join(CALLED[measure] for measure in grouped(lines, "group"))
+    schemes = ", ".join(_TITLES[scheme] for scheme in grouped(curves, "by"))
+    measures = ", ".join(CALLED[measure] for measure in grouped(curves, "group"))
     return Picture(
         f"cascade-{_file_name(run)}",
         title,
@@ -227,16 +234,16 @@ def _picture(lines: Sequence[Line], run: str) -> Picture:
     )
 
 
-def _panel(lines: Sequence[Line]) -> LinePanel:
-    single = lines[0].by == SHUFFLED  # methods side by side, each with one value
-    drawn = [
-        PanelLine(line.method, [number] if single else range(len(line.means)), line.means)
-        for number, line in enumerate(lines)
+def _panel(curves: Sequence[MethodCurve]) -> LinePanel:
+    single = curves[0].by == SHUFFLED  # methods side by side, each with one value
+    lines = [
+        PanelLine(curve.method, [number] if single else range(len(curve.means)), curve.means)
+        for number, curve in enumerate(curves)
     ]
-    places = [""] * len(lines) if single else lines[0].steps
-    texts = max(count for line in lines for count in line.counts)
-    note = f"{CALLED[lines[0].group]}, {texts:,} texts"
-    return LinePanel(_TITLES[lines[0].by], drawn, note, places)
+    places = [""] * len(curves) if single else curves[0].steps
+    texts = max(count for curve in curves for count in curve.counts)
+    note = f"{CALLED[curves[0].group]}, {texts:,} texts"
+    return LinePanel(_TITLES[curves[0].by], lines, note, places)
 
 
 def _file_name(name: str) -> str:

@@ -1,12 +1,13 @@
-"""Scores of units, explained once and kept in parts that are whole, and mean scores of words."""
+"""Unit scores of the texts of a study, computed once and stored, and mean scores of words."""
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,101 +20,103 @@ from bertx.errors import InputError
 from bertx.explanation import Explanation
 from bertx.explanation.parts import parts_of
 from bertx.explanation.scoring import Scoring
-from bertx.statistics.words import Scale, WordSums, common_words, scaled, text_draws, word_sums
-from bertx.studies.findings import Measured
+from bertx.statistics.spread import Array
+from bertx.statistics.words import WordSums, common_words, scaled, text_draws, word_sums
+from bertx.studies.findings import RunAccuracy
 from bertx.studies.settings import LAST, Settings
 from bertx.studies.store import Parts, Store, portions, write_json
 from bertx.studies.subjects import Subject, reading_for
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class UnitScores:
-    """Scores of all units of N texts, one text after the other.
+    """The scores of all units of N texts, one text after another.
 
     Attributes:
-        texts: The numbers of the texts of the subject that were explained (N,).
-        starts: Where the units of each text begin, and where the last one ends (N + 1,).
-        units: What the units are called (U,).
-        scores: For each method (K, U): of all K = C classes, or of the explained one, K = 1.
-        probabilities: What the model says (N, C).
+        texts: The numbers of the explained texts among the subject's texts (N,).
+        starts: The first unit of each text, and the end of the last text (N + 1,).
+        units: The names of the units (U,).
+        scores: The scores of each method (K, U), for all K = C classes or the explained class,
+            K = 1.
+        probabilities: The predicted probabilities (N, C).
         predicted: The predicted class (N,).
         labels: The gold class, negative if unknown (N,).
-        failed: How many texts could not be explained.
+        failed: The number of texts that could not be explained.
     """
 
     texts: Integers
     starts: Integers
     units: tuple[str, ...]
-    scores: Mapping[str, Floats]
-    probabilities: Floats
+    scores: Mapping[str, Array]
+    probabilities: Array
     predicted: Integers
     labels: Integers
     failed: int
 
     @property
-    def measured(self) -> Measured:
-        """Number of texts, and the accuracy on those with a label; NaN without any."""
+    def accuracy(self) -> RunAccuracy:
+        """The accuracy on the texts with a label; NaN without any."""
         labelled = self.labels >= 0
         right = (self.predicted == self.labels)[labelled]
         accuracy = float(right.mean()) if labelled.any() else np.nan
-        return Measured(len(self.texts), accuracy, self.failed)
+        return RunAccuracy(len(self.texts), accuracy, self.failed)
 
     @property
     def numbers(self) -> Integers:
-        """The number of the text of each unit among those of the subject (U,)."""
+        """The number of each unit's text among the subject's texts (U,)."""
         return np.repeat(self.texts, np.diff(self.starts))
 
     def of_class(self, classes: Integers) -> "UnitScores":
-        """The scores of one class of each text (N,), out of those of all."""
+        """Select the scores of one class (N,) for each text from the scores of all classes."""
         chosen = np.repeat(classes, np.diff(self.starts))
-        places = np.arange(len(self.units))
-        scores = {name: each[chosen, places][None] for name, each in self.scores.items()}
+        units = np.arange(len(self.units))
+        scores = {name: each[chosen, units][None] for name, each in self.scores.items()}
         return replace(self, scores=scores)
 
 
 def explained(
     subject: Subject, settings: Settings, target: str, parts: Parts, place: str = ""
 ) -> UnitScores:
-    """Explain the texts of a subject; what is there is read.
+    """Explain the texts of a subject; existing scores are read, not computed again.
 
-    Scores of all classes hold those of any one: where they are there, and the others are not
-    begun, they serve.
+    The scores of one class are taken from the scores of all classes if these are complete, and
+    computing the former has not begun.
 
     Args:
-        subject: The subject.
+        subject: The model and its texts.
         settings: The methods, and how texts are read.
-        target: The explained class, in the words of `Settings.target`.
-        parts: Where the scores are kept.
-        place: Which of several subjects it is, for the display, such as ``1 of 3``.
+        target: The explained class, as in `Settings.target`.
+        parts: Where the scores are stored.
+        place: The subject's number among several for the progress bar, such as ``1 of 3``.
 
     Raises:
         InputError: If no text can be explained.
         UnsupportedArchitecture: If a method is not defined for the model.
     """
-    single, every = (_Shelf(subject, settings, name, parts) for name in (target, ALL))
+    single = _StoredScores(subject, settings, target, parts)
+    every = _StoredScores(subject, settings, ALL, parts)
     if single.begun or not every.complete:
-        return _scores(subject, settings, single.filled(place))
-    scores = _scores(subject, settings, every.filled(place))
+        return _unit_scores(subject, settings, single.filled(place))
+    scores = _unit_scores(subject, settings, every.filled(place))
     return scores.of_class(_classes(scores, target))
 
 
 def all_explained(
     subjects: Sequence[Subject], settings: Settings, store: Store
 ) -> list[UnitScores]:
-    """Explain the texts of all subjects, each by its own model; see `explained`."""
+    """Explain the texts of each subject with its model; see `explained`."""
     return [
-        explained(one, settings, settings.target, store.scores, f"{number} of {len(subjects)}")
-        for number, one in enumerate(subjects, 1)
+        explained(subject, settings, settings.target, store.scores, f"{number} of {len(subjects)}")
+        for number, subject in enumerate(subjects, 1)
     ]
 
 
-class _Shelf:
-    """The parts of one subject's scores for one target.
+class _StoredScores:
+    """The stored parts of a subject's scores for one target.
 
-    Their folder has a name that tells scores that were made in different ways from each other.
+    The name of their folder is a checksum of everything that the scores depend on.
     """
 
     def __init__(self, subject: Subject, settings: Settings, target: str, parts: Parts) -> None:
@@ -129,11 +132,11 @@ class _Shelf:
         }
         source = json.dumps(self._description, sort_keys=True).encode()
         self._folder = hashlib.sha256(source).hexdigest()[:16]
-        there = [parts.has(name) for name in portions(self._folder, len(subject.texts))]
-        self.begun, self.complete = any(there), all(there)
+        stored = [parts.has(name) for name in portions(self._folder, len(subject.texts))]
+        self.begun, self.complete = any(stored), all(stored)
 
     def filled(self, place: str) -> pa.Table:
-        """A row for each text; those that are missing are explained."""
+        """Return a row for each text; missing ones are explained."""
         if not self.complete:
             write_json(self._parts.folder / self._folder / "made.json", self._description)
         where = f"{self._subject.name} ({place})" if place else self._subject.name
@@ -157,54 +160,55 @@ class _Shelf:
 def _table(
     numbers: Sequence[int], methods: Sequence[str], explained: Sequence[Sequence[Explanation]]
 ) -> pa.Table:
-    """A row for each text; one that could not be explained has an error."""
+    """Return a row for each text, with the error of a text that could not be explained."""
     floats = pa.list_(pa.float64())
-    kinds = [
+    schema = [
         ("text", pa.int64()), ("predicted", pa.int64()), ("probabilities", floats),
         ("error", pa.string()), *((_column(name), pa.list_(floats)) for name in methods),
     ]  # fmt: skip
-    rows = [
-        {
+    rows = []
+    for number, classes in zip(numbers, explained, strict=True):
+        row: dict[str, Any] = {
             "text": number,
-            "predicted": every[0].predicted,
-            "probabilities": list(every[0].probabilities),
-            "error": next((one.error for one in every if one.error), None),
-            **{_column(name): [[*one.scores.get(name, ())] for one in every] for name in methods},
+            "predicted": classes[0].predicted,
+            "probabilities": list(classes[0].probabilities),
+            "error": next((each.error for each in classes if each.error), None),
         }
-        for number, every in zip(numbers, explained, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, pa.schema(kinds))
+        for name in methods:
+            row[_column(name)] = [list(each.scores.get(name, ())) for each in classes]
+        rows.append(row)
+    return pa.Table.from_pylist(rows, pa.schema(schema))
 
 
 def _column(method: str) -> str:
     return f"scores {method}"
 
 
-def _scores(subject: Subject, settings: Settings, table: pa.Table) -> UnitScores:
-    sound = table.filter(pc.is_null(table["error"]))
-    if not len(sound):
+def _unit_scores(subject: Subject, settings: Settings, table: pa.Table) -> UnitScores:
+    valid = table.filter(pc.is_null(table["error"]))
+    if not len(valid):
         raise InputError(f"{subject.name}: no text could be explained: {table['error'][0].as_py()}")
-    texts = sound["text"].to_numpy()
+    texts = valid["text"].to_numpy()
     units = [subject.units[number] for number in texts]
     return UnitScores(
         texts=texts,
         starts=np.cumsum([0, *map(len, units)]),
         units=tuple(chain.from_iterable(units)),
-        scores={name: _flat(sound[_column(name)].to_pylist()) for name in settings.methods},
-        probabilities=np.asarray(sound["probabilities"].to_pylist(), dtype=np.float64),
-        predicted=sound["predicted"].to_numpy(),
+        scores={name: _joined(valid[_column(name)].to_pylist()) for name in settings.methods},
+        probabilities=np.asarray(valid["probabilities"].to_pylist(), dtype=np.float64),
+        predicted=valid["predicted"].to_numpy(),
         labels=np.asarray([subject.texts[number].label for number in texts]),
-        failed=len(table) - len(sound),
+        failed=len(table) - len(valid),
     )
 
 
-def _flat(rows: Sequence[Sequence[Sequence[float]]]) -> Floats:
-    """Scores of all texts, one after the other (K, U)."""
+def _joined(rows: Sequence[Sequence[Sequence[float]]]) -> Array:
+    """Join the scores of all texts (K, U)."""
     return np.concatenate([np.asarray(row, dtype=np.float64) for row in rows], axis=1)
 
 
 def _classes(scores: UnitScores, target: str) -> Integers:
-    """The class of each text that a target means (N,)."""
+    """Return the explained class of each text (N,)."""
     if target == LAST:
         return np.full_like(scores.predicted, scores.probabilities.shape[1] - 1)
     if target == GOLD:
@@ -217,26 +221,26 @@ class Draws(NamedTuple):
 
     Attributes:
         runs: The names of S models.
-        texts: How often each of the texts of each model is drawn, S times (R, N).
-        models: How often each model is drawn (R, S); None if intervals are over texts alone.
+        texts: How often each text is drawn (R, N), for each of the S models.
+        models: How often each model is drawn (R, S); None for intervals over texts alone.
     """
 
     runs: Sequence[str]
-    texts: Sequence[Floats]
-    models: Floats | None = None
+    texts: Sequence[Array]
+    models: Array | None = None
 
 
-def normalized(scores: UnitScores, settings: Settings, method: str) -> Floats:
-    """Scores of a method that compare between texts (K, U); without a sign unless they keep it."""
+def normalized(scores: UnitScores, settings: Settings, method: str) -> Array:
+    """Return a method's scores on the same scale in all texts (K, U), absolute if unsigned."""
     values = scores.scores[method]
-    scale: Scale = settings.scale
-    return scaled(values if settings.signed(method) else np.abs(values), scores.starts, scale)
+    amounts = values if settings.signed(method) else np.abs(values)
+    return scaled(amounts, scores.starts, settings.scale)
 
 
 def word_tables(
     subject: Subject, scores: UnitScores, settings: Settings, method: str
 ) -> list[WordSums]:
-    """The frequent words of a subject's texts with their scores, for each of K classes."""
+    """Return the scores of the frequent words of a subject's texts, for each of K classes."""
     count = len(subject.texts)
     return [
         word_sums(scores.units, scores.numbers, values, count).frequent(settings.minimum_count)
@@ -247,7 +251,7 @@ def word_tables(
 def shared_tables(
     subjects: Sequence[Subject], scores: Sequence[UnitScores], settings: Settings
 ) -> dict[str, list[WordSums]]:
-    """By each method the same words of all subjects, frequent in each, of one explained class."""
+    """Return the scores of the words that are frequent in the texts of all subjects, by method."""
     shared = {}
     for method in settings.methods:
         tables = [
@@ -260,25 +264,22 @@ def shared_tables(
 
 
 def frequent_words(subject: Subject, settings: Settings) -> set[str]:
-    """The words whose mean score is looked at; known before anything is explained."""
-    names, counts = np.unique(
-        np.asarray([name for units in subject.units for name in units], dtype=str),
-        return_counts=True,
-    )
-    return set(names[counts >= settings.minimum_count].tolist()) - {""}
+    """Return the words that occur at least ``minimum_count`` times, without explaining texts."""
+    counts = Counter(chain.from_iterable(subject.units))
+    return {word for word, count in counts.items() if count >= settings.minimum_count} - {""}
 
 
 def check_words(words: set[str], least: int, settings: Settings, what: str) -> None:
-    """Refuse too few words.
+    """Check that there are enough words.
 
     Args:
-        words: The words.
-        least: How many there have to be.
-        settings: What decides which they are.
-        what: Whose they are, for the message.
+        words: The frequent words.
+        least: The least number of words.
+        settings: The settings of the study.
+        what: Where the words occur, for the error.
 
     Raises:
-        InputError: If there are fewer.
+        InputError: If there are fewer than ``least`` words.
     """
     if len(words) < least:
         raise InputError(
@@ -288,8 +289,8 @@ def check_words(words: set[str], least: int, settings: Settings, what: str) -> N
 
 
 def draws_of(subjects: Sequence[Subject], settings: Settings) -> Draws:
-    """Draws of the texts of each subject; the same for those of the same texts."""
-    draws: dict[str, Floats] = {}
+    """Return draws of the texts of each subject, the same for subjects with the same texts."""
+    draws: dict[str, Array] = {}
     for subject in subjects:
         if subject.data not in draws:
             seed = (settings.seed, int(subject.data, 16))
@@ -298,6 +299,7 @@ def draws_of(subjects: Sequence[Subject], settings: Settings) -> Draws:
     return Draws(names, [draws[subject.data] for subject in subjects])
 
 
-def model_draws(count: int, settings: Settings) -> Floats:
-    """How often each of S models is drawn in each draw (R, S)."""
-    return text_draws(count, settings.resamples, (settings.seed, 1))
+def draws_with_models(subjects: Sequence[Subject], settings: Settings) -> Draws:
+    """Return draws of the texts of each subject, and of the subjects' models."""
+    models = text_draws(len(subjects), settings.resamples, (settings.seed, 1))
+    return draws_of(subjects, settings)._replace(models=models)

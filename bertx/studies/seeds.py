@@ -1,55 +1,63 @@
-"""Reliability over seeds (section 3.5): do models that differ in their seed alone explain alike?"""
+"""Reliability over seeds (section 3.5): do models that differ only in their seed explain alike?"""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, combinations
 from math import inf
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from bertx.rendering.intervals import Dot, DotPanel, dots_figure
 from bertx.statistics.correlations import Interval, normal_interval, pearson
+from bertx.statistics.spread import Array
 from bertx.statistics.words import WordSums
 from bertx.studies import paper
 from bertx.studies.claims import (
     all_positive,
-    below,
     highest,
     joined,
     leagues,
+    listed,
+    negative,
     papers_methods,
     seeds_needed,
 )
 from bertx.studies.conducting import Study
-from bertx.studies.findings import Answer, Cell, Finding, Findings, Picture, Table, long_rows, pivot
-from bertx.studies.likeness import (
+from bertx.studies.findings import (
+    Cell,
+    ClaimVerdict,
+    Finding,
+    Findings,
+    Picture,
+    Table,
+    long_rows,
+    pivot,
+)
+from bertx.studies.scores import (
+    Draws,
+    UnitScores,
+    all_explained,
+    check_words,
+    draws_with_models,
+    frequent_words,
+    shared_tables,
+)
+from bertx.studies.settings import Settings, authors, flattened
+from bertx.studies.similarity import (
     ALIKE,
     MEASURES,
     TEXTS,
     WORDS,
-    Likeness,
+    Similarity,
     all_measures,
-    likeness,
-    text_likeness,
-    word_likeness,
+    similarity,
+    text_similarity,
+    word_similarity,
     word_values,
 )
-from bertx.studies.scores import (
-    Draws,
-    Floats,
-    UnitScores,
-    all_explained,
-    check_words,
-    draws_of,
-    frequent_words,
-    model_draws,
-    shared_tables,
-)
-from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject
 
@@ -61,22 +69,21 @@ _COLUMNS = ("level", "run", "other", "method", "measure", "of", "item", "value",
 
 _SEEDS = ("seed_everything", "data.seed")
 _LOGGING = "trainer.logger"
-_PLACES = ("default_root_dir", "dirpath", "save_dir", "ckpt_path")
-"""The last part of the names of settings that say where something is written or gone on with."""
+_PLACES = {"default_root_dir", "dirpath", "save_dir", "ckpt_path"}
+"""The last part of the names of settings that hold folders or the checkpoint to continue from."""
 
-_NO_SETTING = "not set"
+_NOT_SET = "not set"
 
-
-_NEAR = 0.03  # correlations that differ by less are called equal
+_NEAR = 0.03  # correlations that differ by less count as equal
 
 
 @dataclass(frozen=True)
 class SeedsOptions:
-    """What this study alone is told.
+    """The options specific to this study.
 
     Attributes:
-        top: How many of the highest units of a text are compared by top-k overlap.
-        top_words: How many of the highest words.
+        top: The number of highest units of a text that top-k overlap compares.
+        top_words: The number of highest words that top-k overlap compares.
     """
 
     top: int = 3
@@ -85,21 +92,21 @@ class SeedsOptions:
 
 @dataclass(frozen=True)
 class Predictions:
-    """How far P pairs of models agree in what they predict.
+    """How far P pairs of models agree in their predictions.
 
     Attributes:
-        classes: Share of texts with the same predicted class.
+        classes: The share of texts with the same predicted class.
         probabilities: Pearson's r of the probabilities of all classes and texts, of each pair (P,).
-        alike: On which of N texts each pair predicts the same class (P, N).
+        alike: 1 for texts for which both models of a pair predict the same class, else 0 (P, N).
     """
 
-    classes: Likeness
+    classes: Similarity
     probabilities: tuple[float, ...]
-    alike: Floats
+    alike: Array
 
 
 def check(subjects: Sequence[Subject], settings: Settings, options: SeedsOptions) -> None:
-    """Refuse what cannot be compared.
+    """Check the number of words, and warn if runs differ in more than their seed.
 
     Raises:
         InputError: If there are too few words.
@@ -107,33 +114,32 @@ def check(subjects: Sequence[Subject], settings: Settings, options: SeedsOptions
     words = frequent_words(subjects[0], settings)
     check_words(words, options.top_words + 1, settings, f"in {subjects[0].source.dataset}")
     if differences := other_differences(subjects):
-        log.warning(f"these runs differ not in their seed alone, but in {', '.join(differences)}")
+        log.warning(f"these runs differ not only in their seed, but in {', '.join(differences)}")
 
 
 def seeds(
     subjects: Sequence[Subject], settings: Settings, store: Store, options: SeedsOptions
 ) -> Findings:
-    """Compare the explanations of each two models, text by text and word by word.
+    """Compare the explanations of each pair of models, by text and by word.
 
     Args:
         subjects: The models, on the same texts.
-        settings: How texts are explained and scores summed up.
-        store: Where unit scores are kept.
-        options: How many units and words are looked at by top-k overlap.
+        settings: The settings of the study.
+        store: Where unit scores are stored.
+        options: The options of the study.
     """
     scores = all_explained(subjects, settings, store)
     tables = shared_tables(subjects, scores, settings)
-    models = model_draws(len(subjects), settings)
-    draws = draws_of(subjects, settings)._replace(models=models)
+    draws = draws_with_models(subjects, settings)
     texts = sorted(set.intersection(*(set(each.texts.tolist()) for each in scores)))
     predictions = _predictions(scores, texts, draws)
-    compared: list[Likeness] = []
+    compared: list[Similarity] = []
     for method, words in tables.items():
-        compared += word_likeness(method, words, draws, all_measures(options.top_words))
-        compared += text_likeness(method, scores, texts, draws, options.top, predictions.alike)
+        compared += word_similarity(method, words, draws, all_measures(options.top_words))
+        compared += text_similarity(method, scores, texts, draws, options.top, predictions.alike)
     return Findings(
         values=_values(draws.runs, texts, tables, compared),
-        runs=[each.measured for each in scores],
+        runs=[each.accuracy for each in scores],
         findings=[
             *differences_finding(other_differences(subjects)),
             *best_findings(compared, settings),
@@ -154,17 +160,15 @@ def seeds(
 
 
 def _predictions(scores: Sequence[UnitScores], texts: Sequence[int], draws: Draws) -> Predictions:
-    """How far both models of each pair predict alike."""
-    places = [np.searchsorted(each.texts, texts) for each in scores]
-    predicted, probabilities = (
-        [getattr(each, name)[place] for each, place in zip(scores, places, strict=True)]
-        for name in ("predicted", "probabilities")
-    )
+    """Compare the predictions of each pair of models on the texts that all have scores for."""
+    rows = [np.searchsorted(each.texts, texts) for each in scores]
+    predicted = [each.predicted[row] for each, row in zip(scores, rows, strict=True)]
+    probabilities = [each.probabilities[row] for each, row in zip(scores, rows, strict=True)]
     alike = np.stack([a == b for a, b in combinations(predicted, 2)]).astype(np.float64)
     drawn = draws.texts[0][:, list(texts)]
-    again = (alike @ drawn.T) / drawn.sum(1)
+    drawn_shares = (alike @ drawn.T) / drawn.sum(1)
     return Predictions(
-        likeness("predictions", "", "share", alike.mean(1), again, draws),
+        similarity("predictions", "", "share", alike.mean(1), drawn_shares, draws),
         tuple(float(pearson(a.ravel(), b.ravel())) for a, b in combinations(probabilities, 2)),
         alike,
     )
@@ -174,43 +178,53 @@ def _values(
     runs: Sequence[str],
     texts: Sequence[int],
     tables: Mapping[str, Sequence[WordSums]],
-    compared: Sequence[Likeness],
+    compared: Sequence[Similarity],
 ) -> pa.Table:
-    """Scores of words, the value of each pair in each text, and the intervals."""
+    """Return the scores of words, the value of each pair in each text, and the intervals."""
     parts, items = word_values(_COLUMNS, runs, tables), list(map(str, texts))
     for each in compared:
-        of = partial(long_rows, _COLUMNS, method=each.method, measure=each.measure, of=each.of)
+        rows = partial(long_rows, _COLUMNS, method=each.method, measure=each.measure, of=each.of)
         for number, ((a, b), interval) in enumerate(each.pairs.items()):
-            pair = partial(of, run=a, other=b)
-            parts.append(pair(1, level="pair", **interval._asdict()))
+            of_pair = partial(rows, run=a, other=b)
+            parts.append(of_pair(1, level="pair", **interval._asdict()))
             if each.of == TEXTS and each.texts is not None:
-                parts.append(pair(len(items), level="text", item=items, value=each.texts[number]))
-        parts.append(of(1, level="mean", **each.mean._asdict()))
+                values = each.texts[number]
+                parts.append(of_pair(len(items), level="text", item=items, value=values))
+        parts.append(rows(1, level="mean", **each.mean._asdict()))
     return pa.concat_tables(parts)
 
 
 def other_differences(subjects: Sequence[Subject]) -> list[str]:
-    """The settings other than seeds and places in which runs differ, with their values.
+    """Return the settings in which runs differ, with their values.
+
+    Seeds, loggers, and folders may differ and are left out.
 
     Args:
-        subjects: The runs; those that do not say how they were trained are left out.
+        subjects: The runs; a run whose training is unknown is left out.
     """
     settings = {
-        one.name: dict(_flat(one.source.training)) for one in subjects if one.source.training
+        subject.name: flattened(subject.source.training)
+        for subject in subjects
+        if subject.source.training
     }
-    names = dict.fromkeys(chain.from_iterable(settings.values()))
-    values = {
-        name: {run: own.get(name, _NO_SETTING) for run, own in settings.items()} for name in names
-    }
-    return [
-        f"{name} ({', '.join(f'{run}: {value}' for run, value in of_runs.items())})"
-        for name, of_runs in values.items()
-        if any(value != next(iter(of_runs.values())) for value in of_runs.values())
-    ]
+    differences = []
+    for name in dict.fromkeys(chain.from_iterable(settings.values())):
+        values = {run: of_run.get(name, _NOT_SET) for run, of_run in settings.items()}
+        first, *others = values.values()
+        if not _may_differ(name) and any(other != first for other in others):
+            listed_values = ", ".join(f"{run}: {value}" for run, value in values.items())
+            differences.append(f"{name} ({listed_values})")
+    return differences
+
+
+def _may_differ(name: str) -> bool:
+    prefixes = (*_SEEDS, _LOGGING)
+    inside = any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+    return inside or not _PLACES.isdisjoint(name.split("."))
 
 
 def differences_finding(differences: Sequence[str]) -> Iterator[Finding]:
-    """That runs differ in more than their seed, if they do."""
+    """Say in which settings other than their seed runs differ, if they do."""
     if differences:
         yield Finding(
             f"These runs differ not in their seed alone, but also in {', '.join(differences)}: how "
@@ -219,22 +233,9 @@ def differences_finding(differences: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _flat(settings: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by their names with dots; without those that may differ."""
-    if name in (*_SEEDS, _LOGGING) or name.rpartition(".")[2] in _PLACES:
-        return
-    parts = dict(enumerate(settings)) if isinstance(settings, list) else settings
-    if not isinstance(parts, Mapping) or not parts:
-        yield name, settings
-        return
-    for key, value in parts.items():
-        yield from _flat(value, f"{name}.{key}".strip("."))
-
-
-def best_findings(compared: Sequence[Likeness], settings: Settings) -> Iterator[Finding]:
-    """Which method agrees most over seeds, signed and unsigned ones apart."""
-    signed = {name: settings.signed(name) for name in filter(settings.explains, settings.methods)}
-    for league, names in leagues(signed):
+def best_findings(compared: Sequence[Similarity], settings: Settings) -> Iterator[Finding]:
+    """Which method agrees most over seeds, among signed and among unsigned methods."""
+    for league, names in leagues(filter(settings.explains, settings.methods), settings):
         for of, what in ((WORDS, "mean scores of words"), (TEXTS, "scores within single texts")):
             means = {
                 each.method: each.mean
@@ -244,18 +245,18 @@ def best_findings(compared: Sequence[Likeness], settings: Settings) -> Iterator[
             if not means:
                 continue
             best = highest(means)
-            evidence = ", ".join(f"{name} {mean}" for name, mean in means.items())
             rho = f"Spearman's rho {means[best].value:.2f}"
             yield Finding(
                 f"Of the {league} methods, {best} agrees most over seeds in {what} ({rho})."
                 if len(means) > 1
                 else f"By {best}, {what} agree over seeds with {rho}.",
-                f"Means over pairs of models, 95 % intervals over texts and models: {evidence}.",
+                "Means over pairs of models, 95 % intervals over texts and models: "
+                f"{listed(means)}.",
             )
 
 
 def prediction_finding(predictions: Predictions, texts: int) -> Finding:
-    """How often models predict alike."""
+    """How often models predict the same class."""
     mean, r = predictions.classes.mean, np.mean(predictions.probabilities)
     return Finding(
         f"The models predict the same class for {mean.value:.0%} of the texts, and "
@@ -265,13 +266,13 @@ def prediction_finding(predictions: Predictions, texts: int) -> Finding:
     )
 
 
-def paper_finding(compared: Sequence[Likeness], settings: Settings, models: int) -> Finding:
-    """Whether the order of the methods is that of the paper, of those that have no sign as there.
+def paper_finding(compared: Sequence[Similarity], settings: Settings, models: int) -> Finding:
+    """Whether the paper's methods, where they have no sign, agree over seeds in the paper's order.
 
     Args:
-        compared: What was compared.
-        settings: The methods.
-        models: How many models there are.
+        compared: The similarities of all methods.
+        settings: The settings of the study.
+        models: The number of models.
     """
     of_words = {each.method: each for each in compared
                 if each.of == WORDS and each.measure == "Pearson"}  # fmt: skip
@@ -282,7 +283,7 @@ def paper_finding(compared: Sequence[Likeness], settings: Settings, models: int)
         text = "Whether methods agree over seeds in the paper's order was not tested."
         return Finding(text, note, paper.CONSISTENT, "cannot tell")
     differences = {f"{a} - {b}": _difference(of_words[a], of_words[b]) for a, b in above}
-    verdict, evidence = all_positive(differences, _seeds_would_tell(of_words, models))
+    verdict, evidence = all_positive(differences, partial(_seeds_would_tell, of_words, models))
     apart = []
     if {paper.GS, paper.GI} <= set(names):
         equal = _difference(of_words[paper.GS], of_words[paper.GI])
@@ -291,18 +292,20 @@ def paper_finding(compared: Sequence[Likeness], settings: Settings, models: int)
             apart = [f"{paper.GS} and {paper.GI} are {abs(equal.value):.2f} apart"]
             verdict = "disagree" if verdict == "agree" else verdict
     means = {name: of_words[name].mean for name in names}
-    values = ", ".join(f"{name} {mean}" for name, mean in means.items())
-    evidence = f"Pearson's r: {values}. Differences: {evidence}. {note}"
-    text = _order(verdict, means, below(differences), apart)
+    evidence = f"Pearson's r: {listed(means)}. Differences: {evidence}. {note}"
+    text = _order(verdict, means, negative(differences), apart)
     return Finding(text, evidence.strip(), paper.CONSISTENT, verdict)
 
 
 def _order(
-    verdict: Answer, means: Mapping[str, Interval], turned: Sequence[str], apart: Sequence[str]
+    verdict: ClaimVerdict,
+    means: Mapping[str, Interval],
+    reversed_pairs: Sequence[str],
+    apart: Sequence[str],
 ) -> str:
-    """Whether methods agree in the paper's order, and which order they have here."""
+    """Say whether methods agree in the paper's order, and which order they have here."""
     here = joined(sorted(means, key=lambda name: -means[name].value))
-    less = [f"less by {high} than by {low}" for high, low in (name.split(" - ") for name in turned)]
+    less = ["less by {} than by {}".format(*pair.split(" - ")) for pair in reversed_pairs]
     reasons = "; ".join([*([f"they agree {joined(less)}"] if less else []), *apart])
     what = "ean scores of words agree over seeds in the paper's order"
     return {
@@ -315,33 +318,29 @@ def _order(
 
 
 def _seeds_would_tell(
-    of_words: Mapping[str, Likeness], models: int
-) -> Callable[[str, Interval], str]:
-    """Says how many seeds would tell the difference of two methods."""
-
-    def would_tell(name: str, difference: Interval) -> str:
-        one, other = (of_words[method] for method in name.split(" - "))
-        draws = (one.draws - other.draws).mean(0)
-        needed = seeds_needed(one.values - other.values, draws, models)
-        if needed is None:
-            pairs = "one pair" if models == 2 else f"{len(one.values)} pairs"
-            return (
-                f"{name}: how many seeds would tell cannot be known from {pairs} of {models} "
-                "models; four are the fewest that show it"
-            )
-        if needed == inf:
-            return f"{name}: no number of seeds would tell with so many texts"
-        return f"{name}: about {needed:,.0f} seeds would tell"
-
-    return would_tell
+    of_words: Mapping[str, Similarity], models: int, name: str, difference: Interval
+) -> str:
+    """Say how many seeds would decide the difference of two methods, named ``one - other``."""
+    one, other = (of_words[method] for method in name.split(" - "))
+    draws = (one.draws - other.draws).mean(0)
+    needed = seeds_needed(one.values - other.values, draws, models)
+    if needed is None:
+        pairs = "one pair" if models == 2 else f"{len(one.values)} pairs"
+        return (
+            f"{name}: how many seeds would tell cannot be known from {pairs} of {models} "
+            "models; four are the fewest that show it"
+        )
+    if needed == inf:
+        return f"{name}: no number of seeds would tell with so many texts"
+    return f"{name}: about {needed:,.0f} seeds would tell"
 
 
-def _difference(one: Likeness, other: Likeness) -> Interval:
+def _difference(one: Similarity, other: Similarity) -> Interval:
     return normal_interval(one.mean.value - other.mean.value, one.mean_draws - other.mean_draws)
 
 
-def means_table(compared: Sequence[Likeness], options: SeedsOptions) -> Table:
-    """A row for each method and what is compared, a column for each measure."""
+def means_table(compared: Sequence[Similarity], options: SeedsOptions) -> Table:
+    """Return a row for each method and what is compared, and a column for each measure."""
     cells = [((each.method, each.of), each.measure, f"{each.mean:.3f}") for each in compared]
     published = [
         ((method, WORDS), "paper's Pearson (words)", paper.SEEDS.get(method))
@@ -357,10 +356,10 @@ def means_table(compared: Sequence[Likeness], options: SeedsOptions) -> Table:
 
 
 def predictions_table(scores: Mapping[str, UnitScores], predictions: Predictions) -> Table:
-    """A row for each pair of models: how far they predict alike."""
+    """Return a row for each pair of models: how far their predictions agree."""
     pairs = predictions.classes.pairs.items()
     rows: list[list[Cell]] = [
-        [a, b, f"{share:.3f}", r, scores[a].measured.accuracy - scores[b].measured.accuracy]
+        [a, b, f"{share:.3f}", r, scores[a].accuracy.accuracy - scores[b].accuracy.accuracy]
         for ((a, b), share), r in zip(pairs, predictions.probabilities, strict=True)
     ]
     columns = ["run", "other", "same prediction", "Pearson of probabilities", "accuracy apart"]
@@ -372,8 +371,8 @@ def predictions_table(scores: Mapping[str, UnitScores], predictions: Predictions
     return Table("predictions", "Agreement of predictions", columns, rows, note)
 
 
-def pairs_table(compared: Sequence[Likeness]) -> Table:
-    """A row for each pair of models, method and measure."""
+def pairs_table(compared: Sequence[Similarity]) -> Table:
+    """Return a row for each pair of models, method and measure."""
     rows = [
         [each.method, each.of, each.measure, *pair, f"{interval:.3f}"]
         for each in compared
@@ -385,11 +384,11 @@ def pairs_table(compared: Sequence[Likeness]) -> Table:
 
 def pictures(
     subjects: Sequence[Subject],
-    compared: Sequence[Likeness],
+    compared: Sequence[Similarity],
     predictions: Predictions,
     options: SeedsOptions,
 ) -> list[Picture]:
-    """All measures side by side, a row for each method."""
+    """Draw all measures side by side, with a row for each method."""
     titles = {
         "top-k": f"top {options.top_words} words, top {options.top} of a text",
         "Kendall": "Kendall's tau",
@@ -410,22 +409,22 @@ def pictures(
         f"predict the same class of {predictions.classes.mean.value:.0%} of them"
     )
     figure = dots_figure(panels, "Agreement of explanations over seeds", subtitle)
-    spoken = ", ".join(
+    in_words = ", ".join(
         f"{each.method} {each.mean.value:.2f}"
         for each in compared
         if each.of == WORDS and each.measure == "Pearson"
     )
     alt = (
         "How far explanations of models of different seeds agree, by four measures, of mean scores "
-        f"of words and within texts. Pearson's r of words: {spoken}."
+        f"of words and within texts. Pearson's r of words: {in_words}."
     )
     return [Picture("agreement", "Agreement of explanations over seeds", alt, figure)]
 
 
-def _dot(likeness: Likeness) -> Dot:
-    series = {WORDS: "mean scores of words", TEXTS: "units of each text"}[likeness.of]
-    single = tuple(likeness.values) if len(likeness.pairs) > 1 else ()
-    return Dot(likeness.method, series, *likeness.mean, single)
+def _dot(compared: Similarity) -> Dot:
+    series = {WORDS: "mean scores of words", TEXTS: "units of each text"}[compared.of]
+    pairs = tuple(compared.values) if len(compared.pairs) > 1 else ()
+    return Dot(compared.method, series, *compared.mean, pairs)
 
 
 STUDY = Study(

@@ -1,4 +1,4 @@
-"""The heatmap of one text by all methods, as the paper has one."""
+"""The heatmap of one text by all methods, as in the paper."""
 
 import numpy as np
 
@@ -13,55 +13,51 @@ from bertx.studies.subjects import Subject
 
 
 def sentence_picture(subject: Subject, scores: UnitScores, settings: Settings) -> Picture:
-    """Draw the first text of median length, all methods one below the other.
+    """Draw the first text of median length, with a row for each method.
 
-    Where there are scores of all classes, those of the predicted one are drawn.
+    If all classes are explained, the scores of the predicted class are drawn.
 
     Args:
-        subject: Whose text it is.
-        scores: Its unit scores.
-        settings: The explained class, the methods, and whether their scores keep their sign.
+        subject: The subject whose text is drawn.
+        scores: The subject's unit scores.
+        settings: The explained class, the methods, and whether scores keep their sign.
     """
-    place = _of_median_length(scores)
-    number, predicted = int(scores.texts[place]), int(scores.predicted[place])
+    lengths = np.diff(scores.starts)
+    row = int(np.argmax(lengths == np.sort(lengths)[len(lengths) // 2]))
+    number, predicted = int(scores.texts[row]), int(scores.predicted[row])
     label = subject.texts[number].label
     targets = {LAST: len(subject.classes) - 1, GOLD: label if label >= 0 else predicted}
     explained = targets.get(settings.target, predicted)
-    row = HeatmapRow(
+    heatmaps = HeatmapRow(
         epoch=0,
         step=0,
         text=subject.texts[number].text,
         gold=subject.classes[label] if label >= 0 else "",
         predicted=subject.classes[predicted],
-        probability=float(scores.probabilities[place, predicted]),
+        probability=float(scores.probabilities[row, predicted]),
         heatmaps={
-            name: _heatmap(subject, scores, settings, name, place, explained)
+            name: _heatmap(subject, scores, settings, name, row, explained)
             for name in scores.scores
         },
     )
     title = f"One text by all methods: scores for {subject.classes[explained]}"
     strongest = " ".join(
         f"{name}: {', '.join(heatmap.strongest(3)) or 'none'}."
-        for name, heatmap in row.heatmaps.items()
+        for name, heatmap in heatmaps.heatmaps.items()
     )
     alt = (
         f"A text of median length of {subject.source.dataset} as {subject.name} reads it, its "
         f"words coloured by their scores, a row for each method. Largest scores: {strongest}"
     )
-    return Picture("text", title, alt, heatmap_figure([row], dated=False))
-
-
-def _of_median_length(scores: UnitScores) -> int:
-    lengths = np.diff(scores.starts)
-    return int(np.argmax(lengths == np.sort(lengths)[len(lengths) // 2]))
+    return Picture("text", title, alt, heatmap_figure([heatmaps], dated=False))
 
 
 def _heatmap(
-    subject: Subject, scores: UnitScores, settings: Settings, name: str, place: int, explained: int
+    subject: Subject, scores: UnitScores, settings: Settings, name: str, row: int, explained: int
 ) -> Heatmap:
-    every, reading = scores.scores[name], subject.readings[scores.texts[place]]
-    units = slice(*scores.starts[place : place + 2])
-    shown = every[explained if len(every) > 1 else 0, units]
+    by_class, reading = scores.scores[name], subject.readings[scores.texts[row]]
+    of_text = by_class[:, scores.starts[row] : scores.starts[row + 1]]
+    of_class = of_text[explained if len(of_text) > 1 else 0]
     signed = settings.signed(name)
-    amounts = shown if signed else np.abs(shown)
+    amounts = of_class if signed else np.abs(of_class)
     return Heatmap.from_offsets(reading.text, reading.spans, amounts.tolist(), signed)

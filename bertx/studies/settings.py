@@ -1,4 +1,4 @@
-"""What all studies have to be told, with two sets of answers: sound ones, and the paper's."""
+"""The settings that all studies share, and the choices of the paper's authors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,22 +17,22 @@ from bertx.errors import InputError
 from bertx.explanation import provenance
 from bertx.models.inputs import Unit
 from bertx.perturb import Operator
+from bertx.statistics.words import Scale
 
 Preset = Literal["default", "authors"]
-Scale = Literal["largest", "total", "none"]
 
 LAST = "last"
-"""The last class of each data set, whatever is predicted: what the paper explains."""
+"""The last class of each data set, whatever is predicted: the class that the paper explains."""
 
 TARGETS = (PREDICTED, GOLD, LAST, ALL)
 
 
-def _usual() -> dict[str, Attribution]:
+def _default_methods() -> dict[str, Attribution]:
     return {method.__name__: method() for method in COMPARED_METHODS}
 
 
 def paper_methods() -> dict[str, Attribution]:
-    """The four methods of the paper as its authors compute them, none of which has a sign."""
+    """Return the paper's four methods as its authors compute them, all without a sign."""
     return {
         "GradientSensitivity": GradientSensitivity(),
         "GradientXInput": GradientXInput(reduce="squared_norm"),
@@ -43,30 +43,30 @@ def paper_methods() -> dict[str, Attribution]:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the texts of a study are chosen, explained and summed up.
+    """How the texts of a study are chosen and explained, and how scores are aggregated.
 
     Attributes:
-        preset: Whose choices these are, apart from those that were made one by one.
+        preset: The preset that these settings start from.
         methods: The attribution methods by name.
         target: The explained class: ``predicted``, ``gold``, ``last``, or ``all``.
-        unit: What has a score: ``word``, ``whitespace`` or ``token``.
-        operators: What deleting a unit does, for studies that delete.
-        texts: Use so many texts of the split; None for all.
-        drawn: Whether these are drawn at random, or the first ones.
-        shortest: Fewest units of a text; shorter ones are left out.
-        max_length: Longest text in tokens, special ones included; None for what the model was
-            trained with or, where that is unknown, takes.
-        cut: Between which units longer texts are cut.
-        scale: By what the scores of a text are divided before they are averaged over texts: the
-            ``largest`` absolute score, the ``total`` of absolute scores, or by nothing (``none``).
-        signs: Whether scores keep their sign; else their absolute values are used.
-        minimum_count: Fewest occurrences of a word whose mean score is looked at.
-        resamples: Number of draws of the bootstrap.
-        seed: What all draws follow from.
+        unit: What gets a score: ``word``, ``whitespace`` or ``token``.
+        operators: The operators that delete units, for studies that delete.
+        texts: The number of texts to use from the split; None for all.
+        drawn: Whether texts are drawn at random; otherwise the first ones are used.
+        shortest: The fewest units of a text; shorter texts are left out.
+        max_length: The longest text in tokens, special tokens included; None for the length that
+            the model was trained with or, if that is unknown, the most that it accepts.
+        cut: The unit at whose boundaries longer texts are cut.
+        scale: What the scores of a text are divided by before they are averaged over texts: the
+            ``largest`` absolute score, the ``total`` of absolute scores, or nothing (``none``).
+        signs: Whether scores keep their sign; otherwise absolute values are used.
+        minimum_count: The fewest occurrences of a word whose mean score is used.
+        resamples: The number of bootstrap draws.
+        seed: The seed of all random draws.
     """
 
     preset: Preset = "default"
-    methods: Mapping[str, Attribution] = field(default_factory=_usual)
+    methods: Mapping[str, Attribution] = field(default_factory=_default_methods)
     target: str = PREDICTED
     unit: Unit = "word"
     operators: tuple[Operator, ...] = ("mask",)
@@ -82,10 +82,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning.
+        """Check every setting.
 
         Raises:
-            InputError: If a setting is out of its range; it is named.
+            InputError: If a setting is out of range.
         """
         _check_choice("target", self.target, TARGETS)
         _check_choice("unit", self.unit, get_args(Unit))
@@ -101,36 +101,45 @@ class Settings:
             raise InputError("methods: expected at least one")
 
     def described(self) -> dict[str, Any]:
-        """All settings as JSON can say them, methods with what they are set to."""
+        """Return all settings as JSON values, including the settings of each method."""
         plain = {f.name: provenance.settings(getattr(self, f.name)) for f in fields(self)}
-        return {**plain, "methods": _methods(self.methods)}
+        methods = {
+            name: {**provenance.settings(method), "signed": method.signed}
+            for name, method in self.methods.items()
+        }
+        return {**plain, "methods": methods}
 
     def signed(self, method: str) -> bool:
-        """Whether the scores of a method keep a sign."""
+        """Return whether the scores of a method have a sign."""
         return self.signs and self.methods[method].signed
 
     def explains(self, method: str) -> bool:
-        """Whether a method looks at the model; the random control is alike for all models."""
+        """Return whether a method depends on the model, which the random control does not."""
         return not isinstance(self.methods.get(method), Random)
 
 
 def authors(texts: int) -> Settings:
-    """The choices of the paper's authors.
-
-    Args:
-        texts: How many texts they take, the first ones.
-    """
+    """Return the choices of the paper's authors, for the first ``texts`` texts."""
     return Settings(
         "authors", paper_methods(), LAST, "token", ("pad",), texts, drawn=False, shortest=10,
         max_length=128, cut="token", signs=False,
     )  # fmt: skip
 
 
-def _methods(methods: Mapping[str, Attribution]) -> dict[str, Any]:
-    return {
-        name: {**provenance.settings(method), "signed": method.signed}
-        for name, method in methods.items()
-    }
+def flattened(settings: Any, name: str = "") -> dict[str, Any]:
+    """Return the values in nested mappings and lists by their dotted names.
+
+    Examples:
+        >>> flattened({"data": {"seed": 1, "labels": ["a", "b"]}, "export": None})
+        {'data.seed': 1, 'data.labels.0': 'a', 'data.labels.1': 'b', 'export': None}
+    """
+    items = dict(enumerate(settings)) if isinstance(settings, list) else settings
+    if not isinstance(items, Mapping):
+        return {name: settings}
+    values: dict[str, Any] = {}
+    for key, value in items.items():
+        values |= flattened(value, f"{name}.{key}" if name else str(key))
+    return values
 
 
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

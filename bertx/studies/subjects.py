@@ -1,4 +1,4 @@
-"""What a study is about: a trained model with its texts, loaded when it is needed."""
+"""The subjects of a study: trained models with their texts; models are loaded when needed."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from bertx.studies.settings import LAST, Settings
 log = logging.getLogger("bertx")
 
 Shared = Literal["classes", "tokenizer", "data"]
-"""What runs may have to have in common."""
+"""A property that a study may require all runs to share."""
 
 _NOUNS: dict[Shared, str] = {"classes": "classes", "tokenizer": "tokenizer", "data": "texts"}
 
@@ -40,13 +40,13 @@ class Source:
     """Where a subject comes from.
 
     Attributes:
-        name: What it is called, unlike any other one.
+        name: The subject's name, unique within the study.
         model: The path or name of its model.
         dataset: The data set of its texts.
         split: The split.
-        load: Loads model and tokenizer.
-        max_length: Longest text in tokens that the model was trained with; None if unknown.
-        training: All settings of the run that trained it; None if unknown.
+        load: Loads the model and the tokenizer.
+        max_length: The longest text in tokens that the model was trained with; None if unknown.
+        training: All settings of the run that trained the model; None if unknown.
     """
 
     name: str
@@ -60,19 +60,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model and N texts, in an order that stays.
+    """A trained model and N texts in a fixed order.
 
     Attributes:
-        source: Where it comes from.
-        classes: Names of its C classes.
+        source: Where the model and the texts come from.
+        classes: The names of the C classes.
         texts: The texts with their gold labels (N,).
-        readings: The same as its model reads them, each with its number as ``index`` (N,).
-        units: What the units of each text are called, those of one spelling alike (N,).
-        weights: Tells its weights from others.
-        tokenizer: Tells what its tokenizer does from what others do.
-        longest: Longest text in tokens; None for what the model takes.
-        short: How many texts were left out because they are short.
-        cut: How many texts are cut off where the model ends.
+        readings: The tokenized texts, each with its number as ``index`` (N,).
+        units: The names of the units of each text, equal for equal words (N,).
+        weights: A checksum of the weights.
+        tokenizer: A checksum of the tokenizer's rules.
+        longest: The longest text in tokens; None for the most that the model accepts.
+        short: The number of texts left out for being too short.
+        cut: The number of texts cut off at ``longest``.
     """
 
     source: Source
@@ -88,39 +88,39 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The subject's name."""
         return self.source.name
 
     @cached_property
     def data(self) -> str:
-        """Tells its texts and labels from others."""
+        """A checksum of the texts and labels."""
         rows = json.dumps([[text.text, text.label] for text in self.texts]).encode()
         return hashlib.sha256(rows).hexdigest()[:12]
 
     def open(self) -> Loaded:
-        """Load the model and its tokenizer, which then cuts texts as `readings` are cut."""
+        """Load the model and its tokenizer, limited to texts of ``longest`` tokens."""
         model, tokenizer = self.source.load()
         _limit(tokenizer, self.longest)
         return require_classifier(model), tokenizer
 
     def recorder(self, target: str) -> tuple[Recorder, PreTrainedTokenizerBase]:
-        """What runs the model on texts, towards a target of `Settings`; and the tokenizer."""
+        """Load a recorder of the model for a target of `Settings`, and the tokenizer."""
         model, tokenizer = self.open()
         target_class = target if target == GOLD else self.target(target)
         budget = budget_for(model.device, recorded=True)
         return Recorder(model, tokenizer, target_class, budget), tokenizer
 
     def target(self, target: str) -> str | int:
-        """The explained class as `bertx.explain` takes it; each text has its own for ``gold``."""
+        """Return the explained class as `bertx.explain` takes it (`reading_for` sets ``gold``)."""
         targets: dict[str, str | int] = {LAST: len(self.classes) - 1, GOLD: PREDICTED}
         return targets.get(target, target)
 
     def named(self, table: pa.Table) -> pa.Table:
-        """A table of values, with the name of the run before them."""
+        """Return a table with the name of the run as its first column."""
         return table.add_column(0, "run", pa.array([self.name] * len(table)))
 
     def described(self) -> dict[str, Any]:
-        """What decides the results, as JSON can say it."""
+        """Return everything that results depend on, as JSON values."""
         return {
             "weights": self.weights,
             "texts": self.data,
@@ -134,31 +134,31 @@ class Subject:
 def read_subject(
     source: Source, loaded: Loaded, texts: Sequence[Text], settings: Settings
 ) -> Subject:
-    """Choose the texts of a subject and read them.
+    """Choose and tokenize the texts of a subject.
 
     Args:
-        source: Where it comes from.
-        loaded: Its model and tokenizer, which are not kept.
+        source: Where the subject comes from.
+        loaded: Its model and tokenizer, which the subject does not hold on to.
         texts: All texts of the split.
-        settings: Which of them are used, and what a unit is.
+        settings: Which texts are used, and what a unit is.
 
     Raises:
-        InputError: If none is left.
+        InputError: If all texts are too short.
     """
     model, tokenizer = loaded
     longest = settings.max_length or source.max_length
     _limit(tokenizer, longest)
     reader = Reader(tokenizer, model, settings.unit, None, settings.cut)
     chosen = _chosen(texts, settings)
-    read = [reader.read(number, one.text, one.label) for number, one in enumerate(chosen)]
-    kept = [number for number, one in enumerate(read) if len(one.spans) >= settings.shortest]
+    read = [reader.read(number, each.text, each.label) for number, each in enumerate(chosen)]
+    kept = [number for number, each in enumerate(read) if len(each.spans) >= settings.shortest]
     if not kept:
         raise InputError(
             f"{source.name}: expected texts of at least {settings.shortest} units (shortest), but "
-            f"none of {len(read)} is so long. Lower it, or use other texts."
+            f"all {len(read)} texts are shorter. Lower it, or use other texts."
         )
-    readings = tuple(replace(read[number], index=place) for place, number in enumerate(kept))
-    cut = sum(bool(one.left_out) for one in readings)
+    readings = tuple(replace(read[number], index=index) for index, number in enumerate(kept))
+    cut = sum(bool(each.left_out) for each in readings)
     if cut:
         log.info(f"{source.name}: {cut} of {len(readings)} texts are cut off at {reader.longest}")
     return Subject(
@@ -166,7 +166,7 @@ def read_subject(
         classes=tuple(class_names(model)),
         texts=tuple(chosen[number] for number in kept),
         readings=readings,
-        units=tuple(_names(one, tokenizer, settings) for one in readings),
+        units=tuple(_names(each, tokenizer, settings) for each in readings),
         weights=fingerprint(model),
         tokenizer=rules(tokenizer),
         longest=longest,
@@ -176,15 +176,15 @@ def read_subject(
 
 
 def check_alike(subjects: Sequence[Subject], study: str, *fields: Shared) -> None:
-    """Refuse subjects that cannot be compared.
+    """Check that subjects share what a study compares.
 
     Args:
         subjects: The subjects.
-        study: The study, for messages.
-        *fields: What has to be the same.
+        study: The name of the study, for the error.
+        *fields: What has to be the same for all subjects.
 
     Raises:
-        InputError: If two differ; both are named.
+        InputError: If two subjects differ; both are named.
     """
     first = subjects[0]
     for field in fields:
@@ -192,12 +192,12 @@ def check_alike(subjects: Sequence[Subject], study: str, *fields: Shared) -> Non
             if getattr(first, field) != getattr(other, field):
                 raise InputError(
                     f"{study} needs runs with the same {_NOUNS[field]}, but {first.name} has "
-                    f"{_said(first, field)}, and {other.name} has {_said(other, field)}. Leave one "
-                    "of them out."
+                    f"{_shared(first, field)}, and {other.name} has {_shared(other, field)}. Leave "
+                    "one of them out."
                 )
 
 
-def _said(subject: Subject, field: Shared) -> str:
+def _shared(subject: Subject, field: Shared) -> str:
     if field == "classes":
         return ", ".join(subject.classes)
     if field == "tokenizer":
@@ -207,7 +207,7 @@ def _said(subject: Subject, field: Shared) -> str:
 
 
 def check_several(subjects: Sequence[Subject], study: str, least: int = 2) -> None:
-    """Refuse too few subjects, and a model that is there twice.
+    """Check that there are enough subjects, all different.
 
     Raises:
         InputError: If there are fewer than ``least``, or two have the same weights and texts.
@@ -215,17 +215,17 @@ def check_several(subjects: Sequence[Subject], study: str, least: int = 2) -> No
     if len(subjects) < least:
         raise InputError(f"{study}: expected {least} runs or more to compare, got {len(subjects)}")
     seen: dict[tuple[str, str], str] = {}
-    for one in subjects:
-        before = seen.setdefault((one.weights, one.data), one.name)
-        if before != one.name:
+    for subject in subjects:
+        other = seen.setdefault((subject.weights, subject.data), subject.name)
+        if other != subject.name:
             raise InputError(
-                f"{study}: {before} and {one.name} are the same model on the same texts (weights "
-                f"{one.weights}). Give runs that differ."
+                f"{study}: {other} and {subject.name} are the same model on the same texts "
+                f"(weights {subject.weights}). Give runs that differ."
             )
 
 
 def check_one_class(settings: Settings, study: str) -> None:
-    """Raise `InputError` if all classes of a text are to be explained."""
+    """Raise `InputError` if the target is all classes."""
     if settings.target == ALL:
         raise InputError(
             f"target {ALL}: {study} explains one class of each text. Expected {PREDICTED}, {GOLD} "
@@ -234,7 +234,7 @@ def check_one_class(settings: Settings, study: str) -> None:
 
 
 def reading_for(subject: Subject, number: int, target: str) -> Reading:
-    """A text of a subject with the class that is to be explained, if the text decides it."""
+    """Return a tokenized text, with its gold class as the target for ``gold``."""
     reading = subject.readings[number]
     gold = target == GOLD and reading.label >= 0
     return replace(reading, target=reading.label) if gold else reading
@@ -257,7 +257,7 @@ def _limit(tokenizer: PreTrainedTokenizerBase, longest: int | None) -> None:
 def _names(
     reading: Reading, tokenizer: PreTrainedTokenizerBase, settings: Settings
 ) -> tuple[str, ...]:
-    """What the units are called: tokens as the vocabulary has them, words in one spelling."""
+    """Return the names of the units: tokens as in the vocabulary, words normalized."""
     if settings.unit == "token":
         ids = [i for i, unit in zip(reading.ids, reading.units, strict=True) if unit >= 0]
         return tuple(tokenizer.convert_ids_to_tokens(ids))

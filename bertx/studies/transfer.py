@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -11,24 +12,19 @@ from bertx.statistics.words import WordSums
 from bertx.studies import paper
 from bertx.studies.claims import (
     all_positive,
-    below,
     highest,
     joined,
     leagues,
-    open_ones,
+    listed,
+    negative,
     texts_would_tell,
+    undecided,
 )
 from bertx.studies.conducting import Study
 from bertx.studies.findings import Finding, Findings, Picture, Table, long_rows, pivot
-from bertx.studies.likeness import (
-    Compare,
-    Likeness,
-    Measure,
-    word_likeness,
-    word_values,
-)
 from bertx.studies.scores import all_explained, check_words, draws_of, frequent_words, shared_tables
 from bertx.studies.settings import LAST, Settings, authors
+from bertx.studies.similarity import Compare, Measure, Similarity, word_similarity, word_values
 from bertx.studies.store import Store
 from bertx.studies.subjects import Subject, check_alike
 
@@ -42,21 +38,21 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """What this study alone is told.
+    """The options specific to this study.
 
     Attributes:
-        minimum_common: Fewest words that all runs have in common.
+        minimum_common: The least number of frequent words that all runs have in common.
     """
 
     minimum_common: int = 20
 
 
 def check(subjects: Sequence[Subject], settings: Settings, options: TransferOptions) -> None:
-    """Refuse what cannot be compared.
+    """Check that the words of the runs can be compared.
 
     Raises:
-        InputError: If tokens of different tokenizers would be compared, or the runs have too few
-            words in common.
+        InputError: If units are tokens of different tokenizers, or the runs have too few words in
+            common.
     """
     if settings.unit == "token":
         check_alike(subjects, f"{NAME} of tokens", "tokenizer")
@@ -73,21 +69,21 @@ def transfer(
 
     Args:
         subjects: The models, each with its own texts.
-        settings: How texts are explained and scores summed up.
-        store: Where unit scores are kept.
-        options: How many words are enough.
+        settings: The settings of the study.
+        store: Where unit scores are stored.
+        options: The options of the study.
     """
     scores = all_explained(subjects, settings, store)
     draws = draws_of(subjects, settings)
     tables = shared_tables(subjects, scores, settings)
-    compared = {name: word_likeness(name, words, draws, MEASURES) for name, words in tables.items()}
+    compared = {name: word_similarity(name, of, draws, MEASURES) for name, of in tables.items()}
     every = [each for of_method in compared.values() for each in of_method]
     common, runs = len(next(iter(tables.values()))[0].words), draws.runs
     return Findings(
         values=pa.concat_tables(
             [part for name in tables for part in _values(runs, name, tables, compared, common)]
         ),
-        runs=[each.measured for each in scores],
+        runs=[each.accuracy for each in scores],
         findings=[
             *_best_findings(every, settings, common),
             _paper_finding(subjects, every, common),
@@ -105,10 +101,10 @@ def _values(
     runs: Sequence[str],
     method: str,
     tables: Mapping[str, Sequence[WordSums]],
-    compared: Mapping[str, Sequence[Likeness]],
+    compared: Mapping[str, Sequence[Similarity]],
     common: int,
 ) -> Iterator[pa.Table]:
-    """The mean score of each word by each run, and the correlation of each pair."""
+    """Yield the mean score of each word by each run, and the correlation of each pair."""
     yield from word_values(_COLUMNS, runs, {method: tables[method]})
     for each in compared[method]:
         for (a, b), interval in each.pairs.items():
@@ -118,14 +114,16 @@ def _values(
             )  # fmt: skip
 
 
-def _best_findings(every: Sequence[Likeness], settings: Settings, common: int) -> Iterator[Finding]:
-    """Which method's word scores transfer best, signed and unsigned ones apart."""
+def _best_findings(
+    every: Sequence[Similarity], settings: Settings, common: int
+) -> Iterator[Finding]:
+    """Which method's word scores transfer best, among signed and among unsigned methods."""
     by_method = {
         each.method: each
         for each in every
         if each.measure == "Spearman" and settings.explains(each.method)
     }
-    for league, names in leagues({name: settings.signed(name) for name in by_method}):
+    for league, names in leagues(by_method, settings):
         means = {name: by_method[name].mean for name in names}
         best = highest(means)
         pairs = by_method[best].pairs
@@ -134,46 +132,50 @@ def _best_findings(every: Sequence[Likeness], settings: Settings, common: int) -
         over = f"over {len(pairs)} pairs of runs" if several else f"between {joined(lowest)}"
         least = f"; least between {joined(lowest)} ({pairs[lowest].value:.2f})" if several else ""
         rho = f"Spearman's rho {means[best].value:.2f} {over}"
-        evidence = ", ".join(f"{name} {mean}" for name, mean in means.items())
         yield Finding(
             f"Of the {league} methods, mean scores of words are most alike between runs by {best} "
             f"({rho}){least}."
             if len(names) > 1
             else f"By {best}, mean scores of words of two runs correlate with {rho}{least}.",
-            f"Means over pairs, 95 % intervals over texts: {evidence}; {common:,} common words.",
+            f"Means over pairs, 95 % intervals over texts: {listed(means)}; {common:,} common "
+            "words.",
         )
 
 
-def _paper_finding(subjects: Sequence[Subject], every: Sequence[Likeness], common: int) -> Finding:
+def _paper_finding(
+    subjects: Sequence[Subject], every: Sequence[Similarity], common: int
+) -> Finding:
     """Whether mean scores correlate between all runs, by each method of the paper."""
     text = "Whether mean scores of words transfer between data sets was not tested."
-    of_paper = [one for one in every if one.measure == "Pearson" and one.method in paper.METHODS]
-    sources = [subject.source.dataset for subject in subjects]
-    why = "" if of_paper else "None of the paper's methods was computed."
-    if of_paper and len(set(sources)) < len(sources):
-        why = f"Not all runs are of different data sets: {', '.join(sources)}."
-    if why:
-        return Finding(text, why, paper.TRANSFERS, "cannot tell")
+    of_paper = [each for each in every if each.measure == "Pearson"
+                and each.method in paper.METHODS]  # fmt: skip
+    if not of_paper:
+        reason = "None of the paper's methods was computed."
+        return Finding(text, reason, paper.TRANSFERS, "cannot tell")
+    datasets = [subject.source.dataset for subject in subjects]
+    if len(set(datasets)) < len(datasets):
+        reason = f"Not all runs are of different data sets: {', '.join(datasets)}."
+        return Finding(text, reason, paper.TRANSFERS, "cannot tell")
     correlations = {
         f"{each.method} ({joined(pair)})": interval
         for each in of_paper
         for pair, interval in each.pairs.items()
     }
     texts = min(len(subject.texts) for subject in subjects)
-    verdict, evidence = all_positive(correlations, texts_would_tell(texts))
+    verdict, evidence = all_positive(correlations, partial(texts_would_tell, texts))
     by = joined([each.method for each in of_paper])
     what = "ean scores of words of different data sets are"
     text = {
         "agree": f"M{what} positively correlated: each two of them, by {by}.",
-        "disagree": f"M{what} negatively correlated by {joined(below(correlations))}.",
+        "disagree": f"M{what} negatively correlated by {joined(negative(correlations))}.",
         "cannot tell": f"It cannot be told whether m{what} positively correlated by "
-        f"{joined(open_ones(correlations))}.",
+        f"{joined(undecided(correlations))}.",
     }[verdict]
     evidence = f"Pearson's r: {evidence}; {common:,} common words."
     return Finding(text, evidence, paper.TRANSFERS, verdict)
 
 
-def _numbers(every: Sequence[Likeness], common: int) -> dict[str, float]:
+def _numbers(every: Sequence[Similarity], common: int) -> dict[str, float]:
     numbers = {"common_words": float(common)}
     for each in every:
         name = f"{each.measure}/{each.method}"
@@ -183,7 +185,7 @@ def _numbers(every: Sequence[Likeness], common: int) -> dict[str, float]:
     return numbers
 
 
-def _means_table(every: Sequence[Likeness], settings: Settings, common: int) -> Table:
+def _means_table(every: Sequence[Similarity], settings: Settings, common: int) -> Table:
     kinds = {True: "signed", False: "unsigned"}
     keys = {name: (name, kinds[settings.signed(name)]) for name in settings.methods}
     cells = [(keys[each.method], each.measure, f"{each.mean:.3f}") for each in every]
@@ -192,7 +194,7 @@ def _means_table(every: Sequence[Likeness], settings: Settings, common: int) -> 
     return pivot("means", "Transfer by method", ["method", "scores"], [*cells, *counts], note)
 
 
-def _matrix(runs: Sequence[str], each: Likeness, common: int) -> Table:
+def _matrix(runs: Sequence[str], each: Similarity, common: int) -> Table:
     correlations = {**each.pairs, **{(b, a): interval for (a, b), interval in each.pairs.items()}}
     cells = [((a,), b, None if a == b else f"{correlations[a, b]:.3f}") for a in runs for b in runs]
     note = f"Mean scores of {common:,} common words, 95 % intervals over texts."
@@ -201,34 +203,34 @@ def _matrix(runs: Sequence[str], each: Likeness, common: int) -> Table:
 
 
 def _picture(
-    runs: Sequence[str], tables: Sequence[WordSums], compared: Sequence[Likeness]
+    runs: Sequence[str], tables: Sequence[WordSums], compared: Sequence[Similarity]
 ) -> Picture:
     values = {name: table.means().tolist() for name, table in zip(runs, tables, strict=True)}
     pearsons, spearmans = (each.pairs for each in compared)
     cells = {
-        pair: (interval.value, _below(interval, spearmans[pair]))
+        pair: (interval.value, _cell_text(interval, spearmans[pair]))
         for pair, interval in pearsons.items()
     }
     title = f"{compared[0].method}: the same words in different data"
     subtitle = f"mean scores of {len(tables[0].words):,} common words; Pearson's r above"
     figure = pair_grid_figure(values, cells, title, subtitle)
-    spoken = "; ".join(f"{joined(pair)} {value:.2f}" for pair, (value, _) in cells.items())
+    values_in_words = "; ".join(f"{joined(pair)} {r:.2f}" for pair, (r, _) in cells.items())
     alt = (
         "Mean scores of words of each two runs against each other, with their distributions. "
-        f"Pearson's r: {spoken}."
+        f"Pearson's r: {values_in_words}."
     )
     return Picture(f"pairs-{compared[0].method}", title, alt, figure)
 
 
-def _below(interval: Interval, other: Interval) -> str:
-    bounds = f"[{interval.low:.2f}, {interval.high:.2f}]\nSpearman {other.value:.2f}"
+def _cell_text(pearsons: Interval, spearmans: Interval) -> str:
+    bounds = f"[{pearsons.low:.2f}, {pearsons.high:.2f}]\nSpearman {spearmans.value:.2f}"
     return bounds.replace("-", "−")
 
 
 STUDY = Study(
     name=NAME,
     title="Transfer of semantics",
-    # Of the predicted class, a word's sign would mean one class here and another one there.
+    # For the predicted class, the sign of a word's score would mean another class in each text.
     presets={"default": Settings(target=LAST), "authors": authors(2001)},
     options=TransferOptions(),
     run=transfer,

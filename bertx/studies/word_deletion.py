@@ -1,4 +1,4 @@
-"""Word deletion (section 3.2.2): accuracy while the highest ranked words are deleted."""
+"""Word deletion (section 3.2.2): accuracy as the highest ranked words are deleted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +14,16 @@ from bertx.evaluation.checks import check_method_names
 from bertx.evaluation.evaluator import drawn_by_number, with_control
 from bertx.evaluation.table import CEILING
 from bertx.progress import progress
-from bertx.studies import Study
-from bertx.studies.deleting import Deleter, Points, Ranker, accuracy_lines, gathered
+from bertx.studies.conducting import Study
+from bertx.studies.deleting import Deleter, Points, Ranker, accuracy_curves, by_data
 from bertx.studies.deletion_findings import (
     deletion_findings,
     deletion_numbers,
     deletion_pictures,
     deletion_tables,
 )
-from bertx.studies.findings import Findings, Measured
-from bertx.studies.lines import Line
+from bertx.studies.findings import Findings, RunAccuracy
+from bertx.studies.method_curves import MethodCurve
 from bertx.studies.settings import Settings, authors
 from bertx.studies.store import Parts, Store
 from bertx.studies.subjects import Subject
@@ -31,24 +31,24 @@ from bertx.studies.subjects import Subject
 NAME = "word-deletion"
 
 Control = Literal["nested", "redrawn"]
-"""What the random control deletes at k: one word more than at k - 1, or words drawn anew."""
+"""What the random control deletes at k: one unit more than at k - 1, or units drawn anew."""
 
 
 @dataclass(frozen=True)
 class WordDeletionOptions:
-    """What this study alone is told.
+    """The options specific to this study.
 
     Attributes:
-        words: Largest number of units that are deleted.
-        shares: Number of shares of a text's units that are deleted, 0 and 1 included; 0 for none.
-            None for what the preset says: 11, for the authors none.
-        ceiling_texts: About how many texts of each run are searched for the best order; None for
-            all. Those of more than 40 units never are.
-        control: What the random control deletes; None for what the preset says: ``nested``, for
-            the authors ``redrawn``.
+        words: The largest number of units to delete.
+        shares: The number of shares of a text's units to delete, 0 and 1 included; 0 for none.
+            None for the preset's choice: 11, or none for the authors.
+        ceiling_texts: About how many texts of each run to search for the best order; None for all.
+            Texts of more than 40 units are never searched.
+        control: What the random control deletes; None for the preset's choice: ``nested``, or
+            ``redrawn`` for the authors.
 
     Raises:
-        InputError: If one of them is out of its range.
+        InputError: If an option is out of range.
     """
 
     words: int = 10
@@ -57,7 +57,7 @@ class WordDeletionOptions:
     control: Control | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Check the range of every option."""
         check_positive(words=self.words)
         if self.shares is not None and (self.shares < 0 or self.shares == 1):
             raise InputError(
@@ -70,16 +70,16 @@ class WordDeletionOptions:
             raise InputError(f"control {self.control!r}: expected {' or '.join(get_args(Control))}")
 
     def points(self, settings: Settings) -> Points:
-        """How much is deleted."""
-        usual = 0 if settings.preset == "authors" else 11
-        return Points(self.words, usual if self.shares is None else self.shares)
+        """Return how much is deleted."""
+        default = 0 if settings.preset == "authors" else 11
+        return Points(self.words, default if self.shares is None else self.shares)
 
 
 def check(subjects: Sequence[Subject], settings: Settings, options: WordDeletionOptions) -> None:
-    """Refuse what cannot be studied.
+    """Check the names of the methods and the operators.
 
     Raises:
-        InputError: If a method has a name that is taken, or no operator is named.
+        InputError: If a method has a reserved name, or there is no operator.
     """
     rankers(settings, options)
     if not settings.operators:
@@ -87,19 +87,18 @@ def check(subjects: Sequence[Subject], settings: Settings, options: WordDeletion
 
 
 def rankers(settings: Settings, options: WordDeletionOptions) -> list[Ranker]:
-    """The methods, the random control and the ceiling.
+    """Return the methods, the random control and the ceiling as rankers.
 
     Raises:
-        InputError: If a method has the name of one of the latter.
+        InputError: If a method has the reserved name of the control or the ceiling.
     """
     check_method_names(settings.methods)
     methods = dict(with_control(settings.methods))
-    randoms = {name: m for name, m in methods.items() if isinstance(m, Random)}
-    control, random = next(iter(randoms.items()))
+    control, random = next((name, m) for name, m in methods.items() if isinstance(m, Random))
     del methods[control]
     seed = random.seed if control in settings.methods else settings.seed
-    usual: Control = "redrawn" if settings.preset == "authors" else "nested"
-    redrawn = (options.control or usual) == "redrawn"
+    default: Control = "redrawn" if settings.preset == "authors" else "nested"
+    redrawn = (options.control or default) == "redrawn"
     count = len(options.points(settings).places) if redrawn else 1
     return [
         *(Ranker(name, "method", settings.signed(name), (m,)) for name, m in methods.items()),
@@ -108,16 +107,16 @@ def rankers(settings: Settings, options: WordDeletionOptions) -> list[Ranker]:
     ]
 
 
-def answers(
+def predictions(
     subject: Subject, settings: Settings, options: WordDeletionOptions, parts: Parts
 ) -> pa.Table:
-    """What the model of a subject answers; parts that are there are read.
+    """Return whether the model is right after each deletion; existing parts are read, not redone.
 
     Args:
-        subject: The subject.
+        subject: The model and its texts.
         settings: Methods and operators.
         options: How much is deleted.
-        parts: Where the parts are kept.
+        parts: Where the parts are stored.
 
     Raises:
         InputError: If no text has finite scores.
@@ -127,8 +126,7 @@ def answers(
 
     @cache  # loads the model when it is needed
     def deleter() -> Deleter:
-        who, points = rankers(settings, options), options.points(settings)
-        return Deleter(subject, settings, who, points)
+        return Deleter(subject, settings, rankers(settings, options), options.points(settings))
 
     table = parts.filled(
         f"Deleting words of the texts of {subject.name}",
@@ -147,14 +145,14 @@ def answers(
 def run(
     subjects: Sequence[Subject], settings: Settings, store: Store, options: WordDeletionOptions
 ) -> Findings:
-    """Delete, and say what follows."""
-    tables = [answers(subject, settings, options, store.parts) for subject in subjects]
-    points, who = options.points(settings), rankers(settings, options)
-    data = list(gathered(subjects, tables, settings.operators, who, points))
-    lines: list[Line] = []
+    """Run the study."""
+    tables = [predictions(subject, settings, options, store.parts) for subject in subjects]
+    points, every = options.points(settings), rankers(settings, options)
+    data = list(by_data(subjects, tables, settings.operators, every, points))
+    curves: list[MethodCurve] = []
     with progress("Drawing texts again for intervals", len(data)) as advance:
-        for each in data:
-            lines += accuracy_lines(*each, who, settings)
+        for name, dataset, right in data:
+            curves += accuracy_curves(name, dataset, right, every, settings)
             advance(1)
     return Findings(
         values=pa.concat_tables(
@@ -163,30 +161,30 @@ def run(
                 for subject, table in zip(subjects, tables, strict=True)
             ]
         ),
-        runs=[at_first(table) for table in tables],
-        findings=deletion_findings(lines, settings, points),
-        numbers=deletion_numbers(lines, points),
-        tables=deletion_tables(lines, settings, points),
-        pictures=deletion_pictures(lines, settings, points),
+        runs=[_accuracy(table) for table in tables],
+        findings=deletion_findings(curves, settings, points),
+        numbers=deletion_numbers(curves, points),
+        tables=deletion_tables(curves, settings, points),
+        pictures=deletion_pictures(curves, settings, points),
     )
 
 
-def at_first(table: pa.Table) -> Measured:
-    """How many texts there are, and how many are predicted right."""
+def _accuracy(table: pa.Table) -> RunAccuracy:
+    """Return the accuracy before any deletion."""
     texts, first = np.unique(table["text"].to_numpy(), return_index=True)
     labels, predicted = (table[name].to_numpy()[first] for name in ("label", "predicted"))
-    return Measured(len(texts), float((labels == predicted).mean()))
+    return RunAccuracy(len(texts), float((labels == predicted).mean()))
 
 
 STUDY = Study(
-    NAME,
-    "Word deletion",
-    {
+    name=NAME,
+    title="Word deletion",
+    presets={
         "default": Settings(operators=("mask", "remove"), texts=1000),
-        # Two of its ids are [CLS] and [SEP]: the authors take sentences of 10 ids or more.
+        # The authors take sentences of at least 10 ids, two of which are [CLS] and [SEP].
         "authors": replace(authors(1001), shortest=8),
     },
-    WordDeletionOptions(),
-    run,
-    check,
+    options=WordDeletionOptions(),
+    run=run,
+    check=check,
 )

@@ -1,6 +1,7 @@
 """Word rank (section 3.2.1): which words speak for and against a class, by each method."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from unicodedata import category
 
 import numpy as np
@@ -13,16 +14,18 @@ from bertx.statistics.correlations import Interval, normal_interval
 from bertx.studies import paper
 from bertx.studies.claims import (
     all_positive,
-    below,
+    highest,
     joined,
     leagues,
-    open_ones,
+    listed,
+    negative,
     papers_methods,
     texts_would_tell,
+    undecided,
 )
 from bertx.studies.conducting import Study
 from bertx.studies.findings import Cell, Finding, Findings, Picture, Table, grid_rows
-from bertx.studies.ranked_words import EVERY, Ranked, WordRankOptions, poles, ranked_words
+from bertx.studies.ranked_words import EVERY, RankedWords, WordRankOptions, poles, ranked_words
 from bertx.studies.scores import UnitScores, all_explained, check_words, frequent_words
 from bertx.studies.sentence import sentence_picture
 from bertx.studies.settings import Settings, authors
@@ -31,43 +34,43 @@ from bertx.studies.subjects import Subject
 
 NAME = "word-rank"
 LEAST = 10
-"""Fewest words that make a ranking."""
+"""The least number of words to rank."""
 
 DRAWN = 12
-"""Words at either end in a figure."""
+"""The number of highest and of lowest words in a figure."""
 
 
 def check(subjects: Sequence[Subject], settings: Settings, options: WordRankOptions) -> None:
-    """Refuse what cannot be ranked together.
+    """Check the classes of the lexicon, and that there are enough words.
 
     Raises:
-        InputError: If a class is unknown, or there are too few words.
+        InputError: If a class is unknown, there are too few words, or too few are in the lexicon.
     """
     poles(subjects[0].classes, options)
     words = frequent_words(subjects[0], settings) - set(options.stop_words)
     check_words(words, LEAST, settings, f"in the texts of {subjects[0].source.dataset}")
     if options.lexicon is not None:
         valences = [options.lexicon.valences.get(word, 0.0) for word in words]
-        positive, negative = sum(v > 0 for v in valences), sum(v < 0 for v in valences)
-        if not positive or not negative:
+        good, bad = sum(v > 0 for v in valences), sum(v < 0 for v in valences)
+        if not good or not bad:
             raise InputError(
                 f"lexicon {options.lexicon.name}: expected positive and negative words among the "
-                f"{len(words)} frequent words of {subjects[0].source.dataset}, but of them "
-                f"{positive} are positive and {negative} negative. Use more texts, a lower "
-                "minimum_count, or a lexicon of their language."
+                f"{len(words)} frequent words of {subjects[0].source.dataset}, but of them {good} "
+                f"are positive and {bad} negative. Use more texts, a lower minimum_count, or a "
+                "lexicon of their language."
             )
 
 
 def word_rank(
     subjects: Sequence[Subject], settings: Settings, store: Store, options: WordRankOptions
 ) -> Findings:
-    """Rank words by their mean scores; those of several runs on the same texts are averaged.
+    """Rank words by their mean scores, averaged over runs on the same texts.
 
     Args:
         subjects: One model, or several that differ in their seed.
-        settings: How texts are explained and scores summed up.
-        store: Where unit scores are kept.
-        options: The lexicon, and what tables show.
+        settings: The settings of the study.
+        store: Where unit scores are stored.
+        options: The options of the study.
     """
     scores = all_explained(subjects, settings, store)
     ranked = [
@@ -79,7 +82,7 @@ def word_rank(
     shown = [each for each in ranked if each.label in (positive, EVERY)] or ranked
     return Findings(
         values=_values(ranked),
-        runs=[each.measured for each in scores],
+        runs=[each.accuracy for each in scores],
         findings=[
             *_words_findings([each for each in shown if settings.explains(each.method)]),
             *_lexicon_findings(shown, settings),
@@ -95,7 +98,7 @@ def word_rank(
     )
 
 
-def _values(ranked: Sequence[Ranked]) -> pa.Table:
+def _values(ranked: Sequence[RankedWords]) -> pa.Table:
     return pa.concat_tables(
         pa.table(
             {
@@ -114,15 +117,15 @@ def _values(ranked: Sequence[Ranked]) -> pa.Table:
     )
 
 
-def _words_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
-    """What stands at the ends of each list."""
+def _words_findings(shown: Sequence[RankedWords]) -> Iterator[Finding]:
+    """Which words are at the ends of each ranking."""
     for each in shown:
         first, last = each.order[:3], each.order[::-1][:3]
         evidence = f"Mean scores: {_scores(each, first)}"
         text = f"By {each.method}, {_quoted(each, first)} matter most for {each.label}."
         if each.signed:
-            most = [place for place in first if each.means[place] > 0]
-            least = [place for place in last if each.means[place] < 0]
+            most = [index for index in first if each.means[index] > 0]
+            least = [index for index in last if each.means[index] < 0]
             speak = f"{_quoted(each, most)} speak most" if most else "no word speaks"
             against = f"{_quoted(each, least)} most" if least else "none"
             text = f"By {each.method}, {speak} for {each.label}, and {against} against it."
@@ -130,41 +133,36 @@ def _words_findings(shown: Sequence[Ranked]) -> Iterator[Finding]:
         yield Finding(text, f"{evidence}; {len(each.words):,} words.")
 
 
-def _lexicon_findings(shown: Sequence[Ranked], settings: Settings) -> Iterator[Finding]:
-    """Which method the lexicon agrees with most, signed and unsigned ones apart."""
-    for league, names in leagues({each.method: each.signed for each in shown}):
-        agreements = {
-            each: each.agreement for each in shown if each.agreement and each.method in names
-        }
-        areas = {each: agreement.auc for each, agreement in agreements.items()}
-        signs = {each: agreement.sign for each, agreement in agreements.items() if agreement.sign}
-        explaining = [each for each in agreements if settings.explains(each.method)]
+def _lexicon_findings(shown: Sequence[RankedWords], settings: Settings) -> Iterator[Finding]:
+    """Which method the lexicon agrees with most, among signed and among unsigned methods."""
+    ranked = {each.method: each for each in shown}
+    agreements = {name: each.agreement for name, each in ranked.items() if each.agreement}
+    for league, names in leagues(agreements, settings):
+        explaining = list(filter(settings.explains, names))
         if not explaining:
             continue
-        best = max(explaining, key=lambda each: areas[each].value)
+        areas = {name: agreements[name].auc for name in names}
+        best = highest({name: areas[name] for name in explaining})
         what = f"Of the {league} methods, the words of the lexicon stand out most by"
         if not areas[best].low > 0.5:
             what = f"By no {league} method are words of the lexicon shown to stand out; nearest is"
         yield Finding(
-            f"{what} {best.method} ({best.label}): a word of it has a larger absolute score than "
+            f"{what} {best} ({ranked[best].label}): a word of it has a larger absolute score than "
             f"another word with a probability of {areas[best].value:.2f}.",
-            f"AUC with 95 % intervals: {', '.join(_intervals(areas))}; {agreements[best].words} of "
-            f"{len(best.words)} words are in the lexicon.",
+            f"AUC with 95 % intervals: {listed(areas)}; {agreements[best].words} of "
+            f"{len(ranked[best].words)} words are in the lexicon.",
         )
+        signs = {name: sign for name in names if (sign := agreements[name].sign)}
         if signs:
-            best = max(signs, key=lambda each: signs[each].value)
+            best = highest(signs)
             yield Finding(
-                f"By {best.method}, {signs[best].value:.0%} of the words of the lexicon have the "
-                "sign of their valence (by chance 50 %).",
-                f"{'; '.join(_intervals(signs))}, the mean of positive and negative words.",
+                f"By {best}, {signs[best].value:.0%} of the words of the lexicon have the sign of "
+                "their valence (by chance 50 %).",
+                f"{listed(signs, '; ')}, the mean of positive and negative words.",
             )
 
 
-def _intervals(shares: Mapping[Ranked, Interval]) -> list[str]:
-    return [f"{each.method} {interval}" for each, interval in shares.items()]
-
-
-def _paper_finding(shown: Sequence[Ranked], settings: Settings, texts: int) -> Finding:
+def _paper_finding(shown: Sequence[RankedWords], settings: Settings, texts: int) -> Finding:
     """Whether the paper's other methods find words that matter more than LAT does."""
     names, note = papers_methods(settings)
     text = (
@@ -185,25 +183,25 @@ def _paper_finding(shown: Sequence[Ranked], settings: Settings, texts: int) -> F
         for name, each in agreements.items()
     }
     against = {f"{name} - {paper.LAT}": interval for name, interval in differences.items()}
-    verdict, evidence = all_positive(against, texts_would_tell(texts))
+    verdict, evidence = all_positive(against, partial(texts_would_tell, texts))
     evidence = f"Differences of AUC: {evidence}; {texts:,} texts. {note}".strip()
     what, than = "ords of the lexicon stand out", f"than by {paper.LAT}"
     text = {
         "agree": f"W{what} more by {joined([*differences])} {than}.",
-        "disagree": f"W{what} less by {joined(below(differences))} {than}.",
+        "disagree": f"W{what} less by {joined(negative(differences))} {than}.",
         "cannot tell": f"It cannot be told whether w{what} more by "
-        f"{joined(open_ones(differences))} {than}.",
+        f"{joined(undecided(differences))} {than}.",
     }[verdict]
     return Finding(text, evidence, paper.FINDS_WORDS, verdict)
 
 
-def _punctuation(ranked: Ranked, top: int) -> float:
-    """Share of the highest words that have neither letter nor digit."""
-    first = [ranked.words[place] for place in ranked.order[:top]]
+def _punctuation(ranked: RankedWords, top: int) -> float:
+    """Return the share of punctuation among the ``top`` highest words."""
+    first = [ranked.words[index] for index in ranked.order[:top]]
     return sum(all(category(c)[0] in "PS" for c in word) for word in first) / max(len(first), 1)
 
 
-def _numbers(ranked: Sequence[Ranked], top: int) -> dict[str, float]:
+def _numbers(ranked: Sequence[RankedWords], top: int) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for each in ranked:
         key = f"{each.method}/{each.label}"
@@ -215,7 +213,7 @@ def _numbers(ranked: Sequence[Ranked], top: int) -> dict[str, float]:
     return numbers
 
 
-def _lexicon_tables(ranked: Sequence[Ranked], options: WordRankOptions) -> Iterator[Table]:
+def _lexicon_tables(ranked: Sequence[RankedWords], options: WordRankOptions) -> Iterator[Table]:
     if options.lexicon is None:
         return
     rows: list[list[Cell]] = [
@@ -245,13 +243,13 @@ def _bounds(interval: Interval | None) -> list[Cell]:
     return [interval.value, f"{interval.low:.3f} to {interval.high:.3f}"]
 
 
-def _words_table(ranked: Ranked, top: int) -> Table:
-    """The highest words and the lowest, as the paper has them."""
+def _words_table(ranked: RankedWords, top: int) -> Table:
+    """Return the highest and the lowest words side by side, as the paper prints them."""
     ends = ("for it", "against it") if ranked.signed else ("highest", "lowest")
     rows: list[list[Cell]] = [
         [number, *_word_cells(ranked, high), *_word_cells(ranked, low)]
-        for number, (high, low) in enumerate(
-            zip(ranked.order[:top], ranked.order[::-1][:top], strict=True), 1
+        for number, high, low in zip(
+            range(1, top + 1), ranked.order[:top], ranked.order[::-1], strict=False
         )
     ]
     columns = ["#"]
@@ -262,35 +260,35 @@ def _words_table(ranked: Ranked, top: int) -> Table:
     return Table(f"words-{ranked.method}-{ranked.label}", title, columns, rows, note)
 
 
-def _word_cells(ranked: Ranked, place: int) -> list[Cell]:
-    return [*_bar(ranked, place), int(ranked.occurrences[place])]
+def _word_cells(ranked: RankedWords, index: int) -> list[Cell]:
+    return [*_bar(ranked, index), int(ranked.occurrences[index])]
 
 
-def _paper_table(shown: Sequence[Ranked]) -> Table:
-    """The words that the paper prints, with their scores there and here."""
+def _paper_table(shown: Sequence[RankedWords]) -> Table:
+    """Return the words that the paper prints, with the paper's scores and ours."""
     rows: list[list[Cell]] = []
     for each in shown:
-        ranks = {each.words[place]: (rank, place) for rank, place in enumerate(each.order, 1)}
+        words = [each.words[index] for index in each.order]
         for word, score in paper.TOP_WORDS.get(each.method, {}).items():
-            here: list[Cell] = [None, None]
-            if word in ranks:
-                rank, place = ranks[word]
-                here = [float(each.means[place]), rank]
-            rows.append([each.method, word, score, *here, len(each.words)])
+            ours: list[Cell] = [None, None]
+            if word in words:
+                rank = words.index(word)
+                ours = [float(each.means[each.order[rank]]), rank + 1]
+            rows.append([each.method, word, score, *ours, len(each.words)])
     columns = ["method", "word", "paper's score", "score", "rank", "of"]
     note = "The paper: SST-5, the last class, absolute scores of word pieces. Empty: not frequent."
     return Table("paper", "Words that the paper prints", columns, rows, note)
 
 
 def _pictures(
-    shown: Sequence[Ranked], subject: Subject, scores: UnitScores, settings: Settings
+    shown: Sequence[RankedWords], subject: Subject, scores: UnitScores, settings: Settings
 ) -> list[Picture]:
     bars = [
         WordBars(
             each.method,
             each.signed,
-            [_bar(each, place) for place in each.order[:DRAWN]],
-            [_bar(each, place) for place in each.order[-DRAWN:]] if each.signed else [],
+            [_bar(each, index) for index in each.order[:DRAWN]],
+            [_bar(each, index) for index in each.order[-DRAWN:]] if each.signed else [],
         )
         for each in shown
     ]
@@ -304,19 +302,19 @@ def _pictures(
     return [words, sentence_picture(subject, scores, settings)]
 
 
-def _bar(ranked: Ranked, place: int) -> tuple[str, float, float]:
-    return ranked.words[place], float(ranked.means[place]), float(ranked.reach[place])
+def _bar(ranked: RankedWords, index: int) -> tuple[str, float, float]:
+    return ranked.words[index], float(ranked.means[index]), float(ranked.reach[index])
 
 
-def _quoted(ranked: Ranked, places: Sequence[int]) -> str:
-    return joined([f"“{ranked.words[place]}”" for place in places])
+def _quoted(ranked: RankedWords, indices: Sequence[int]) -> str:
+    return joined([f"“{ranked.words[index]}”" for index in indices])
 
 
-def _scores(ranked: Ranked, places: Sequence[int]) -> str:
+def _scores(ranked: RankedWords, indices: Sequence[int]) -> str:
     return ", ".join(
-        f"“{ranked.words[place]}” {ranked.means[place]:.2f} ± {ranked.reach[place]:.2f} "
-        f"({ranked.occurrences[place]:.0f} times)"
-        for place in places
+        f"“{ranked.words[index]}” {ranked.means[index]:.2f} ± {ranked.reach[index]:.2f} "
+        f"({ranked.occurrences[index]:.0f} times)"
+        for index in indices
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 from bertx.attribution import GradientSensitivity, LayerwiseAttentionTracing, Random
 from bertx.statistics import Comparison
 from bertx.studies import Settings
-from bertx.studies.claims import Trial, together
-from bertx.studies.deleting import Points, Ranker, accuracy_lines, gathered
+from bertx.studies.claims import ClaimTest, overall
+from bertx.studies.deleting import Points, Ranker, accuracy_curves, by_data
 from bertx.studies.deletion_findings import (
     deletion_findings,
     deletion_numbers,
@@ -46,7 +46,7 @@ def answers(*chances, texts=200, runs=1, seed=1, searched=20):
 
 
 def lines(right):
-    return accuracy_lines("sst5", "sst5", right, RANKERS, SETTINGS)
+    return accuracy_curves("sst5", "sst5", right, RANKERS, SETTINGS)
 
 
 def drawn(*chances, **settings):
@@ -124,7 +124,7 @@ def test_runs_of_the_same_texts_meet_on_those_that_both_could_use():
         )
         for number, own in enumerate(used)
     ]
-    ((name, _, right),) = gathered(subjects, tables, ["pad"], RANKERS, points)
+    ((name, _, right),) = by_data(subjects, tables, ["pad"], RANKERS, points)
     assert right.shape == (2, 2, 1, len(RANKERS), 2) and name == "data0"
     assert right[..., 0, 0, 0].tolist() == [[0, 1], [0, 0]]  # texts 0 and 2
 
@@ -182,16 +182,16 @@ def comparison(better, verdict):
 
 
 def test_a_claim_holds_where_every_comparison_comes_as_foretold():
-    assert Trial("here", "a", comparison("a", "beats")).answer == "agree"
-    assert Trial("here", "a", comparison("b", "beats")).answer == "disagree"
-    assert Trial("here", "a", comparison("a", "no difference shown")).answer == "disagree"
-    unclear = Trial("here", "a", comparison("b", "too few examples"))
-    assert unclear.answer == "cannot tell"
+    assert ClaimTest("here", "a", comparison("a", "beats")).verdict == "agree"
+    assert ClaimTest("here", "a", comparison("b", "beats")).verdict == "disagree"
+    assert ClaimTest("here", "a", comparison("a", "no difference shown")).verdict == "disagree"
+    unclear = ClaimTest("here", "a", comparison("b", "too few examples"))
+    assert unclear.verdict == "cannot tell"
     assert unclear.evidence == "here -0.100 [-0.150, -0.050], n = 50 (90 would tell)"
-    agreed, failed = (Trial("here", "a", comparison(name, "beats")) for name in "ab")
-    assert together([]) == together([agreed, unclear]) == "cannot tell"
-    assert together([agreed, agreed]) == "agree"
-    assert together([agreed, failed, unclear]) == "disagree"
+    agreed, failed = (ClaimTest("here", "a", comparison(name, "beats")) for name in "ab")
+    assert overall([]) == overall([agreed, unclear]) == "cannot tell"
+    assert overall([agreed, agreed]) == "agree"
+    assert overall([agreed, failed, unclear]) == "disagree"
 
 
 def test_data_without_wrong_texts_have_no_such_figures():

@@ -14,10 +14,10 @@ from bertx.attribution import GradientSensitivity, GradientXInput, LayerwiseAtte
 from bertx.statistics.correlations import Interval
 from bertx.studies import Settings, seeds, transfer, word_rank
 from bertx.studies.claims import seeds_needed
-from bertx.studies.likeness import Likeness
 from bertx.studies.paper import GI, GS, LAT, LRP
-from bertx.studies.ranked_words import Ranked
+from bertx.studies.ranked_words import RankedWords
 from bertx.studies.seeds import differences_finding, other_differences
+from bertx.studies.similarity import Similarity
 
 METHODS = {GS: GradientSensitivity(), GI: GradientXInput(reduce="squared_norm"), LRP: Lrp(),
            LAT: LayerwiseAttentionTracing()}  # fmt: skip
@@ -56,7 +56,7 @@ def test_transfer(value, verdict, text):
 
 def ranked_by(method, **more):
     fields = ("label", "signed", "words", "means", "reach", "occurrences", "texts", "agreement")
-    return Ranked(method, **{**dict.fromkeys(fields), **more})
+    return RankedWords(method, **{**dict.fromkeys(fields), **more})
 
 
 def ranked(method, value, spread):
@@ -114,7 +114,7 @@ def compared(means, spread=0.001, runs=3):
     draw = np.random.default_rng(0)
     pairs = list(combinations("abcdefgh"[:runs], 2))
     return [
-        Likeness(
+        Similarity(
             "words",
             name,
             "Pearson",

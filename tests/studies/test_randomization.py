@@ -13,7 +13,7 @@ from bertx.metrics import parts, redrawn
 from bertx.models.inputs import Inputs
 from bertx.statistics.correlations import Interval
 from bertx.studies import Settings, conduct, randomization, store
-from bertx.studies.lines import Line
+from bertx.studies.method_curves import MethodCurve
 from bertx.studies.randomization import STUDY, RandomizationOptions
 from bertx.studies.randomization_findings import (
     randomization_findings,
@@ -166,13 +166,13 @@ def test_what_cannot_be_studied_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def line(method, by, *means, half=0.02, measure="absolute", count=100, signed=False):
+def line(method, by, *means, half=0.02, measure="absolute", count=100):
     values = np.full((1, 100, len(means)), np.nan)
     for depth, mean in enumerate(means):
         spread = np.random.default_rng(depth).normal(0, half / 1.96 * np.sqrt(count), count)
         values[0, :count, depth] = mean + spread - spread.mean()
-    return Line(
-        "run", measure, by, method, signed, values,
+    return MethodCurve(
+        "run", measure, by, method, values,
         steps=("shuffled labels",) if by == "shuffled labels" else tuple(STEPS),
         means=tuple(Interval(mean, mean - half, mean + half) for mean in means),
         counts=(count,) * len(means),
@@ -214,11 +214,11 @@ def test_what_is_said_of_what_stays_and_goes():
 
 def test_scores_with_and_without_a_sign_are_never_together():
     found = [
-        cascade("signed", 0.5, 0.4, 0.3, 0.2, 0.1, measure="spearman", signed=True),
-        cascade("signed", 0.6, 0.5, 0.4, 0.3, 0.2, signed=True),
+        cascade("signed", 0.5, 0.4, 0.3, 0.2, 0.1, measure="spearman"),
+        cascade("signed", 0.6, 0.5, 0.4, 0.3, 0.2),
         cascade("unsigned", 0.9, 0.8, 0.7, 0.6, 0.5),
         line("signed", "shuffled labels", 0.2),
-        line("signed", "shuffled labels", 0.1, measure="spearman", signed=True),
+        line("signed", "shuffled labels", 0.1, measure="spearman"),
         line("unsigned", "shuffled labels", 0.3),
     ]
     tables = {table.name: table for table in randomization_tables(found)}

@@ -1,4 +1,4 @@
-"""The folder of a study: whole parts, and refusals of what was made otherwise."""
+"""The folder of a study: complete parts, and refusals of studies with other settings."""
 
 import os
 import subprocess
@@ -59,7 +59,7 @@ def test_the_same_study_goes_on_and_another_is_refused_by_field(tmp_path):
 @pytest.mark.parametrize("content", ["{half", "[]"])
 def test_a_damaged_study_is_named(tmp_path, content):
     (tmp_path / "study.json").write_text(content)
-    with pytest.raises(InputError, match=r"study\.json: expected what a study was made with"):
+    with pytest.raises(InputError, match=r"study\.json: expected the description of a study"):
         Store(tmp_path, MADE)
 
 

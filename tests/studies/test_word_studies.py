@@ -20,11 +20,11 @@ from bertx.evaluation import Text
 from bertx.statistics.words import word_sums
 from bertx.studies import Parts, Settings, Store, authors, explained, paper
 from bertx.studies.lexicon import read_lexicon
-from bertx.studies.likeness import TEXTS, likeness
 from bertx.studies.ranked_words import WordRankOptions
 from bertx.studies.scores import Draws, draws_of, normalized
 from bertx.studies.seeds import STUDY as SEEDS
 from bertx.studies.seeds import SeedsOptions, seeds
+from bertx.studies.similarity import TEXTS, similarity
 from bertx.studies.transfer import STUDY as TRANSFER
 from bertx.studies.transfer import TransferOptions, transfer
 from bertx.studies.word_rank import STUDY as WORD_RANK
@@ -209,7 +209,7 @@ def test_intervals_hold_the_value_and_follow_from_the_seed(three, tmp_path):
 def test_the_mean_over_pairs_has_an_interval_of_its_own():
     values, noise = np.array([0.2, 0.5, 0.8]), np.random.default_rng(0).normal(0, 0.1, (3, 400))
     draws = Draws("abc", [noise.T] * 3)
-    found = likeness(TEXTS, "gs", "Pearson", values, values[:, None] + noise, draws)
+    found = similarity(TEXTS, "gs", "Pearson", values, values[:, None] + noise, draws)
     half = 1.96 * noise.mean(0).std(ddof=1)
     assert found.mean == pytest.approx((0.5, 0.5 - half, 0.5 + half), rel=1e-3)
 
@@ -218,18 +218,18 @@ def test_what_cannot_be_compared_is_refused(three):
     alone, twins = three[:1], [three[0], subject("twin", 0, SETTINGS, count=21)]
     elsewhere = subject("e", 3, SETTINGS, count=24, texts_seed=1)
     with pytest.raises(InputError, match="seeds: expected 2 runs or more to compare, got 1"):
-        SEEDS.refuse(alone, SETTINGS, SeedsOptions())
+        SEEDS.validate(alone, SETTINGS, SeedsOptions())
     for study in (SEEDS, TRANSFER, WORD_RANK):
         with pytest.raises(InputError, match="m0 and twin are the same model on the same texts"):
-            study.refuse(twins, SETTINGS, study.options)
+            study.validate(twins, SETTINGS, study.options)
     with pytest.raises(InputError, match="seeds needs runs with the same texts, but m0 has 21"):
-        SEEDS.refuse([three[0], elsewhere], SETTINGS, SeedsOptions())
+        SEEDS.validate([three[0], elsewhere], SETTINGS, SeedsOptions())
     with pytest.raises(InputError, match=r"at least 99 words.* in the texts of each of m0, e, but"):
-        TRANSFER.refuse([three[0], elsewhere], SETTINGS, TransferOptions(99))
+        TRANSFER.validate([three[0], elsewhere], SETTINGS, TransferOptions(99))
     every = Settings(methods=METHODS, target="all")
     for study in (SEEDS, TRANSFER):
         with pytest.raises(InputError, match=r"target all: .* Expected predicted, gold or last"):
-            study.refuse(three, every, study.options)
+            study.validate(three, every, study.options)
 
 
 def test_a_word_without_a_valence_is_in_no_lexicon(tmp_path):
@@ -252,7 +252,7 @@ def test_numbers_that_are_too_small_are_refused(name, least):
 def test_a_lexicon_of_other_words_is_refused(three, tmp_path):
     lexicon = read_lexicon(Path(save_lexicon(tmp_path / "l.txt", {"gut": 2.0, "schlecht": -2.0})))
     with pytest.raises(InputError, match=r"of them 0 are positive and 0 negative"):
-        WORD_RANK.refuse(three[:1], SETTINGS, WordRankOptions(lexicon))
+        WORD_RANK.validate(three[:1], SETTINGS, WordRankOptions(lexicon))
 
 
 def test_words_that_are_left_out_are_in_no_table(three, store):
