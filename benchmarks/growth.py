@@ -101,7 +101,7 @@ class Engine:
         return {
             "seconds": statistics.median(seconds),
             "forward": statistics.median(forward),
-            "asked": engine.work.asked // (self.repeat + 1),
+            "asked": engine.work.requested // (self.repeat + 1),
             "forwarded": engine.work.distinct // (self.repeat + 1),
         }
 

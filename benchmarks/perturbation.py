@@ -133,7 +133,7 @@ def compare(model, tokenizer, data, operator, order, options):
     best, parts = fastest(model, sequences)
     tokens = sum(ids.numel() for ids in parts)
     print(
-        f"{operator:7} {order.__name__:13} asked {work.asked}, forwarded {work.distinct} "
+        f"{operator:7} {order.__name__:13} asked {work.requested}, forwarded {work.distinct} "
         f"({work.tokens} tokens + {work.padding} padding); yardstick "
         f"{sum(len(ids) for ids in parts)} ({tokens} tokens, batches of {best})",
         flush=True,

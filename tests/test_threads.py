@@ -203,7 +203,7 @@ def test_judges_engines_and_explanations_at_once(hasty, monkeypatch):
     found = together(tasks)
     assert not [one for one, right in zip(found, expected, strict=True) if differ(one, right)]
     assert stances == {"force_eager"} and torch._dynamo.eval_frame._stance.stance == "default"
-    assert [own.work.asked for own in engines] == [2 * own.asked for own in work]
+    assert [own.work.requested for own in engines] == [2 * own.requested for own in work]
     for own, known in zip(models, before, strict=True):
         assert_same(known, condition(own))
 

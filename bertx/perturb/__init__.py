@@ -1,4 +1,4 @@
-"""Running a model again, on perturbed texts and from other embeddings."""
+"""Further forward passes of a model, on perturbed texts or from modified embeddings."""
 
 from bertx.perturb.engine import Operator, Perturber, Precision
 

@@ -1,7 +1,7 @@
-"""Running a model again from other embeddings, with gradients or without.
+"""Forward passes of a model from modified embeddings, with or without gradients.
 
-Rows of equal length go together and no forward exceeds a number of tokens, so that many points of
-many texts cost few forwards. The model is left as it was: no dropout, no gradient of a parameter.
+Rows of similar lengths share a batch of limited size, so that many versions of many texts take few
+forward passes. There is no dropout, parameters get no gradients, and the model is restored.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,20 +22,19 @@ from bertx.trace import Trace
 from bertx.trace.rules import wide
 from bertx.trace.skipping import Skipping
 
-_Named = Literal["mask", "pad", "zero"]
-Baseline = _Named | int
-"""What stands for a word's absence: the word embedding of [MASK], of [PAD], or of the token with an
-id, or zeros."""
+_NamedBaseline = Literal["mask", "pad", "zero"]
+Baseline = _NamedBaseline | int
+"""Word embedding of a missing word: of [MASK], of [PAD] or of a token id, or zeros."""
 
 States = Callable[[Tensor, int], Tensor]
-"""From row numbers (S,) and a width t, the states (S, t, D) that these rows run from."""
+"""From row numbers (S,) and a width t to the states of these rows (S, t, D)."""
 
 
 def word_embedding(model: PreTrainedModel, method: str) -> nn.Module:
-    """The module that looks word embeddings up (before positions, segments and LayerNorm).
+    """Return the embedding table of the words (before positions, segments and LayerNorm).
 
     Raises:
-        UnsupportedArchitecture: If the model does not name it.
+        UnsupportedArchitecture: If the model does not define ``get_input_embeddings``.
     """
     try:
         module = model.get_input_embeddings()
@@ -47,51 +46,52 @@ def word_embedding(model: PreTrainedModel, method: str) -> nn.Module:
 
 
 def check_baseline(baseline: Baseline) -> None:
-    """Raise `InputError` for a baseline that does not exist."""
-    number = isinstance(baseline, int) and not isinstance(baseline, bool) and baseline >= 0
-    if not number and baseline not in get_args(_Named):
-        named = ", ".join(get_args(_Named))
-        raise InputError(f"baseline {baseline!r}: expected {named}, or the id of a token")
+    """Raise `InputError` if the baseline is neither a name nor a token id."""
+    token_id = isinstance(baseline, int) and not isinstance(baseline, bool) and baseline >= 0
+    if not token_id and baseline not in get_args(_NamedBaseline):
+        names = ", ".join(get_args(_NamedBaseline))
+        raise InputError(f"baseline {baseline!r}: expected {names}, or the id of a token")
 
 
-def check_token(number: int, table: nn.Module) -> None:
-    """Raise `InputError` for the id of a token that a table of word embeddings does not have."""
-    size = getattr(table, "num_embeddings", number + 1)
-    if number >= size:
-        raise InputError(f"baseline {number}: expected the id of a token, from 0 to {size - 1}")
+def check_token(token_id: int, table: nn.Module) -> None:
+    """Raise `InputError` if an embedding table does not contain a token id."""
+    size = getattr(table, "num_embeddings", token_id + 1)
+    if token_id >= size:
+        raise InputError(f"baseline {token_id}: expected the id of a token, from 0 to {size - 1}")
 
 
 def word_path(trace: Trace, baseline: Baseline, method: str) -> tuple[Tensor, Tensor]:
-    """Word embeddings of the texts, and of the baseline; call it inside of `rerunning`.
+    """Return the word embeddings of the texts and of the baseline. Call it inside `rerunning`.
 
     Returns:
-        Word embeddings (B, T, D), and the same with those of all ranked tokens (``units`` >= 0)
-        replaced; special tokens and padding stay. Both in the model's precision.
+        Word embeddings (B, T, D), and a copy in which all ranked tokens (``units`` >= 0) have the
+        embedding of the baseline. Both are in the model's precision.
 
     Raises:
-        InputError: If the baseline is [MASK] and its id is not known, or the model has no such id.
+        InputError: If the baseline is [MASK] and the inputs do not contain its id, or if the model
+            does not have the token id.
     """
     inputs = trace.inputs
     table = word_embedding(trace.model, method)
     words = table(inputs.input_ids)
     if baseline == "zero":
-        away = torch.zeros_like(words)
+        missing = torch.zeros_like(words)
     else:
-        away = table(torch.full_like(inputs.input_ids, _written(baseline, inputs, table)))
-    return words, torch.where((inputs.units >= 0)[..., None], away, words)
+        missing = table(torch.full_like(inputs.input_ids, _token_id(baseline, inputs, table)))
+    return words, torch.where((inputs.units >= 0)[..., None], missing, words)
 
 
-def _written(baseline: Baseline, inputs: Inputs, table: nn.Module) -> int:
-    """The id of the token that stands for a word's absence."""
+def _token_id(baseline: Baseline, inputs: Inputs, table: nn.Module) -> int:
+    """Return the id of the token that represents a missing word."""
     named = {"mask": inputs.mask_token_id, "pad": inputs.pad_token_id}
-    written = named[baseline] if isinstance(baseline, str) else baseline
-    if written is None:
+    token_id = named[baseline] if isinstance(baseline, str) else baseline
+    if token_id is None:
         raise InputError(
-            "baseline 'mask' takes the embedding of the mask token, but its id is not known: make "
-            "the Inputs with a tokenizer that has one, or use baseline 'pad' or 'zero'."
+            "baseline 'mask' needs the id of the mask token, got None: create the Inputs with a "
+            "tokenizer that has one, or use baseline 'pad' or 'zero'."
         )
-    check_token(written, table)
-    return written
+    check_token(token_id, table)
+    return token_id
 
 
 def summed_gradient(
@@ -102,17 +102,18 @@ def summed_gradient(
     states: States,
     token_budget: int | None = None,
 ) -> Tensor:
-    """Σ over the rows of a text of weight · ∂y_c/∂state, y_c the logit of the explained class.
+    """Compute Σ_r weight_r · ∂y_c/∂state_r over the rows r of each text, y_c the explained logit.
 
-    Call it inside of `rerunning`.
+    Call it inside `rerunning`.
 
     Args:
         trace: The texts, the model and the explained classes.
-        module: Where the states enter: its output is replaced.
-        texts: The text that each row is a version of (R,).
-        weights: The weight of each row (R,).
-        states: Gives the states of some rows.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
+        module: The module whose output is replaced by the states.
+        texts: Index of the text of each row (R,).
+        weights: Weight of each row (R,).
+        states: Computes the states of rows.
+        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
+            device.
 
     Returns:
         (B, T, D), in float32 or wider; 0 for texts without rows.
@@ -124,7 +125,8 @@ def summed_gradient(
         state = states(rows, width).detach().requires_grad_()
         with Skipping():
             logits = _forward(trace.model, module, part, state)
-        (gradient,) = torch.autograd.grad(_chosen(logits, trace, texts[rows]).sum(), state)
+        y = _explained_logits(logits, trace, texts[rows])
+        (gradient,) = torch.autograd.grad(y.sum(), state)
         weighted = wide(gradient) * weights[rows, None, None]
         if not total.dim():
             total = weighted.new_zeros(*trace.inputs.input_ids.shape, state.shape[-1])
@@ -135,20 +137,20 @@ def summed_gradient(
 def logits_from(
     trace: Trace, module: nn.Module, texts: Tensor, states: States, token_budget: int | None
 ) -> Tensor:
-    """y_c of every row (R,), float32 or wider, without gradients; see `summed_gradient`."""
-    answers = torch.zeros(len(texts), dtype=wide(trace.logits).dtype, device=texts.device)
+    """Compute y_c of every row (R,), float32 or wider, without gradients; see `summed_gradient`."""
+    explained = torch.zeros(len(texts), dtype=wide(trace.logits).dtype, device=texts.device)
     with torch.no_grad():
         for rows in batches(trace, texts, token_budget):
             part = trace.inputs.rows(texts[rows])
             state = states(rows, part.input_ids.shape[1])
             logits = _forward(trace.model, module, part, state)
-            answers[rows] = wide(_chosen(logits, trace, texts[rows]))
-    return answers
+            explained[rows] = wide(_explained_logits(logits, trace, texts[rows]))
+    return explained
 
 
 @exclusive
 def rerunning(model: PreTrainedModel) -> Iterator[None]:
-    """Gradients that lead to activations alone, without dropout and without autocast."""
+    """Enable gradients with respect to activations only, without dropout and autocast."""
     autocast = torch.autocast(model.device.type, enabled=False)
     with gradients(), evaluating(model), frozen(model), first_token_alone(model), autocast:
         yield
@@ -157,13 +159,14 @@ def rerunning(model: PreTrainedModel) -> Iterator[None]:
 def batches(
     trace: Trace, texts: Tensor, token_budget: int | None, copies: int = 1
 ) -> Iterator[Tensor]:
-    """Cut rows into batches, longest first.
+    """Divide rows into batches, longest first.
 
     Args:
         trace: The texts.
-        texts: The text that each row is a version of (R,).
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-        copies: How often each row is in the forward.
+        texts: Index of the text of each row (R,).
+        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
+            device.
+        copies: Number of times that a forward pass contains each row.
 
     Yields:
         Row numbers (S,).
@@ -182,22 +185,22 @@ def _forward(model: PreTrainedModel, module: nn.Module, inputs: Inputs, state: T
 
 @exclusive
 def replaced(module: nn.Module, state: Tensor) -> Iterator[None]:
-    """Let a module answer ``state`` (B, T, D) whatever it is given, in its own precision.
+    """Replace the output of a module by ``state`` (B, T, D), in the precision of the output.
 
-    Where a model pads its texts to more than T tokens, the padding's answers stay.
+    If a model pads its texts to more than T tokens, the outputs for the padding are unchanged.
     """
 
-    def answer(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+    def replace(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
         padding = output[:, state.shape[1] :]
         states = state.to(output.dtype)
         return torch.cat([states, padding], 1) if padding.shape[1] else states
 
-    handle = module.register_forward_hook(answer)
+    handle = module.register_forward_hook(replace)
     try:
         yield
     finally:
         handle.remove()
 
 
-def _chosen(logits: Tensor, trace: Trace, texts: Tensor) -> Tensor:
+def _explained_logits(logits: Tensor, trace: Trace, texts: Tensor) -> Tensor:
     return logits.gather(1, trace.target[texts, None])[:, 0]

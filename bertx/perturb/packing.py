@@ -1,4 +1,4 @@
-"""Token sequences without gaps, each once, in the batches that cost least."""
+"""Distinct token sequences without gaps, and their division into the cheapest batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
@@ -13,12 +13,12 @@ Item = TypeVar("Item")
 
 
 class Budget(NamedTuple):
-    """What may go into one forward, and what it costs.
+    """Size limit and cost of one forward pass.
 
     Attributes:
-        tokens: Largest product of rows and longest row.
-        call: What a forward costs beside its tokens, in tokens: where it is small, batches of
-            equal lengths without padding are cheaper than few large ones.
+        tokens: Largest number of tokens, including padding: rows times the longest row.
+        call: Fixed cost of a forward pass, in tokens. If it is small, many batches of equal lengths
+            are cheaper than a few large batches with padding.
     """
 
     tokens: int
@@ -26,33 +26,33 @@ class Budget(NamedTuple):
 
 
 CPU = Budget(2048, 64)
-"""More tokens are slower on a CPU, because they leave the caches."""
+"""Larger batches are slower on a CPU, because they exceed its caches."""
 
 ACCELERATOR = Budget(16384, 4096)
 
 
 def budget_for(device: torch.device, tokens: int | None = None, recorded: bool = False) -> Budget:
-    """What is fast on a device.
+    """Return the fastest budget on a device.
 
     Args:
-        device: Where the model is.
-        tokens: Another number of tokens.
-        recorded: Whether the forward is recorded for explanations, which keeps activations.
+        device: Device of the model.
+        tokens: Largest number of tokens; None for the fastest.
+        recorded: Whether the forward pass is recorded for explanations and keeps activations.
     """
     budget = CPU if device.type == "cpu" else ACCELERATOR
     return budget._replace(tokens=tokens or budget.tokens // (2 if recorded else 1))
 
 
 def close_up(tokens: Tensor, present: Tensor, filler: Tensor) -> Tensor:
-    """Move the tokens that are present to the left.
+    """Move the present tokens to the left, and fill the rest.
 
     Args:
-        tokens: Tokens by their F fields (M, F, T).
-        present: Which of them stay (M, T).
-        filler: What fills the rest (F,).
+        tokens: F fields of each token (M, F, T).
+        present: True for tokens that are kept (M, T).
+        filler: Fields of the tokens at the end (F,).
 
     Returns:
-        The tokens without gaps (M, F, T).
+        (M, F, T).
 
     Examples:
         >>> tokens, present = torch.tensor([[[7, 8, 9]]]), torch.tensor([[True, False, True]])
@@ -68,15 +68,15 @@ def close_up(tokens: Tensor, present: Tensor, filler: Tensor) -> Tensor:
 def distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Find equal rows.
 
-    Rows are told apart by a sum with random odd factors modulo 2**64; should two different rows
-    have the same sum, whole rows are compared instead.
+    Rows are hashed to their sums with random odd factors modulo 2**64. If different rows have the
+    same sum, whole rows are compared instead.
 
     Args:
-        rows: Whole numbers (M, J).
+        rows: Integers (M, J).
 
     Returns:
-        One row number for each of the S distinct rows (S,), and for every row which of the S it
-        equals (M,).
+        The index of one row for each of the S distinct rows (S,), and for every row the index of
+        its distinct row in 0..S-1 (M,).
 
     Examples:
         >>> first, which = distinct_rows(torch.tensor([[1, 2], [3, 4], [1, 2]]))
@@ -93,14 +93,15 @@ def distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pack(lengths: Sequence[int], budget: Budget) -> Iterator[tuple[int, int]]:
-    """Cut sequences into the batches that cost least, padding and calls together.
+    """Divide sequences into the cheapest batches, counting padding and fixed costs.
 
     Args:
         lengths: Lengths of the sequences, longest first.
-        budget: What may go into a batch; a longer sequence is a batch of its own.
+        budget: Size limit and fixed cost of a batch. A sequence beyond the limit has a batch to
+            itself.
 
     Yields:
-        First and last row (exclusive) of each batch.
+        First and last index (exclusive) of each batch.
 
     Examples:
         >>> list(pack([9, 4, 3, 3], Budget(tokens=8)))
@@ -112,7 +113,7 @@ def pack(lengths: Sequence[int], budget: Budget) -> Iterator[tuple[int, int]]:
     starts.append(len(lengths))
     for first, last in _cheapest(lengths, starts, budget):
         start, rows = starts[first], starts[last] - starts[first]
-        calls = -(-rows // _most(lengths[start], budget))
+        calls = -(-rows // _most_rows(lengths[start], budget))
         for call in range(calls):
             yield start + rows * call // calls, start + rows * (call + 1) // calls
 
@@ -120,14 +121,14 @@ def pack(lengths: Sequence[int], budget: Budget) -> Iterator[tuple[int, int]]:
 def chunks(
     items: Iterable[Item], length: Callable[[Item], int], budget: Budget
 ) -> Iterator[list[Item]]:
-    """Cut items into batches of similar length, longest first, equal ones in their order."""
+    """Divide items into batches of similar lengths, longest first, keeping the order of equals."""
     ordered = sorted(items, key=length, reverse=True)
     for start, end in pack([length(item) for item in ordered], budget):
         yield ordered[start:end]
 
 
 def bucket(length: int) -> int:
-    """The length rounded up to a power of two, at least 16.
+    """Round a length up to a power of two, at least 16.
 
     Examples:
         >>> bucket(9), bucket(32), bucket(33)
@@ -139,9 +140,10 @@ def bucket(length: int) -> int:
 def _cheapest(
     lengths: Sequence[int], starts: Sequence[int], budget: Budget
 ) -> Iterator[tuple[int, int]]:
-    """Which runs of equal lengths go together: first and last (exclusive) of each group.
+    """Yield the first and the last run of equal lengths (exclusive) of each group of batches.
 
-    The cheapest way to cut what begins at a run follows from those of all later runs.
+    Dynamic programming from the last run backwards: ``least`` is the cost of all sequences from a
+    run on, and ``cut`` is where its first group ends.
     """
     runs = len(starts) - 1
     least, cut = [inf] * runs + [0], [runs] * runs
@@ -151,7 +153,7 @@ def _cheapest(
             rows = starts[last] - starts[first]
             if rows * width >= least[first]:
                 break
-            calls = -(-rows // _most(width, budget))
+            calls = -(-rows // _most_rows(width, budget))
             cost = rows * width + calls * budget.call + least[last]
             if cost < least[first]:
                 least[first], cut[first] = cost, last
@@ -161,12 +163,13 @@ def _cheapest(
         first = cut[first]
 
 
-def _most(length: int, budget: Budget) -> int:
-    """How many sequences of a length go into one batch."""
+def _most_rows(length: int, budget: Budget) -> int:
+    """Return how many sequences of a length fit into one batch."""
     return max(budget.tokens // max(length, 1), 1)
 
 
 def _representatives(distinct: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the index of a row for each distinct value, and ``which`` unchanged."""
     rows = torch.arange(len(which), device=which.device)
     return rows.new_empty(len(distinct)).scatter_(0, which, rows), which
 
@@ -176,12 +179,12 @@ def by_halves(
     work: Callable[[list[Item]], None],
     failed: Callable[[Item, Exception], None],
 ) -> None:
-    """Work on some items; if that fails, on their halves, down to the single items that do.
+    """Process items together; if that fails, process their halves, down to single items.
 
     Args:
         items: At least one item.
-        work: Works on some of them; where it raises, it is called anew for fewer of these.
-        failed: Hears of each item that fails even alone, and why.
+        work: Processes several items. If it raises, it is called again for each half.
+        failed: Called with each item that fails on its own, and its error.
     """
     try:
         work(items)
@@ -190,13 +193,13 @@ def by_halves(
         if len(items) == 1:
             failed(items[0], error)
             return
-    half = len(items) // 2  # out here, as the error holds on to the graph
+    half = len(items) // 2  # outside the handler, because the error refers to the graph
     by_halves(items[:half], work, failed)
     by_halves(items[half:], work, failed)
 
 
 def reason_of(error: Exception, tokens: int, device: torch.device, way_out: str) -> str:
-    """Why a text could not be explained, in words for those who read the results."""
+    """Return a readable reason why a text could not be explained."""
     if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
         return f"{tokens} tokens need more memory than {device} has. {way_out}"
     return f"{type(error).__name__}: {error}"

@@ -77,13 +77,13 @@ def test_no_set_is_asked_for_twice(bert, tokenizer):
     run = Perturber(bert, mask_token_id=4, pad_token_id=0)
     search = Search(run, trace.inputs, trace.target)
     low = search.orders(1, 5)
-    asked = run.work.asked
-    assert search.orders(1, 5) == low and run.work.asked == asked
+    asked = run.work.requested
+    assert search.orders(1, 5) == low and run.work.requested == asked
     high = search.orders(1, 5, highest=True)
-    between = run.work.asked - asked
+    between = run.work.requested - asked
     fresh = Perturber(bert, mask_token_id=4, pad_token_id=0)
     assert high == Search(fresh, trace.inputs, trace.target).orders(1, 5, highest=True)
-    assert 0 < between < fresh.work.asked
+    assert 0 < between < fresh.work.requested
 
 
 def test_larger_beams_are_not_worse_on_average(tokenizer):

@@ -157,13 +157,13 @@ def test_a_budget_is_a_share(budget):
 
 
 def test_a_precision_that_is_emulated_is_refused_before_the_first_step(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: False)
+    monkeypatch.setattr("bertx.perturb.engine._supports_bf16", lambda device: False)
     module = ForeignModule()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     with pytest.raises(InputError, match="does not calculate in bfloat16"):
         trainer(tmp_path, [FaithfulnessMonitor(precision="bf16")]).fit(module, loader(), loader())
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: True)
+    monkeypatch.setattr("bertx.perturb.engine._supports_bf16", lambda device: True)
     monitor = FaithfulnessMonitor(precision="bf16", ceiling_examples=0)
     trainer(tmp_path, [monitor]).validate(module, loader(), verbose=False)
     narrow = numbers(monitor)

@@ -41,7 +41,7 @@ def test_numbers_in_a_pipe(explain):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_bfloat16_where_the_processor_has_it(explain, monkeypatch, capsys, there):
-    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: there)
+    monkeypatch.setattr("bertx.perturb.engine._supports_bf16", lambda device: there)
     asked = ("--text", TEXTS[0], "--methods", "Occlusion", "--json")
     if not there:
         with pytest.raises(SystemExit):

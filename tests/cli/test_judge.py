@@ -111,7 +111,7 @@ def test_until_it_is_decided(judge, tmp_path, capsys):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_bfloat16_where_the_processor_has_it(judge, monkeypatch, capsys, tmp_path, there):
-    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: there)
+    monkeypatch.setattr("bertx.perturb.engine._supports_bf16", lambda device: there)
     if not there:
         with pytest.raises(SystemExit):
             judge(*FAST, "--precision", "bf16")

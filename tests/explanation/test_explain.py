@@ -512,7 +512,7 @@ def test_what_bertx_has_not_is_named():
 
 
 def test_perturbed_texts_are_asked_in_bfloat16_and_nothing_else(monkeypatch):
-    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: True)
+    monkeypatch.setattr("bertx.perturb.engine._supports_bf16", lambda device: True)
     model, tokenizer = tiny_model(dtype=torch.float32), tiny_tokenizer()
     methods = {"gi": GradientXInput(), "occ": Occlusion(), "shap": KernelShap(samples=16)}
     methods["always"] = Occlusion(precision="bf16")
@@ -530,7 +530,7 @@ def test_perturbed_texts_are_asked_in_bfloat16_and_nothing_else(monkeypatch):
 
 
 def test_a_precision_that_is_emulated_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: False)
+    monkeypatch.setattr("bertx.perturb.engine._supports_bf16", lambda device: False)
     with pytest.raises(InputError, match="this cpu does not calculate in bfloat16"):
         bertx.explain(tiny_model(), tiny_tokenizer(), TEXTS, GradientXInput(), precision="bf16")
     with pytest.raises(InputError, match="precision 'half': expected bf16"):

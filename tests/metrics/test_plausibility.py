@@ -235,7 +235,7 @@ def test_a_metric_is_its_function_of_units_and_asks_the_model_nothing(kind, text
     scores = torch.randn(2, *texts.inputs.units.shape, dtype=torch.float64)
     metric = kind()
     found = measure_all(*texts, list(scores), {"it": metric})["it"]
-    assert texts.perturber.work.asked == 0 and not metric.uses_operator
+    assert texts.perturber.work.requested == 0 and not metric.uses_operator
     assert found.shape == (2, 3, len(metric.columns))
     marks = [[3], [1, 2, 7]]
     for method, own in enumerate(scores):

@@ -171,7 +171,7 @@ def test_equal_sequences_are_forwarded_once(operator, bert, inputs):
            for b, units in enumerate(inputs.unit_counts.tolist()) for n in range(40)]  # fmt: skip
     rows = sum(len(call["input_ids"]) for call in calls)
     assert rows == run.work.distinct <= len(set(own))
-    assert run.work.asked == 160
+    assert run.work.requested == 160
     if operator in ("remove", "mask"):  # what is forwarded says it all
         seen = [
             tuple(map(tuple, (ids[m.bool()].tolist(), types[m.bool()].tolist())))
@@ -331,7 +331,7 @@ def test_a_hooked_operator_is_not_compiled():
 @pytest.fixture
 def calculating(monkeypatch):
     """A processor that calculates in bfloat16; here it may be emulated."""
-    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: True)
+    monkeypatch.setattr("bertx.perturb.engine._supports_bf16", lambda device: True)
 
 
 def products(model):
@@ -370,7 +370,7 @@ def test_who_calculates_in_bfloat16(monkeypatch, avx512, amx):
 
 
 def test_bfloat16_that_is_emulated_is_refused(monkeypatch):
-    monkeypatch.setattr("bertx.perturb.engine._calculates_bf16", lambda device: False)
+    monkeypatch.setattr("bertx.perturb.engine._supports_bf16", lambda device: False)
     with pytest.raises(InputError, match="this cpu does not calculate in bfloat16"):
         engine(tiny_model(), precision="bf16")
     with pytest.raises(InputError, match="precision 'fp8': expected bf16, or null"):
