@@ -1,4 +1,4 @@
-"""Attribution methods: each a small class, called with a `bertx.trace.Trace`."""
+"""Attribution methods: small classes that are called with a `bertx.trace.Trace`."""
 
 from bertx.attribution.attention import (
     AttentionRollout,

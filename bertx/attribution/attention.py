@@ -5,7 +5,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.attribution.base import Attribution
-from bertx.attribution.layers import reading
+from bertx.attribution.layers import readout_weights
 from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
 from bertx.trace import Needs, Trace
@@ -13,23 +13,34 @@ from bertx.trace.rules import wide
 
 
 class AttentionMethod(Attribution):
-    """What starts where the head reads the last layer: at [CLS], or at all tokens evenly."""
+    """Base of methods that start from the tokens of the last layer that the head reads.
+
+    These are [CLS], or all tokens evenly for a head that reads their mean.
+    """
 
     needs = Needs.ATTENTION
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if it is not known what the head of ``model`` reads."""
+        """Refuse a model whose head reads neither the first token nor the mean.
+
+        Raises:
+            UnsupportedArchitecture: If the method is not defined for the model.
+        """
         super().check(model)
         head_reads(model, type(self).__name__)
 
 
 class LayerwiseAttentionTracing(AttentionMethod):
-    """Attention followed from the first token down through the layers, each head on its own.
+    """Layerwise attention tracing: attention followed from [CLS] down, each head on its own.
 
     a_L = one-hot at [CLS] for each of the H heads, a_{l-1} = a_l A_l for l = L..1 with A_l the
-    (T, T) attention of the same head, and Σ_H a_0 at the end. No residual path. A head that reads
-    the mean of the tokens starts from 1/T at each. Unsigned and blind to the class: two classes of
-    a text get the same scores. Σ_t = H. Cost: one forward.
+    (T, T) attention of the same head; the scores are Σ_H a_0. There is no residual path. If the
+    head of the model reads the mean of the tokens, a_L is 1/T at each of them.
+
+    Range: unsigned, class-blind (all classes of a text have the same scores), Σ_t = H.
+    Cost: one forward.
+    Refuses: models whose attention is not a softmax over all tokens, or whose head reads neither
+    the first token nor the mean of the tokens.
 
     References:
         On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196;
@@ -38,9 +49,9 @@ class LayerwiseAttentionTracing(AttentionMethod):
     """
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), not negative, sums to H."""
+        """Compute the scores (B, T): not negative, with sum H."""
         *below, top = trace.attention
-        mass = torch.einsum("bt,bhts->bhs", reading(trace), wide(top.detach()))
+        mass = torch.einsum("bt,bhts->bhs", readout_weights(trace), wide(top.detach()))
         for weights in reversed(below):
             mass = torch.einsum("bht,bhts->bhs", mass, wide(weights.detach()))
         return mass.sum(1)
@@ -49,12 +60,16 @@ class LayerwiseAttentionTracing(AttentionMethod):
 class AttentionRollout(AttentionMethod):
     """Attention rollout: the mean attention of the heads, mixed with the residual path, multiplied.
 
-    Ã_l = (1 - r) mean_H A_l + r I, rows normalized to sum 1; the row of Ã_L ... Ã_1 that the head
-    reads ([CLS], or the mean of all rows for a head that reads the mean). Unsigned and blind to
-    the class. Σ_t = 1. Cost: one forward.
+    Ã_l = (1 - r) mean_H A_l + r I, with rows normalized to sum 1. The scores are the row of
+    Ã_L ... Ã_1 that the head of the model reads: the row of [CLS], or the mean of all rows.
+
+    Range: unsigned, class-blind, Σ_t = 1.
+    Cost: one forward.
+    Refuses: models whose attention is not a softmax over all tokens, or whose head reads neither
+    the first token nor the mean of the tokens.
 
     Args:
-        residual: r in [0, 1), the share of the residual path; the paper's is 0.5.
+        residual: r in [0, 1), the share of the residual path; 0.5 in the paper.
 
     Raises:
         InputError: If ``residual`` is not in [0, 1).
@@ -72,22 +87,25 @@ class AttentionRollout(AttentionMethod):
         self.residual = residual
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), not negative, sums to 1."""
-        mass = reading(trace)
+        """Compute the scores (B, T): not negative, with sum 1."""
+        mass = readout_weights(trace)
         for weights in reversed(trace.attention):
             mean = wide(weights.detach()).mean(1)
-            mean = mean / mean.sum(-1, keepdim=True)  # rows sum to 1 already, but for rounding
-            through = torch.einsum("bt,bts->bs", mass, mean)
-            mass = (1 - self.residual) * through + self.residual * mass
+            mean = mean / mean.sum(-1, keepdim=True)  # undoes rounding: rows sum to 1 already
+            attended = torch.einsum("bt,bts->bs", mass, mean)
+            mass = (1 - self.residual) * attended + self.residual * mass
         return mass
 
 
 class GradSAM(Attribution):
     """Grad-SAM: attention times the positive part of its gradient, averaged.
 
-    Mean over layers, heads and query positions t of A_ts · max(∂y_c/∂A_ts, 0), for each key s; the
-    query positions are those of the text, not of its padding. Unsigned, bound to the class, in
-    logits. Cost: one forward, one backward.
+    The score of key s is the mean over layers, heads and query positions t of
+    A_ts · max(∂y_c/∂A_ts, 0). Query positions are the tokens of the text, without padding.
+
+    Range: unsigned, class-specific, in logits.
+    Cost: one forward, one backward.
+    Refuses: models whose attention is not a softmax over all tokens.
 
     References:
         Grad-SAM: Explaining Transformers via Gradient Self-Attention Maps (Barkan et al., 2021),
@@ -97,20 +115,24 @@ class GradSAM(Attribution):
     needs = Needs.ATTENTION | Needs.ATTENTION_GRADIENT
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), not negative."""
+        """Compute the scores (B, T): not negative."""
         layers = trace.weighted_attention
         tokens = trace.inputs.attention_mask.sum(1, keepdim=True)
-        # Nothing depends on the rows of padding: they have no gradient.
+        # Rows of padding add 0: the logits do not depend on them.
         return sum(weighted.sum(1) for weighted in layers) / (len(layers) * tokens)
 
 
 class GenericAttention(AttentionMethod):
-    """The generic attention relevance of Chefer et al., for self-attention alone.
+    """The generic attention relevance of Chefer et al., for self-attention.
 
-    R_0 = I; R_l = R_{l-1} + Ā_l R_{l-1} with Ā_l = mean_H max(∂y_c/∂A_l ⊙ A_l, 0) (Eq. 5, 6); the
-    row of R_L that the head reads ([CLS], or the mean of all rows for a head that reads the mean).
-    What the head reads directly, R_0, is part of it: 1 at [CLS]. Unsigned, bound to the class,
-    without a unit. Cost: one forward, one backward.
+    R_0 = I and R_l = R_{l-1} + Ā_l R_{l-1} with Ā_l = mean_H max(∂y_c/∂A_l ⊙ A_l, 0) (Eq. 5, 6).
+    The scores are the row of R_L that the head of the model reads: the row of [CLS], or the mean
+    of all rows. They include R_0, which is what the head reads directly: 1 at [CLS].
+
+    Range: unsigned, class-specific, without a unit.
+    Cost: one forward, one backward.
+    Refuses: models whose attention is not a softmax over all tokens, or whose head reads neither
+    the first token nor the mean of the tokens.
 
     References:
         Generic Attention-Model Explainability for Interpreting Bi-Modal and Encoder-Decoder
@@ -120,8 +142,8 @@ class GenericAttention(AttentionMethod):
     needs = Needs.ATTENTION | Needs.ATTENTION_GRADIENT
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), not negative."""
-        row = reading(trace)
+        """Compute the scores (B, T): not negative."""
+        row = readout_weights(trace)
         for weighted in reversed(trace.weighted_attention):
             row = row + torch.einsum("bt,bts->bs", row, weighted)
         return row

@@ -1,4 +1,4 @@
-"""What every attribution method is: settings in the constructor, a trace in the call."""
+"""The base class of all attribution methods."""
 
 from abc import ABC, abstractmethod
 
@@ -23,39 +23,55 @@ from bertx.trace.rules import wide
 
 
 class Attribution(ABC):
-    """One score for every token of every text: ``method(trace) -> (B, T)``.
+    """An attribution method: one score for every token of every text, ``method(trace) -> (B, T)``.
 
-    A subclass says what it needs from the forward (`needs`), whether its scores have a sign
-    (`signed`), and computes them in `scores`. Shapes everywhere: B batch, T tokens, H heads,
-    D hidden, L layers, C classes.
+    Settings are arguments of the constructor. A subclass declares what it needs of the forward
+    (`needs`) and whether its scores have a sign (`signed`), and computes them in `scores`. Shapes
+    in all methods: B batch, T tokens, H heads, D hidden, L layers, C classes, U units. y_c is the
+    logit of the explained class, p_c its softmax probability, and e the embeddings (B, T, D).
 
     Attributes:
         needs: What the trace must record.
         signed: True if positive scores speak for the explained class and negative ones against
-            it; False if scores are not negative and say only how much a token matters.
+            it; False if scores are never negative and only say how much a token matters.
+
+    Examples:
+        An upper bound of |gradient × input| by the Cauchy-Schwarz inequality:
+
+        >>> class Lengths(Attribution):
+        ...     needs = Needs.GRADIENT
+        ...
+        ...     def scores(self, trace: Trace) -> Tensor:
+        ...         return trace.embeddings.norm(dim=-1) * trace.gradient.norm(dim=-1)
+
+        It is called as ``Lengths()(Trace(model, inputs, needs=Lengths.needs))``.
     """
 
     needs: Needs = Needs.NOTHING
     signed: bool = False
 
     def __init_subclass__(cls) -> None:
-        """See to it that what a method does with a model it does alone, whatever it overrides."""
+        """Let only one thread at a time run a method, whatever the subclass overrides."""
         super().__init_subclass__()
         for name in {"__call__", "check", "every_class", "scores"} & vars(cls).keys():
             setattr(cls, name, alone()(vars(cls)[name]))
 
     @abstractmethod
     def scores(self, trace: Trace) -> Tensor:
-        """Token scores (B, T) in any floating type; what stands at padding does not matter."""
+        """Compute the scores for ``trace.target``.
+
+        Returns:
+            Token scores (B, T) of any floating type; scores of padding are ignored.
+        """
 
     @alone()
     def __call__(self, trace: Trace) -> Tensor:
-        """Explain the texts of a trace.
+        """Explain the target class of each text of a trace.
 
         Returns:
             Scores (B, T), 0 on padding, detached, in float32 (float64 for a float64 model).
-            Special tokens have scores too. A text whose computation overflowed has NaN or
-            infinite scores.
+            Special tokens have scores too. A text whose computation overflows has NaN or infinite
+            scores.
         """
         with torch.autocast(trace.model.device.type, enabled=False):
             scores = wide(self.scores(trace).detach())
@@ -66,7 +82,7 @@ class Attribution(ABC):
         """Explain all classes of the texts of a trace, from its one forward.
 
         Returns:
-            Scores (B, C, T), as of a call for each class.
+            Scores (B, C, T), equal to those of a call for each class.
         """
         classes = range(trace.logits.shape[1])
         return torch.stack([self(trace.towards(number)) for number in classes], 1)
@@ -75,11 +91,11 @@ class Attribution(ABC):
     def check(self, model: PreTrainedModel) -> None:
         """Refuse a model for which the method is not defined.
 
-        Model types that `bertx.models.anatomy.ENCODERS` has not, and code that is not
-        transformers', are tried on two short texts.
+        A model whose type is not one of `bertx.models.anatomy.ENCODERS`, or whose code is not
+        transformers' own, is run on two short texts of random tokens; see `probe`.
 
         Raises:
-            UnsupportedArchitecture: If it is one.
+            UnsupportedArchitecture: If the method is not defined for the model.
         """
         name = type(self).__name__
         embedding_block(model, name)
@@ -94,30 +110,33 @@ class Attribution(ABC):
                 supported = f"models that use transformers' attention interface ({error})"
                 raise UnsupportedArchitecture(name, model, supported) from error
         if model.config.model_type not in ENCODERS or own_code(model):
-            self._try_out(model)
+            self._run_short_texts(model)
 
-    def _try_out(self, model: PreTrainedModel) -> None:
+    def _run_short_texts(self, model: PreTrainedModel) -> None:
         name, texts = type(self).__name__, short_texts(model)
         with isolated_rng(), torch.autocast(model.device.type, enabled=False):
             try:
                 trace = Trace(model, texts, None, self.needs)
                 with gradients(), torch.no_grad(), evaluating(model):
                     plain = logits_of(model, texts.arguments(model))
-                if not _alike(trace.logits, plain):
-                    raise InputError("its logits change when its attention is made to be seen")
-                self.tried(trace)
+                if not _close(trace.logits, plain):
+                    raise InputError("its logits change when attention weights are computed")
+                self.probe(trace)
             except UnsupportedArchitecture as error:
                 raise UnsupportedArchitecture(name, model, error.supported) from error
-            except Exception as error:  # of whatever a model does that nobody here has seen
+            except Exception as error:  # code that is not transformers' own can raise anything
                 supported = f"models that it can follow, which failed: {error!r}"
                 raise UnsupportedArchitecture(name, model, supported) from error
 
-    def tried(self, trace: Trace) -> None:
-        """Try what of the method may fail on a model that is not known, on two short texts."""
+    def probe(self, trace: Trace) -> None:
+        """Run what may fail on an unknown model, on a trace of two short texts.
+
+        Anything that it raises refuses the model. Override it where `needs` do not tell.
+        """
         if Needs.ATTENTION_GRADIENT in self.needs:
             _ = trace.weighted_attention
 
 
-def _alike(logits: Tensor, others: Tensor) -> bool:
-    least = max(1e-4, 8 * torch.finfo(others.dtype).eps)
-    return bool((logits - others).abs().max() <= least * others.abs().max())
+def _close(logits: Tensor, expected: Tensor) -> bool:
+    tolerance = max(1e-4, 8 * torch.finfo(expected.dtype).eps)
+    return bool((logits - expected).abs().max() <= tolerance * expected.abs().max())

@@ -1,4 +1,4 @@
-"""The class and the methods that a user chooses, checked against a model."""
+"""Choices of methods and classes, and checks of the methods against a model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,17 +13,18 @@ from bertx.attribution import (
     GradientXInput,
     LayerwiseAttentionTracing,
 )
-from bertx.attribution import __all__ as known_methods
+from bertx.attribution import __all__ as METHOD_NAMES
 from bertx.errors import InputError
 from bertx.models.anatomy import UnsupportedArchitecture
 
 PREDICTED, GOLD, ALL = "predicted", "gold", "all"
+"""Names of choices of the class to explain."""
 
 Methods = Attribution | Sequence[Attribution] | Mapping[str, Attribution]
 """One method, several, or several by name."""
 
 DEFAULT_METHODS: tuple[type[Attribution], ...] = (AttnLRP, GradientXInput, GradientSensitivity)
-"""What explains where nothing else is asked for, as far as the model supports it."""
+"""The methods that explain by default, as far as the model supports them."""
 
 COMPARED_METHODS: tuple[type[Attribution], ...] = (
     AttnLRP,
@@ -32,7 +33,7 @@ COMPARED_METHODS: tuple[type[Attribution], ...] = (
     LayerwiseAttentionTracing,
     LRP,
 )
-"""What is compared where nothing else is asked for: AttnLRP and the four methods of the paper."""
+"""The methods that are compared by default: AttnLRP and the four of Wu & Ong."""
 
 
 def named(
@@ -40,31 +41,30 @@ def named(
     model: PreTrainedModel,
     usual: Sequence[type[Attribution]] = DEFAULT_METHODS,
 ) -> dict[str, Attribution]:
-    """The methods by name, checked against a model; without names, they have those of their class.
+    """Return the methods by name, checked against a model.
 
     Args:
-        methods: One, several, or several by name; None for the usual ones.
+        methods: One method or several, which are named after their classes, or several by name;
+            None for the default ones that the model supports.
         model: The classifier.
-        usual: The usual ones; those that the model supports are taken.
+        usual: The default methods.
 
     Raises:
-        InputError: If there is none, two have one name, or one is no `Attribution`.
+        InputError: If there is no method, two have the same name, or one is not an `Attribution`.
         UnsupportedArchitecture: If a method is not defined for the model, or no default one is.
     """
     if methods is None:
         defaults = {method.__name__: method() for method in usual}
         chosen = supported(defaults, model)
         if not chosen:
-            check_each(defaults, model)
+            check_each(defaults, model)  # raises the reason
         return chosen
-    if not isinstance(methods, Mapping):
-        methods = _listed(methods)
-    by_name = (
-        dict(methods)
-        if isinstance(methods, Mapping)
-        else {type(method).__name__: method for method in methods}
-    )
-    if len(by_name) < len(methods) or not by_name:
+    if isinstance(methods, Mapping):
+        by_name, count = dict(methods), len(methods)
+    else:
+        listed = _listed(methods)
+        by_name, count = {type(method).__name__: method for method in listed}, len(listed)
+    if len(by_name) < count or not by_name:
         raise InputError(
             "methods: expected at least one, and no class twice in a list: name them in a dict "
             "such as {'gi': GradientXInput()}"
@@ -74,13 +74,13 @@ def named(
 
 
 def several(texts: Any) -> list[Any]:
-    """One text or several, as a list.
+    """Return one text or several as a list.
 
     Args:
-        texts: A string, or what gives texts one by one.
+        texts: A string or an iterable of strings.
 
     Raises:
-        InputError: If it is neither.
+        InputError: If it is neither, such as a table.
     """
     if hasattr(texts, "columns") or hasattr(texts, "column_names"):
         raise InputError(
@@ -93,7 +93,7 @@ def several(texts: Any) -> list[Any]:
 
 
 def check_each(methods: Mapping[str, Attribution], model: PreTrainedModel) -> None:
-    """Refuse what cannot explain a model.
+    """Check that all methods can explain a model.
 
     Raises:
         InputError: If a value is not an `Attribution`.
@@ -101,37 +101,36 @@ def check_each(methods: Mapping[str, Attribution], model: PreTrainedModel) -> No
     """
     for name, method in methods.items():
         if not isinstance(method, Attribution):
-            raise _no_method(f"method {name!r}", method)
+            raise _not_a_method(f"method {name!r}", method)
         method.check(model)
 
 
 def supported(methods: Mapping[str, Attribution], model: PreTrainedModel) -> dict[str, Attribution]:
-    """Those of the methods that are defined for a model."""
-    return {name: method for name, method in methods.items() if _supports(method, model)}
+    """Return the methods that are defined for a model."""
+    chosen = {}
+    for name, method in methods.items():
+        try:
+            method.check(model)
+        except UnsupportedArchitecture:
+            continue
+        chosen[name] = method
+    return chosen
 
 
 def _listed(methods: Any) -> list[Attribution]:
     if isinstance(methods, (Attribution, type, str)) or not isinstance(methods, Iterable):
         methods = [methods]
-    given = list(methods)
-    for method in given:  # before classes are told apart by their names: these are no names yet
+    listed = list(methods)
+    for method in listed:  # before they are named after their classes
         if not isinstance(method, Attribution):
-            raise _no_method("methods", method)
-    return given
+            raise _not_a_method("methods", method)
+    return listed
 
 
-def _no_method(where: str, got: Any) -> InputError:
+def _not_a_method(where: str, got: Any) -> InputError:
     name = got.__name__ if isinstance(got, type) else got
-    is_method = isinstance(got, type) or (isinstance(got, str) and got in known_methods)
+    is_name = isinstance(got, type) or (isinstance(got, str) and got in METHOD_NAMES)
     return InputError(
         f"{where}: expected an instance of bertx.attribution.Attribution, got {got!r}."
-        f"{f' Did you mean {name}()?' if is_method else ''}"
+        f"{f' Did you mean {name}()?' if is_name else ''}"
     )
-
-
-def _supports(method: Attribution, model: PreTrainedModel) -> bool:
-    try:
-        method.check(model)
-    except UnsupportedArchitecture:
-        return False
-    return True

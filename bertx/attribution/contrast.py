@@ -1,4 +1,4 @@
-"""Why one class rather than another."""
+"""Contrastive scores: why one class rather than another."""
 
 import torch
 from torch import Tensor
@@ -11,37 +11,45 @@ from bertx.models.classifier import class_number
 from bertx.trace import Needs, Trace
 
 
-class _OfMethod:
-    """What the method of a contrast needs; what the default one does, asked of the class."""
+class _MethodNeeds:
+    """The needs of a contrast's method; of the class `Contrast`, those of its default method.
+
+    Not an attribute of the instance: these are recorded as its settings.
+    """
 
     def __get__(self, contrast: "Contrast | None", kind: type | None = None) -> Needs:
         return AttnLRP.needs if contrast is None else contrast.method.needs
 
 
 class Contrast(Attribution):
-    """Why this class rather than that one: the scores for the class minus those for the foil.
+    """Why this class rather than that one: scores for the class minus scores for the foil.
 
-    R_t(c) - R_t(f), R the scores of ``method``, c the explained class and f the foil. For methods
-    that are linear in the output (`GradientXInput`, `IntegratedGradients`, `AttnLRP`, `CPLRP`,
-    `DecompX`) it is the attribution of y_c - y_f, the log-odds log p_c / p_f: what speaks for both
-    classes alike cancels. With two classes this is all that the probability depends on. For those
-    that follow p_c (`Occlusion`, `KernelShap`, `Lime`) it is the attribution of p_c - p_f, with two
-    classes twice their scores.
+    R_t(c) - R_t(f), with R the scores of ``method``, c the explained class and f the foil. For
+    methods that are linear in the output (`GradientXInput`, `IntegratedGradients`, `AttnLRP`,
+    `CPLRP`, `DecompX`) this is the attribution of y_c - y_f = log p_c / p_f: what speaks for both
+    classes alike cancels. With two classes the probability depends on nothing else. For methods
+    that explain p_c (`Occlusion`, `KernelShap`, `Lime`) it is the attribution of p_c - p_f; with
+    two classes these are twice their scores.
 
-    Signed, in the unit of the method: positive for the class, negative for the foil. Swapping both
-    changes the sign. Σ_t is the difference of the method's sums, such as y_c - y_f for `CPLRP`
-    without biases. Cost: the shared forward and what else the method costs twice; once for methods
-    that explain all classes for the price of one.
+    Range: signed, in the unit of the method: positive for the class, negative for the foil. Σ_t is
+    the difference of the method's sums, such as y_c - y_f for `CPLRP` in a network without biases.
+    Cost: the forward of the trace and twice what the method costs beyond it; once for methods that
+    explain all classes at the cost of one.
+    Refuses: what the method refuses.
 
     Args:
         method: A signed method; `AttnLRP` by default.
-        foil: The class to tell the explained one from, by name or number; None for the most
-            probable one but the explained class, text by text. A text that is explained for the
-            foil itself is told from its most probable other class too.
+        foil: The other class, by name or number; None for each text's most probable class besides
+            the explained one. That class also replaces a foil that is the explained class itself.
 
     Raises:
         InputError: If the method is not signed, or a contrast itself; in `check` and when called,
-            if the model has no such class.
+            if the foil is not one of the model's classes.
+
+    Examples:
+        Why not ``negative``, by integrated gradients::
+
+            Contrast(IntegratedGradients(), foil="negative")
 
     References:
         Interpreting Language Models with Contrastive Explanations (Yin & Neubig, 2022), arXiv
@@ -49,7 +57,7 @@ class Contrast(Attribution):
         arXiv 2103.01378.
     """
 
-    needs = _OfMethod()
+    needs = _MethodNeeds()
     signed = True
 
     def __init__(self, method: Attribution | None = None, foil: str | int | None = None) -> None:
@@ -69,37 +77,39 @@ class Contrast(Attribution):
 
     @property
     def operator(self) -> str:
-        """How the method takes units away, if it does."""
+        """The method's operator, empty if it has none."""
         return str(getattr(self.method, "operator", ""))
 
     @property
     def baseline(self) -> str:
-        """What stands for a word's absence in the method, if something does."""
+        """The method's baseline, empty if it has none."""
         return str(getattr(self.method, "baseline", ""))
 
     def check(self, model: PreTrainedModel) -> None:
-        """Refuse what the method refuses, and a foil that is not a class of ``model``.
+        """Refuse a model that the method refuses, or that does not have the foil.
 
         Raises:
             UnsupportedArchitecture: If the method is not defined for the model.
-            InputError: If the model has no such class.
+            InputError: If the foil is not one of the model's classes.
         """
         super().check(model)
         self.method.check(model)
-        self._number(model)
+        self._foil_number(model)
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), signed."""
+        """Compute the scores (B, T)."""
         foils = self.foils(trace)
         if type(self.method).every_class is Attribution.every_class:
             return self.method(trace) - self.method(trace.towards(foils))
-        return _chosen(self.method.every_class(trace), trace.target, foils)
+        every = self.method.every_class(trace)  # at the cost of one class
+        rows = torch.arange(len(every), device=every.device)
+        return every[rows, trace.target] - every[rows, foils]
 
     def every_class(self, trace: Trace) -> Tensor:
-        """Tell each class from its foil: the given one, or the most probable other class.
+        """Contrast each class with the foil, or with the most probable other class.
 
         Returns:
-            Scores (B, C, T), as of a call for each class.
+            Scores (B, C, T), equal to those of a call for each class.
         """
         every = self.method.every_class(trace)
         classes = range(every.shape[1])
@@ -107,23 +117,16 @@ class Contrast(Attribution):
         return every - every.gather(1, foils[..., None].expand_as(every))
 
     def foils(self, trace: Trace) -> Tensor:
-        """The class that each text's explained one is told from (B,).
+        """Return the class that each text's target is contrasted with (B,).
 
         Raises:
-            InputError: If the model has no such class.
+            InputError: If the foil is not one of the model's classes.
         """
         others = trace.logits.scatter(1, trace.target[:, None], -torch.inf)
-        likely, number = others.argmax(1), self._number(trace.model)
+        likely, number = others.argmax(1), self._foil_number(trace.model)
         if number is None:
             return likely
         return torch.where(trace.target == number, likely, number)
 
-    def _number(self, model: PreTrainedModel) -> int | None:
-        if self.foil is None:
-            return None
-        return class_number(self.foil, model, what="foil")
-
-
-def _chosen(every: Tensor, target: Tensor, foils: Tensor) -> Tensor:
-    rows = torch.arange(len(every), device=every.device)
-    return every[rows, target] - every[rows, foils]
+    def _foil_number(self, model: PreTrainedModel) -> int | None:
+        return None if self.foil is None else class_number(self.foil, model, what="foil")

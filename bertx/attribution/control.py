@@ -1,4 +1,4 @@
-"""The floor of every comparison: scores that know nothing."""
+"""Random scores, the floor of every comparison."""
 
 import torch
 from torch import Tensor
@@ -13,13 +13,19 @@ _MIX_2 = -7723592293110705685
 
 
 class Random(Attribution):
-    """Uniform random scores in [0, 1), a function of the text's token ids and the seed alone.
+    """Uniform random scores, computed from the text's token ids and the seed alone.
 
-    A text gets the same scores on every rank and device, in every batch and every epoch, and the
-    global random streams are untouched. Unsigned. Cost: nothing.
+    A text has the same scores on every rank and device, in every batch and every epoch. The global
+    random streams are not used.
+
+    Range: unsigned, in [0, 1).
+    Cost: no forward.
 
     Args:
-        seed: Another seed is another draw.
+        seed: Seed of the scores.
+
+    Raises:
+        InputError: If ``seed`` does not fit into 64 bits.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -28,7 +34,7 @@ class Random(Attribution):
         self.seed = int(seed)
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), in [0, 1)."""
+        """Compute the scores (B, T): in [0, 1)."""
         ids, mask = trace.inputs.input_ids, trace.inputs.attention_mask
         position = torch.arange(ids.shape[1], device=ids.device)
         text = (_mix(ids + position * _GOLDEN) * mask).sum(1, keepdim=True) + self.seed
@@ -44,5 +50,5 @@ def _mix(state: Tensor) -> Tensor:
 
 
 def _shift(state: Tensor, bits: int) -> Tensor:
-    """Logical shift to the right: torch's own keeps the sign."""
+    """Shift to the right logically; torch's operator keeps the sign."""
     return (state >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,4 +1,4 @@
-"""DecompX: every state of the network as a sum of vectors, one for each input token."""
+"""DecompX: every hidden state as a sum of vectors, one for each input token."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -18,7 +18,7 @@ from bertx.attribution.layers import (
     before_attention,
     groups,
     mix_values,
-    reading,
+    readout_weights,
     through_head,
     value_map,
 )
@@ -30,41 +30,45 @@ from bertx.trace import Needs, Trace
 from bertx.trace.rules import Secant, wide
 
 Bias = Literal["dot", "norm", "none"]
-"""How a bias is shared among the tokens: by |⟨vector, bias⟩|, by the vector's length, or not."""
+"""How a bias is shared among vectors: by |⟨vector, bias⟩|, by the vector's norm, or not."""
 
 SLICE = 8192
-"""Token vectors in the feed-forward block at a time."""
+"""Largest number of vectors in the feed-forward block at a time, which bounds the memory."""
 
 
 class DecompX(Attribution):
-    """DecompX: the target's logit as a sum over the input tokens, carried through the network.
+    """DecompX: the logit as a sum over the input tokens, propagated through the network.
 
-    Token t's state x_t is kept as Σ_k x_t←k over the T input tokens k; at the start x_t←t = e_t,
-    the embedding block's output, and the others are 0. Attention weights are constants; LayerNorm
-    is the linear map with the forward's deviation, γ ⊙ (x_k - mean x_k) / √(Var x + eps);
-    activations (GELU, tanh, ReLU) are multiplied by their secant f(x) / x, f'(0) where x = 0; a
-    gate a ⊙ g (ModernBERT) gives half of itself to each factor. Then the head in the same way.
+    Token t's state x_t is kept as Σ_k x_t←k over the T input tokens k. At the start x_t←t = e_t and
+    the other terms are 0. Attention weights are constants; LayerNorm is the linear map
+    γ ⊙ (x_k - mean x_k) / √(Var x + eps) with the variance of the forward; activations (GELU, tanh,
+    ReLU) are multiplied by their secant f(x) / x, or f'(0) where x = 0; of a gate a ⊙ g
+    (ModernBERT) each factor gets half. The head is decomposed in the same way.
 
-    Biases b, in the order of the authors' code: W_o b_v + b_o after attention and residual, β of
-    both LayerNorms, both of the feed-forward block (the second before the residual is added),
-    the head's, and the C numbers of the last map as one vector; a projection between embeddings
-    and layers gives its bias to the token itself. Each is shared among the vectors that it is
-    added to, in proportion to |⟨x_k, b⟩| (``dot``, the default of the authors' code), to ‖x_k‖
-    (``norm``), evenly where all of these are 0, or to nobody (``none``). Unlike there, the value
-    bias of the first layer is shared as in all others; there each token keeps that of its own
-    values, A_tk W_o b_v.
+    A bias b is shared among the vectors x_k that it is added to: in proportion to |⟨x_k, b⟩|
+    (``dot``, the default of the authors' code) or ‖x_k‖ (``norm``), evenly if all of these are 0,
+    or to none of them (``none``). Biases in the order of the authors' code: W_o b_v + b_o after
+    attention and residual; β of both LayerNorms; both of the feed-forward block, the second before
+    the residual is added; the head's, where the C biases of the last map are one vector. The bias
+    of a projection between embeddings and layers goes to the token itself. In one place the
+    authors' code differs: in the first layer, each token there keeps the value bias of its own
+    values, A_tk W_o b_v; here it is shared as in all other layers.
 
-    In logits; signed. With ``dot`` and ``norm`` Σ_t = y_c over all tokens, special ones included;
-    with ``none`` it is `CPLRP`. All classes cost as much as one. Cost: about T forwards for T
-    tokens, without their padding. Memory: 2 · T² · D numbers for a text (3 for ModernBERT), and no
-    more for a batch than ``budget`` allows: 1.6 GB in float32 for 512 tokens and D = 768.
+    Range: signed, in logits. With ``dot`` and ``norm`` Σ_t = y_c over all tokens, special ones
+    included; with ``none`` the scores equal those of `CPLRP`.
+    Cost: about T forwards for T tokens; all classes cost as much as one. Memory: 2 · T² · D numbers
+    per text (3 · T² · D for ModernBERT), 1.6 GB in float32 for 512 tokens and D = 768; for a batch
+    it is bounded by ``budget``.
+    Refuses: model types without `bertx.models.anatomy.anatomy`, models that compute anything else
+    than these parts, activations that are not 0 at 0.
 
     Args:
-        bias: How biases are shared.
-        budget: Largest N · T² of N texts that are decomposed together; see memory.
+        bias: How biases are shared: ``dot``, ``norm`` or ``none``.
+        budget: Largest N · T² of N texts that are decomposed together.
 
     Raises:
-        InputError: If ``bias`` is none of its names, or ``budget`` is below 1.
+        InputError: If ``bias`` is not one of these, or ``budget`` is below 1; when called, if the
+            model does not compute what its parts do.
 
     References:
         DecompX: Explaining Transformers Decisions by Propagating Token Decomposition (Modarressi
@@ -83,7 +87,11 @@ class DecompX(Attribution):
         self.budget = budget
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if ``model`` is not known or an f(0) is not 0."""
+        """Refuse a model whose parts are not known, or with an activation that is not 0 at 0.
+
+        Raises:
+            UnsupportedArchitecture: If the method is not defined for the model.
+        """
         super().check(model)
         check_parts(model, type(self).__name__)
         parts = anatomy(model, type(self).__name__)
@@ -94,57 +102,53 @@ class DecompX(Attribution):
                 raise UnsupportedArchitecture(type(self).__name__, model, needed)
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), sums to the target's logit unless biases are dropped."""
-        return self._classes(trace).gather(
-            1, trace.target[:, None, None].expand(-1, 1, trace.embeddings.shape[1])
-        )[:, 0]
+        """Compute the scores (B, T): with sum y_c unless biases are dropped."""
+        scores = self._class_scores(trace)
+        return scores[torch.arange(len(scores), device=scores.device), trace.target]
 
     def every_class(self, trace: Trace) -> Tensor:
-        """(B, C, T), for the price of one class."""
+        """Compute the scores of all classes (B, C, T), at the cost of one class."""
         with torch.autocast(trace.model.device.type, enabled=False):
-            scores = self._classes(trace)
+            scores = self._class_scores(trace)
         return scores.masked_fill(trace.inputs.attention_mask[:, None] == 0, 0.0)
 
     @torch.no_grad()
-    def _classes(self, trace: Trace) -> Tensor:
-        mask = reading(trace)
+    def _class_scores(self, trace: Trace) -> Tensor:
+        mask = readout_weights(trace)
         scores = mask.new_zeros(len(mask), trace.logits.shape[1], mask.shape[1])
         for group in groups(trace, self.budget):
-            logits = self._of(group)
-            group.compare(logits.total)
+            logits = self._decompose(group)
+            group.check_logits(logits.total)
             scores[group.rows, :, : logits.parts.shape[1]] = logits.parts.transpose(1, 2)
         return scores
 
-    def _of(self, group: Group) -> "Decomposed":
-        """The logits (N, C) of a group's texts as parts (N, T, C)."""
+    def _decompose(self, group: Group) -> "Decomposed":
+        """Return the logits (N, C) of a group's texts with their summands (N, T, C)."""
         parts = anatomy(group.trace.model, type(self).__name__)
         x = self._start(group, parts)
         for number, layer in enumerate(parts.layers):
-            weights = group.attention(number, group.queries(number, parts))
-            x = _sliced(layer, _attend(layer, x, weights))
+            x = _feed_forward(layer, _attend(layer, x, group.attention(number, parts)))
         x = x if parts.last_norm is None else x.norm(parts.last_norm)
-        row = group.reading()[:, None, : x.total.shape[1]]
+        row = group.readout(x.total.shape[1])
         total = (row @ x.total)[:, 0]
-        read = (row @ x.parts.flatten(2)).unflatten(-1, x.parts.shape[2:])[:, 0]
-        return through_head(parts, replace(x, total=total, parts=read))
+        summands = (row @ x.parts.flatten(2)).unflatten(-1, x.parts.shape[2:])[:, 0]
+        return through_head(parts, replace(x, total=total, parts=summands))
 
     def _start(self, group: Group, parts: Anatomy) -> "Decomposed":
-        x, projection = group.embeddings, parts.projection
+        x = group.first_state(parts)
         tokens = x
-        if projection is not None:
-            projected = Affine.of(projection)
-            x = projected(tokens)
-            tokens = linear(tokens, projected.weight) if self.bias == "none" else x
+        if parts.projection is not None and self.bias == "none":
+            tokens = linear(group.embeddings, Affine.of(parts.projection).weight)
         return Decomposed(x, tokens.mT.diag_embed().permute(0, 2, 3, 1), group.mask, self.bias)
 
 
 @dataclass
 class Decomposed:
-    """Vectors as sums; see `bertx.attribution.layers.State`.
+    """Vectors with their summands; see `bertx.attribution.layers.State`.
 
     Attributes:
         total: The vectors (N, ..., D), as in the forward.
-        parts: Their summands for S input tokens (N, ..., S, D).
+        parts: Their summands, one for each of S input tokens (N, ..., S, D).
         sources: 1 for input tokens, 0 for padding (N, S).
         bias: How biases are shared.
     """
@@ -156,9 +160,9 @@ class Decomposed:
 
     def linear(self, part: nn.Linear) -> "Decomposed":
         """See `State`."""
-        through = Affine.of(part)
-        moved = replace(self, total=through(self.total), parts=linear(self.parts, through.weight))
-        return moved.share(through.bias)
+        affine = Affine.of(part)
+        mapped = replace(self, total=affine(self.total), parts=linear(self.parts, affine.weight))
+        return mapped.share(affine.bias)
 
     def norm(self, part: nn.LayerNorm) -> "Decomposed":
         """See `State`."""
@@ -166,8 +170,8 @@ class Decomposed:
         scale = (variance + part.eps).rsqrt() * wide(part.weight.detach())
         parts = self.parts - self.parts.mean(-1, keepdim=True)
         total = Plain(self.total).norm(part).value
-        moved = replace(self, total=total, parts=parts.mul_(scale[..., None, :]))
-        return moved.share(None if part.bias is None else wide(part.bias.detach()))
+        normalized = replace(self, total=total, parts=parts.mul_(scale[..., None, :]))
+        return normalized.share(None if part.bias is None else wide(part.bias.detach()))
 
     def activate(self, function: Elementwise) -> "Decomposed":
         """See `State`."""
@@ -190,7 +194,7 @@ class Decomposed:
         return replace(self, total=self.total + other.total, parts=self.parts + other.parts)
 
     def share(self, bias: Tensor | None) -> "Decomposed":
-        """Share a bias (D,), which ``total`` has already, among the parts, in place."""
+        """Share a bias (D,), which ``total`` already includes, among ``parts``, in place."""
         if bias is None or self.bias == "none":
             return self
         size = self.parts @ bias if self.bias == "dot" else self.parts.norm(dim=-1)
@@ -203,7 +207,7 @@ class Decomposed:
 
 
 def _attend(layer: AnyLayer, x: Decomposed, weights: Tensor) -> Decomposed:
-    """Input plus mixed values of the first R tokens under attention weights (N, H, R, T)."""
+    """Add the mixed values to the input, for R tokens under attention weights (N, H, R, T)."""
     inner, values, mix = before_attention(layer, x).parts, value_map(layer), Affine.of(layer.mix)
     heads, queries = weights.shape[1:3]
     parts = x.parts[:, :queries].clone(memory_format=torch.contiguous_format)
@@ -211,22 +215,22 @@ def _attend(layer: AnyLayer, x: Decomposed, weights: Tensor) -> Decomposed:
     for head, (into, out) in enumerate(
         zip(values.weight.chunk(heads), mix.weight.chunk(heads, 1), strict=True)
     ):
-        value = linear(inner, into)  # (N, T, S, D / H): a head at a time, no copies
+        value = linear(inner, into)  # (N, T, S, D/H): one head at a time saves memory
         context = weights[:, head] @ value.flatten(2)
         flat.addmm_(context.view(-1, len(into)), out.mT)
-    moved = replace(x, total=mix_values(layer, x.total, weights), parts=parts)
+    attended = replace(x, total=mix_values(layer, x.total, weights), parts=parts)
     bias = None if values.bias is None else linear(values.bias, mix.weight)
     if mix.bias is not None:
         bias = mix.bias if bias is None else bias + mix.bias
-    return moved.share(bias)
+    return attended.share(bias)
 
 
-def _sliced(layer: AnyLayer, x: Decomposed) -> Decomposed:
-    """`after_attention`, some tokens at a time, written over the input."""
+def _feed_forward(layer: AnyLayer, x: Decomposed) -> Decomposed:
+    """Apply `after_attention` to some tokens at a time, in place."""
     size = max(1, SLICE // x.parts[:, 0, :, 0].numel())
     for start in range(0, x.total.shape[1], size):
         some = slice(start, start + size)
-        part = replace(x, total=x.total[:, some], parts=x.parts[:, some])
-        done = after_attention(layer, part)
-        x.total[:, some], x.parts[:, some] = done.total, done.parts
+        tokens = replace(x, total=x.total[:, some], parts=x.parts[:, some])
+        output = after_attention(layer, tokens)
+        x.total[:, some], x.parts[:, some] = output.total, output.parts
     return x

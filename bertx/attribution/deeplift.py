@@ -1,4 +1,4 @@
-"""Differences from a reference, handed back through the layers."""
+"""DeepLIFT through captum, for models whose activations are not all modules."""
 
 import warnings
 from collections.abc import Callable
@@ -29,30 +29,33 @@ from bertx.trace.rules import wide
 
 
 class DeepLift(Attribution):
-    """DeepLIFT with the rescale rule, from the word embeddings, through captum.
+    """DeepLIFT with the rescale rule, at the word embeddings, through captum.
 
-    Σ_D (w - w') ⊙ m, with w the word embeddings before positions and LayerNorm, w' the baseline's
-    and m the multipliers: the gradient ∂y_c/∂w of a network in which every elementwise activation
-    (tanh, GELU and its approximations, ReLU, SiLU, ...) has the slope Δout/Δin between text and
-    baseline. Products, softmax and LayerNorm keep their gradient at the text, as captum does: with
-    them the scores do **not** add up to y_c(x) - y_c(x'); they do in a network that has none. On
-    109 sentences of SST-2 and a fine-tuned encoder of 6 layers, almost nothing of this difference
-    arrives: a least-squares 8 % of it, and the sums miss it by 93 % of its mean size.
+    Σ_D (w - w') ⊙ m, with w the word embeddings before positions and LayerNorm, w' the same with
+    every ranked token's embedding replaced by the baseline, and m the multipliers: the gradient
+    ∂y_c/∂w of a network in which every elementwise activation (tanh, GELU and its approximations,
+    ReLU, SiLU, ...) has the slope Δout/Δin between text and baseline. Products, softmax and
+    LayerNorm keep their gradient at the text, as in captum. Functions (the tanh in RoBERTa's head)
+    and modules that run more than once (all of ALBERT's) are rescaled too, which captum alone
+    would not do. The model runs in its own precision, without autocast.
 
-    captum puts its rule on modules, each used once. So that a function (the tanh in RoBERTa's
-    head) and a module that is used again (all of ALBERT) are rescaled too, every call of an
-    activation is given a module of its own. In logits, signed; exactly 0 at special tokens, which
-    stay. The model runs in its own precision, without autocast. Cost: two forwards, one backward.
+    Range: signed, in logits, exactly 0 at special tokens, which are not replaced. The scores add
+    up to y_c(x) - y_c(x') in a network of linear maps and activations, but **not** in one with
+    products, softmax or LayerNorm. On 109 sentences of SST-2 and a fine-tuned encoder of 6 layers,
+    the sums were a least-squares 8 % of this difference and missed it by 93 % of its mean size.
+    Cost: two forwards, one backward.
+    Refuses: models without gradients or word embeddings, and models with activations that cannot
+    be seen, such as those inside of an ``nn.LSTM``.
 
     Args:
-        baseline: What stands for a word's absence: the embedding of ``mask``, of ``pad``, of the
-            token with this id, or ``zero``.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
+        baseline: Embedding that stands for an absent word: of ``mask``, of ``pad``, of the token
+            with this id, or ``zero``.
+        token_budget: Largest number of tokens in one forward; None for the fastest on the device.
 
     Raises:
-        InputError: For a setting that cannot be; in `check` and when called, if the model has no
-            token of that id; when called, if the baseline is [MASK] and the texts do not know its
-            id.
+        InputError: If a setting is not valid; in `check` and when called, if the model has no token
+            with the baseline's id; when called, if the baseline is [MASK] and the inputs have no id
+            of it.
 
     References:
         Learning Important Features Through Propagating Activation Differences (Shrikumar et al.,
@@ -69,11 +72,11 @@ class DeepLift(Attribution):
         self.token_budget = token_budget
 
     def check(self, model: PreTrainedModel) -> None:
-        """Refuse models without gradients, word embeddings, or activations that can be seen.
+        """Refuse a model without gradients or word embeddings, or with unseen activations.
 
         Raises:
-            UnsupportedArchitecture: If the model is one of these.
-            InputError: If it has no token of the baseline's id.
+            UnsupportedArchitecture: If the method is not defined for the model.
+            InputError: If the model has no token with the baseline's id.
         """
         super().check(model)
         check_differentiable(model, type(self).__name__)
@@ -83,8 +86,8 @@ class DeepLift(Attribution):
         check_activations_seen(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), signed, in logits."""
-        from captum.attr import DeepLift as Rescale  # a heavy package
+        """Compute the scores (B, T)."""
+        from captum.attr import DeepLift as Rescale  # slow to import
 
         with rerunning(trace.model), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Setting forward, backward hooks")
@@ -92,37 +95,42 @@ class DeepLift(Attribution):
             table = word_embedding(trace.model, type(self).__name__)
             scores = torch.zeros_like(wide(words[..., 0]))
             texts = torch.arange(len(words), device=words.device)
-            # Below this Δin, rounding spoils Δout/Δin more than the gradient differs from it.
+            # For a smaller Δin, Δout/Δin has a larger error by rounding than the gradient.
             small = torch.finfo(words.dtype).eps ** 0.5
             calls = _count(trace.model, trace.inputs.rows(texts[:1]))
             for rows in batches(trace, texts, self.token_budget, copies=2):
                 part = trace.inputs.rows(rows)
                 width = part.input_ids.shape[1]
-                whole = _Rescaled(trace.model, table, part, calls)
+                network = _Network(trace.model, table, part, calls)
                 x, reference = words[rows, :width].requires_grad_(), start[rows, :width]
-                multiplied = Rescale(whole, eps=small).attribute(x, reference, trace.target[rows])
-                scores[rows, :width] = wide(multiplied).sum(-1)
+                products = Rescale(network, eps=small).attribute(x, reference, trace.target[rows])
+                scores[rows, :width] = wide(products).sum(-1)
         return scores
 
 
-class _Rescaled(nn.Module):
-    """The classifier as captum sees it: word embeddings in, logits out, activations as modules."""
+class _Network(nn.Module):
+    """The classifier as captum sees it: word embeddings in, logits out, activations as modules.
+
+    Captum puts its rule on modules by their type, and each may run once. So every call of an
+    activation gets an `nn.Tanh`, whose forward is replaced by the activation.
+    """
 
     def __init__(
         self, model: PreTrainedModel, table: nn.Module, inputs: Inputs, calls: int
     ) -> None:
         super().__init__()
-        self.slots = nn.ModuleList(nn.Tanh() for _ in range(calls))
-        self.run = partial(_run, model, table, inputs)  # no part, or captum would hook the model
+        self.activations = nn.ModuleList(nn.Tanh() for _ in range(calls))
+        # In a partial the model is not a submodule, so that captum puts no hooks on it.
+        self.run = partial(_run, model, table, inputs)
 
     def forward(self, words: Tensor) -> Tensor:
-        """Logits (2S, C) of word embeddings (2S, t, D): texts, then baselines."""
-        free = iter(self.slots)
+        """Return the logits (2S, C) of word embeddings (2S, t, D): texts, then baselines."""
+        unused = iter(self.activations)
 
         def call(function: Elementwise, x: Tensor) -> Tensor:
-            slot = next(free)  # by its type, captum has the rescale rule for it
-            vars(slot)["forward"] = function
-            return slot(x)
+            module = next(unused)
+            vars(module)["forward"] = function
+            return module(x)
 
         return self.run(words, call)
 
@@ -140,25 +148,25 @@ def _run(
 
 
 def _count(model: PreTrainedModel, inputs: Inputs) -> int:
-    """Calls of activations in a forward."""
-    seen = []
+    """Count the calls of activations in a forward."""
+    calls = []
 
     def call(function: Elementwise, x: Tensor) -> Tensor:
-        seen.append(function)
+        calls.append(function)
         return function(x)
 
     with torch.no_grad(), watching(model, _Caller(call)):
         model(**inputs.arguments(model))
-    return len(seen)
+    return len(calls)
 
 
 class _Caller(ActivationMode):
-    """Lets ``call(function, x)`` answer for every activation."""
+    """Computes every activation by ``call(function, x)``."""
 
     def __init__(self, call: Callable[[Elementwise, Tensor], Tensor]) -> None:
         super().__init__()
         self.call = call
 
     def activated(self, function: Elementwise, x: Tensor, y: Tensor) -> Tensor:
-        """What ``call`` makes of it; the output that is there already knows no rule."""
+        """Compute the activation again, with captum's rule; ``y`` was computed without it."""
         return self.call(function, x)

@@ -11,9 +11,11 @@ from bertx.trace.rules import wide
 
 
 class GradientSensitivity(Attribution):
-    """Squared length of the gradient: Σ_D (∂y_c/∂e_t)², e the embeddings, y_c the class's logit.
+    """Gradient sensitivity: the squared norm Σ_D (∂y_c/∂e_t)² of the gradient at the embeddings.
 
-    Unsigned, in squared logits per squared embedding unit. Cost: one forward, one backward.
+    Range: unsigned, in squared logits per squared embedding unit.
+    Cost: one forward, one backward.
+    Refuses: models without gradients.
 
     References:
         On Explaining Your Explanations of BERT (Wu & Ong, 2021), arXiv 2101.00196;
@@ -23,18 +25,20 @@ class GradientSensitivity(Attribution):
     needs = Needs.GRADIENT
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), not negative."""
+        """Compute the scores (B, T): not negative."""
         return wide(trace.gradient).square().sum(-1)
 
 
 class GradientXInput(Attribution):
     """Gradient times input at the embeddings: Σ_D e_t · ∂y_c/∂e_t.
 
-    In logits; signed, unless reduced by the squared norm. Cost: one forward, one backward.
+    Range: signed, in logits; unsigned, in squared logits, with ``squared_norm``.
+    Cost: one forward, one backward.
+    Refuses: models without gradients.
 
     Args:
-        reduce: ``sum`` over D (signed), or ``squared_norm``, Σ_D (e_t · ∂y_c/∂e_t)², by which the
-            paper ranks words in its deletion study (unsigned).
+        reduce: ``sum`` over D, or ``squared_norm``, Σ_D (e_t · ∂y_c/∂e_t)², by which Wu & Ong rank
+            words in their deletion study.
 
     Raises:
         InputError: If ``reduce`` is neither.
@@ -53,6 +57,6 @@ class GradientXInput(Attribution):
         self.signed = reduce == "sum"
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T)."""
+        """Compute the scores (B, T)."""
         product = wide(trace.embeddings) * wide(trace.gradient)
         return (product if self.signed else product.square()).sum(-1)

@@ -1,7 +1,7 @@
-"""The encoder computed again from its parts, with the attention weights of a trace held fixed.
+"""The encoder recomputed from its parts, with the attention weights of a trace held constant.
 
-One description of a layer serves every kind of state that can go through it: plain vectors
-(`Plain`), or vectors that are kept as sums (`bertx.attribution.decomposition`).
+A layer is described once for every representation of a hidden state that can pass through it:
+plain vectors (`Plain`), or sums of vectors (`bertx.attribution.decomposition.Decomposed`).
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ from bertx.trace.rules import wide
 AnyLayer = Layer | GatedLayer
 
 PADDING = 1.25
-"""Texts of different lengths share a group while padding adds at most a quarter to its work."""
+"""Texts of different lengths form a group while padding adds at most a quarter to its work."""
 
 SUM_TOLERANCE = 0.05
-"""Largest difference between recomputed logits and the model's, in units of the largest logit."""
+"""Largest allowed error of recomputed logits, in units of the text's largest logit (at least 1)."""
 
 
 @dataclass(frozen=True)
@@ -37,36 +37,36 @@ class Affine:
 
     @classmethod
     def of(cls, part: nn.Linear) -> "Affine":
-        """The map of a module in float32 or wider, without a graph."""
+        """Return the map of a module in float32 or float64, without a graph."""
         bias: Tensor | None = part.bias
         return cls(wide(part.weight.detach()), None if bias is None else wide(bias.detach()))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., I) -> (..., O)."""
+        """Map x (..., I) to (..., O)."""
         return linear(x, self.weight, self.bias)
 
 
 class State(Protocol):
-    """What can go through a layer."""
+    """A representation of hidden states that can pass through a layer."""
 
     def linear(self, part: nn.Linear) -> Self:
-        """Through a linear map."""
+        """Apply a linear map."""
         ...
 
     def norm(self, part: nn.LayerNorm) -> Self:
-        """Through a LayerNorm."""
+        """Apply a LayerNorm."""
         ...
 
     def activate(self, function: Elementwise) -> Self:
-        """Through an elementwise function."""
+        """Apply an elementwise function."""
         ...
 
     def gated(self, function: Elementwise) -> Self:
-        """f(first half) ⊙ second half of the features."""
+        """Return f(first half of the features) ⊙ second half."""
         ...
 
     def plus(self, other: Self) -> Self:
-        """Sum."""
+        """Add another state."""
         ...
 
 
@@ -75,7 +75,7 @@ S = TypeVar("S", bound=State)
 
 @dataclass
 class Plain:
-    """Vectors (..., D) as they are; see `State`."""
+    """Vectors (..., D); see `State`."""
 
     value: Tensor
 
@@ -104,13 +104,13 @@ class Plain:
 
 
 def before_attention(layer: AnyLayer, x: S) -> S:
-    """What the values are computed from."""
+    """Return the state that queries, keys and values are computed from."""
     norm = layer.attend_norm if isinstance(layer, GatedLayer) else None
     return x if norm is None else x.norm(norm)
 
 
 def after_attention(layer: AnyLayer, attended: S) -> S:
-    """The output of a layer from the sum of its input and its mixed values."""
+    """Return the output of a layer from the sum of its input and its mixed values."""
     if isinstance(layer, GatedLayer):
         inner = attended.norm(layer.up_norm).linear(layer.up).gated(layer.activation)
         return inner.linear(layer.down).plus(attended)
@@ -119,17 +119,19 @@ def after_attention(layer: AnyLayer, attended: S) -> S:
     return inner.plus(middle).norm(layer.down_norm)
 
 
-def through_head(parts: Anatomy, read: S) -> S:
-    """The logits from the vector that the head reads."""
+def through_head(parts: Anatomy, state: S) -> S:
+    """Return the logits from the vector that the head reads."""
     for step in parts.head:
-        read = read.linear(step.linear)
-        read = read if step.activation is None else read.activate(step.activation)
-        read = read if step.norm is None else read.norm(step.norm)
-    return read
+        state = state.linear(step.linear)
+        if step.activation is not None:
+            state = state.activate(step.activation)
+        if step.norm is not None:
+            state = state.norm(step.norm)
+    return state
 
 
 def value_map(layer: AnyLayer) -> Affine:
-    """The map from `before_attention` to the values of all heads."""
+    """Return the map from `before_attention` to the values of all heads."""
     if isinstance(layer, Layer):
         return Affine.of(layer.value)
     fused = Affine.of(layer.fused)
@@ -137,24 +139,24 @@ def value_map(layer: AnyLayer) -> Affine:
     return Affine(fused.weight.chunk(3)[2], bias)
 
 
-def by_head(values: Tensor, heads: int) -> Tensor:
-    """(B, T, D) -> (B, H, T, D / H)."""
+def values_of(layer: AnyLayer, x: Tensor, heads: int) -> Tensor:
+    """Return the values (B, H, T, D/H) that a layer computes from its input (B, T, D)."""
+    values = value_map(layer)(before_attention(layer, Plain(x)).value)
     return values.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def mix_values(layer: AnyLayer, x: Tensor, weights: Tensor) -> Tensor:
-    """Input plus mixed values under given attention weights.
+    """Return the sum of a layer's input and its values mixed under given attention weights.
 
     Args:
         layer: The layer.
         x: Its input (B, T, D).
-        weights: Attention weights of the queries of the first R tokens (B, H, R, T).
+        weights: Attention weights of the first R tokens' queries (B, H, R, T).
 
     Returns:
         (B, R, D).
     """
-    values = by_head(value_map(layer)(before_attention(layer, Plain(x)).value), weights.shape[1])
-    context = (weights @ values).transpose(1, 2).flatten(2)
+    context = (weights @ values_of(layer, x, weights.shape[1])).transpose(1, 2).flatten(2)
     return x[:, : weights.shape[2]] + Affine.of(layer.mix)(context)
 
 
@@ -163,9 +165,9 @@ class Group:
     """Texts of about the same length, without most of their padding.
 
     Attributes:
-        trace: The trace that they are from.
-        rows: Their places in its batch (N,).
-        mask: 1 for tokens, 0 for padding (N, T), T the length of the longest of them.
+        trace: The trace of the batch.
+        rows: The texts' numbers in the batch (N,).
+        mask: 1 for tokens, 0 for padding (N, T), T the length of the longest text of the group.
     """
 
     trace: Trace
@@ -174,32 +176,40 @@ class Group:
 
     @property
     def embeddings(self) -> Tensor:
-        """Output of the embedding block (N, T, D), float32 or wider."""
+        """Output of the embedding block (N, T, D), float32 or float64."""
         return wide(self.trace.embeddings[self.rows, : self.mask.shape[1]])
 
-    def attention(self, layer: int, queries: int) -> Tensor:
-        """Attention weights (N, H, R, T) of the first R queries in a layer."""
+    def first_state(self, parts: Anatomy) -> Tensor:
+        """Return the input of the first layer (N, T, D)."""
+        x, projection = self.embeddings, parts.projection
+        return x if projection is None else Affine.of(projection)(x)
+
+    def attention(self, number: int, parts: Anatomy) -> Tensor:
+        """Return the attention weights of a layer for the R queries that matter (N, H, R, T).
+
+        These are all, except in the last layer of a model whose head reads the first token alone.
+        """
         width = self.mask.shape[1]
-        weights = self.trace.attention[layer].detach()[self.rows, :, :queries, :width]
-        return wide(weights)
+        last = number == len(parts.layers) - 1
+        queries = 1 if last and _reads_first(self.trace) else width
+        return wide(self.trace.attention[number].detach()[self.rows, :, :queries, :width])
 
-    def queries(self, layer: int, parts: Anatomy) -> int:
-        """How many tokens of a layer's output matter: all, or the first where the head reads it."""
-        top = layer == len(parts.layers) - 1
-        return 1 if top and _reads_first(self.trace) else self.mask.shape[1]
+    def readout(self, states: int) -> Tensor:
+        """Return the head's weights of the last layer's first R tokens (N, 1, R), with sum 1."""
+        weights = _readout_weights(self.trace, _reads_first(self.trace))
+        return weights[self.rows, None, :states]
 
-    def reading(self) -> Tensor:
-        """How the head reads the last layer's tokens: weights (N, T) that sum to 1."""
-        return _weights(self.trace, _reads_first(self.trace))[self.rows, : self.mask.shape[1]]
+    def logits(self, parts: Anatomy, x: Tensor) -> Tensor:
+        """Return the logits (N, C) from the output of the last layer (N, R, D)."""
+        state = Plain(x) if parts.last_norm is None else Plain(x).norm(parts.last_norm)
+        read = self.readout(x.shape[1]) @ state.value
+        return through_head(parts, Plain(read[:, 0])).value
 
-    def compare(self, logits: Tensor) -> None:
-        """Make sure that the parts computed together are what the model computes.
-
-        Args:
-            logits: The recomputed logits (N, C).
+    def check_logits(self, logits: Tensor) -> None:
+        """Check that recomputed logits (N, C) are the model's.
 
         Raises:
-            InputError: If they are not the model's, as after a change to its forward.
+            InputError: If they are not, such as after a change to the model's forward.
         """
         expected = self.trace.logits[self.rows]
         if expected.dtype in (torch.bfloat16, torch.float16):
@@ -214,20 +224,19 @@ class Group:
 
 
 def groups(trace: Trace, budget: int) -> Iterator[Group]:
-    """Cut a batch into groups of texts of about the same length.
+    """Divide a batch into groups of texts of about the same length.
 
     Args:
         trace: The trace of the batch.
-        budget: Largest N · T² of a group; a longer text is a group of its own.
+        budget: Largest N · T² of a group; a longer text is a group by itself.
 
     Yields:
-        Every text once, the shortest first.
+        Every text in one group, short texts first.
     """
     mask = trace.inputs.attention_mask
-    places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    lengths = (
-        (mask.ne(0) * places).amax(1).clamp(min=1)
-    )  # up to the last token, whatever lies between
+    positions = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    # The position of the last token: padding may also be on the left or in between.
+    lengths = (mask.ne(0) * positions).amax(1).clamp(min=1)
     order = lengths.argsort(stable=True)
     sizes, start = lengths[order].tolist(), 0
     while start < len(sizes):
@@ -242,16 +251,17 @@ def groups(trace: Trace, budget: int) -> Iterator[Group]:
         start = stop
 
 
-def reading(trace: Trace) -> Tensor:
-    """How the head reads the tokens: one-hot at the first, or the mean of a text's own (B, T).
+def readout_weights(trace: Trace) -> Tensor:
+    """Return how the head reads the tokens (B, T): one-hot at the first, or a mean of the text's.
 
     Raises:
-        UnsupportedArchitecture: If it is not known what the head of the model reads.
+        UnsupportedArchitecture: If the head reads neither.
     """
-    return _weights(trace, head_reads(trace.model, "this method", trace.inputs) == "first")
+    reads_first = head_reads(trace.model, "this method", trace.inputs) == "first"
+    return _readout_weights(trace, reads_first)
 
 
-def _weights(trace: Trace, reads_first: bool) -> Tensor:
+def _readout_weights(trace: Trace, reads_first: bool) -> Tensor:
     mask = trace.inputs.attention_mask.to(wide(trace.logits).dtype)
     if not reads_first:
         return mask / mask.sum(1, keepdim=True)

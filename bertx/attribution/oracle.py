@@ -1,4 +1,4 @@
-"""The ceiling of every deletion curve: an order that was searched for."""
+"""Deletion orders found by search, the ceiling of every deletion curve."""
 
 import torch
 from torch import Tensor
@@ -11,32 +11,35 @@ from bertx.perturb.search import Search
 from bertx.trace import Trace
 
 _MOST = 16
+"""Largest number of units that can be searched exactly."""
 
 
 class BeamOracle(PerturbationAttribution):
-    """Units in the deletion order that makes the area under p_c small, found by search.
+    """The deletion order with the smallest area under p_c, found by search: a ceiling.
 
-    The order minimizes Σ_k p_c after the k-th deletion, which is the lower deletion AUC up to
-    constants. Texts with at most ``exact`` units: over all orders, by dynamic programming over
-    the 2^U sets of deleted units. Others: by a beam search; a beam of 1 is the greedy order. It
-    asks the model, not an explanation: a ceiling for the deletion curves of all methods, not one
-    of them.
+    The order minimizes Σ_k p_c after the k-th deletion, which is the deletion AUC up to constants.
+    For texts with at most ``exact`` units, it is the best of all orders, by dynamic programming
+    over the 2^U sets of deleted units; for others a beam search, greedy with a beam of 1. It is no
+    explanation but a ceiling for the deletion curves of all methods.
 
-    A unit scores (U - its place) / U, from 1 for the first that is deleted to 1/U for the last:
-    in (0, 1], signed in what the order means (what speaks for the class comes first). Special
-    tokens get 0. Cost: up to ``beam`` · U²/2 forwards for each text in U calls of the engine for
-    the whole batch, or 2^U in one; equal sets are asked once.
+    The unit deleted at place k = 0..U-1 has the score (U - k) / U. Each token has the score of its
+    unit divided by the unit's number of tokens; special tokens have 0.
+
+    Range: signed in that units which speak for the class come first; in (0, 1], from 1 for the
+    unit that is deleted first to 1/U for the last.
+    Cost: up to ``beam`` · U²/2 forwards per text, in U calls of the engine for the whole batch; for
+    short texts 2^U in one call. Each set is evaluated once.
 
     Args:
-        beam: Sets that are kept after each deletion.
-        operator: What deleting a unit does.
-        exact: Largest number of units that are searched exactly, at most 16; 0 for never.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
+        beam: Number of sets that are kept after each deletion.
+        operator: How units are deleted.
+        exact: Largest number of units for the exact search, at most 16; 0 for the beam always.
+        token_budget: Largest number of tokens in one forward; None for the fastest on the device.
+        precision: ``bf16`` for forwards in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
-        InputError: For a setting that cannot be; when called, if the operator writes [MASK] and
-            the texts do not know its id.
+        InputError: If a setting is not valid; when called, if the operator writes [MASK] and the
+            inputs have no id of it.
 
     References:
         The Solvability of Interpretability Evaluation Metrics (Zhou & Shah, 2023), arXiv
@@ -61,7 +64,7 @@ class BeamOracle(PerturbationAttribution):
         self.exact = exact
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), in (0, 1] on the tokens of one-token units; see the class for longer ones."""
+        """Compute the scores (B, T): in (0, 1], 0 at special tokens."""
         search = Search(self.engine(trace), trace.inputs, trace.target)
         orders = search.orders(self.beam, self.exact)
         width = max(int(trace.inputs.unit_counts.max()), 1)

@@ -1,4 +1,4 @@
-"""Methods that ask what the probability is when units are gone."""
+"""Methods that evaluate the model on texts with perturbed units."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ from bertx.trace.rules import wide
 
 
 class PerturbationAttribution(Attribution):
-    """A method that asks the model about texts of which some units are perturbed.
+    """Base of methods that evaluate the model on texts with perturbed units.
 
     Args:
-        operator: What perturbing a unit does.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
+        operator: How units are perturbed.
+        token_budget: Largest number of tokens in one forward; None for the fastest on the device.
+        precision: ``bf16`` for forwards in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
-        InputError: For a setting that cannot be.
+        InputError: If a setting is not valid.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class PerturbationAttribution(Attribution):
         self.precision = precision
 
     def engine(self, trace: Trace) -> Perturber:
-        """The engine for the model and the tokens of a trace.
+        """Return the engine that evaluates perturbed versions of the texts of a trace.
 
         Raises:
-            InputError: If the operator writes [MASK] and the texts do not know its id, or the
-                device only emulates the precision.
+            InputError: If the operator writes [MASK] and the inputs have no id of it, or the device
+                only emulates the precision.
         """
         return Perturber(
             trace.model,
@@ -59,28 +59,28 @@ class PerturbationAttribution(Attribution):
 
 
 class UnitAttribution(PerturbationAttribution):
-    """A method that scores units (words or tokens), for all classes from the same questions.
+    """Base of methods that score units (words or tokens) for all classes from the same forwards.
 
-    Each token gets an even share of its unit's score; special tokens get 0.
+    A subclass computes `unit_scores`. Each token gets an even share of its unit's score; special
+    tokens get 0.
     """
 
     signed = True
 
     @abstractmethod
     def unit_scores(self, trace: Trace) -> Tensor:
-        """Scores of the units for every class (B, C, U), 0 beyond a text's own."""
+        """Compute the units' scores for every class (B, C, U), 0 beyond a text's units."""
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), signed."""
-        tokens = self.every_class(trace)
-        chosen = trace.target[:, None, None].expand(-1, 1, tokens.shape[2])
-        return tokens.gather(1, chosen)[:, 0]
+        """Compute the scores (B, T)."""
+        every = self.every_class(trace)
+        return every[torch.arange(len(every), device=every.device), trace.target]
 
     def every_class(self, trace: Trace) -> Tensor:
         """Explain all classes of the texts of a trace, from one call of the engine.
 
         Returns:
-            Scores (B, C, T), as of a call for each class.
+            Scores (B, C, T), equal to those of a call for each class.
         """
         with torch.autocast(trace.model.device.type, enabled=False):
             scores = wide(self.unit_scores(trace))
@@ -90,19 +90,19 @@ class UnitAttribution(PerturbationAttribution):
 
 
 class Occlusion(UnitAttribution):
-    """Leave one out: p_c(x) - p_c(x without the unit), p_c the softmax probability of the class.
+    """Occlusion, or leave-one-out: p_c(x) - p_c(x without the unit).
 
-    Signed, in probability, in [-1, 1]; does not add up to anything. Cost: one forward and one for
-    each unit of a text, all in one call of the engine.
+    Range: signed, in probability, in [-1, 1]; the scores do not add up to anything.
+    Cost: one forward per unit and one for the text, all in one call of the engine.
 
     Args:
-        operator: What leaving a unit out does.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
+        operator: How a unit is left out.
+        token_budget: Largest number of tokens in one forward; None for the fastest on the device.
+        precision: ``bf16`` for forwards in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
-        InputError: For a setting that cannot be; when called, if the operator writes [MASK] and
-            the texts do not know its id.
+        InputError: If a setting is not valid; when called, if the operator writes [MASK] and the
+            inputs have no id of it.
 
     References:
         Visualizing and Understanding Convolutional Networks (Zeiler & Fergus, 2014), arXiv
@@ -111,7 +111,7 @@ class Occlusion(UnitAttribution):
     """
 
     def unit_scores(self, trace: Trace) -> Tensor:
-        """(B, C, U)."""
+        """Compute the units' scores (B, C, U)."""
         counts = trace.inputs.unit_counts
         width = max(int(counts.max()), 1)
         kept = torch.ones(width + 1, width, dtype=torch.bool, device=counts.device)
@@ -124,11 +124,11 @@ class Occlusion(UnitAttribution):
 def in_precision(
     methods: Mapping[str, Attribution], precision: Precision | None
 ) -> dict[str, Attribution]:
-    """The methods, those that perturb texts with a precision unless they have one."""
-    narrowed = dict(methods)
+    """Return the methods; those that perturb texts and have no precision get this one."""
+    chosen = dict(methods)
     for name, method in methods.items():
         if isinstance(method, PerturbationAttribution) and method.precision is None:
-            chosen = copy(method)
-            chosen.precision = precision
-            narrowed[name] = chosen
-    return narrowed
+            changed = copy(method)
+            changed.precision = precision
+            chosen[name] = changed
+    return chosen

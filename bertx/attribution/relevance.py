@@ -1,4 +1,4 @@
-"""Methods that are gradient × input under other rules than the gradient's."""
+"""Methods that compute gradient × input under the rules of layer-wise relevance propagation."""
 
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -16,15 +16,28 @@ from bertx.trace.rules import ATTN_LRP, CP_LRP, AlphaBeta, Epsilon, LinearRule, 
 
 
 class ModifiedGradient(Attribution):
-    """Gradient × input with a backward of your own: Σ_D e_t · ∂̃y_c/∂e_t.
+    """Gradient × input with a custom backward: Σ_D e_t · ∂̃y_c/∂e_t.
 
-    In logits; signed. ∂̃ follows ``rules``: each number is the share of the true gradient that an
-    operation passes on, the rest goes through a linear map with the same output (see
-    `bertx.trace.rules.Rules`). All ones is `GradientXInput`. Cost: the shared forward and one
-    backward.
+    ∂̃ follows `bertx.trace.rules.Rules`: each number is the share of the true gradient that an
+    operation passes on. All 1 is `GradientXInput`.
+
+    Range: signed, in logits.
+    Cost: the forward of the trace and one backward.
+    Refuses: models with an operation that has no rule, or with an activation that is not 0 at 0.
 
     Args:
-        rules: What the backward does.
+        rules: The shares of the gradient.
+
+    Raises:
+        InputError: If ``rules`` is not a `Rules`.
+
+    Examples:
+        `AttnLRP` with constant attention weights::
+
+            from dataclasses import replace
+            from bertx.trace.rules import ATTN_LRP
+
+            ModifiedGradient(replace(ATTN_LRP, softmax=0.0))
     """
 
     needs = Needs.RELEVANCE
@@ -38,11 +51,11 @@ class ModifiedGradient(Attribution):
         self.rules = rules
 
     def check(self, model: PreTrainedModel) -> None:
-        """Refuse models of which an operation might escape the rules.
+        """Refuse a model with an operation that has no rule.
 
         Raises:
-            UnsupportedArchitecture: If an operation has no rule, or an activation is not 0 at 0
-                and so has no secant through it.
+            UnsupportedArchitecture: If the model has one, such as an activation that is not 0 at 0
+                and therefore has no secant.
         """
         name = type(self).__name__
         zero = torch.zeros(1, dtype=model.dtype, device=model.device)
@@ -52,25 +65,32 @@ class ModifiedGradient(Attribution):
         check_activations_seen(model, name)
         super().check(model)
 
-    def tried(self, trace: Trace) -> None:
-        """Look for operations without a rule."""
-        if unruled := trace.without_rule():
-            named = ", ".join(unruled)
-            raise InputError(f"no relevance rule for {named} of what depends on the text")
+    def probe(self, trace: Trace) -> None:
+        """Raise `InputError` if an operation of the model has no rule."""
+        if names := trace.without_rule():
+            raise InputError(
+                f"no relevance rule for {', '.join(names)} of what depends on the text"
+            )
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T)."""
-        return (wide(trace.embeddings) * wide(trace.relevance(self.rules))).sum(-1)
+        """Compute the scores (B, T)."""
+        return self._gradient_x_input(trace, self.rules)
+
+    def _gradient_x_input(self, trace: Trace, rules: Rules) -> Tensor:
+        return (wide(trace.embeddings) * wide(trace.relevance(rules))).sum(-1)
 
 
 class AttnLRP(ModifiedGradient):
     """AttnLRP: layer-wise relevance propagation through attention, softmax and LayerNorm.
 
-    ε-rule with ε = 0 for linear maps; both factors of a matrix product get half of its relevance
+    Linear maps by the ε-rule with ε = 0; each factor of a matrix product gets half of its relevance
     (Eq. 14, 15); softmax by its first-order Taylor rule R_i = x_i (R'_i - s_i Σ R') (Eq. 13);
-    identity rule for LayerNorm (its denominator constant) and activations. Biases take their share
-    and pass nothing on, so Σ_t R_t is not y_c. In logits; signed. Cost: the shared forward, one
-    backward.
+    LayerNorm, with its denominator constant, and activations by the identity rule. The score of a
+    token is Σ_D R_t.
+
+    Range: signed, in logits. Biases absorb their share of the relevance, so Σ_t R_t is not y_c.
+    Cost: the forward of the trace and one backward.
+    Refuses: models with an operation that has no rule, or with an activation that is not 0 at 0.
 
     References:
         AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers (Achtibat et
@@ -82,12 +102,14 @@ class AttnLRP(ModifiedGradient):
 
 
 class CPLRP(ModifiedGradient):
-    """Conservative propagation: the network made linear at the forward's values, times its input.
+    """CP-LRP, conservative propagation: gradient × input of the network made linear.
 
-    Attention weights and LayerNorm's denominator are constants, activations their secant
-    f(x) / x. Biases are not attributed; without any, Σ_t R_t = y_c, and with them this is DecompX
-    without biases for the price of one backward. In logits; signed. Cost: the shared forward, one
-    backward.
+    Attention weights and the denominator of LayerNorm are constants, and activations are their
+    secant f(x) / x. This equals `DecompX` without biases, at the cost of one backward.
+
+    Range: signed, in logits. Biases get no relevance; in a network without biases Σ_t R_t = y_c.
+    Cost: the forward of the trace and one backward.
+    Refuses: models with an operation that has no rule, or with an activation that is not 0 at 0.
 
     References:
         XAI for Transformers: Better Explanations through Conservative Propagation (Ali et al.,
@@ -99,19 +121,34 @@ class CPLRP(ModifiedGradient):
 
 
 class TextbookLRP(ModifiedGradient):
-    """Layer-wise relevance propagation from rules of your choice, one for each type of module.
+    """Layer-wise relevance propagation by the ε-rule or the αβ-rule of Bach et al.
 
-    R starts as y_c and goes through linear maps by ``linear`` (or by ``parts``, for modules whose
-    name fits a pattern), and through everything else by ``rules``. Whatever a rule does to
-    R = x · grad, it does here to grad, so that no value is divided by an input near 0. This is not
-    the paper's `LRP`, which splits weights. In logits; signed. Cost: the shared forward, and one
-    backward of about twice (ε) or four times (αβ) the products of the gradient's.
+    R starts as y_c and goes through linear maps by ``linear``, or by the rule that ``parts`` has
+    for the module, and through everything else by ``rules``. In gradient × input form, a rule for
+    R = x · grad is applied to grad, so that nothing is divided by an input near 0. Not to be
+    confused with `LRP`, which splits weights rather than contributions.
+
+    Range: signed, in logits.
+    Cost: the forward of the trace, and one backward with about twice (ε) or four times (αβ) the
+    products of the gradient's.
+    Refuses: as `ModifiedGradient`, and weights that are not those of an `nn.Linear`.
 
     Args:
-        linear: Rule for linear maps: `bertx.trace.rules.Epsilon` or `bertx.trace.rules.AlphaBeta`.
+        linear: Rule for linear maps, `bertx.trace.rules.Epsilon` or `bertx.trace.rules.AlphaBeta`;
+            ``Epsilon()`` by default.
         parts: Other rules for some of them, by a pattern of the module's name such as
-            ``*.intermediate.dense``; the first that fits is taken.
-        rules: What LayerNorm, activations and attention do; those of CP-LRP by default.
+            ``*.intermediate.dense``. The first pattern that matches applies.
+        rules: Shares of the gradient for all other operations; those of `CPLRP` by default.
+
+    Raises:
+        InputError: If a rule has another type; in `check`, if a pattern matches no linear map.
+
+    Examples:
+        The αβ-rule, but the ε-rule in the feed-forward blocks::
+
+            from bertx.trace.rules import AlphaBeta, Epsilon
+
+            TextbookLRP(AlphaBeta(2.0), parts={"*.intermediate.dense": Epsilon(0.01)})
 
     References:
         On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance
@@ -137,11 +174,11 @@ class TextbookLRP(ModifiedGradient):
                 )
 
     def check(self, model: PreTrainedModel) -> None:
-        """Refuse models that might escape the rules, and patterns that fit none of their parts.
+        """Refuse a model with an operation that has no rule, and patterns that match nothing.
 
         Raises:
-            UnsupportedArchitecture: If an operation might escape the rules.
-            InputError: If a pattern fits no linear map of the model.
+            UnsupportedArchitecture: If an operation has no rule.
+            InputError: If a pattern matches no linear map of the model.
         """
         super().check(model)
         names = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
@@ -153,18 +190,16 @@ class TextbookLRP(ModifiedGradient):
                 )
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T)."""
-        rules = replace(self.rules, linear=_ByName(tuple(self.parts.items()), self.linear))
-        return (wide(trace.embeddings) * wide(trace.relevance(rules))).sum(-1)
+        """Compute the scores (B, T)."""
+        by_name = _RuleByName(tuple(self.parts.items()), self.linear)
+        return self._gradient_x_input(trace, replace(self.rules, linear=by_name))
 
 
-@dataclass(frozen=True)
-class _ByName:
-    """A rule for each name; equal ones are one entry among the relevances of a trace."""
-
+@dataclass(frozen=True)  # compared by value, so that a trace computes equal rules once
+class _RuleByName:
     parts: tuple[tuple[str, LinearRule], ...]
-    otherwise: LinearRule
+    default: LinearRule
 
     def __call__(self, name: str) -> LinearRule:
-        fitting = (rule for pattern, rule in self.parts if fnmatchcase(name, pattern))
-        return next(fitting, self.otherwise)
+        matching = (rule for pattern, rule in self.parts if fnmatchcase(name, pattern))
+        return next(matching, self.default)

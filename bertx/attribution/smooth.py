@@ -1,4 +1,4 @@
-"""The gradient, averaged over noisy copies of a text."""
+"""The gradient averaged over noisy copies of a text."""
 
 from math import inf
 from typing import Literal
@@ -17,25 +17,29 @@ from bertx.trace.rules import wide
 
 
 class SmoothGrad(Attribution):
-    """Mean gradient ḡ of the class's logit over copies of the embeddings e with Gaussian noise.
+    """SmoothGrad: the mean gradient ḡ over copies of the embeddings e with Gaussian noise.
 
-    ḡ = 1/n Σ_s ∂y_c/∂e at e + σ ε_s, ε_s standard normal and σ = ``sigma`` times the standard
-    deviation of the text's own embeddings (over its tokens and D); the paper measures the noise
-    by the range of the input instead. Reduced to Σ_D e_t · ḡ_t (signed, in logits), or to
-    Σ_D ḡ_t² (unsigned, in squared logits per squared embedding unit); with ``sigma`` 0 these are
-    `GradientXInput` and `GradientSensitivity`. The noise is a function of the text's token ids,
-    the seed and the sample alone, so that company and order do not matter. The model runs in its
-    own precision, without autocast. Cost: ``samples`` forwards and backwards.
+    ḡ = 1/n Σ_s ∂y_c/∂e at e + σ ε_s, with ε_s standard normal and σ = ``sigma`` times the standard
+    deviation of the text's embeddings over its tokens and D (the paper takes the range of the input
+    instead). The score is Σ_D e_t · ḡ_t, or Σ_D ḡ_t² with ``squared_norm``; with ``sigma`` 0 these
+    are `GradientXInput` and `GradientSensitivity`. The noise depends on the text's token ids, the
+    seed and the number of the copy alone, not on the batch. The model runs in its own precision,
+    without autocast.
+
+    Range: signed, in logits; unsigned, in squared logits per squared embedding unit, with
+    ``squared_norm``.
+    Cost: ``samples`` forwards and backwards.
+    Refuses: models without gradients.
 
     Args:
-        samples: Noisy copies n of each text.
-        sigma: Standard deviation of the noise, in those of the text's embeddings.
-        reduce: ``sum`` of ḡ times the clean embeddings, or ``squared_norm`` of ḡ.
-        seed: Another seed is another draw.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
+        samples: Number n of noisy copies of each text.
+        sigma: Standard deviation of the noise, in units of the embeddings' standard deviation.
+        reduce: ``sum`` of ḡ times the embeddings without noise, or ``squared_norm`` of ḡ.
+        seed: Seed of the noise.
+        token_budget: Largest number of tokens in one forward; None for the fastest on the device.
 
     Raises:
-        InputError: For a setting that cannot be.
+        InputError: If a setting is not valid.
 
     References:
         SmoothGrad: Removing Noise by Adding Noise (Smilkov et al., 2017), arXiv 1706.03825,
@@ -63,12 +67,16 @@ class SmoothGrad(Attribution):
         self.signed = reduce == "sum"
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if ``model`` has no gradients."""
+        """Refuse a model without gradients.
+
+        Raises:
+            UnsupportedArchitecture: If the method is not defined for the model.
+        """
         super().check(model)
         check_differentiable(model, type(self).__name__)
 
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T)."""
+        """Compute the scores (B, T)."""
         with rerunning(trace.model):
             embeddings = wide(trace.embeddings)
             mean = self._mean_gradient(trace, embeddings)
@@ -87,13 +95,13 @@ class SmoothGrad(Attribution):
                 state[mask[text, :width]] += self.sigma * sizes[text] * noise.to(state)
             return noisy.to(trace.embeddings.dtype)
 
-        # captum's NoiseTunnel draws all noise of a batch from the global stream: a text's scores
-        # would depend on its company.
+        # Not captum's NoiseTunnel, which draws from the global stream: a text's scores would
+        # depend on its batch.
         weights = embeddings.new_full(texts.shape, 1 / self.samples)
         block = embedding_block(trace.model, type(self).__name__)
         return summed_gradient(trace, block, texts, weights, states, self.token_budget)
 
     def noise(self, ids: Tensor, sample: int, size: int) -> Tensor:
-        """The standard normal noise (t, ``size``) of one copy of the text with these ids (t,)."""
+        """Return standard normal noise (t, ``size``) for one copy of the text ``ids`` (t,)."""
         generator = torch.Generator().manual_seed(text_seed(ids, self.seed, sample))
         return torch.randn(len(ids), size, generator=generator)

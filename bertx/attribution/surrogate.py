@@ -1,8 +1,8 @@
 """Methods that fit a linear model to the probabilities of perturbed texts.
 
-captum has both, but it asks the model text by text, draws from the global random stream, fits in
-float32, and needs scikit-learn. Here the questions of all texts are one call of the engine, a
-text's draws are its own, and the fit is closed, in float64.
+Captum has both, but evaluates one text at a time, draws from the global random stream, fits in
+float32 and needs scikit-learn. Here all texts are evaluated in one call of the engine, a text's
+draws do not depend on its batch, and the fit is a closed form in float64.
 """
 
 from abc import abstractmethod
@@ -19,14 +19,14 @@ from bertx.trace import Trace
 
 
 class Surrogate(UnitAttribution):
-    """A linear model of the class probability in which units are kept.
+    """Base of linear models of the class probability as a function of which units are kept.
 
     Args:
-        samples: Coalitions (sets of kept units) of each text.
-        seed: Another seed is another draw.
-        operator: What happens to the units that are not kept.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
+        samples: Number of coalitions (sets of kept units) of each text.
+        seed: Seed of the coalitions.
+        operator: How the units that are not kept are perturbed.
+        token_budget: Largest number of tokens in one forward; None for the fastest on the device.
+        precision: ``bf16`` for forwards in bfloat16, see `bertx.perturb.Perturber`.
     """
 
     def __init__(
@@ -44,41 +44,41 @@ class Surrogate(UnitAttribution):
 
     @abstractmethod
     def coalitions(self, units: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Coalitions (N, U) of a text with U > 0 units, boolean, and their weights (N,)."""
+        """Return boolean coalitions (N, U) of a text with U > 0 units, and their weights (N,)."""
 
     @abstractmethod
     def fit(self, kept: Tensor, weights: Tensor, p: Tensor, whole: Tensor, none: Tensor) -> Tensor:
-        """Coefficients (U, C) of the linear model, float64.
+        """Fit the linear model and return its coefficients (U, C), float64.
 
         Args:
             kept: Coalitions (N, U), 0 or 1.
             weights: Their weights (N,).
-            p: Probabilities of the classes (N, C).
-            whole: Those of the whole text (C,).
-            none: Those of the text without units (C,).
+            p: Probabilities of the classes for each coalition (N, C).
+            whole: Probabilities for the whole text (C,).
+            none: Probabilities for the text without units (C,).
         """
 
     def unit_scores(self, trace: Trace) -> Tensor:
-        """(B, C, U)."""
+        """Compute the units' scores (B, C, U): NaN for texts whose probabilities are not finite."""
         counts = trace.inputs.unit_counts.tolist()
         drawn = [self._draw(trace, text, units) for text, units in enumerate(counts)]
         rows = max(len(weights) for _, weights in drawn)
+        # Row 0 is the whole text, row 1 the text without units.
         kept = torch.ones(len(counts), 2 + rows, max(*counts, 1), dtype=torch.bool)
         kept[:, 1] = False
         for text, (coalitions, weights) in enumerate(drawn):
             kept[text, 2 : 2 + len(weights), : counts[text]] = coalitions
-        questions = kept.to(trace.inputs.units.device)
-        answers = self.engine(trace)(trace.inputs, questions)
-        p = answers.cpu().double()
+        probabilities = self.engine(trace)(trace.inputs, kept.to(trace.inputs.units.device))
+        p = probabilities.cpu().double()
         scores = torch.zeros(len(counts), p.shape[2], kept.shape[2], dtype=p.dtype)
         for text, (coalitions, weights) in enumerate(drawn):
-            asked = p[text, 2 : 2 + len(weights)]
+            sampled = p[text, 2 : 2 + len(weights)]
             if counts[text] and p[text].isfinite().all():
-                fitted = self.fit(coalitions.double(), weights, asked, p[text, 0], p[text, 1])
+                fitted = self.fit(coalitions.double(), weights, sampled, p[text, 0], p[text, 1])
                 scores[text, :, : counts[text]] = fitted.T
-            elif counts[text]:  # a solver would raise
+            elif counts[text]:  # the solver would raise
                 scores[text, :, : counts[text]] = torch.nan
-        return scores.to(answers)
+        return scores.to(probabilities)
 
     def _draw(self, trace: Trace, text: int, units: int) -> tuple[Tensor, Tensor]:
         if not units:
@@ -89,26 +89,27 @@ class Surrogate(UnitAttribution):
 
 
 class KernelShap(Surrogate):
-    """Shapley values of the units in the game v(S) = p_c(x with the units S alone).
+    """KernelSHAP: Shapley values of the units in the game v(S) = p_c(x with the units S alone).
 
-    Weighted least squares with the constraint Σ_u φ_u = p_c(x) - p_c(x without units), which
-    therefore always holds. A text with 2^U - 2 <= ``samples`` is solved exactly, over all its
-    coalitions. Otherwise the size k of a coalition is drawn with probability proportional to
-    (U - 1) / (k (U - k)), its units uniformly, and every other sample is the complement of the
-    one before it. Signed, in probability, in [-1, 1] where exact. Cost: min(samples, 2^U - 2) + 2
-    forwards for each text, all in one call of the engine. A text's draw depends on its token ids
-    and the seed alone.
+    Weighted least squares with the constraint Σ_u φ_u = p_c(x) - p_c(x without units). A text with
+    2^U - 2 <= ``samples`` is solved exactly, over all its coalitions. Otherwise the size k of a
+    coalition is drawn with probability proportional to (U - 1) / (k (U - k)), its units uniformly,
+    and every other sample is the complement of the one before it. A text's coalitions depend on its
+    token ids and the seed alone.
+
+    Range: signed, in probability, in [-1, 1] where exact. The constraint always holds.
+    Cost: min(``samples``, 2^U - 2) + 2 forwards per text, all in one call of the engine.
 
     Args:
-        samples: Coalitions of each text, beside none and all of its units.
-        seed: Another seed is another draw.
-        operator: What happens to the units that are not kept.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
+        samples: Number of coalitions of each text, besides none and all of its units.
+        seed: Seed of the coalitions.
+        operator: How the units that are not kept are perturbed.
+        token_budget: Largest number of tokens in one forward; None for the fastest on the device.
+        precision: ``bf16`` for forwards in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
-        InputError: For a setting that cannot be; when called, if the operator writes [MASK] and
-            the texts do not know its id.
+        InputError: If a setting is not valid; when called, if the operator writes [MASK] and the
+            inputs have no id of it.
 
     References:
         A Unified Approach to Interpreting Model Predictions (Lundberg & Lee, 2017), arXiv
@@ -117,18 +118,18 @@ class KernelShap(Surrogate):
     """
 
     def coalitions(self, units: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """All coalitions but none and all, with Shapley's kernel; or draws from it."""
+        """Return all coalitions with the weights of the Shapley kernel, or draws from it."""
         if units == 1:
             return torch.ones(0, 1, dtype=torch.bool), torch.ones(0)
         if units < 64 and 2**units - 2 <= self.samples:
             numbers = torch.arange(1, 2**units - 1)
             kept = (numbers[:, None] >> torch.arange(units) & 1).bool()
-            inner = range(1, units)
-            kernel = [0.0, *((units - 1) / (comb(units, k) * k * (units - k)) for k in inner)]
-            return kept, torch.tensor(kernel, dtype=torch.double)[kept.sum(1)]
+            sizes = range(1, units)
+            kernel = [(units - 1) / (comb(units, k) * k * (units - k)) for k in sizes]
+            return kept, torch.tensor(kernel, dtype=torch.double)[kept.sum(1) - 1]
         pairs = (self.samples + 1) // 2
-        sizes = torch.arange(1, units, dtype=torch.double)
-        chances = (1 / (sizes * (units - sizes))).expand(pairs, -1)
+        k = torch.arange(1, units, dtype=torch.double)
+        chances = (1 / (k * (units - k))).expand(pairs, -1)
         size = torch.multinomial(chances, 1, generator=generator) + 1
         ranks = torch.rand(pairs, units, generator=generator).argsort(1).argsort(1)
         kept = ranks < size
@@ -136,37 +137,39 @@ class KernelShap(Surrogate):
         return both, torch.ones(len(both))
 
     def fit(self, kept: Tensor, weights: Tensor, p: Tensor, whole: Tensor, none: Tensor) -> Tensor:
-        """Least squares on the plane where the coefficients add up to ``whole`` - ``none``."""
+        """Fit least squares with coefficients that add up to ``whole`` - ``none``."""
         even = (whole - none) / kept.shape[1]
         if not len(kept):
             return even[None]
-        # φ = even share + ψ with Σψ = 0: of all ψ that fit, the shortest lies in that plane.
-        left = p - none - kept.sum(1, keepdim=True) * even
-        centred = kept - kept.mean(1, keepdim=True)
-        return even + _least_squares(centred, left, weights)
+        # φ = even share + ψ with Σψ = 0. As the rows of x sum to 0, the shortest ψ that fits does.
+        rest = p - none - kept.sum(1, keepdim=True) * even
+        x = kept - kept.mean(1, keepdim=True)
+        return even + _least_squares(x, rest, weights)
 
 
 class Lime(Surrogate):
-    """Coefficients of a ridge regression of the class probability on which units are kept.
+    """LIME: coefficients of a ridge regression of p_c on which units are kept.
 
-    Units are kept with probability ½ each; a coalition weighs exp(-d² / (2 width²)), d the cosine
-    distance of its 0/1 vector from that of the whole text; the regression has an intercept, which
-    is not penalized. Signed, in probability per unit; the scores do not add up to anything. Cost:
-    ``samples`` forwards for each text, all in one call of the engine. A text's draw depends on
-    its token ids and the seed alone.
+    Each unit is kept with probability ½. A coalition has weight exp(-d² / (2 width²)), with d the
+    cosine distance between its 0/1 vector and the vector of ones. The regression has an intercept,
+    which is not penalized. A text's coalitions depend on its token ids and the seed alone.
+
+    Range: signed, in probability per unit; the scores do not add up to anything.
+    Cost: ``samples`` + 2 forwards per text, all in one call of the engine.
 
     Args:
-        samples: Coalitions of each text.
-        seed: Another seed is another draw.
-        operator: What happens to the units that are not kept.
+        samples: Number of coalitions of each text.
+        seed: Seed of the coalitions.
+        operator: How the units that are not kept are perturbed.
         width: Width of the kernel.
-        penalty: Weight of the squared coefficients, beside the weighted sum of squared errors.
-        token_budget: Largest number of tokens of one forward; None for what is fast.
-        precision: ``bf16`` to ask in bfloat16, see `bertx.perturb.Perturber`.
+        penalty: Factor of the sum of squared coefficients that is added to the weighted sum of
+            squared errors.
+        token_budget: Largest number of tokens in one forward; None for the fastest on the device.
+        precision: ``bf16`` for forwards in bfloat16, see `bertx.perturb.Perturber`.
 
     Raises:
-        InputError: For a setting that cannot be; when called, if the operator writes [MASK] and
-            the texts do not know its id.
+        InputError: If a setting is not valid; when called, if the operator writes [MASK] and the
+            inputs have no id of it.
 
     References:
         "Why Should I Trust You?" (Ribeiro et al., 2016), arXiv 1602.04938, Eq. 2; sampling and
@@ -192,13 +195,13 @@ class Lime(Surrogate):
         self.penalty = penalty
 
     def coalitions(self, units: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Fair coins, weighted by their nearness to the whole text."""
+        """Return random coalitions, weighted by their closeness to the whole text."""
         kept = torch.rand(self.samples, units, generator=generator) < 0.5
         distance = 1 - (kept.sum(1).double() / units).sqrt()
         return kept, torch.exp(-distance.square() / (2 * self.width**2))
 
     def fit(self, kept: Tensor, weights: Tensor, p: Tensor, whole: Tensor, none: Tensor) -> Tensor:
-        """Ridge regression with a free intercept."""
+        """Fit a ridge regression whose intercept is not penalized."""
         share = (weights / weights.sum()).double()[:, None]
         x, y = kept - (share * kept).sum(0), p - (share * p).sum(0)
         units = kept.shape[1]
@@ -209,6 +212,6 @@ class Lime(Surrogate):
 
 
 def _least_squares(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """The shortest of the coefficients (U, C) with the least weighted squared error."""
+    """Return the shortest coefficients (U, C) of those with the least weighted squared error."""
     root = weights.double().sqrt()[:, None]
     return torch.linalg.lstsq(root * x, root * y, driver="gelsd").solution

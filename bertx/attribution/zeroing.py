@@ -1,4 +1,4 @@
-"""Value zeroing: what changes in a token's state when another token's value is taken away."""
+"""Value zeroing: how far a token's state moves when another token's value is set to 0."""
 
 from typing import Literal
 
@@ -14,13 +14,10 @@ from bertx.attribution.layers import (
     Group,
     Plain,
     after_attention,
-    before_attention,
-    by_head,
     groups,
     mix_values,
-    reading,
-    through_head,
-    value_map,
+    readout_weights,
+    values_of,
 )
 from bertx.attribution.parts import check_parts
 from bertx.errors import InputError
@@ -29,23 +26,28 @@ from bertx.trace import Needs, Trace
 
 
 class ValueZeroing(Attribution):
-    """Value zeroing: distance that every token's state moves when one token's value is zeroed.
+    """Value zeroing: the distance that tokens' states move when one token's value is set to 0.
 
-    In each layer on its own, from the layer's true input x: with token j's value vector set to 0
-    in all heads and the attention weights kept, C_ij = 1 - cos(x'_i, x'_i without j) with x' the
-    layer's output (Eq. 2); rows normalized to sum 1. A row that no token changes stands for
-    itself. ``rollout`` multiplies the layers, C_L ... C_1, without adding a residual path, for C
-    has it already; ``last`` takes C_L alone. The score is the row that the head reads ([CLS], or
-    the mean of all rows for a head that reads the mean). Unsigned and blind to the class.
-    Σ_t = 1. Cost: one forward and about two thirds of T forwards for T tokens; 1/L of it for
-    ``last``.
+    In each layer by itself, from the layer's true input: C_ij = 1 - cos(x'_i, x'_i without j), with
+    x' the output of the layer and "without j" token j's value vectors set to 0 in all heads and
+    the attention weights kept (Eq. 2). Rows are normalized to sum 1; a row that no token changes
+    becomes that of the identity. ``rollout`` multiplies the layers, C_L ... C_1, without a residual
+    path, which C already contains; ``last`` takes C_L alone. The scores are the row that the head
+    of the model reads: the row of [CLS], or the mean of all rows.
+
+    Range: unsigned, class-blind, Σ_t = 1.
+    Cost: one forward and about two thirds of T forwards for T tokens; for ``last`` 1/L of these.
+    Refuses: model types without `bertx.models.anatomy.anatomy`, and models that compute anything
+    else than these parts.
 
     Args:
-        aggregate: How the layers become one.
-        budget: Token vectors in the feed-forward block at a time: bounds the memory.
+        aggregate: How the layers are combined: ``rollout`` or ``last``.
+        budget: Largest number of token vectors in the feed-forward block at a time, which bounds
+            the memory.
 
     Raises:
-        InputError: If ``aggregate`` is none of its names, or ``budget`` is below 1.
+        InputError: If ``aggregate`` is neither, or ``budget`` is below 1; when called, if the model
+            does not compute what its parts do.
 
     References:
         Quantifying Context Mixing in Transformers (Mohebbi et al., 2023), arXiv 2301.12971.
@@ -64,39 +66,42 @@ class ValueZeroing(Attribution):
         self.budget = budget
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raise `UnsupportedArchitecture` if the layers of ``model`` are not known."""
+        """Refuse a model whose parts are not known.
+
+        Raises:
+            UnsupportedArchitecture: If the method is not defined for the model.
+        """
         super().check(model)
         check_parts(model, type(self).__name__)
 
     @torch.no_grad()
     def scores(self, trace: Trace) -> Tensor:
-        """(B, T), not negative, sums to 1."""
-        scored = torch.zeros_like(reading(trace))
+        """Compute the scores (B, T): not negative, with sum 1."""
+        scores = torch.zeros_like(readout_weights(trace))
         for group in groups(trace, self.budget):
-            scores = self._of(group)
-            scored[group.rows, : scores.shape[1]] = scores
-        return scored
+            row = self._group_scores(group)
+            scores[group.rows, : row.shape[1]] = row
+        return scores
 
-    def _of(self, group: Group) -> Tensor:
+    def _group_scores(self, group: Group) -> Tensor:
+        """Return the scores (N, T) of a group's texts."""
         parts = anatomy(group.trace.model, type(self).__name__)
-        x = Plain(group.embeddings)
-        state = (x if parts.projection is None else x.linear(parts.projection)).value
-        maps = []
+        x = group.first_state(parts)
+        mixing = []
         for number, layer in enumerate(parts.layers):
-            weights = group.attention(number, group.queries(number, parts))
-            attended = mix_values(layer, state, weights)
+            weights = group.attention(number, parts)
+            attended = mix_values(layer, x, weights)
             output = after_attention(layer, Plain(attended)).value
             if self.aggregate == "rollout" or number == len(parts.layers) - 1:
-                maps.append(self._map(layer, state, weights, attended, output))
-            state = output
-        last = Plain(state) if parts.last_norm is None else Plain(state).norm(parts.last_norm)
-        row = group.reading()[:, None, : state.shape[1]]
-        group.compare(through_head(parts, Plain((row @ last.value)[:, 0])).value)
-        for mixing in reversed(maps):
-            row = row @ mixing
+                mixing.append(self._mixing(layer, x, weights, attended, output))
+            x = output
+        group.check_logits(group.logits(parts, x))
+        row = group.readout(x.shape[1])
+        for layer_mixing in reversed(mixing):
+            row = row @ layer_mixing
         return row[:, 0]
 
-    def _map(
+    def _mixing(
         self,
         layer: AnyLayer,
         x: Tensor,
@@ -104,28 +109,24 @@ class ValueZeroing(Attribution):
         attended: Tensor,
         output: Tensor,
     ) -> Tensor:
-        """Normalized distances (N, R, T) of R tokens' outputs without each of T values."""
-        parts = _value_parts(layer, x, weights.shape[1])
-        true = normalize(output, dim=-1)[:, None]
-        size = max(1, self.budget // true[..., 0].numel())
+        """Return C (N, R, T), for R outputs and T values, with rows that sum to 1."""
+        heads = weights.shape[1]
+        mix = Affine.of(layer.mix).weight.unflatten(1, (heads, -1))
+        # Each token's values after the map that mixes the heads.
+        mixed = torch.einsum("nhtv,dhv->nthd", values_of(layer, x, heads), mix)
+        direction = normalize(output, dim=-1)[:, None]
+        size = max(1, self.budget // direction[..., 0].numel())
         distances = []
         for start in range(0, x.shape[1], size):
             some = slice(start, start + size)
-            value_part = weights[..., some].permute(0, 3, 2, 1) @ parts[:, some]  # (N, chunk, R, D)
-            moved = after_attention(layer, Plain(attended[:, None] - value_part)).value
-            # 1 - cos, without the rounding of 1 minus nearly 1
-            distances.append((normalize(moved, dim=-1) - true).square().sum(-1) / 2)
+            removed = weights[..., some].permute(0, 3, 2, 1) @ mixed[:, some]  # (N, size, R, D)
+            moved = after_attention(layer, Plain(attended[:, None] - removed)).value
+            # 1 - cos = |a - b|² / 2 of unit vectors, which does not subtract nearly equal numbers.
+            distances.append((normalize(moved, dim=-1) - direction).square().sum(-1) / 2)
         moves = torch.cat(distances, 1).transpose(1, 2)
-        # padding's values have no attention: what they change is rounding
+        # Padding gets no attention; a distance of this size is rounding.
         rounding = (32 * torch.finfo(moves.dtype).eps) ** 2
         moves = torch.where(moves < rounding, 0, moves)
         total = moves.sum(-1, keepdim=True)
         identity = torch.eye(*moves.shape[1:], dtype=moves.dtype, device=moves.device)
         return torch.where(total == 0, identity, moves / total)  # NaN stays NaN
-
-
-def _value_parts(layer: AnyLayer, x: Tensor, heads: int) -> Tensor:
-    """What each token's value in each head becomes after the mixing map (N, T, H, D)."""
-    values = by_head(value_map(layer)(before_attention(layer, Plain(x)).value), heads)
-    weight = Affine.of(layer.mix).weight.unflatten(1, (heads, -1))
-    return torch.einsum("nhtv,dhv->nthd", values, weight)

@@ -90,7 +90,7 @@ def test_groups_keep_the_budget_and_little_padding(tokenizer):
             assert len(group.rows) == 1 or work <= budget
             assert work <= PADDING * group.mask.sum(1).square().sum()
     with pytest.raises(InputError, match="does not compute what its parts do"):
-        group.compare(trace.logits[group.rows] + torch.tensor([[1.0], [0.0]]))
+        group.check_logits(trace.logits[group.rows] + torch.tensor([[1.0], [0.0]]))
 
 
 def test_a_token_that_is_hidden_within_a_text_is_no_end_of_it(tokenizer):

@@ -143,7 +143,7 @@ def test_texts_are_explained_and_judged_without_an_embedding_block(kind, tokeniz
     ("kind", "method", "reason"),
     [
         ("fnet", AttentionRollout(), "attention is a softmax over all tokens"),
-        ("gemma2", AttnLRP(), "its logits change when its attention is made to be seen"),
+        ("gemma2", AttnLRP(), "its logits change when attention weights are computed"),
         ("llama", LayerwiseAttentionTracing(), "this one reads tokens"),
         ("big_bird", CPLRP(), "no relevance rule for Pow of what depends"),
         ("ibert", GradientXInput(), r"expected embeddings \(B, T, D\), got tuple"),
