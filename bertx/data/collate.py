@@ -1,4 +1,4 @@
-"""Batches from texts: token ids, words, offsets and marked rationales."""
+"""Batches of texts: token ids, words, offsets and rationales."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,22 +15,28 @@ if TYPE_CHECKING:
 
 
 class Collator:
-    """Turns examples into a batch of B texts, padded on the right to the longest, T tokens.
+    """Makes a batch of B texts, padded on the right to the longest, T tokens.
 
-    The batch has ``input_ids``, ``attention_mask`` and, if the tokenizer makes them,
-    ``token_type_ids``, each (B, T) and long; ``special_tokens_mask`` (B, T), True for padding and
-    special tokens, also where the text itself spells one, but not for unknown words; ``word_ids``
-    (B, T), the number of each token's word in its text, -1 for none (see
-    `bertx.models.words.number_words`); ``offsets`` (B, T, 2), the
-    characters of each token in its text; ``labels`` (B,); ``index`` (B,); ``text``, B strings;
-    if any of the examples has a rationale, ``rationale`` (B, T), True for tokens that overlap
-    theirs; and, if any of them lacks its text, ``error``, B strings or None, what is wrong. A text
-    without a word has special tokens only.
+    The batch has:
+
+    - ``input_ids``, ``attention_mask`` and, if the tokenizer makes them, ``token_type_ids``, each
+      (B, T) and long;
+    - ``special_tokens_mask`` (B, T), True for padding and special tokens, also for special tokens
+      that the text spells out, but not for unknown words;
+    - ``word_ids`` (B, T), the number of each token's word in its text, -1 for none (see
+      `bertx.models.words.number_words`);
+    - ``offsets`` (B, T, 2), the characters of each token in its text;
+    - ``labels`` (B,), ``index`` (B,) and ``text``, B strings;
+    - ``rationale`` (B, T) if an example has one, True for tokens that overlap the rationale of
+      their text;
+    - ``error`` if a text is missing: B strings, or None where there is no error.
+
+    A text without a word has special tokens only.
 
     Args:
         tokenizer: A fast tokenizer with a padding token.
-        max_length: Longest T; longer texts are cut, on the tokenizer's ``truncation_side``, before
-            or after a whole word unless it is the only one. Special tokens count.
+        max_length: Most tokens T, special ones included. Longer texts are cut between two words, on
+            the tokenizer's ``truncation_side``; only a single word may be cut itself.
 
     Raises:
         InputError: If the tokenizer cannot pad, or ``max_length`` leaves no room for a word.
@@ -53,7 +59,7 @@ class Collator:
         self._tokenize = UnitTokenizer(tokenizer, "word", max_length, counted=False)
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The batch of some examples (items of a `bertx.data.TextDataset`)."""
+        """Return the batch of items of a `bertx.data.TextDataset`."""
         readings = list(self._tokenize([item["text"] for item in items]))
         inputs = inputs_of(readings, self.tokenizer)
         batch: dict[str, Any] = {
@@ -77,7 +83,7 @@ class Collator:
 
 
 def _overlap(offsets: Tensor, rationales: Sequence[Spans]) -> Tensor:
-    """Whether each token shares a character with a span (B, T)."""
+    """Return whether each token overlaps a span of its text (B, T)."""
     marked = torch.zeros(offsets.shape[:2], dtype=torch.bool)
     start, end = offsets.unbind(-1)
     for row, spans in enumerate(rationales):

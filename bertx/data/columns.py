@@ -1,29 +1,29 @@
-"""Which columns of a table hold the texts and their labels, and what is no text."""
+"""The columns of a table that hold the texts and their labels, and what counts as a text."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from bertx.data.labels import written
+from bertx.data.labels import label_text
 from bertx.data.table import Table, listed, shortened
 from bertx.errors import InputError
 
 TEXT_COLUMNS = ("sentence", "text", "tokens")
 LABEL_COLUMN = "label"
 
-_PEEKED = 1000  # rows that show what a column is like
+_FLAG_ROWS = 1000  # rows that are looked at to find columns of 0 and 1
 
 
 def find_text_column(table: Table, named: str | None = None, usual: str | None = None) -> str:
-    """The column with the texts.
+    """Return the column of the texts.
 
     Args:
         table: The rows.
-        named: The column that the user asked for. No other is taken instead.
-        usual: The column that this data set has; others are tried after it.
+        named: The column that the user named; no other one is used instead.
+        usual: The column that this data set usually has; tried before `TEXT_COLUMNS`.
 
     Raises:
-        InputError: If there is no such column, or more than one.
+        InputError: If there is no such column, or several have its name.
     """
     column = _find(table, named, [usual, *TEXT_COLUMNS], "text_column")
     if column is None:
@@ -38,29 +38,29 @@ def find_text_column(table: Table, named: str | None = None, usual: str | None =
 def find_label_column(
     table: Table, named: str | None = None, usual: str | None = None
 ) -> str | None:
-    """The column with the labels, or None where there is none (arguments as for the text).
+    """Return the column of the labels, None if there is none (see `find_text_column`).
 
     Raises:
-        InputError: If there is more than one.
+        InputError: If several columns have its name.
     """
     return _find(table, named, [usual, LABEL_COLUMN], "label_column")
 
 
 def require_label_column(table: Table, named: str | None = None, usual: str | None = None) -> str:
-    """The column with the labels.
+    """Return the column of the labels (see `find_text_column`).
 
     Raises:
-        InputError: If there is no such column, or more than one.
+        InputError: If there is no such column, or several have its name.
     """
     column = find_label_column(table, named, usual)
     if column is not None:
         return column
-    flags = _flags(table)
+    flags = [name for name, values in table.columns.items() if _is_flag(values)]
     several = ""
     if len(flags) > 1:
         several = (
-            f" {listed(flags, 5)} hold 0 and 1 alone: if each is a label that a text may have, "
-            "beside others (multi-label), this is not supported, but each is by itself."
+            f" {listed(flags, 5)} hold only 0 and 1: if a text can have several of these labels "
+            "(multi-label), that is not supported, but each of them alone is."
         )
     raise InputError(
         f"{table.source}: expected a label column {named or LABEL_COLUMN!r}, but the columns "
@@ -69,7 +69,7 @@ def require_label_column(table: Table, named: str | None = None, usual: str | No
 
 
 def texts(table: Table, column: str) -> list[str]:
-    """The texts of all rows, an empty one where there is none.
+    """Return the texts of all rows; a missing text is empty.
 
     Raises:
         InputError: If a value is not text.
@@ -82,24 +82,24 @@ def texts(table: Table, column: str) -> list[str]:
 
 
 def missing(value: Any) -> bool:
-    """Whether a value is a gap, as JSON, Parquet or pandas have it."""
+    """Return whether a value is missing in JSON, Parquet or pandas: None or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def text_error(table: Table, row: int, column: str, value: Any) -> InputError | None:
-    """What keeps a value from being a text, if anything does.
+    """Return why a value is not text, or None if it is.
 
     Args:
         table: The rows.
-        row: The row of the value, for the message, and
-        column: its column.
-        value: The value; bytes of a file that are not UTF-8 are in it as by ``surrogateescape``.
+        row: Row of the value, for the message.
+        column: Column of the value, for the message.
+        value: The value. Bytes that are not UTF-8 are in it as by ``surrogateescape``.
     """
     if isinstance(value, str):
         try:
             _ = value.isascii() or value.encode()
             return None
-        except UnicodeEncodeError:  # half a surrogate pair, which JSON can write, or foreign bytes
+        except UnicodeEncodeError:  # an escaped byte, or half a surrogate pair, as JSON may have
             if byte := next((ord(c) - 0xDC00 for c in value if "\udc80" <= c <= "\udcff"), None):
                 return InputError(
                     f"{table.where(row)}: expected UTF-8 in column {column!r}, but it has the "
@@ -114,10 +114,13 @@ def text_error(table: Table, row: int, column: str, value: Any) -> InputError | 
 def _find(
     table: Table, named: str | None, guesses: Sequence[str | None], option: str
 ) -> str | None:
-    wanted = [named] if named else [guess.lower() for guess in guesses if guess]
-    alike = {} if named else {name.strip().lower(): name for name in table.columns}
-    columns = {**alike, **{name: name for name in table.columns}}
-    column = next((columns[name] for name in wanted if name in columns), None)
+    if named:
+        column = named if named in table.columns else None
+    else:
+        columns = {name.strip().lower(): name for name in table.columns}
+        columns |= {name: name for name in table.columns}
+        names = [guess.lower() for guess in guesses if guess]
+        column = next((columns[name] for name in names if name in columns), None)
     if column in table.repeated:
         raise InputError(
             f"{table.source}: expected one column {column!r}, but there are several. Rename all "
@@ -126,14 +129,10 @@ def _find(
     return column
 
 
-def _flags(table: Table) -> list[str]:
-    """The columns of 0 and 1 alone, which several labels of a text may be written in."""
-    return [name for name, values in table.columns.items() if _is_flag(values)]
-
-
 def _is_flag(values: Sequence[Any]) -> bool:
+    """Return whether a column holds only 0 and 1, as one of several labels would."""
     try:
-        labels = {written(value) for value in values[:_PEEKED]}
-    except InputError:  # a column that cannot be read is no concern of a message
+        labels = {label_text(value) for value in values[:_FLAG_ROWS]}
+    except InputError:  # the values of an unused Parquet column may be unreadable
         return False
     return labels in ({"0", "1"}, {"False", "True"})

@@ -1,4 +1,4 @@
-"""A data set of texts with their labels, and seeded choices of its rows."""
+"""Texts with their labels, and seeded samples of their rows."""
 
 from collections.abc import Sequence
 from random import Random
@@ -13,14 +13,14 @@ from bertx.models.inputs import UNKNOWN
 class TextDataset(Dataset[dict[str, Any]]):
     """N texts with their labels.
 
-    An item is a dict of ``text``, ``label``, ``index`` and, where the data set marks them, the
-    ``rationale``. Item ``~i`` (a negative number) is row i as a filler: with index -1, so that
-    metrics leave it out. Distributed samplers need fillers to give every process as many rows.
-    Item (i, epoch) says its ``epoch`` besides, so that chance can depend on it in any process.
+    An item is a dict of ``text``, ``label``, ``index`` and, if there are rationales, ``rationale``.
+    Item ``~i`` (a negative number) is row i as a filler: its index is -1, so that metrics ignore
+    it. Distributed samplers need fillers to give every process the same number of rows. Item
+    (i, epoch) has its ``epoch`` too, so that random choices can depend on it in any process.
 
     Args:
         texts: The texts, N.
-        labels: Class numbers, `UNKNOWN` for none, N.
+        labels: Class numbers, `UNKNOWN` if there is none, N.
         rationales: Character spans of the words that decide each label, N.
 
     Examples:
@@ -56,7 +56,7 @@ class TextDataset(Dataset[dict[str, Any]]):
         return len(self.texts)
 
     def select(self, rows: Sequence[int]) -> "TextDataset":
-        """The data set of some rows, renumbered in their order."""
+        """Return the data set of some rows, renumbered in their order."""
         return TextDataset(
             [self.texts[row] for row in rows],
             [self.labels[row] for row in rows],
@@ -64,17 +64,13 @@ class TextDataset(Dataset[dict[str, Any]]):
         )
 
     def shuffled(self, seed: int) -> "TextDataset":
-        """The data set with its labels permuted at random, and so without reasons for them.
-
-        Args:
-            seed: Seed of the permutation.
-        """
+        """Return the data set with its labels permuted at random and without rationales."""
         labels = list(self.labels)
         Random(f"{seed} labels").shuffle(labels)
         return TextDataset(self.texts, labels)
 
     def labelled(self) -> list[int]:
-        """The rows whose label is known."""
+        """Return the rows that have a label."""
         return [row for row, label in enumerate(self.labels) if label != UNKNOWN]
 
 
@@ -83,12 +79,12 @@ def hold_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[in
 
     Args:
         labels: Class number of each row (N,).
-        fraction: Share of each class to hold out, in (0, 1); at least one row of every class that
-            has two, and never the last one.
+        fraction: Share of each class to hold out, in (0, 1): at least one row of a class that has
+            two or more, but never all of them.
         seed: Seed of the choice.
 
     Returns:
-        The rows that stay and the rows held out, both sorted.
+        The rows that are kept and the rows that are held out, both sorted.
     """
     random, held = Random(seed), set[int]()
     for label in sorted(set(labels)):
@@ -99,7 +95,7 @@ def hold_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[in
 
 
 def sample_rows(rows: int, count: int | None, seed: int) -> list[int]:
-    """``count`` of the numbers 0..rows-1, sorted, or all of them."""
+    """Return ``count`` of the numbers 0..rows-1, sorted; all of them for None."""
     if count is None or count >= rows:
         return list(range(rows))
     return sorted(Random(seed).sample(range(rows), count))

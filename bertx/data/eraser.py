@@ -1,4 +1,4 @@
-"""Data sets in ERASER's format: rows that name documents, and the tokens in them that are evidence.
+"""Data sets in ERASER's format: rows that refer to documents and to evidence in their tokens.
 
 DeYoung et al. 2020, "ERASER: A Benchmark to Evaluate Rationalized NLP Models".
 """
@@ -19,36 +19,37 @@ from bertx.data.table import Spans, Table, shortened
 from bertx.errors import InputError
 
 FIELDS = ("annotation_id", "evidences")
-"""Columns that make a file one of ERASER's."""
+"""Columns by which a file in ERASER's format is recognized."""
 
 DOCUMENTS = ("docs", "docs.tar.gz", "docs.jsonl")
-"""What the documents of a folder may be in."""
+"""Where the documents of a folder can be."""
 
-Find = Callable[[str], str | None]
-"""The document of a name, None if there is none."""
+FindDocument = Callable[[str], str | None]
+"""Returns the document of a name, None if there is none."""
 
 
 class EraserFolder(FolderReader):
-    """A folder of local files, some of which may be in ERASER's format.
+    """Reads a folder of local files, some of which may be in ERASER's format.
 
     A row of such a file has ``annotation_id``, ``classification`` and ``evidences``: groups of
     ``docid``, ``start_token``, ``end_token`` (exclusive) and ``text``. Its text is its document,
-    unchanged; several ones, named by ``docids`` or by the evidences, are put one below the other.
-    Its label is the classification. Its rationale is the union of the evidences: the characters
-    from the first token of each to the last. Tokens are divided by spaces and line ends.
+    unchanged; several documents, named by ``docids`` or by the evidences, are joined with line
+    ends. Its label is the classification. Its rationale is the union of the evidences: the
+    characters from the first token of each to the last. Tokens are separated by spaces and line
+    ends.
 
-    Rows with evidences outside of their document, or with a text that is not that of the document,
-    and rows without a document are left out. Evidences may be empty, or there may be none.
+    Rows without a document are left out, as are rows with evidences outside of their document or
+    whose text differs from the document. Evidences may be empty or missing.
 
-    The documents are files of the folder ``docs``, or of ``docs.tar.gz``, or lines ``docid``,
-    ``document`` of ``docs.jsonl``; the latter two are held in memory.
+    The documents are files in the folder ``docs`` or in ``docs.tar.gz``, or lines with ``docid``
+    and ``document`` in ``docs.jsonl``; the latter two are held in memory.
 
     Raises:
         InputError: If there is no such folder.
     """
 
     def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
-        """The rows of ``split``, at most ``rows`` at a time; None: all in one table.
+        """Read the rows of ``split``, at most ``rows`` per table; None for one table of all.
 
         Raises:
             InputError: As `FolderReader`, and if there are no documents or they cannot be read.
@@ -59,7 +60,7 @@ class EraserFolder(FolderReader):
                 if queries > 1:
                     warn(
                         f"{split}: the texts have {queries:,} different queries, which are not "
-                        "part of them"
+                        "added to them"
                     )
             yield self._with_documents(table)
 
@@ -76,8 +77,8 @@ class EraserFolder(FolderReader):
         return read_rows(replace(table, columns=columns), "text", read)
 
     @cached_property
-    def _find(self) -> Find:
-        """What finds the documents, opened when the first one is needed."""
+    def _find(self) -> FindDocument:
+        """Finds the documents, which are opened on first access."""
         folder, packed, listed = (self.folder / name for name in DOCUMENTS)
         if folder.is_dir():
             return partial(_file, folder)
@@ -87,7 +88,7 @@ class EraserFolder(FolderReader):
             return _lines(listed).get
         raise InputError(
             f"data folder {self.folder}: expected the documents of ERASER's format in "
-            f"{', '.join(DOCUMENTS)}, but there are none. Put them there."
+            f"{', '.join(DOCUMENTS)}, but there are none. Add them."
         )
 
 
@@ -95,8 +96,8 @@ def _is_eraser(table: Table) -> bool:
     return all(field in table.columns for field in FIELDS)
 
 
-def _read(record: Mapping[str, Any], find: Find) -> tuple[str, Spans]:
-    """The text of a row and its rationale."""
+def _read(record: Mapping[str, Any], find: FindDocument) -> tuple[str, Spans]:
+    """Return the text of a row and its rationale."""
     evidences = _evidences(record["evidences"])
     named = record.get("docids") or [evidence["docid"] for evidence in evidences]
     text, tokens = "", dict[str, Spans]()
@@ -110,7 +111,7 @@ def _read(record: Mapping[str, Any], find: Find) -> tuple[str, Spans]:
 
 
 def _evidences(groups: Any) -> list[Mapping[str, Any]]:
-    """The evidences of all groups."""
+    """Return the evidences of all groups."""
     fields = {"docid", "start_token", "end_token"}
     try:
         evidences = [evidence for group in groups or () for evidence in group]
@@ -126,9 +127,9 @@ def _evidences(groups: Any) -> list[Mapping[str, Any]]:
 
 
 def _tokens(text: str, start: int) -> Spans:
-    """The tokens of ``text`` from ``start`` on, by ERASER's own rule.
+    """Return the tokens of ``text`` from ``start`` on, by ERASER's rule.
 
-    Lines are trimmed of white space of any kind, but divided at spaces alone.
+    White space of any kind is trimmed from lines, but only spaces separate tokens.
     """
     spans = []
     for line in re.compile(r"[^\n]+").finditer(text, start):
@@ -139,7 +140,7 @@ def _tokens(text: str, start: int) -> Spans:
 
 
 def _span(text: str, tokens: Mapping[str, Spans], evidence: Mapping[str, Any]) -> tuple[int, int]:
-    """The characters of an evidence; none for an empty one."""
+    """Return the characters of an evidence, (0, 0) for an empty one."""
     name, start, end = str(evidence["docid"]), evidence["start_token"], evidence["end_token"]
     if name not in tokens:
         raise Unusable(f"evidence in {name!r}, which is not in docids. Correct the row.")
@@ -150,10 +151,10 @@ def _span(text: str, tokens: Mapping[str, Spans], evidence: Mapping[str, Any]) -
             f"{start} to {end}. Correct the row or the document."
         )
     words = [text[first:last] for first, last in places[start:end]]
-    written = evidence.get("text")
-    if written is not None and str(written).split() != " ".join(words).split():
+    quoted = evidence.get("text")
+    if quoted is not None and str(quoted).split() != " ".join(words).split():
         raise Unusable(
-            f"expected the evidence {shortened(written)} at tokens {start} to {end} of {name!r}, "
+            f"expected the evidence {shortened(quoted)} at tokens {start} to {end} of {name!r}, "
             f"but the document has {shortened(' '.join(words))}. Correct the row or the document."
         )
     return (places[start][0], places[end - 1][1]) if start < end else (0, 0)
@@ -165,7 +166,7 @@ def _file(folder: Path, name: str) -> str | None:
 
 
 def _unpacked(archive: Path) -> dict[str, str]:
-    """The documents of an archive, by their name below its folder ``docs``."""
+    """Return the documents of an archive by their name below its folder ``docs``."""
     documents = {}
     try:
         with tarfile.open(archive) as members:
@@ -174,7 +175,9 @@ def _unpacked(archive: Path) -> dict[str, str]:
                     name = member.name.removeprefix("./").removeprefix("docs/")
                     documents[name] = _decoded(f"{archive}, {member.name}", file.read())
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise InputError(f"{archive} cannot be read: {error}. Fetch or write it again.") from error
+        raise InputError(
+            f"{archive} cannot be read: {error}. Download or write it again."
+        ) from error
     return documents
 
 
@@ -192,4 +195,6 @@ def _decoded(where: str, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{where}: expected UTF-8, but {error.reason}. Save it so.") from error
+        raise InputError(
+            f"{where}: expected UTF-8, but {error.reason}. Save it as UTF-8."
+        ) from error

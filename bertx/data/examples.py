@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Examples(NamedTuple):
-    """Neighbouring examples of a split.
+    """The examples of consecutive rows of a split.
 
     Attributes:
-        data: Their texts, N, with the shortcut planted.
-        numbers: Number of each row in its split, counted from 0, over all that there are (N,).
-        errors: For each of the N that has no text at all, what is wrong with it.
+        data: N texts with their labels, the shortcut planted.
+        numbers: Number of each row in its split, counted from 0, unused rows included (N,).
+        errors: The error of each text that is missing, by index 0..N-1.
     """
 
     data: TextDataset
@@ -34,15 +34,15 @@ class Examples(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Form:
-    """How the tables of a split become examples.
+class ExampleReader:
+    """Reads the examples of the tables of a split.
 
     Attributes:
-        tokenizer: Says which texts have a word.
+        tokenizer: Decides which texts have a word.
         text: Column of the texts.
-        label: Column of the labels, if there is one.
+        label: Column of the labels, None if there is none.
         labels: Names of the C classes.
-        planter: Plants a shortcut, if there is to be one.
+        planter: Plants a shortcut, if there is one.
         unknown: Whether -1 marks an unknown label, unless it is a class.
     """
 
@@ -54,16 +54,17 @@ class Form:
     unknown: bool = False
 
     def read(self, table: Table, tally: Tally, wordless: bool = False) -> Examples:
-        """The examples of a table that can be used.
+        """Read the usable examples of a table.
 
         Args:
-            table: Neighbouring rows of the split.
+            table: Consecutive rows of the split.
             tally: Counts the rows that are not used, or not as they are.
-            wordless: Whether texts without a word are used, as far as the tokenizer makes an input
-                of them, and missing ones like empty ones. No shortcut is planted into these.
+            wordless: Whether texts without a word are used, if the tokenizer gives them at least
+                one token. Missing texts are then read as empty ones. No shortcut is planted into
+                either.
 
         Raises:
-            InputError: If a value is not text, or a label is none.
+            InputError: If a value is not text, or a label is not one of the classes.
         """
         table = annotate(table, self.text)
         values = texts(table, self.text)
@@ -91,13 +92,13 @@ class Form:
 
 
 def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The rows with at least one token that is not special.
+    """Return the rows whose text has at least one token that is not special.
 
-    The others are empty, white space, literal special tokens, or characters that the tokenizer
-    drops (zero-width ones).
+    The other texts are empty, white space, literal special tokens, or characters that the tokenizer
+    drops, such as zero-width ones.
     """
     literal = re.compile("|".join(map(re.escape, special_tokens(tokenizer))) or r"(?!)")
-    # A letter or digit always leaves a token, so that few texts have to be tokenized.
+    # A letter or digit always leaves a token, so few texts have to be tokenized.
     suspects = [
         row for row, text in enumerate(texts) if not re.search(r"\w", literal.sub("", text))
     ]
@@ -111,12 +112,12 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
 def input_rows(
     texts: Sequence[str], worded: Sequence[int], tokenizer: "PreTrainedTokenizerBase"
 ) -> list[int]:
-    """The rows that a model can read: a text without a word has special tokens at least.
+    """Return the rows of which a model has at least one token, be it a special one.
 
     Args:
         texts: The texts, N.
-        worded: Those that have a word (see `usable_rows`).
-        tokenizer: The tokenizer; if it puts none around a text, there has to be one in the text.
+        worded: The rows that have a word (see `usable_rows`).
+        tokenizer: The tokenizer. If it adds no special tokens, the text itself needs one.
     """
     if tokenizer.num_special_tokens_to_add():
         return list(range(len(texts)))

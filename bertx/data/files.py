@@ -1,4 +1,4 @@
-"""Tables from local files (TSV, CSV, JSON, Parquet), and which files of a folder are a split."""
+"""Tables from local files (TSV, CSV, JSON, Parquet), and the files of each split of a folder."""
 
 import codecs
 import csv
@@ -8,14 +8,14 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bertx.data.json_files import json_document, json_lines
-from bertx.data.table import Column, Table, joined, malformed, numbered, shortened
+from bertx.data.table import Column, Record, Table, joined, shortened, tabulate
 from bertx.errors import InputError
 
 TEXT_FORMATS = ("tsv", "csv", "jsonl", "json")
@@ -28,10 +28,10 @@ SPLITS = {
     "test": ("test",),
     "predict": ("predict",),
 }
-"""The splits, and the names that their files may have."""
+"""The splits, and the names that their files can have."""
 
 DATA = "data"
-"""Where repositories of the hub have their files."""
+"""Folder in which repositories on the hub keep their files."""
 
 _NAME = re.compile(
     rf"(?P<stem>{'|'.join(name for names in SPLITS.values() for name in names)})"
@@ -39,23 +39,22 @@ _NAME = re.compile(
     rf"\.(?P<ending>{'|'.join(map(re.escape, (*ENDINGS, *SPREADSHEETS)))})"
 )
 
-# The csv module refuses fields over 128 KiB; this is the most that a C long holds everywhere.
+# By default the csv module refuses fields over 128 KiB; a C long can be this large everywhere.
 _LONGEST_FIELD = 2**31 - 1
 
-_BUFFER = 2**20  # bytes: without a buffer a whole column of a row group is fetched at once
+_BUFFER = 2**20  # bytes; without a buffer, a whole column of a row group is read at once
 
-_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how files of spreadsheets begin
+_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # first bytes of spreadsheets
 
-Numbered = tuple[int, list[Any] | InputError]
-"""A record, or what is wrong with it, and the number of the line where it begins."""
+Fields = tuple[int, list[str] | InputError]
+"""The number of a record's first line, and its fields or why it is malformed."""
 
 
 class FolderReader:
     """Files ``{train,dev|val|valid|validation,test,predict}.{tsv,csv,jsonl,json,parquet}``.
 
-    The text formats may be gzipped (``.gz``). A split may be in shards, as the hub names them:
-    ``train-00000-of-00002.parquet``. Where a folder has no such files, those of its folder ``data``
-    are read.
+    The text formats may be gzipped (``.gz``). A split may be in shards, named as on the hub:
+    ``train-00000-of-00002.parquet``. If a folder has no such files, its subfolder ``data`` is read.
 
     Raises:
         InputError: If there is no such folder.
@@ -71,28 +70,35 @@ class FolderReader:
             )
 
     def has(self, split: str) -> bool:
-        """Whether there is a file for ``split``."""
+        """Return whether there is a file for ``split``."""
         return bool(self._files(split))
 
     def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
-        """The rows of ``split``, at most ``rows`` at a time; None: all in one table.
+        """Read the rows of ``split``.
+
+        Args:
+            split: Name of the split.
+            rows: Most rows of a table; None for one table of all rows.
 
         Raises:
-            InputError: If there is no file for the split, or there are several that are no shards
-                of one, or one cannot be read.
+            InputError: If there is no file for the split, if there are several files that are not
+                the shards of one, or if a file cannot be read.
         """
         files = self._only(split)
-        tables: Iterator[Table] = chain.from_iterable(stream_tables(file, rows) for file in files)
+        tables: Iterable[Table] = chain.from_iterable(stream_tables(file, rows) for file in files)
         if rows is None and len(files) > 1:
             together = re.sub(r"-\d+-of-", "-*-of-", files[0].name)
-            tables = iter([joined(str(files[0].with_name(together)), list(tables))])
-        return numbered(tables)
+            tables = [joined(str(files[0].with_name(together)), list(tables))]
+        start = 0
+        for table in tables:
+            yield replace(table, numbers=range(start, start + len(table)))
+            start += len(table)
 
     def names(self, column: str | None) -> None:
-        """Files do not declare the names of their labels."""
+        """Return None, as files do not declare the names of their classes."""
 
     def _only(self, split: str) -> list[Path]:
-        """The file of a split, or its shards in their order."""
+        """Return the file of a split, or its shards in order."""
         files = self._files(split)
         if not files:
             raise InputError(
@@ -105,15 +111,15 @@ class FolderReader:
         names = [name for file in files if (name := _NAME.fullmatch(file.name))]
         if len({name.group("stem", "parts", "ending") for name in names}) > 1:
             raise InputError(
-                f"data folder {self.folder}: {' and '.join(file.name for file in files[:5])} are "
-                f"all the {split} split. Keep one of them."
+                f"data folder {self.folder}: expected one file for the {split} split, but found "
+                f"{' and '.join(file.name for file in files[:5])}. Keep one of them."
             )
         parts = int(names[0]["parts"] or 1)
         if [int(name["part"] or 0) for name in names] != list(range(parts)):
             raise InputError(
                 f"data folder {self.folder}: expected {parts} shards of the {split} "
-                f"split, each once, but found {', '.join(file.name for file in files[:20])}. Fetch "
-                "all of them."
+                f"split, each once, but found {', '.join(file.name for file in files[:20])}. "
+                "Download all of them."
             )
         return files
 
@@ -131,15 +137,15 @@ class FolderReader:
 
 
 def stream_tables(file: Path, rows: int | None = None, strict: bool = True) -> Iterator[Table]:
-    """Read one file a stretch at a time; a stretch takes memory, the file does not.
+    """Read one file part by part, so that memory is bounded by the size of a part.
 
     Args:
         file: The file; its ending names the format.
-        rows: At most so many rows make a table; None: all make one.
+        rows: Most rows of a table; None for one table of all rows.
         strict: Whether a malformed row is an error.
 
     Raises:
-        InputError: While reading, if the file cannot be read, or has no rows, or a malformed one.
+        InputError: While reading, if the file cannot be read, has no rows or has a malformed row.
     """
     kind = file.name.removesuffix(".gz").rpartition(".")[2]
     empty = True
@@ -153,7 +159,7 @@ def stream_tables(file: Path, rows: int | None = None, strict: bool = True) -> I
 
 
 def spreadsheet(file: Path) -> InputError:
-    """The error of a file that only a spreadsheet program reads."""
+    """Return the error for a file that only spreadsheet programs can read."""
     return InputError(
         f"{file}: expected text, but it is a spreadsheet. Save it as CSV (UTF-8), or write it "
         "with pandas: pandas.read_excel(file).to_csv(name, index=False)."
@@ -166,7 +172,7 @@ def _text(file: Path, kind: str, rows: int | None) -> Iterator[Table]:
         with _open(file, newline="" if kind == "csv" else "\n") as text:
             yield from parse(file, text, rows)
     except (EOFError, zlib.error, OSError) as error:
-        raise InputError(f"{file} cannot be read: {error}. Fetch or write it again.") from error
+        raise InputError(f"{file} cannot be read: {error}. Download or write it again.") from error
 
 
 def _open(file: Path, newline: str) -> io.TextIOWrapper:
@@ -181,97 +187,69 @@ def _open(file: Path, newline: str) -> io.TextIOWrapper:
         raise spreadsheet(file)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return io.TextIOWrapper(raw, "utf-16", errors="replace", newline=newline)
-    # Bytes that are not UTF-8 stay in the text: they matter only in columns that are used.
+    # Bytes that are not UTF-8 are kept: they are an error only in columns that are used.
     return io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline)
 
 
 def _tsv(file: Path, lines: Iterable[str], rows: int | None) -> Iterator[Table]:
-    """GLUE's format: one record a line, fields divided by tabs, a quotation mark is text."""
-    records = ((number, _fields(line)) for number, line in enumerate(lines, start=1))
-    return _tabulate(file, records, rows)
-
-
-def _fields(line: str) -> list[str]:
-    line = line.removesuffix("\n").removesuffix("\r")
-    return line.split("\t") if line else []
+    """Read GLUE's format: one record per line, tab-separated; quotation marks are text."""
+    bare = (line.removesuffix("\n").removesuffix("\r") for line in lines)
+    records = (line.split("\t") if line else [] for line in bare)
+    return _delimited(file, enumerate(records, start=1), rows)
 
 
 def _csv(file: Path, lines: Iterable[str], rows: int | None) -> Iterator[Table]:
     lines = iter(lines)
     header = next(lines, "")
-    records = _csv_records(file, chain([header], lines), _separator(header))
-    return _tabulate(file, records, rows)
-
-
-def _separator(header: str) -> str:
-    """What divides the fields: not every spreadsheet takes commas, such as those of Europe."""
     names = re.sub('"[^"]*"', "", header)
-    return next((mark for mark in ",;\t|" if mark in names), ",")
+    # Spreadsheets write semicolons where the comma is the decimal separator.
+    separator = next((mark for mark in ",;\t|" if mark in names), ",")
+    return _delimited(file, _csv_records(file, chain([header], lines), separator), rows)
 
 
-def _csv_records(file: Path, lines: Iterable[str], separator: str) -> Iterator[Numbered]:
+def _csv_records(file: Path, lines: Iterable[str], separator: str) -> Iterator[Fields]:
     reader, start = csv.reader(lines, delimiter=separator, strict=True), 1
-    record: list[str] | InputError | None
+    fields: list[str] | InputError | None
     while True:
+        limit = csv.field_size_limit(_LONGEST_FIELD)  # global, so restored before each yield
         try:
-            with _long_fields():  # not around the yield: whoever reads has a limit of its own
-                record = next(reader, None)
+            fields = next(reader, None)
         except csv.Error as error:  # the reader goes on with the next line
             end = reader.line_num
-            lost = f"line {start}" if end <= start else f"lines {start} to {end}, one record"
-            record = InputError(
-                f'{file}, {lost}: expected CSV with fields quoted by ", but {error}. Correct '
+            place = f"line {start}" if end <= start else f"lines {start} to {end}, one record"
+            fields = InputError(
+                f'{file}, {place}: expected CSV with fields quoted by ", but {error}. Correct '
                 "the record that begins there, or use .tsv, where quotation marks are text."
             )
-        if record is None:
+        finally:
+            csv.field_size_limit(limit)
+        if fields is None:
             return
-        yield start, record
+        yield start, fields
         start = reader.line_num + 1
 
 
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    limit = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _tabulate(file: Path, records: Iterator[Numbered], rows: int | None) -> Iterator[Table]:
-    """Turn records, the header first, into columns."""
-    _, header = next(records, (0, list[Any]()))
+def _delimited(file: Path, records: Iterator[Fields], rows: int | None) -> Iterator[Table]:
+    """Turn lists of fields, the header first, into tables."""
+    _, header = next(records, (0, list[str]()))
     if isinstance(header, InputError):
         raise header
-    repeated = {name for name, count in Counter(header).items() if count > 1}
-    gap, checked = [None] * len(header), _checked(file, header, records)
-    while part := list(islice(checked, rows)):
-        fields = [gap if isinstance(record, InputError) else record for _, record in part]
-        columns = dict(zip(header, zip(*fields, strict=True), strict=True))
-        lines = [line for line, _ in part]
-        yield Table(str(file), columns, lines, repeated=repeated, malformed=malformed(part))
+    return tabulate(str(file), _by_column(file, header, records), "line", rows, header)
 
 
-def _checked(file: Path, header: list[str], records: Iterator[Numbered]) -> Iterator[Numbered]:
-    """The records below the header, each with as many fields."""
-    for line, record in records:
-        # A blank line is nothing in a table of several columns, and an empty text in one of one.
-        if not record and len(header) > 1:
+def _by_column(file: Path, header: list[str], records: Iterator[Fields]) -> Iterator[Record]:
+    for line, fields in records:
+        # A blank line is an empty text if there is one column, and not a record otherwise.
+        if not fields and len(header) > 1:
             continue
-        fields = record or [""]
-        if isinstance(fields, list):
-            fields = _wrong(file, line, header, fields) or fields
-        yield line, fields
-
-
-def _wrong(file: Path, line: int, header: list[str], fields: list[Any]) -> InputError | None:
-    if len(fields) == len(header):
-        return None
-    names = ", ".join(header).encode(errors="backslashreplace").decode()
-    return InputError(
-        f"{file}, line {line}: expected {len(header)} columns ({names}), but "
-        f"got {len(fields)}: {shortened(fields)}. Correct the row."
-    )
+        fields = fields or [""]
+        if isinstance(fields, list) and len(fields) != len(header):
+            names = ", ".join(header).encode(errors="backslashreplace").decode()
+            fields = InputError(
+                f"{file}, line {line}: expected {len(header)} columns ({names}), but "
+                f"got {len(fields)}: {shortened(fields)}. Correct the row."
+            )
+        yield line, dict(zip(header, fields, strict=True)) if isinstance(fields, list) else fields
 
 
 def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
@@ -280,7 +258,7 @@ def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
 
     first = 1
     try:
-        # A plain file: a folder's name such as "split=train" must not become a column.
+        # Not a data set of pyarrow, which makes a column of a folder's name such as "split=train".
         with parquet.ParquetFile(file, buffer_size=_BUFFER if rows else 0) as data:
             for part in data.iter_batches(rows) if rows else [data.read()]:
                 if part.num_rows:
@@ -288,7 +266,7 @@ def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
                 first += part.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(
-            f"{file} cannot be read as Parquet: {error}. Fetch or write it again."
+            f"{file} cannot be read as Parquet: {error}. Download or write it again."
         ) from error
 
 

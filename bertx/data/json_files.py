@@ -1,4 +1,4 @@
-"""Rows of JSON: one object a line, or a document as pandas and the hub write it."""
+"""Rows of JSON: one object per line, or a document as pandas and the hub write it."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,77 +6,60 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
-from bertx.data.table import Table, Unit, malformed, shortened
+from bertx.data.table import Record, Table, Unit, shortened, tabulate
 from bertx.errors import InputError
 
 _EXAMPLE = '{"text": "...", "label": 0}'
 
 
 def json_lines(file: Path, text: TextIO, rows: int | None) -> Iterator[Table]:
-    """One object a line.
+    """Read one object per line.
 
     Args:
         file: The file, for messages.
-        text: What it holds.
-        rows: At most so many rows make a table; None: all make one.
+        text: Its content.
+        rows: Most rows of a table; None for one table of all rows.
     """
     lines = ((n, _value(file, n, line)) for n, line in enumerate(text, 1) if line.strip())
-    return _tables(file, _checked(file, "line", lines), "line", rows)
+    return tabulate(str(file), _checked(file, "line", lines), "line", rows)
 
 
 def json_document(file: Path, text: TextIO, rows: int | None) -> Iterator[Table]:
-    """A list of objects, columns as pandas writes them, or one object a line after all.
+    """Read a list of objects, columns as pandas writes them, or one object per line after all.
 
-    A document is held in memory, whatever ``rows`` says; arguments as for `json_lines`.
+    The whole document is held in memory, whatever ``rows``. Arguments as for `json_lines`.
     """
     first = list(islice((line for line in text if line.strip()), 2))
     text.seek(0)
     if len(first) > 1 and isinstance(_value(file, 1, first[0]), dict):
         return json_lines(file, text, rows)
-    records = enumerate(_unfolded(file, _parsed(file, text.read())), 1)
-    return _tables(file, _checked(file, "row", records), "row", rows)
+    objects = enumerate(_unfolded(file, _parsed(file, text.read())), 1)
+    return tabulate(str(file), _checked(file, "row", objects), "row", rows)
 
 
-def _tables(
-    file: Path, records: Iterator[tuple[int, Any]], unit: Unit, rows: int | None
-) -> Iterator[Table]:
-    names: dict[str, None] = {}
-    while part := list(islice(records, rows)):
-        sound = (record for _, record in part if isinstance(record, dict))
-        names = dict.fromkeys(name for record in sound for name in record) or names
-        columns = {
-            name: [record.get(name) if isinstance(record, dict) else None for _, record in part]
-            for name in names
-        }
-        numbers = [number for number, _ in part]
-        yield Table(str(file), columns, numbers, unit, malformed=malformed(part))
-
-
-def _checked(
-    file: Path, unit: Unit, records: Iterable[tuple[int, Any]]
-) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
-    """The records; the first one, which shows what they are like, has to be an object."""
-    for place, (number, record) in enumerate(records):
-        if not isinstance(record, dict | InputError):
-            record = InputError(
+def _checked(file: Path, unit: Unit, values: Iterable[tuple[int, Any]]) -> Iterator[Record]:
+    """Yield the records; raise the error of the first one, as the file is then of another kind."""
+    for place, (number, value) in enumerate(values):
+        if not isinstance(value, dict | InputError):
+            value = InputError(
                 f"{file}, {unit} {number}: expected a JSON object such as {_EXAMPLE}, but got "
-                f"{shortened(record)}. Correct the {unit}."
+                f"{shortened(value)}. Correct the {unit}."
             )
-        if not place and isinstance(record, InputError):
-            raise record
-        yield number, record
+        if place == 0 and isinstance(value, InputError):
+            raise value
+        yield number, value
 
 
 def _value(file: Path, number: int, line: str) -> Any:
-    """What stands in a line, or what is wrong with it."""
+    """Return the value of a line, or an `InputError` if it is not JSON."""
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
         return InputError(
-            f"{file}, line {number}: expected one JSON object a line, but {error.msg} at "
+            f"{file}, line {number}: expected one JSON object per line, but {error.msg} at "
             f"character {error.pos + 1} of {shortened(line.strip())}. Correct the line."
         )
-    except (ValueError, RecursionError) as error:  # a number or a nesting without end
+    except (ValueError, RecursionError) as error:  # too many digits, or nested too deeply
         return InputError(f"{file}, line {number}: {error}. Correct the line.")
 
 
@@ -86,14 +69,14 @@ def _parsed(file: Path, text: str) -> Any:
     except json.JSONDecodeError as error:
         raise InputError(
             f"{file}, line {error.lineno}: expected JSON (a list of objects such as {_EXAMPLE}, or "
-            f"one object a line), but {error.msg} at character {error.colno}. Correct the file."
+            f"one object per line), but {error.msg} at character {error.colno}. Correct the file."
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read as JSON: {error}. Correct the file.") from error
 
 
 def _unfolded(file: Path, document: Any) -> list[Any]:
-    """The records of a document: a list of them, or what pandas' ``orient`` makes of a table."""
+    """Return the records of a document: a list, or a table in one of pandas' orients."""
     if isinstance(document, list):
         return document
     if not isinstance(document, dict):
@@ -101,14 +84,14 @@ def _unfolded(file: Path, document: Any) -> list[Any]:
             f"{file}: expected a list of objects such as {_EXAMPLE}, but got {shortened(document)}."
         )
     data, names = document.get("data"), document.get("columns")
-    if isinstance(data, list):  # orient="table", or "split" with names of the columns
+    if isinstance(data, list):  # orient="table", or "split", which names the columns
         return [dict(zip(names, row, strict=False)) for row in data] if names else data
     values = list(document.values())
-    if all(isinstance(value, list) for value in values):
+    if all(isinstance(value, list) for value in values):  # orient="list"
         return [dict(zip(document, row, strict=True)) for row in zip_longest(*values)]
-    if not all(isinstance(value, dict) for value in values):
+    if not all(isinstance(value, dict) for value in values):  # a single record
         return [document]
     if all(name.isdigit() for name in document):  # orient="index"
         return values
-    rows = dict.fromkeys(row for value in values for row in value)
+    rows = dict.fromkeys(row for value in values for row in value)  # orient="columns"
     return [{name: document[name].get(row) for name in document} for row in rows]

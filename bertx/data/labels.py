@@ -1,9 +1,9 @@
-"""The classes that people mean by what they write into a column of labels."""
+"""Class names and class numbers, read from what people write into a column of labels."""
 
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from unicodedata import category, normalize
 
@@ -11,26 +11,26 @@ from bertx.data.table import Table, listed, shortened
 from bertx.errors import InputError
 from bertx.models.inputs import UNKNOWN
 
-Name = str | int | float | bool | None
+ClassName = str | int | float | bool | None
 """The name of a class as YAML may read it."""
 
 MANY = 20
-"""From so many classes on it is refused that most rows have one of their own."""
+"""From this number of classes on, it is an error if more than half of the rows differ in label."""
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_BETWEEN = re.compile(r"[|;,]")
+_SEPARATOR = re.compile(r"[|;,]")
 _NUMBERS = re.compile(r"[+-]?\d+(\.\d*)?((\s*[|;,]\s*|\s+)[+-]?\d+(\.\d*)?)+")
 _BRACKETED = re.compile(r"[\[({](.*)[\])}]", re.DOTALL)
-_MISSING = {"nan", "NaN", "<NA>"}  # what pandas makes of a gap that becomes text
+_MISSING = {"nan", "NaN", "<NA>"}  # missing values that pandas has converted to text
 
 
-def written(label: Any) -> str:
-    """A label as text: 1, 1.0 (integers beside gaps in other software), "1" and "1.0" are one.
+def label_text(label: Any) -> str:
+    """Return a label as text: 1, 1.0 (which integers become beside NaN), "1" and "1.0" are equal.
 
     Returns:
-        The text without white space around it; empty where there is no label.
+        The text without surrounding white space; empty if the label is missing.
     """
     if label is None or (isinstance(label, float) and math.isnan(label)):
         return ""
@@ -41,44 +41,54 @@ def written(label: Any) -> str:
     return whole[1] if whole else "" if text in _MISSING else text
 
 
-def checked_labels(labels: Sequence[Name] | None) -> list[str] | None:
-    """The names of the classes as given, numbers as text.
+def checked_labels(labels: Sequence[ClassName] | None) -> list[str] | None:
+    """Return the names of the classes as given, numbers as text.
 
     Raises:
-        InputError: If they name no two classes, or one of them is what YAML makes of a word.
+        InputError: If there are fewer than two different names, or YAML has read one as a Boolean
+            or null.
     """
     for label in labels or ():
         if label is None or isinstance(label, bool):
             raise InputError(
-                f"`labels`: expected names, but one of them is {label!r}. Without quotes "
-                "YAML takes yes, no, on, off, true, false, null and ~ for values of its own. Quote "
-                'them: `labels`=\'["no", "yes"]\'.'
+                f"`labels`: expected names, but one of them is {label!r}. Without quotes, "
+                "YAML reads yes, no, on, off, true and false as Booleans, and null and ~ as null. "
+                'Quote them: `labels`=\'["no", "yes"]\'.'
             )
     names = None if labels is None else [str(label) for label in labels]
-    if names is not None and (len(names) < 2 or len(set(map(written, names))) < len(names)):
+    if names is not None and (len(names) < 2 or len(set(map(label_text, names))) < len(names)):
         raise InputError(f"`labels`: expected two or more different names, but got {names}.")
     return names
 
 
 def label_names(table: Table, column: str) -> list[str]:
-    """Names of the classes, from the labels that occur.
+    """Return the names of the classes, which are the labels that occur.
 
     Args:
         table: N rows.
-        column: The column with the labels, some of which may be missing.
+        column: The column of the labels, some of which may be missing.
 
     Returns:
         The sorted labels; integers are sorted by size.
 
     Raises:
-        InputError: If fewer than two different labels occur, or what occurs is no class: several
-            labels for a text, real numbers, or something else for most rows.
+        InputError: If fewer than two different labels occur, or the labels are not classes: several
+            labels for a text, real numbers, or a different label for most rows.
     """
     values = table.columns[column][:]
-    first = {written(value): row for row, value in reversed(list(enumerate(values)))}
-    first.pop("", None)
-    _check_each(table, column, values, sorted((row, name) for name, row in first.items()))
-    _check_few(table, column, first, sum(written(value) != "" for value in values))
+    names = [label_text(value) for value in values]
+    first: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if name:
+            first.setdefault(name, row)
+    _check_single(table, column, values, first)
+    if len(first) >= MANY and 2 * len(first) > len(names) - names.count(""):
+        raise InputError(
+            f"{table.source}: expected classes in column {column!r}, but "
+            f"{len(names) - names.count(''):,} rows have {len(first):,} different labels: "
+            f"{listed(first, 5)}. Name another column with `label_column`, sort the values into a "
+            "few classes, or name all of these with `labels`."
+        )
     if len(first) < 2:
         raise InputError(
             f"{table.source}: expected at least two different labels in column {column!r}, but "
@@ -92,81 +102,71 @@ def label_names(table: Table, column: str) -> list[str]:
 def class_numbers(
     table: Table, column: str, labels: Sequence[str], unknown: bool = False
 ) -> list[int]:
-    """The class of every row.
+    """Return the class number of every row.
 
-    A label is the name of a class or, unless there are numbers among the names, its number.
+    A label is the name of a class or, unless some names are numbers, its number.
 
     Args:
         table: N rows.
-        column: The column with the labels.
+        column: The column of the labels.
         labels: Names of the C classes.
         unknown: Whether -1 marks an unknown label, unless it is the name of a class.
 
     Returns:
-        Class numbers 0..C-1, `UNKNOWN` where there is no label (N,).
+        Class numbers 0..C-1, `UNKNOWN` where the label is missing (N,).
 
     Raises:
-        InputError: If a label is no name, and no number below C.
+        InputError: If a label is neither the name nor the number of a class.
     """
-    numbers = {"": UNKNOWN, **_with_booleans(class_names(labels))}
+    numbers = {"": UNKNOWN, **_with_booleans(numbers_by_name(labels))}
     if unknown:
         numbers.setdefault("-1", UNKNOWN)
     values = table.columns[column][:]
-    names = [written(value) for value in values]
+    names = [label_text(value) for value in values]
     for row, name in enumerate(names):
         if name not in numbers:
             raise _unknown_label(table, row, column, values[row], labels)
     return [numbers[name] for name in names]
 
 
-def class_names(labels: Sequence[str]) -> dict[str, int]:
-    """The number of each class, by its name and, unless names are numbers, by its number."""
-    numbers = {written(name): number for number, name in enumerate(labels)}
+def numbers_by_name(labels: Sequence[str]) -> dict[str, int]:
+    """Return each class number by its name and, unless some names are numbers, by its digits."""
+    numbers = {label_text(name): number for number, name in enumerate(labels)}
     if not any(map(_NUMBER.fullmatch, numbers)):
         numbers |= {str(number): number for number in range(len(labels))}
     return numbers
 
 
 def spelt_alike(names: Iterable[str]) -> list[list[str]]:
-    """Names that a person would take for one: they differ in case, white space or encoding."""
+    """Return groups of names that differ only in case, white space, encoding or leading zeros."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(_folded(name), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _check_each(
-    table: Table, column: str, values: Sequence[Any], names: Collection[tuple[int, str]]
+def _check_single(
+    table: Table, column: str, values: Sequence[Any], first: Mapping[str, int]
 ) -> None:
-    """Refuse labels that are no name of a single class."""
-    parts = {name: _parts(name) for _, name in names}
-    together = Counter(part for each in parts.values() if len(each) > 1 for part in {*each})
-    for row, name in names:
-        inner = parts[name]
-        recurs = len(inner) > 1 and all(part in parts or together[part] > 1 for part in inner)
-        if recurs or _several(values[row]):
+    """Refuse labels that do not name a single class, given the first row of each label."""
+    parts = {name: _parts(name) for name in first}
+    recurring = Counter(part for each in parts.values() if len(each) > 1 for part in {*each})
+    for name, row in first.items():
+        combined = len(parts[name]) > 1 and all(
+            part in parts or recurring[part] > 1 for part in parts[name]
+        )
+        if combined or _lists_labels(values[row]):
             raise _several_labels(table, row, column, values[row])
-        if _real(name):
+        if _is_real(name):
             raise _real_number(table, row, column, values[row])
 
 
-def _check_few(table: Table, column: str, first: Collection[str], total: int) -> None:
-    """Refuse a column in which most rows have a label of their own."""
-    if len(first) >= MANY and 2 * len(first) > total:
-        raise InputError(
-            f"{table.source}: expected classes in column {column!r}, but {total:,} rows have "
-            f"{len(first):,} different labels: {listed(first, 5)}. Name another column with "
-            "`label_column`, sort the values into a few classes, or name all of these with "
-            "`labels`."
-        )
-
-
 def _parts(name: str) -> list[str]:
-    return [part.strip() for part in _BETWEEN.split(name) if part.strip()]
+    return [part.strip() for part in _SEPARATOR.split(name) if part.strip()]
 
 
-def _several(value: Any) -> bool:
-    """Whether a value lists labels, as Python, JSON, numpy or a spreadsheet would write it."""
+def _lists_labels(value: Any) -> bool:
+    """Return whether a value is a list of labels, or one as Python, JSON or numpy prints it."""
     if not isinstance(value, str):
         return isinstance(value, (list, tuple, dict, set))
     text = value.strip()
@@ -177,23 +177,23 @@ def _several(value: Any) -> bool:
     return not inner or bool(re.search(r"[|;,'\"]", inner) or re.match(r"[+-]?[\d.]", inner))
 
 
-def _real(name: str) -> bool:
+def _is_real(name: str) -> bool:
     return _NUMBER.fullmatch(name) is not None and _INTEGER.fullmatch(name) is None
 
 
 def _with_booleans(numbers: Mapping[str, int]) -> dict[str, int]:
-    """The numbers, also for True and False as pandas, JSON and spreadsheets write them."""
-    every = dict(numbers)
+    """Add True and False, as pandas, JSON and spreadsheets write them, for 1 and 0."""
+    extended = dict(numbers)
     for digit, word in (("0", "False"), ("1", "True")):
-        spelt = (word, word.lower(), word.upper())
-        for name in spelt:
-            number = next((numbers[one] for one in (*spelt, digit) if one in numbers), None)
-            if number is not None:
-                every.setdefault(name, number)
-    return every
+        spellings = (word, word.lower(), word.upper())
+        given = [numbers[name] for name in (*spellings, digit) if name in numbers]
+        if given:
+            extended = {**dict.fromkeys(spellings, given[0]), **extended}
+    return extended
 
 
 def _folded(name: str) -> str:
+    """Return the form that names which look alike share."""
     if _INTEGER.fullmatch(name):
         return str(int(name))
     visible = "".join(char for char in normalize("NFKC", name) if category(char) != "Cf")
@@ -203,24 +203,24 @@ def _folded(name: str) -> str:
 def _unknown_label(
     table: Table, row: int, column: str, value: Any, labels: Sequence[str]
 ) -> InputError:
-    name, names = written(value), listed(labels)
+    name, names = label_text(value), listed(labels)
     alike = [label for label in labels if _folded(label) == _folded(name)]
-    if _several(value):
+    if _lists_labels(value):
         return _several_labels(table, row, column, value)
-    if _real(name):
+    if _is_real(name):
         return _real_number(table, row, column, value)
     if name == "-1":
         return InputError(
-            f"{table.where(row)}: label -1 in column {column!r} is none of the classes {names}. "
-            "Leave the label empty where it is unknown, or add the class to `labels`."
+            f"{table.where(row)}: label -1 in column {column!r} is not one of the classes {names}. "
+            "Leave unknown labels empty, or add the class to `labels`."
         )
     if _INTEGER.fullmatch(name) and not any(map(_NUMBER.fullmatch, labels)):
         return InputError(
             f"{table.where(row)}: label {name} in column {column!r} is outside the "
             f"{len(labels)} classes 0..{len(labels) - 1} ({names}). Correct the row or "
-            "`labels`; a label that is unknown is left empty."
+            "`labels`; leave unknown labels empty."
         )
-    hint = f" {alike[0]!r} is spelt in another way." if alike else ""
+    hint = f" {alike[0]!r} is spelt differently." if alike else ""
     return InputError(
         f"{table.where(row)}: unknown label {value!r} in column {column!r}; the classes are "
         f"{names}.{hint} Correct the row, `labels` or `label_column`."
@@ -231,7 +231,7 @@ def _several_labels(table: Table, row: int, column: str, value: Any) -> InputErr
     return InputError(
         f"{table.where(row)}: expected one class in column {column!r}, but got "
         f"{shortened(value)}: texts with several labels (multi-label) are not supported. Keep one "
-        "label for each text, or name another column with `label_column`; if this is the "
+        "label per text, or name another column with `label_column`; if this is the "
         "name of one class, name all classes with `labels`."
     )
 

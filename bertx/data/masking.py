@@ -1,4 +1,4 @@
-"""Masked fine-tuning: texts with words masked become ordinary inputs of the model."""
+"""Masked fine-tuning: random words of the training texts are replaced by [MASK]."""
 
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -12,19 +12,19 @@ from bertx.errors import InputError
 
 
 class Masking:
-    """Makes batches in some of whose rows random words are [MASK].
+    """Makes batches with random words of some rows replaced by [MASK].
 
-    Of B rows ``share`` x B are masked, rounded up or down by chance. Each of them draws a rate
-    between 0 and 1, and each of its words is masked with that probability, in all its pieces, as
-    the operator ``mask`` of `bertx.perturb.Perturber` does; special tokens and padding never are.
-    Nothing but ``input_ids`` differs from the batch of ``collator``.
+    Of B rows, ``share`` x B are masked, rounded up or down at random. Each of them draws a rate
+    between 0 and 1, and each of its words is masked with that probability, with all its tokens, as
+    the operator ``mask`` of `bertx.perturb.Perturber` does. Special tokens and padding are never
+    masked. Only ``input_ids`` differs from the batch of ``collator``.
 
-    A model that was trained so has seen texts of which any share of words is missing, so that what
-    a deletion curve measures is inside of the distribution (masked fine-tuning: Madsen, Reddy and
-    Chandar 2024, "Faithfulness Measurable Masked Language Models", arXiv 2310.07819).
+    A model trained this way has seen texts with any share of their words missing, so that the
+    inputs of a deletion curve are in its training distribution (masked fine-tuning: Madsen, Reddy
+    and Chandar 2024, "Faithfulness Measurable Masked Language Models", arXiv 2310.07819).
 
-    The draws of a row are a function of ``seed``, its epoch and its ``index`` alone: they are the
-    same for any number of worker processes, and when a training is resumed.
+    The draws of a row depend on ``seed``, its epoch and its ``index`` alone: they are the same for
+    any number of worker processes, and when training is resumed.
 
     Args:
         collator: Makes the unmasked batch.
@@ -48,7 +48,7 @@ class Masking:
         self._mask = tokenizer.mask_token_id
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The batch of some examples (items of a `bertx.data.TextDataset`, each of an epoch)."""
+        """Return the batch of items of a `bertx.data.TextDataset` that have an ``epoch``."""
         batch = self.collator(items)
         draws = [Random(f"{self.seed} {item.get('epoch', 0)} {item['index']}") for item in items]
         units = batch["word_ids"]
@@ -60,14 +60,14 @@ class Masking:
 
 
 def _chosen(draws: Sequence[Random], share: float) -> list[int]:
-    """The rows with the smallest draws: so many that their expected number is the share."""
+    """Return the rows with the smallest draws; their expected share is ``share``."""
     pairs = [(draw.random(), draw.random()) for draw in draws]
     count = int(share * len(pairs) + pairs[0][1])
     return sorted(range(len(pairs)), key=pairs.__getitem__)[:count]
 
 
 def _masked(draw: Random, units: Tensor) -> Tensor:
-    """Which tokens of a text are masked (T,), each unit as a whole."""
+    """Return which tokens of a text are masked (T,), each unit as a whole."""
     rate = draw.random()
     words = [draw.random() < rate for _ in range(int(units.max()) + 1)]
-    return torch.tensor([*words, False])[units]  # -1, which is no unit, takes the last
+    return torch.tensor([*words, False])[units]  # -1, outside of units, is the last

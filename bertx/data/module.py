@@ -1,4 +1,4 @@
-"""The data module: a data set by its short name, any of the hub, or local files."""
+"""The data module: a data set by its short name, any data set of the hub, or local files."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from bertx.data.collate import Collator
 from bertx.data.columns import find_label_column, find_text_column, require_label_column
 from bertx.data.dataset import TextDataset, sample_rows
-from bertx.data.examples import Form
-from bertx.data.labels import Name, checked_labels, label_names, spelt_alike
+from bertx.data.examples import ExampleReader
+from bertx.data.labels import ClassName, checked_labels, label_names, spelt_alike
 from bertx.data.loading import (
     Batches,
     ConsecutiveBatches,
@@ -24,7 +24,7 @@ from bertx.data.loading import (
     token_counts,
 )
 from bertx.data.masking import Masking
-from bertx.data.reports import report_overlong, warn
+from bertx.data.reports import count_overlong, report_overlong, warn
 from bertx.data.shortcut import Planter, Shortcut
 from bertx.data.sources import open_source
 from bertx.data.splits import Splits, StreamedTexts
@@ -47,51 +47,51 @@ _SPLITS_OF = {
 class TextDataModule(LightningDataModule):
     """Labelled texts as batches (see `Collator`) of similar length.
 
-    At least one of ``dataset`` and ``path`` is needed. With both, the files of ``path`` are read
-    with the columns and label names of ``dataset``.
+    Give ``dataset``, ``path``, or both: the files of ``path`` are then read with the columns and
+    label names of ``dataset``.
 
     Args:
-        tokenizer: The model name whose tokenizer is used: a hub id, a folder, or
+        tokenizer: Name of the model whose tokenizer is used: a hub id, a folder, or
             package:MODULE/FOLDER.
         dataset: demo, imdb, semeval, sst2, sst5, yelp5, or a hub id (owner/name, or
             owner/name:config).
         path: A folder with {train,dev|val|valid|validation,test,predict}.{tsv,csv,jsonl,json,
-            parquet}; the text formats may be gzipped, and a split may be in shards, as the hub
-            names them (train-00000-of-00002.parquet, also in a folder ``data``). Rationales are
-            read from the column ``rationale`` of jsonl, json and parquet (see
-            `bertx.data.rationales.annotate`), and ERASER's format is read (see
+            parquet}; the text formats may be gzipped, and a split may be in shards, named as on the
+            hub (train-00000-of-00002.parquet, also in a folder ``data``). Rationales are read from
+            the column ``rationale`` of jsonl, json and parquet (see
+            `bertx.data.rationales.annotate`). ERASER's format is read too (see
             `bertx.data.eraser.EraserFolder`).
-        labels: Names of the classes in the order of their numbers. Default: those of the data
-            set, or else the sorted labels of the training file, of which 1, 1.0 and "1" are one.
-            A label that is missing is unknown.
+        labels: Names of the classes in the order of their numbers. Default: the names that the data
+            set declares, or else the sorted labels of the training file, where 1, 1.0 and "1" are
+            the same. A missing label is unknown.
         text_column: Column of the texts, or of their lists of tokens. Default: sentence, text or
             tokens.
         label_column: Column of the labels. Default: label.
-        max_length: Longest text in tokens, including special ones; longer texts are cut between two
+        max_length: Most tokens of a text, including special ones; longer texts are cut between two
             words.
         batch_size: Texts of a training batch, per process.
         eval_batch_size: Texts of a validation, test or prediction batch, per process.
-        token_budget: Most tokens of a batch, per process: its number of texts times the longest of
-            them (an estimate unless the tokenizer is WordPiece). The batch sizes are limits as
-            well. At least ``max_length``. Default: no limit.
-        validation_fraction: Share of the training texts held out, by class, where the data set
-            has no validation split.
+        token_budget: Most tokens of a batch, per process: its number of texts times the length of
+            the longest (an estimate unless the tokenizer is WordPiece). The batch sizes still
+            apply. At least ``max_length``. Default: no limit.
+        validation_fraction: Share of the training texts held out, by class, if the data set has no
+            validation split.
         train_examples: Train on a random sample of this many texts. Default: all.
         max_examples: Validate and test on a random sample of this many texts. Default: all.
-        masking: Share of the rows of each training batch in which random words are [MASK] (see
-            `bertx.data.Masking`); 0.5 is masked fine-tuning, 0 none.
+        masking: Share of the rows of each training batch in which random words are replaced by
+            [MASK] (see `bertx.data.Masking`): 0.5 for masked fine-tuning, 0 for none.
         shortcut: A word that is planted into the texts of one class (see `bertx.data.Shortcut`).
-        shuffle_labels: Whether the labels of the training texts are permuted at random among them.
-            Such a model can only learn them by heart: what its explanations share with those of
-            one that was trained on the true labels does not come from the task (the data
-            randomization test of Adebayo et al. 2018, arXiv 1810.03292). Validation and test
-            texts keep their labels.
-        num_workers: Processes that prepare batches beside the training one.
-        seed: Seed of the order of batches, the held-out texts, the random choices, the masks, the
-            planted words and the shuffled labels.
+        shuffle_labels: Whether to permute the labels of the training texts at random. The model can
+            then only memorize them. Whatever its explanations share with the explanations of a
+            model trained on the true labels does not come from the task (data randomization test,
+            Adebayo et al. 2018, arXiv 1810.03292). Validation and test texts keep their labels.
+        num_workers: Number of worker processes that prepare batches.
+        seed: Seed of the order of batches, the held-out texts, the samples, the masks, the planted
+            words and the shuffled labels.
 
     Raises:
-        InputError: If no data is named, the folder does not exist, or a number is out of range.
+        InputError: If neither ``dataset`` nor ``path`` is given, the folder does not exist, or a
+            number is out of range.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class TextDataModule(LightningDataModule):
         tokenizer: str,
         dataset: str | None = None,
         path: str | None = None,
-        labels: Sequence[Name] | None = None,
+        labels: Sequence[ClassName] | None = None,
         text_column: str | None = None,
         label_column: str | None = None,
         max_length: int = 128,
@@ -130,7 +130,7 @@ class TextDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self._named_labels = checked_labels(labels)
-        self._splits = Splits(self.reader, self._form, validation_fraction, seed)
+        self._splits = Splits(self.reader, self._example_reader, validation_fraction, seed)
         self._datasets: dict[str, TextDataset] = {}
         self._predicted: StreamedTexts | None = None
         self._check()
@@ -139,11 +139,11 @@ class TextDataModule(LightningDataModule):
     def labels(self) -> list[str]:
         """Names of the C classes, in the order of their numbers.
 
-        Those of the constructor, or of the data set named, or declared by the hub's data set, or
-        else those of the training file, which is read only for this.
+        They come from ``labels``, or from the named data set, or from what the hub's data set
+        declares, or else from the labels of the training file, which is only read in this case.
 
         Raises:
-            InputError: If the data set has none, and there is no training file with labels.
+            InputError: If none of these names the classes.
         """
         usual = self.source.label_column
         declared = (
@@ -155,50 +155,50 @@ class TextDataModule(LightningDataModule):
             return list(declared)
         if not self.reader.has("train"):
             raise InputError(
-                "the names of the classes are unknown: there is no train split to find them in. "
+                "the names of the classes are unknown: there is no train split to read them from. "
                 "Give them with `labels`."
             )
         table = self._splits.table("train")
         names = label_names(table, require_label_column(table, self.label_column, usual))
         for group in spelt_alike(names):
             warn(
-                f"{table.source}: {listed(group)} are different classes, though they look like "
-                "one. If they are one, write them in the same way"
+                f"{table.source}: {listed(group)} are different classes, though they look the "
+                "same. If they are the same, spell them alike"
             )
         return names
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The tokenizer, loaded when first asked for."""
+        """The tokenizer, loaded on first access."""
         from bertx.models.pretrained import load_tokenizer
 
         return load_tokenizer(self.tokenizer_name)
 
     @cached_property
     def collator(self) -> Collator:
-        """What makes the batches."""
+        """Makes the batches."""
         return Collator(self.tokenizer, self.max_length)
 
     def dataset_of(self, split: str) -> TextDataset:
-        """The texts of ``train``, ``validation`` or ``test``, as they are used.
+        """Return the texts of ``train``, ``validation`` or ``test``, as they are used.
 
-        The ``index`` of a batch counts its rows.
+        The ``index`` of a batch refers to its rows.
         """
         if split not in self._datasets:
             raise RuntimeError(f"the {split} split is not set up: call setup() for its stage first")
         return self._datasets[split]
 
     def class_counts(self) -> list[int]:
-        """The number of training texts of each of the C classes, as they are used."""
+        """Return the number of training texts of each of the C classes."""
         counts = Counter(self.dataset_of("train").labels)
         return [counts[number] for number in range(len(self.labels))]
 
     def usable(self, split: str) -> TextDataset:
-        """All usable texts of a split, whether their labels are known or not.
+        """Return all usable texts of a split, with or without a label.
 
-        A column of labels may be missing unless it was named, and -1 is no label unless it is a
-        class. Where there is no validation file, its texts are those held out from training, as
-        `dataset_of` has them after `setup`.
+        The column of labels may be missing unless it was named, and -1 is an unknown label unless
+        it is a class. Without a validation split, the texts held out from training are returned, as
+        by `dataset_of` after `setup`.
         """
         if split == "validation" and not self.reader.has(split) and self.reader.has("train"):
             self.setup("validate")
@@ -209,14 +209,14 @@ class TextDataModule(LightningDataModule):
     def predicted(self) -> StreamedTexts:
         """The texts of the ``predict`` split or, without one, of the test split.
 
-        They are read when they are needed: memory does not grow with their number.
+        They are read as they are used, so that memory does not grow with their number.
         """
         if self._predicted is None:
             raise RuntimeError("the predict split is not set up: call setup('predict') first")
         return self._predicted
 
     def prepare_data(self) -> None:
-        """Download the data set, in one process, where it comes from the hub."""
+        """Download the data set, in one process, if it comes from the hub."""
         with progress("Preparing the data set"):
             self.reader.has("train")
 
@@ -234,24 +234,23 @@ class TextDataModule(LightningDataModule):
                     self._add(split)
 
     def train_dataloader(self) -> Batches:
-        """Shuffled batches of the training texts, with masked words if ``masking`` says so.
+        """Return shuffled batches of the training texts, with words masked if ``masking`` is set.
 
-        The loader has a state (``state_dict``), with which a resumed training goes on in the middle
-        of an epoch.
+        The loader has a ``state_dict``, so that training can be resumed in the middle of an epoch.
         """
         return self._loader("train", self.batch_size, ResumableLoader, self.masking)
 
     def val_dataloader(self) -> Batches:
-        """Batches of the validation texts."""
+        """Return batches of the validation texts."""
         return self._loader("validation", self.eval_batch_size)
 
     def test_dataloader(self) -> Batches:
-        """Batches of the test texts."""
+        """Return batches of the test texts."""
         return self._loader("test", self.eval_batch_size)
 
     def predict_dataloader(self) -> Batches:
-        """Batches of the ``predict`` file or, without one, of the test texts."""
-        # The sampler makes the batches: Lightning would keep the rows of all those of a loader.
+        """Return batches of the ``predict`` split or, without one, of the test texts."""
+        # With a batch sampler, Lightning would keep the rows of all batches in memory.
         batches = ConsecutiveBatches(
             self.predicted,
             self.eval_batch_size,
@@ -268,7 +267,7 @@ class TextDataModule(LightningDataModule):
         if self.token_budget is not None and self.token_budget < self.max_length:
             raise InputError(
                 f"`token_budget`: expected room for a text of {self.max_length} tokens "
-                f"(`max_length`), but got {self.token_budget}. Raise it, or lower the length."
+                f"(`max_length`), but got {self.token_budget}. Raise it, or lower `max_length`."
             )
         shares = {"masking": self.masking}
         if self.shortcut:
@@ -287,7 +286,7 @@ class TextDataModule(LightningDataModule):
         kind: type[Batches] = DataLoader,
         masking: float = 0,
     ) -> Batches:
-        data, shuffle = self.dataset_of(split), split == "train"  # before a tokenizer is loaded
+        data, shuffle = self.dataset_of(split), split == "train"  # fails before tokenizers load
         collate = Masking(self.collator, masking, self.seed) if masking else self.collator
         lengths = token_counts(data.texts, self.tokenizer, self.max_length)
         if self.token_budget:
@@ -298,7 +297,7 @@ class TextDataModule(LightningDataModule):
         return load_batches(data, size, order, collate, self.num_workers, kind)
 
     def _add(self, split: str) -> None:
-        """Make ``split`` as it will be used, once."""
+        """Prepare the texts of ``split``, once."""
         if split in self._datasets:
             return
         data = self._splits.of(split)
@@ -309,24 +308,28 @@ class TextDataModule(LightningDataModule):
             if self.shuffle_labels:
                 data = data.shuffled(self.seed)
                 warn(
-                    f"train: the labels of {len(data):,} texts are shuffled: nothing but these can "
-                    "be learned, by heart"
+                    f"train: the labels of {len(data):,} texts are shuffled, so they can only be "
+                    "memorized"
                 )
-        report_overlong(split, data.texts, self.tokenizer, self.max_length)
+        count, exact = count_overlong(data.texts, self.tokenizer, self.max_length)
+        report_overlong(split, count, exact, len(data), self.max_length)
         self._datasets[split] = data
 
-    def _form(self, split: str, table: Table, unlabelled: bool, unknown: bool) -> Form:
+    def _example_reader(
+        self, split: str, table: Table, unlabelled: bool, unknown: bool
+    ) -> ExampleReader:
         text = find_text_column(table, self.text_column, self.source.text_column)
         find = find_label_column if unlabelled else require_label_column
         label = find(table, self.label_column, self.source.label_column)
+        labels = self.labels if label else []
         planter = None
         if self.shortcut:
             planter = Planter(
                 self.shortcut, self.labels, self.tokenizer, self.max_length, split, self.seed
             )
-        # Files have no way to declare that -1 is no class, as data sets of the hub do.
+        # Data sets of the hub can declare that -1 is not a class, files cannot.
         unknown = unknown or bool(self.source.path)
-        return Form(self.tokenizer, text, label, self.labels if label else [], planter, unknown)
+        return ExampleReader(self.tokenizer, text, label, labels, planter, unknown)
 
 
 def _require(name: str, value: Any, holds: bool, expected: str) -> None:
@@ -335,7 +338,7 @@ def _require(name: str, value: Any, holds: bool, expected: str) -> None:
 
 
 def _check_classes(data: TextDataset, labels: list[str]) -> None:
-    """Raise `InputError` if all training texts are of one class."""
+    """Raise `InputError` if all training texts have the same class."""
     present = set(data.labels)
     if len(present) == 1:
         raise InputError(

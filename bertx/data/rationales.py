@@ -1,4 +1,4 @@
-"""Rationales as data sets write them down: marks of tokens, or spans of characters."""
+"""Rationales of data sets: a mark for each token, or spans of characters."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -10,29 +10,29 @@ RATIONALE = "rationale"
 """Column of the rationales."""
 
 Annotated = tuple[str | None, Spans]
-"""A text, None where it is missing, and the spans that decide its label."""
+"""A text, None if it is missing, and the spans that decide its label."""
 
 
 class Unusable(ValueError):
-    """Why a row cannot be used: what was expected, what came and what to do."""
+    """A row that cannot be used: what was expected, what came and what to do."""
 
 
 def annotate(table: Table, text: str) -> Table:
-    """Join the texts of a table that are lists of tokens, and read the rationales beside them.
+    """Join texts that are lists of tokens, and read the rationales of all texts.
 
-    Where the text is a list of tokens, it becomes these with a space between any two, and its
-    rationale is a list of marks, 0 or 1 for each token, or several such lists, one an annotator:
-    a token is marked if at least half of the annotators marked it. Where the text is a string, its
-    rationale is a list of spans [start, end] of its characters, the end exclusive. Neighbouring
-    tokens that are marked make one span. A rationale that is missing or empty marks nothing.
+    A list of tokens becomes a text with a space between any two of them. Its rationale is a list of
+    marks, 0 or 1 for each token, or several such lists, one per annotator: a token is then marked
+    if at least half of the annotators marked it. If the text is a string, its rationale is a list
+    of spans [start, end] of its characters, the end exclusive. Adjacent marked tokens form one
+    span. A missing or empty rationale marks nothing.
 
     Args:
-        table: N rows. Those of a reader that knows the rationales already are not touched, nor is
-            a column ``rationale`` without any list.
+        table: N rows. It is returned as it is if its rationales have been read already, or if its
+            column ``rationale`` has no lists.
         text: Column of the texts.
 
     Returns:
-        The rows that can be used; why each of the others cannot is in ``left_out``.
+        The usable rows; the reasons of the others are in ``unusable``.
     """
     values = table.columns[text][:]
     marks = table.columns.get(RATIONALE, [None] * len(table))[:]
@@ -48,27 +48,27 @@ def read_rows(table: Table, text: str, read: Callable[[int], Annotated]) -> Tabl
 
     Args:
         table: N rows.
-        text: Column that the texts are put into.
-        read: Reads a row; raises `Unusable` if it cannot.
+        text: Column of the texts in the result.
+        read: Reads a row; raises `Unusable` if it cannot be used.
 
     Returns:
-        The rows that were read; why each of the others was not is in ``left_out``.
+        The usable rows; the reasons of the others are in ``unusable``.
     """
     rows: dict[int, Annotated] = {}
-    left_out = list(table.left_out)
+    unusable = list(table.unusable)
     for row in range(len(table)):
         try:
             rows[row] = read(row)
         except Unusable as error:
-            left_out.append(f"{table.where(row)}: {error}")
+            unusable.append(f"{table.where(row)}: {error}")
     kept = table.select(list(rows))
     columns = {**kept.columns, text: [value for value, _ in rows.values()]}
     rationales = [spans for _, spans in rows.values()]
-    return replace(kept, columns=columns, rationales=rationales, left_out=left_out)
+    return replace(kept, columns=columns, rationales=rationales, unusable=unusable)
 
 
 def merge(spans: Iterable[tuple[int, int]]) -> Spans:
-    """Sort spans, join those that share a character and leave out the empty ones.
+    """Sort spans, merge overlapping ones and drop empty ones.
 
     Examples:
         >>> merge([(7, 9), (0, 3), (2, 5), (6, 6)])
@@ -96,7 +96,7 @@ def _annotated(text: Any, marks: Any) -> Annotated:
 
 
 def _spans(text: str, spans: Any) -> Spans:
-    """Check spans of a text."""
+    """Check and merge the spans of a text."""
     checked = []
     for span in _listed(spans):
         match span:
@@ -112,7 +112,7 @@ def _spans(text: str, spans: Any) -> Spans:
 
 
 def _token_spans(tokens: Sequence[str], marks: Any) -> Spans:
-    """The spans of marked tokens in the text that has a space between any two tokens."""
+    """Return the spans of marked tokens in the text with a space between any two tokens."""
     marked = _majority(len(tokens), _listed(marks))
     spans: list[tuple[int, int]] = []
     start, before = 0, False
@@ -127,7 +127,7 @@ def _token_spans(tokens: Sequence[str], marks: Any) -> Spans:
 
 
 def _majority(count: int, marks: list[Any]) -> list[bool]:
-    """Which of ``count`` tokens at least half of the annotators marked."""
+    """Return which of ``count`` tokens at least half of the annotators marked."""
     annotators = marks if all(isinstance(mark, list) for mark in marks) else [marks]
     for annotator in annotators:
         if len(annotator) != count or any(mark not in (0, 1) for mark in annotator):

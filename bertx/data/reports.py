@@ -1,4 +1,4 @@
-"""What is reported, once and in one line each, of texts that are not used as they are."""
+"""One-line warnings about the texts of a split that are skipped, cut or unlabelled."""
 
 import logging
 from collections import Counter
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SHOWN = 5
-"""Of the rows whose rationale or document cannot be used, so many are named."""
+"""Number of rows with an unusable rationale or document that are reported one by one."""
 
 ESTIMATE_FROM = 50_000
-"""Of more texts than this that may be over-long, so many are tokenized and the rest estimated."""
+"""If more texts than this may be too long, this many are tokenized and the rest is estimated."""
 
 logger = logging.getLogger("bertx.data")
 
-_AT_ONCE = 1000  # texts: a million encodings at once would take gigabytes
+_AT_ONCE = 1000  # texts: the encodings of a million texts would take gigabytes
 
 _WORDLESS = "are without a word (empty, white space, special tokens or invisible characters only)"
 _REMARKS = {
@@ -31,23 +31,23 @@ _REMARKS = {
     "the first is {}",
     "missing": "are missing and have no prediction; the first is {}",
     "unmarked": "are without a rationale; the first is {}",
-    "planted": "had the planted word already; take one that is in none",
+    "planted": "already had the planted word; choose one that occurs in no text",
 }
 _OF_THE_USED = ("unmarked", "planted")
 
 
 @dataclass
 class Tally:
-    """The rows of a split, counted by what keeps them from being used as they are.
+    """Counts of the rows of a split that are not used, or not as they are.
 
     Attributes:
-        source: Where the rows are from.
-        total: Rows that were read, without those left out.
-        used: Rows whose text is used.
-        counts: Rows by what is remarkable about them, in the words of `_REMARKS`.
-        first: Where the first of each of these is.
-        left_out: Rows with a rationale or a document that cannot be used.
-        reasons: What is wrong with the first of them.
+        source: The source of the rows.
+        total: Number of rows that were read, without the unusable ones.
+        used: Number of rows whose text is used.
+        counts: Number of rows by remark, a key of `_REMARKS`.
+        first: Place of the first row of each remark.
+        unusable: Number of rows whose rationale or document cannot be used.
+        reasons: Places and reasons of the first unusable rows.
     """
 
     source: str = ""
@@ -55,28 +55,28 @@ class Tally:
     used: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
-    left_out: int = 0
+    unusable: int = 0
     reasons: list[str] = field(default_factory=list)
 
     def add(self, table: Table, used: int) -> None:
-        """Count some rows more, so many of which are used."""
+        """Count the rows of a table, ``used`` of which are used."""
         self.source, self.total, self.used = table.source, self.total + len(table), self.used + used
-        self.left_out += len(table.left_out)
-        self.reasons += table.left_out[: SHOWN - len(self.reasons)]
+        self.unusable += len(table.unusable)
+        self.reasons += table.unusable[: SHOWN - len(self.reasons)]
 
     def count(self, remark: str, table: Table, rows: Collection[int]) -> None:
-        """Count rows of a table about which there is something to remark."""
+        """Count rows of a table under a key of `_REMARKS`."""
         self.counts[remark] += len(rows)
         if rows:
             self.first.setdefault(remark, table.where(min(rows)))
 
     def report(self, split: str) -> None:
-        """Report all of it.
+        """Log a warning for each kind of row that was counted.
 
         Raises:
             InputError: If no row can be used, or none has a word.
         """
-        self._report_left_out(split)
+        self._report_unusable(split)
         if sum(self.counts[remark] for remark in ("skipped", "wordless", "missing")) == self.total:
             raise InputError(
                 f"{self.source}: expected texts, but all {self.total:,} {_WORDLESS}. Check the "
@@ -87,8 +87,8 @@ class Tally:
                 total = self.used if remark in _OF_THE_USED else self.total
                 warn(f"{split}: {_of(count, total)} {words.format(self.first[remark])}")
 
-    def _report_left_out(self, split: str) -> None:
-        count, total = self.left_out, self.total + self.left_out
+    def _report_unusable(self, split: str) -> None:
+        count, total = self.unusable, self.total + self.unusable
         if count and count == total:
             raise InputError(f"{split}: none of {total:,} texts can be used. {self.reasons[0]}")
         for reason in self.reasons:
@@ -100,45 +100,43 @@ class Tally:
 
 @rank_zero_only
 def warn(line: str) -> None:
-    """Say a line, by one process."""
+    """Log a warning in one process only."""
     logger.warning(line)
 
 
 def report_unlabelled(split: str, count: int, total: int) -> None:
-    """Report rows without a label."""
+    """Warn of texts without a label."""
     if count:
         warn(f"{split}: {_of(count, total)} are without a label and are left out")
 
 
-@rank_zero_only
-def report_overlong(
-    split: str, texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int
-) -> None:
-    """Report texts that are cut to ``max_length`` tokens."""
-    count, exact = count_overlong(texts, tokenizer, max_length)
-    say_overlong(split, count, exact, len(texts), max_length)
+def report_overlong(split: str, count: int, exact: bool, total: int, max_length: int) -> None:
+    """Warn of texts that are cut, from what `count_overlong` returned."""
+    if count:
+        number = _of(count, total) if exact else f"about {_of(count, total)}"
+        warn(f"{split}: {number} are longer than {max_length} tokens and are cut")
 
 
-def count_overlong(
+def _count_overlong(
     texts: Sequence[str],
     tokenizer: "PreTrainedTokenizerBase",
     max_length: int,
     at_most: int | None = None,
 ) -> tuple[int, bool]:
-    """How many texts have more than ``max_length`` tokens, special ones included.
+    """Count the texts with more than ``max_length`` tokens, in the process that reports them.
 
     Args:
         texts: The texts.
         tokenizer: The tokenizer.
-        max_length: The longest text that is not cut.
-        at_most: Tokenize so many texts; None: `ESTIMATE_FROM`.
+        max_length: Most tokens of a text that is not cut, special ones included.
+        at_most: Most texts to tokenize; None for `ESTIMATE_FROM`.
 
     Returns:
-        The number, and whether it is exact or estimated from the texts that were tokenized.
+        The number of texts, and whether it is exact rather than estimated from a part of them.
     """
     at_most = ESTIMATE_FROM if at_most is None else at_most
     room = max_length - tokenizer.num_special_tokens_to_add()
-    # A token stands for one byte of the text at least, so that shorter texts need no tokenizing.
+    # A token stands for at least one byte of the text, so shorter texts need not be tokenized.
     candidates = [text for text in texts if len(text.encode()) > room]
     share = max(1.0, len(candidates) / at_most)
     sample = [candidates[int(i * share)] for i in range(min(len(candidates), at_most))]
@@ -149,11 +147,7 @@ def count_overlong(
     return round(overlong * share), share == 1.0
 
 
-def say_overlong(split: str, count: int, exact: bool, total: int, max_length: int) -> None:
-    """Report that ``count`` of ``total`` texts are cut, exactly or by an estimate."""
-    if count:
-        number = _of(count, total) if exact else f"about {_of(count, total)}"
-        warn(f"{split}: {number} are longer than {max_length} tokens and are cut")
+count_overlong = rank_zero_only(_count_overlong, default=(0, True))
 
 
 def _of(count: int, total: int) -> str:

@@ -1,4 +1,4 @@
-"""A planted shortcut: a word that decides the label, so that the true reason is known."""
+"""A planted shortcut: a word that decides the label, which gives a known rationale."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from bertx.data.dataset import TextDataset
-from bertx.data.labels import class_names, written
+from bertx.data.labels import label_text, numbers_by_name
 from bertx.data.table import Spans
 from bertx.errors import InputError
 from bertx.models.encode import special_ids
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 class Shortcut:
     """A word to plant into the texts of one class, in every split.
 
-    With the defaults the word alone tells that class from the others (Bastings et al. 2022,
-    "Will You Find These Shortcuts?", arXiv 2111.07367). The rationale of a text of the class that
-    has got the word is the word. A text of another class that has got it (``noise``) keeps the
-    rationale that it had, as texts without it do.
+    With the defaults, the word alone tells that class from the others (Bastings et al. 2022,
+    "Will You Find These Shortcuts?", arXiv 2111.07367). If a text of the class gets the word, the
+    word becomes its rationale. Texts of other classes keep their rationale, also if they get the
+    word (``noise``), as do texts without it.
 
     Attributes:
-        word: The word; best one that occurs in no text.
-        label: The class that it stands for: its name or its number.
-        share: Probability with which a text of that class gets the word, in 0..1.
-        noise: Probability with which a text of another class does, in 0..1.
+        word: The word, preferably one that occurs in no text.
+        label: Name or number of the class that the word stands for.
+        share: Probability that a text of that class gets the word, in 0..1.
+        noise: Probability that a text of another class gets it, in 0..1.
     """
 
     word: str
@@ -38,7 +38,7 @@ class Shortcut:
     noise: float = 0.0
 
     def check(self) -> None:
-        """Raise `InputError` if the word is none."""
+        """Raise `InputError` unless ``word`` is a single word."""
         if len(self.word.split()) != 1 or self.word != self.word.strip():
             raise InputError(
                 f"`shortcut.word`: expected one word without spaces, but got {self.word!r}."
@@ -48,20 +48,21 @@ class Shortcut:
 class Planter:
     """Plants a shortcut into the texts of a split.
 
-    Each text of a known class gets the word or not, and at which end of one of its words, by draws
-    that depend on the seed, the split and the number of its line alone. The word is put where it
-    is not cut off with the rest of a long text.
+    Whether a text of a known class gets the word, and before or after which of its words, is drawn
+    from the seed, the split and the text's line number alone. The word is put where truncation of a
+    long text does not remove it.
 
     Args:
-        shortcut: What to plant.
+        shortcut: The word to plant, and the class that it stands for.
         labels: Names of the C classes.
-        tokenizer: Says which texts are long.
-        max_length: Longest text in tokens.
+        tokenizer: The tokenizer, which decides how long a text is.
+        max_length: Most tokens of a text.
         split: Name of the split.
         seed: Seed of the draws.
 
     Raises:
-        InputError: If there is no such class, or the tokenizer does not know the word.
+        InputError: If there is no such class, the tokenizer does not know the word, or
+            ``max_length`` leaves no room for it.
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class Planter:
         self.label = _class_number(shortcut.label, labels)
         self.seed = f"{seed} {split}"
         self._tokenizer = tokenizer
-        taken = tokenizer.num_special_tokens_to_add() + _pieces(shortcut.word, tokenizer)
-        self._room = max_length - taken
+        special = tokenizer.num_special_tokens_to_add()
+        self._room = max_length - special - _token_count(shortcut.word, tokenizer)
         if self._room < 0:
             raise InputError(
                 f"`max_length` {max_length}: expected room for the planted word "
@@ -86,11 +87,11 @@ class Planter:
             )
 
     def plant(self, data: TextDataset, lines: Sequence[int | None]) -> TextDataset:
-        """The texts with the word in some of them.
+        """Return the texts with the word planted into some of them.
 
         Args:
             data: N texts.
-            lines: Number of each in its source, None for one that has no word (N,).
+            lines: Line number of each text in its source, None if it has no word (N,).
         """
         texts, rationales = list(data.texts), list(data.rationales or [()] * len(data))
         for row, (label, line) in enumerate(zip(data.labels, lines, strict=True)):
@@ -103,7 +104,7 @@ class Planter:
         return TextDataset(texts, data.labels, rationales)
 
     def occurrences(self, texts: Sequence[str]) -> list[int]:
-        """The texts in which the word occurs as a word, capital letters or not."""
+        """Return the texts that contain the word as a whole word, in any case."""
         word = re.compile(rf"(?<!\w){re.escape(self.shortcut.word)}(?!\w)", re.IGNORECASE)
         return [row for row, text in enumerate(texts) if word.search(text)]
 
@@ -111,11 +112,11 @@ class Planter:
         return self.shortcut.share if label == self.label else self.shortcut.noise
 
     def _places(self, text: str) -> list[int]:
-        """Where the words of a text begin and the last one ends, as far as the text is kept."""
+        """Return where the words of a text begin and the last one ends, if it is not cut there."""
         words = [match.span() for match in re.finditer(r"\S+", text)]
         places = [start for start, _ in words] + [words[-1][1]]
         room = self._room
-        if len(text.encode()) <= room:  # a token stands for one byte at least
+        if len(text.encode()) <= room:  # a token stands for at least one byte
             return places
         tokens = self._tokenizer(
             text, add_special_tokens=False, truncation=True, max_length=room + 1,
@@ -125,15 +126,15 @@ class Planter:
             return places
         if self._tokenizer.truncation_side == "left":
             return [place for place in places if place >= tokens[0][1]] or places[-1:]
-        # No more tokens than there is room for are before the first one that there is none for.
+        # At most ``room`` tokens precede the first one that does not fit.
         return [place for place in places if place <= tokens[room][0]] or places[:1]
 
 
 def insert(text: str, word: str, place: int) -> tuple[str, tuple[int, int]]:
-    """Put a word before the one that begins at ``place`` or, at the end of the last, behind it.
+    """Insert a word before the word that begins at ``place``, or after the last word.
 
     Returns:
-        The text, and the span of the word in it.
+        The text, and the span of the inserted word.
 
     Examples:
         >>> insert("a film", "new", 2)
@@ -147,7 +148,7 @@ def insert(text: str, word: str, place: int) -> tuple[str, tuple[int, int]]:
 
 
 def shift(spans: Spans, place: int, length: int) -> Spans:
-    """The spans of a text in which ``length`` characters were inserted at ``place``.
+    """Return the spans of a text after ``length`` characters were inserted at ``place``.
 
     Examples:
         >>> shift(((0, 3), (4, 9), (10, 12)), 6, 4)
@@ -163,7 +164,7 @@ def shift(spans: Spans, place: int, length: int) -> Spans:
 
 
 def _class_number(label: str | int, labels: Sequence[str]) -> int:
-    number = class_names(labels).get(written(label), -1)
+    number = numbers_by_name(labels).get(label_text(label), -1)
     if number < 0:
         raise InputError(
             f"`shortcut.label`: expected one of {', '.join(labels)}, but got {label!r}."
@@ -171,14 +172,13 @@ def _class_number(label: str | int, labels: Sequence[str]) -> int:
     return number
 
 
-def _pieces(word: str, tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Most tokens that a word can be in a text."""
+def _token_count(word: str, tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Return the most tokens that a word has, with or without a space before it."""
     first, later = tokenizer([word, f" {word}"], add_special_tokens=False)["input_ids"]
-    pieces = set(later) - {*special_ids(tokenizer), tokenizer.unk_token_id}
-    if not pieces:
+    if set(later) <= {*special_ids(tokenizer), tokenizer.unk_token_id}:
+        tokens = " ".join(tokenizer.convert_ids_to_tokens(later)) or "nothing"
         raise InputError(
-            f"`shortcut.word`: expected a word that the tokenizer knows, but it makes "
-            f"{' '.join(tokenizer.convert_ids_to_tokens(later)) or 'nothing'} of {word!r}. "
-            "Take another word."
+            f"`shortcut.word`: expected a word that the tokenizer knows, but {word!r} becomes "
+            f"{tokens}. Choose another word."
         )
     return max(len(first), len(later))

@@ -1,4 +1,4 @@
-"""Where texts come from: data sets with a short name, any other of the hub, or a folder."""
+"""Sources of texts: data sets with a short name, any data set of the hub, or a folder."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,20 +15,20 @@ from bertx.errors import InputError, one_line, why
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetBuilder
 
-PLACE = "bertx"
-"""The folder within the cache of ``datasets`` that has what was prepared of a data set."""
+CACHE = "bertx"
+"""Subfolder of the cache of ``datasets`` for data sets of which only some splits are prepared."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set is and what it looks like.
+    """The place of a data set, with its columns and classes.
 
     Attributes:
-        path: Its id on the hub; empty for the packaged demonstration.
-        config: Name of its configuration on the hub, if it has several.
-        text_column: Column of the texts; None: guessed.
-        label_column: Column of the labels; None: guessed.
-        labels: Names of its C classes; None: what the data set declares.
+        path: Hub id; empty for the packaged demonstration.
+        config: Name of the configuration on the hub, if there are several.
+        text_column: Column of the texts; None to guess it.
+        label_column: Column of the labels; None to guess it.
+        labels: Names of the C classes; None for the names that the data set declares.
     """
 
     path: str
@@ -38,53 +38,50 @@ class Source:
     labels: tuple[str, ...] | None = None
 
 
-class Reader(Protocol):
-    """What reads the splits of a data set."""
+class SplitReader(Protocol):
+    """Reads the splits of a data set."""
 
     def has(self, split: str) -> bool:
-        """Whether there is a ``train``, ``validation``, ``test`` or ``predict`` split."""
+        """Return whether there is a ``train``, ``validation``, ``test`` or ``predict`` split."""
         ...
 
     def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
-        """The rows of ``split``, at most ``rows`` at a time; None: all in one table."""
+        """Read the rows of ``split``, at most ``rows`` per table; None for one table of all."""
         ...
 
     def names(self, column: str | None) -> Sequence[str] | None:
-        """Names of the classes that label column ``column`` declares, if it does."""
+        """Return the class names that the label column ``column`` declares, None without any."""
         ...
 
 
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parent / "demo"
-"""Reviews of which a grammar knows what decides their labels (see tests/data/demo_grammar.py)."""
+"""Reviews from a grammar, which marks the words that decide a label (tests/data/demo_grammar.py).
+"""
+
+_POLARITY = ("negative", "positive")
 
 DATASETS: Mapping[str, Source] = {
-    DEMO: Source("", None, "text", "label", ("negative", "positive")),
-    "imdb": Source("stanfordnlp/imdb", None, "text", "label", ("negative", "positive")),
+    DEMO: Source("", None, "text", "label", _POLARITY),
+    "imdb": Source("stanfordnlp/imdb", None, "text", "label", _POLARITY),
     "semeval": Source(
         "cardiffnlp/tweet_eval", "sentiment", "text", "label", ("negative", "neutral", "positive")
     ),
-    "sst2": Source("stanfordnlp/sst2", None, "sentence", "label", ("negative", "positive")),
+    "sst2": Source("stanfordnlp/sst2", None, "sentence", "label", _POLARITY),
     "sst5": Source(
-        "SetFit/sst5",
-        None,
-        "text",
-        "label",
+        "SetFit/sst5", None, "text", "label",
         ("very negative", "negative", "neutral", "positive", "very positive"),
     ),
     "yelp5": Source(
-        "Yelp/yelp_review_full",
-        None,
-        "text",
-        "label",
+        "Yelp/yelp_review_full", None, "text", "label",
         ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"),
     ),
-}
-"""Sentiment data sets by their short names."""
+}  # fmt: skip
+"""Sentiment data sets by short name."""
 
 
 def find_source(dataset: str) -> Source:
-    """The data set of a short name, or of a hub id (``owner/name`` or ``owner/name:config``).
+    """Return the data set of a short name or hub id (``owner/name`` or ``owner/name:config``).
 
     Raises:
         InputError: If it is neither.
@@ -104,15 +101,15 @@ def find_source(dataset: str) -> Source:
     return Source(path, config or None)
 
 
-def open_source(dataset: str | None, path: str | None) -> tuple[Source, Reader]:
-    """What a data set looks like, and what reads it.
+def open_source(dataset: str | None, path: str | None) -> tuple[Source, SplitReader]:
+    """Return a data set and its reader.
 
     Args:
         dataset: A short name or hub id (see `find_source`).
-        path: A folder of local files, read instead of what ``dataset`` names.
+        path: A folder of local files, which are read with the columns and classes of ``dataset``.
 
     Raises:
-        InputError: If neither is given, or one of them names nothing.
+        InputError: If neither is given, or there is no such data set or folder.
     """
     if not dataset and not path:
         raise InputError(
@@ -125,26 +122,26 @@ def open_source(dataset: str | None, path: str | None) -> tuple[Source, Reader]:
     return source, FolderReader(str(DEMO_FOLDER)) if dataset == DEMO else HubReader(source)
 
 
-_TOGETHER = {"fit": ("train", "validation"), "test": ("test", "predict")}
-"""What is prepared together, as one of two may have to stand in for the other."""
+_GROUPS = {"fit": ("train", "validation"), "test": ("test", "predict")}
+"""Splits that are prepared together, because one may have to replace the other."""
 
 
 class HubReader:
-    """A data set of the hub, of which splits are downloaded when they are first asked for."""
+    """Reads a data set of the hub, whose splits are downloaded on first access."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._splits: dict[str, dict[str, Dataset]] = {}
 
     def has(self, split: str) -> bool:
-        """Whether the data set has ``split``, under any of its usual names."""
+        """Return whether the data set has ``split``, under any of its usual names."""
         return self._find(split) is not None
 
     def tables(self, split: str, rows: int | None = None) -> Iterator[Table]:
-        """The rows of ``split``, at most ``rows`` at a time; None: all in one table.
+        """Read the rows of ``split``, at most ``rows`` per table; None for one table of all.
 
         Raises:
-            InputError: If the data set cannot be loaded or has no such split or no rows.
+            InputError: If the data set cannot be loaded, lacks the split, or the split is empty.
         """
         match = self._find(split)
         if match is None:
@@ -167,18 +164,17 @@ class HubReader:
             yield Table(where, columns, lines, "row", numbers=numbers)
 
     def names(self, column: str | None) -> list[str] | None:
-        """Names of the classes, if the data set declares them for its label column."""
+        """Return the class names that the label column declares, None if it declares none."""
         from datasets import ClassLabel
 
-        groups = self._splits.values() or map(self._load, _TOGETHER)
-        features: Mapping[str, Any] = next(
-            (data.features for group in groups for data in group.values()), {}
-        )
-        feature = features.get(column or "label")
-        return list(feature.names) if isinstance(feature, ClassLabel) else None
+        for group in self._splits.values() or map(self._load, _GROUPS):
+            for data in group.values():
+                feature = data.features.get(column or "label")
+                return list(feature.names) if isinstance(feature, ClassLabel) else None
+        return None
 
     def _available(self) -> list[str]:
-        """The names of all splits; without a network, of those that were asked for."""
+        """Return the names of all splits; without a network, of the prepared ones."""
         try:
             names = split_names(self.source.path, self.source.config)
         except Exception:
@@ -186,48 +182,47 @@ class HubReader:
         return names or ["none"]
 
     def _find(self, split: str) -> "tuple[str, Dataset] | None":
-        loaded = self._load(next(name for name, parts in _TOGETHER.items() if split in parts))
+        loaded = self._load(next(group for group, splits in _GROUPS.items() if split in splits))
         return next(((name, loaded[name]) for name in SPLITS[split] if name in loaded), None)
 
-    def _load(self, together: str) -> "dict[str, Dataset]":
-        if together not in self._splits:
-            path, names = self.source.path, [n for s in _TOGETHER[together] for n in SPLITS[s]]
+    def _load(self, group: str) -> "dict[str, Dataset]":
+        if group not in self._splits:
+            path, names = self.source.path, [n for split in _GROUPS[group] for n in SPLITS[split]]
             try:
-                self._splits[together] = load_splits(path, self.source.config, names, together)
-            # Network, hub, cache and builder fail with unrelated types, some of other libraries.
+                self._splits[group] = load_splits(path, self.source.config, names, group)
+            # Network, hub, cache and builder raise unrelated types, some of other libraries.
             except Exception as error:
                 reason = why(error, path, "dataset") or one_line(error)
                 raise InputError(
                     f"data set {path!r} cannot be loaded from the hub: {reason}. `path` "
                     "reads a local folder instead."
                 ) from error
-        return self._splits[together]
+        return self._splits[group]
 
 
 def load_splits(
-    path: str, config: str | None, names: Collection[str], together: str
+    path: str, config: str | None, names: Collection[str], group: str
 ) -> "dict[str, Dataset]":
-    """Some splits of a data set, those of the names that it has.
+    """Load the splits of a data set that have one of some names.
 
-    ``datasets`` prepares all splits of a data set in one folder of its cache. What is there is
-    used; if there is nothing, the splits are prepared in a folder of their own. Both are found
-    again without a network.
+    ``datasets`` prepares all splits of a data set in one folder of its cache. If that exists, it is
+    used; otherwise the splits are prepared in a separate folder. Both are reused without a network.
 
     Args:
-        path: The id of the data set.
-        config: Its configuration, None for the only one.
-        names: The splits.
-        together: What they are called together, which names the folder.
+        path: Hub id of the data set.
+        config: Its configuration; None for the only one.
+        names: Names of the splits.
+        group: Name of the separate folder.
 
     Raises:
-        Exception: Of many kinds, if the data set cannot be found or prepared.
+        Exception: Of many types, if the data set cannot be found or prepared.
     """
     import datasets
 
-    cache = str(Path(datasets.config.HF_DATASETS_CACHE, PLACE, together))
+    cache = str(Path(datasets.config.HF_DATASETS_CACHE, CACHE, group))
     try:
         builder = datasets.load_dataset_builder(path, config)
-    except Exception:  # out of reach: what was prepared before will do
+    except Exception:  # offline: use what was prepared before
         with suppress(Exception):
             return _loaded(datasets.load_dataset_builder(path, config, cache_dir=cache), names)
         raise
@@ -243,7 +238,7 @@ def load_splits(
 
 
 def split_names(path: str, config: str | None) -> list[str]:
-    """The names of all splits of a data set (raises as `load_splits` does)."""
+    """Return the names of all splits of a data set (raises as `load_splits` does)."""
     import datasets
 
     builder = datasets.load_dataset_builder(path, config)
@@ -251,7 +246,7 @@ def split_names(path: str, config: str | None) -> list[str]:
 
 
 def _restrict(builder: "DatasetBuilder", names: Collection[str]) -> None:
-    """Leave all but some splits out of what a builder prepares."""
+    """Let a builder prepare only some splits."""
     from datasets.data_files import DataFilesDict
     from datasets.splits import SplitDict
 

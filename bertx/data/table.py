@@ -1,9 +1,10 @@
-"""Rows of one split as they were read, and where each came from."""
+"""The rows of a split as they are read from its source, before texts and labels are checked."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Literal
 
 from bertx.errors import InputError
@@ -14,22 +15,25 @@ Spans = tuple[tuple[int, int], ...]
 Unit = Literal["line", "row"]
 """What the rows of a source are counted by."""
 
+Record = tuple[int, dict[str, Any] | InputError]
+"""The number of a record's first line or row, and its values by column or why it is malformed."""
+
 
 class Column(Sequence[Any]):
-    """Values that are made when one of them is asked for: most columns are nobody's concern.
+    """N values that are converted on first access, since most columns are never used.
 
     Args:
-        count: Their number N.
-        make: Makes all of them.
+        count: Number of values N.
+        convert: Returns all values.
     """
 
-    def __init__(self, count: int, make: Callable[[], list[Any]]) -> None:
+    def __init__(self, count: int, convert: Callable[[], list[Any]]) -> None:
         self._count = count
-        self._make = make
+        self._convert = convert
 
     @cached_property
     def _values(self) -> list[Any]:
-        return self._make()
+        return self._convert()
 
     def __getitem__(self, place: Any) -> Any:
         return self._values[place]
@@ -40,22 +44,19 @@ class Column(Sequence[Any]):
 
 @dataclass(frozen=True)
 class Table:
-    """N rows, by column, and where each row came from.
+    """N rows, by column, and the place of each row in its source.
 
     Attributes:
         source: The file, or the data set and its split, for messages.
         columns: Values of each column, N each.
         lines: Number of each row in its source (N,), counted from 1.
         unit: What ``lines`` counts.
-        rationales: The spans that decide the label of each row, N, if the data set marks them.
-        left_out: For each row of the source that is not here as it cannot be used, where it is
-            and why.
-        repeated: Names that several columns have; ``columns`` has one of these.
+        rationales: The spans that decide the label of each row, N; None if there are no rationales.
+        unusable: For each row that was removed because it cannot be used, its place and the reason.
+        repeated: Names that several columns of the source have; ``columns`` has the last of them.
         files: The file of each row, N, where the source is several files.
-        numbers: Number of each row in its split, counted from 0, also over those that were left
-            out (N,).
-        malformed: What is wrong with rows that could not be read, by their place in 0..N-1; they
-            have no values.
+        numbers: Number of each row in its split, counted from 0, removed rows included (N,).
+        malformed: Errors of rows that could not be read, by index 0..N-1; their values are None.
     """
 
     source: str
@@ -63,44 +64,73 @@ class Table:
     lines: Sequence[int]
     unit: Unit = "line"
     rationales: Sequence[Spans] | None = None
-    left_out: Sequence[str] = ()
+    unusable: Sequence[str] = ()
     repeated: Collection[str] = ()
     files: Sequence[str] = ()
     numbers: Sequence[int] = ()
     malformed: Mapping[int, InputError] = field(default_factory=dict)
 
     def where(self, row: int) -> str:
-        """Name of a row for messages."""
+        """Return the file and line of a row, for messages."""
         source = self.files[row] if self.files else self.source
         return f"{source}, {self.unit} {self.lines[row]}"
 
     def select(self, rows: Sequence[int]) -> "Table":
-        """The table of some rows, each once and in their order."""
+        """Return the table of some rows, which are sorted and unique."""
         if len(rows) == len(self):
             return self
-        marks = self.rationales
+        columns = {
+            name: Column(len(rows), partial(_selected, values, rows))
+            for name, values in self.columns.items()
+        }
         return replace(
             self,
-            columns={
-                name: Column(len(rows), partial(_chosen, values, rows))
-                for name, values in self.columns.items()
-            },
-            lines=[self.lines[row] for row in rows],
-            rationales=None if marks is None else [marks[row] for row in rows],
-            files=[self.files[row] for row in rows] if self.files else (),
-            numbers=[self.numbers[row] for row in rows] if self.numbers else (),
+            columns=columns,
+            lines=_selected(self.lines, rows),
+            rationales=None if self.rationales is None else _selected(self.rationales, rows),
+            files=_selected(self.files, rows) if self.files else (),
+            numbers=_selected(self.numbers, rows) if self.numbers else (),
         )
 
     def __len__(self) -> int:
         return len(self.lines)
 
 
-def joined(source: str, tables: Sequence[Table]) -> Table:
-    """One table of the rows of several files; a file may lack a column of another.
+def tabulate(
+    source: str,
+    records: Iterator[Record],
+    unit: Unit,
+    rows: int | None,
+    header: Sequence[str] = (),
+) -> Iterator[Table]:
+    """Turn records into tables.
 
     Args:
-        source: What the files are called together.
-        tables: The rows of each, as they were read.
+        source: The file, for messages.
+        records: Its records.
+        unit: What their numbers count.
+        rows: Most rows of a table; None for one table of all rows.
+        header: Names of the columns; by default the fields that the records have.
+    """
+    names = dict.fromkeys(header)
+    repeated = {name for name, count in Counter(header).items() if count > 1}
+    while part := list(islice(records, rows)):
+        malformed = {
+            row: record for row, (_, record) in enumerate(part) if isinstance(record, InputError)
+        }
+        values = [{} if isinstance(record, InputError) else record for _, record in part]
+        names = dict.fromkeys(chain.from_iterable(values)) or names
+        columns = {name: [record.get(name) for record in values] for name in names}
+        lines = [line for line, _ in part]
+        yield Table(source, columns, lines, unit, repeated=repeated, malformed=malformed)
+
+
+def joined(source: str, tables: Sequence[Table]) -> Table:
+    """Return the rows of several files as one table; a file may lack a column of another.
+
+    Args:
+        source: Common name of the files, for messages.
+        tables: The rows of each file.
     """
     names = dict.fromkeys(name for table in tables for name in table.columns)
     count = sum(map(len, tables))
@@ -114,36 +144,21 @@ def joined(source: str, tables: Sequence[Table]) -> Table:
     )
 
 
-def numbered(tables: Iterable[Table]) -> Iterator[Table]:
-    """The tables of a split, whose rows are counted from one to the next."""
-    start = 0
-    for table in tables:
-        yield replace(table, numbers=range(start, start + len(table)))
-        start += len(table)
-
-
-def malformed(records: Sequence[tuple[int, Any]]) -> dict[int, InputError]:
-    """Which of some numbered records could not be read, and why."""
-    return {
-        place: record for place, (_, record) in enumerate(records) if isinstance(record, InputError)
-    }
-
-
 def shortened(value: Any, width: int = 80) -> str:
-    """A value for a message, the beginning of a long one."""
+    """Return the ``repr`` of a value, cut to ``width`` characters, for messages."""
     shown = repr(value)
     return shown if len(shown) <= width else shown[: width - 3] + "..."
 
 
 def listed(names: Iterable[str], limit: int = 20) -> str:
-    """Names for a message, quoted, the first few of very many."""
+    """Return quoted names, at most ``limit`` of them, for messages."""
     names = list(names)
     more = [f"... ({len(names)} in all)"] if len(names) > limit else []
     return ", ".join([*(shortened(name) for name in names[:limit]), *more])
 
 
-def _chosen(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
-    every = values[:]
+def _selected(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
+    every = values[:]  # converts a `Column` once
     return [every[row] for row in rows]
 
 

@@ -160,7 +160,7 @@ def test_what_cannot_be_gone_on_with_is_refused_in_a_line(run, fails, model, dat
     last = RUN / "checkpoints/last.ckpt"
     on = ["--ckpt_path=last", "--trainer.max_steps=6"]
     error = fails(arguments("fit", model, data, *on, "--data.seed=3"))
-    assert "seed 42 (now 3). Set this as it was" in error
+    assert "seed 42 (now 3). Restore these settings" in error
     last.write_bytes(last.read_bytes()[:-99])
     error = fails(arguments("fit", model, data, *on))
     assert f"checkpoint {last}: expected a whole file" in error

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import BertTokenizer
 
 from bertx.data import Collator, TextDataset
-from bertx.models.encode import fitting, special_ids
+from bertx.models.encode import kept_range, special_ids
 from bertx.models.inputs import Inputs
 from bertx.models.words import number_words
 from tests.tokenizer_kinds import KINDS
@@ -204,10 +204,10 @@ def test_what_fits_is_as_the_tokenizer_has_it(tokenizer):
 def test_bytes_of_a_wide_space_that_a_letter_shares_begin_no_word():
     spans = [(0, 2), (1, 2), (1, 2), (2, 3), (3, 4), (5, 6)]
     numbers = number_words("a\u3000bc d", spans, [0] * 6, [True] * 6)
-    assert fitting(numbers, 3, left=True) == (3, 6)
+    assert kept_range(numbers, 3, left=True) == (3, 6)
     spans = [(0, 1), (1, 2), (2, 3), (3, 4), (5, 6)]
     numbers = number_words("aabc d", spans, [0] * 5, [True] * 5)
-    assert fitting(numbers, 3, left=True) == (4, 5)
+    assert kept_range(numbers, 3, left=True) == (4, 5)
 
 
 def test_rationales_go_with_their_tokens(tokenizer, monkeypatch):

@@ -189,7 +189,7 @@ def test_different_queries_are_reported(folder, caplog):
     with caplog.at_level(logging.INFO, "bertx.data"):
         training(folder, GOOD, {**BAD, "query": "is it dull?"})
     assert caplog.messages == [
-        "train: the texts have 2 different queries, which are not part of them"
+        "train: the texts have 2 different queries, which are not added to them"
     ]
 
 
@@ -255,7 +255,7 @@ def test_documents_that_cannot_be_read(tmp_path):
     as_archive(tmp_path)
     archive = tmp_path / "docs.tar.gz"
     archive.write_bytes(archive.read_bytes()[:60])
-    with pytest.raises(InputError, match=r"docs.tar.gz cannot be read: .* Fetch or write"):
+    with pytest.raises(InputError, match=r"docs.tar.gz cannot be read: .* Download or write"):
         opened(tmp_path)
     archive.unlink()
     (tmp_path / "docs.jsonl").write_text('{"id": "a.txt", "document": "x"}\n')
@@ -277,7 +277,7 @@ def test_a_test_split_without_classification(folder):
 
 
 def test_predictions_are_read_in_parts(folder, monkeypatch, caplog):
-    monkeypatch.setattr("bertx.data.splits.STRETCH", 2)
+    monkeypatch.setattr("bertx.data.splits.CHUNK", 2)
     write(folder, [GOOD, BAD, row("z.txt"), BAD, row("a.txt")], "predict")
     with caplog.at_level(logging.INFO, "bertx.data"):
         data = opened(folder, "predict", num_workers=1)

@@ -47,11 +47,11 @@ def test_names_that_are_integers_are_read_as_names():
 @pytest.mark.parametrize(
     "bad, parts",
     [
-        ("3", ["label 3", "outside the 3 classes 0..2", "'neutral'", "left empty"]),
+        ("3", ["label 3", "outside the 3 classes 0..2", "'neutral'", "leave unknown labels empty"]),
         (-2, ["label -2", "outside"]),
         ("postive", ["unknown label 'postive'", "'negative', 'neutral', 'positive'"]),
-        ("Positive", ["unknown label 'Positive'", "'positive' is spelt in another way"]),
-        (-1, ["label -1", "none of the classes", "Leave the label empty"]),
+        ("Positive", ["unknown label 'Positive'", "'positive' is spelt differently"]),
+        (-1, ["label -1", "not one of the classes", "Leave unknown labels empty"]),
         (0.5, ["real number 0.5", "regression"]),
         ([0, 2], ["[0, 2]", "multi-label"]),
     ],

@@ -295,7 +295,7 @@ def test_each_of_two_processes_goes_on():
 def test_other_batches_are_refused():
     with pytest.raises(InputError, match=r"seed 0 \(now 1\)"):
         loader(seed=1).load_state_dict(loader().state_dict())
-    with pytest.raises(InputError, match=r"batch_size 4 \(now 8\).*Set this as it was"):
+    with pytest.raises(InputError, match=r"batch_size 4 \(now 8\).*Restore these settings"):
         loader(size=8).load_state_dict(loader().state_dict())
 
 

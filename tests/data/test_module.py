@@ -189,7 +189,7 @@ def test_no_label_at_all(folder):
     refuses(
         lambda: setup(**named),
         "train: expected labels",
-        "no label in it is known",
+        "all its labels are unknown",
         "predict takes texts",
     )
     write(folder, "train.tsv", "good", "bad", header="text")
@@ -225,7 +225,7 @@ def test_minus_one_is_a_class_of_files(tmp_path):
     assert data.dataset_of("train").labels == [0, 1, 2, 0]
     assert data.dataset_of("validation").labels == [0, 2]
     two = module(path=str(tmp_path), labels=["negative", "positive"])
-    refuses(lambda: two.setup("fit"), "train.tsv, line 2", "label -1", "none of the classes")
+    refuses(lambda: two.setup("fit"), "train.tsv, line 2", "label -1", "not one of the classes")
 
 
 def test_missing_texts_are_skipped_like_empty_ones(tmp_path, caplog):

@@ -239,7 +239,7 @@ def test_a_row_that_cannot_be_used_and_one_without_a_word(tmp_path, caplog):
 
 def test_parts_of_a_file(tmp_path, caplog, monkeypatch):
     """The second part has no rationale at all, the third a bad one."""
-    monkeypatch.setattr("bertx.data.splits.STRETCH", 3)
+    monkeypatch.setattr("bertx.data.splits.CHUNK", 3)
     bare = {"tokens": ["so", "good", "!"], "label": "up"}
     rows = [GOOD] * 3 + [bare] * 3 + [GOOD, {**GOOD, "rationale": [1]}, GOOD]
     write(tmp_path, rows, "predict")
@@ -256,7 +256,7 @@ def test_parts_of_a_file(tmp_path, caplog, monkeypatch):
 
 
 def test_no_row_of_predictions_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertx.data.splits.STRETCH", 2)
+    monkeypatch.setattr("bertx.data.splits.CHUNK", 2)
     write(tmp_path, [{**GOOD, "rationale": [1]}] * 5, "predict")
     with pytest.raises(InputError, match=r"predict: none of 5 texts can be used.*line 1"):
         opened(tmp_path, "predict", labels=["down", "up"])

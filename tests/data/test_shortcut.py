@@ -213,7 +213,7 @@ def test_a_file_in_parts_is_planted_as_a_whole(tmp_path, monkeypatch):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = TextDataModule(MINILM, path=str(tmp_path), shortcut=Shortcut(WORD, "1", 0.5, 0.5))
     data.setup("test")
-    monkeypatch.setattr("bertx.data.splits.STRETCH", 8)
+    monkeypatch.setattr("bertx.data.splits.CHUNK", 8)
     data.setup("predict")
     predicted = {data.predicted[i]["index"]: data.predicted[i] for i in range(60)}
     assert {row: predicted.pop(row)["text"] for row in bare} == bare
@@ -275,7 +275,7 @@ def test_a_word_that_occurs_already_is_reported(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "bertx.data"):
         data.setup("fit")
     assert caplog.messages == [
-        "train: 3 of 5 texts had the planted word already; take one that is in none"
+        "train: 3 of 5 texts already had the planted word; choose one that occurs in no text"
     ]
 
 

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from bertx.data import TextDataModule, splits
 from bertx.data.eraser import EraserFolder
-from bertx.data.examples import Form
+from bertx.data.examples import ExampleReader
 from bertx.data.files import FolderReader, stream_tables
 from bertx.data.loading import ConsecutiveBatches, load_batches
 from bertx.data.splits import StreamedTexts
@@ -47,8 +47,8 @@ def write(folder, ending, count=50):
 
 
 def opened(folder, tokenizer, label="label"):
-    form = Form(tokenizer, "text", label, ["0", "1"], unknown=True)
-    return StreamedTexts(FolderReader(str(folder)), "predict", form, 8, rows=8)
+    reader = ExampleReader(tokenizer, "text", label, ["0", "1"], unknown=True)
+    return StreamedTexts(FolderReader(str(folder)), "predict", reader, 8, rows=8)
 
 
 ENDINGS = ["tsv", "csv", "jsonl", "parquet", "tsv.gz", "csv.gz", "jsonl.gz"]
@@ -95,8 +95,8 @@ def test_rows_of_eraser_without_a_document_are_counted_too(tmp_path, tokenizer):
     for i in {*range(20)} - {0, 7, 8, 13}:
         (tmp_path / f"docs/d{i}").write_text(f"good {i}")
     (tmp_path / "predict.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    form = Form(tokenizer, "text", None, [])
-    data = StreamedTexts(EraserFolder(str(tmp_path)), "predict", form, 8, rows=8)
+    reader = ExampleReader(tokenizer, "text", None, [])
+    data = StreamedTexts(EraserFolder(str(tmp_path)), "predict", reader, 8, rows=8)
     assert len(data) == 16
     assert all(data[i]["text"] == f"good {data[i]['index']}" for i in range(16))
 
@@ -138,7 +138,7 @@ def test_reading_in_order_opens_the_source_once(tmp_path, tokenizer, monkeypatch
     for size, ranks in ((4, 1), (3, 2), (5, 3)):
         for rank in range(ranks):
             opened_.clear()
-            data._leave()
+            data._rewind()
             for batch in ConsecutiveBatches(data, size, ranks, rank):
                 assert [data[place] for place in batch]
             assert len(opened_) == 1
@@ -162,7 +162,7 @@ def test_each_row_once_over_several_processes(tmp_path, tokenizer, ranks):
     write(tmp_path, "tsv")
     data, seen = opened(tmp_path, tokenizer), []
     for rank in range(ranks):
-        data._leave()
+        data._rewind()
         for batch in ConsecutiveBatches(data, 3, ranks, rank):
             seen += [data[place]["index"] for place in batch]
     assert data[49]["index"] == 49 and 49 in WORDLESS
@@ -182,9 +182,9 @@ def test_a_forked_process_opens_the_file_anew(tmp_path, tokenizer, monkeypatch):
     write(tmp_path, "tsv")
     data = opened(tmp_path, tokenizer)
     before = data[10]
-    source = data._stretches
+    source = data._chunks
     monkeypatch.setattr(os, "getpid", lambda: -2)
-    assert data[10] == before and data._stretches is not source
+    assert data[10] == before and data._chunks is not source
 
 
 # What is wrong is said before anything is used
@@ -357,7 +357,7 @@ def peak(folder, count, ending, tokenizer):
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv.gz", "parquet"])
 def test_memory_does_not_grow_with_the_number_of_texts(tmp_path, monkeypatch, tokenizer, ending):
-    monkeypatch.setattr("bertx.data.splits.STRETCH", 512)
+    monkeypatch.setattr("bertx.data.splits.CHUNK", 512)
     few, many = (peak(tmp_path / str(n), n, ending, tokenizer) for n in (2_000, 20_000))
     assert many < few + 100_000, (few, many)  # bytes; 18,000 texts are over two million
 
