@@ -11,8 +11,8 @@ from bertx.models.anatomy import (
     ENCODERS,
     UnsupportedArchitecture,
     check_differentiable,
+    custom_code,
     embedding_block,
-    own_code,
 )
 from bertx.models.classifier import logits_of
 from bertx.models.inputs import short_texts
@@ -109,7 +109,7 @@ class Attribution(ABC):
             except InputError as error:
                 supported = f"models that use transformers' attention interface ({error})"
                 raise UnsupportedArchitecture(name, model, supported) from error
-        if model.config.model_type not in ENCODERS or own_code(model):
+        if model.config.model_type not in ENCODERS or custom_code(model):
             self._run_short_texts(model)
 
     def _run_short_texts(self, model: PreTrainedModel) -> None:

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from bertx.attribution.base import Attribution
 from bertx.attribution.parts import check_parts
 from bertx.attribution.readout import head_reads
-from bertx.models.anatomy import Layer, UnsupportedArchitecture, own_code
+from bertx.models.anatomy import Layer, UnsupportedArchitecture, custom_code
 from bertx.trace import Needs, Trace
 from bertx.trace.rules import one_hot, split_weights, wide
 
@@ -65,7 +65,8 @@ class LRP(Attribution):
 
     def scores(self, trace: Trace) -> Tensor:
         """Compute the scores (B, T): not negative."""
-        if own_code(trace.model):  # unlike others, this method compares no logits that would tell
+        # Unlike other methods, this one compares no logits that would reveal custom code.
+        if custom_code(trace.model):
             self.check(trace.model)
             head_reads(trace.model, type(self).__name__, trace.inputs)
         target = trace.target

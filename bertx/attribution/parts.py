@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from bertx.attribution.layers import Group, Plain, after_attention, groups, mix_values
 from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
-from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy, own_code
+from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy, custom_code
 from bertx.models.inputs import short_texts
 from bertx.models.scope import isolated_rng
 from bertx.trace import Needs, Trace
@@ -33,7 +33,7 @@ def check_parts(model: PreTrainedModel, method: str) -> None:
         UnsupportedArchitecture: If the model lacks these parts or computes anything else.
     """
     parts = anatomy(model, method)
-    if not own_code(model):
+    if not custom_code(model):
         return
     head_reads(model, method)
     supported = "models that compute what their parts do"

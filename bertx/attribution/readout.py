@@ -18,8 +18,8 @@ from bertx.models.anatomy import (
     ENCODERS,
     UnsupportedArchitecture,
     check_differentiable,
+    custom_code,
     embedding_block,
-    own_code,
     readout,
 )
 from bertx.models.classifier import logits_of
@@ -58,7 +58,7 @@ def head_reads(model: PreTrainedModel, method: str, texts: Inputs | None = None)
         UnsupportedArchitecture: If the head reads anything else, or if it reads the real text in
             another way than the random ones.
     """
-    expected, code = None, own_code(model)
+    expected, code = None, custom_code(model)
     if model.config.model_type in ENCODERS:
         expected = readout(model, method)
         if not code:

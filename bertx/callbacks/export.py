@@ -18,7 +18,7 @@ from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
 from bertx.callbacks.outcome import Listener
 from bertx.callbacks.run import callbacks_of, check_within, run_folder, writes
 from bertx.models.checkpoint import save_tokenizer
-from bertx.models.classifier import ModelChoice, bare, one_classifier, path_of
+from bertx.models.classifier import ModelChoice, one_classifier, path_of, uncompiled_name
 from bertx.rendering.files import drafted_folder
 
 
@@ -91,7 +91,7 @@ def inner_weights(
         The state of the part, under the names it has alone.
     """
     prefix = f"{path_of(module, part)}."
-    bared = {bare(key): value for key, value in weights.items()}
+    bared = {uncompiled_name(key): value for key, value in weights.items()}
     return {k.removeprefix(prefix): value for k, value in bared.items() if k.startswith(prefix)}
 
 
@@ -105,7 +105,7 @@ def _plain(
     if not has_adapters(part):
         return model, state
     model = merged(part, state)
-    return model, {bare(name): value for name, value in model.state_dict().items()}
+    return model, {uncompiled_name(name): value for name, value in model.state_dict().items()}
 
 
 def _averaged(trainer: Trainer) -> str:

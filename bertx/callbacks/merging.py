@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from bertx.errors import InputError, first_line
-from bertx.models.classifier import bare, one_classifier
+from bertx.models.classifier import one_classifier, uncompiled_name
 
 _NAMED = 3
 """How many weights an error names."""
@@ -32,7 +32,7 @@ def merged(part: nn.Module, weights: Mapping[str, Tensor]) -> PreTrainedModel:
     """
     holder = nn.ModuleDict({"part": copy.deepcopy(part)})
     state = holder["part"].state_dict()
-    holder["part"].load_state_dict({name: weights[bare(name)] for name in state})
+    holder["part"].load_state_dict({name: weights[uncompiled_name(name)] for name in state})
     _merge(holder)
     return one_classifier(holder)
 

@@ -402,7 +402,7 @@ def _began_as(name: str, path: str) -> bool:
         checkpoint = read_checkpoint(path)
     except InputError:  # it is refused where it is loaded
         return False
-    return checkpoint.name == name and checkpoint.keeps("model") and checkpoint.keeps("tokenizer")
+    return checkpoint.name == name and checkpoint.has("model") and checkpoint.has("tokenizer")
 
 
 def _is_local(path: str) -> bool:

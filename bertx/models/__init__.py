@@ -1,1 +1,1 @@
-"""What bertx knows of a classifier and its tokenizer, without changing either for good."""
+"""Classifiers and their tokenizers: parts, inputs, words, loading, and changes that are undone."""

@@ -1,4 +1,4 @@
-"""Seeing every elementwise activation that a model computes, as a module or as a function."""
+"""Interception of a model's elementwise activations, computed by modules or by functions."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from bertx.models.scope import exclusive
 Elementwise = Callable[[Tensor], Tensor]
 
 NOT_ZERO_AT_ZERO = (functional.softplus, torch.sigmoid, Tensor.sigmoid)
-"""Activations that no line through the origin stands for."""
+"""Activations that are not 0 at 0, so that no line through the origin equals them."""
 
 _FUNCTIONS = {
     functional.elu, functional.gelu, functional.mish, functional.relu, functional.silu,
@@ -26,14 +26,13 @@ _NOT_ELEMENTWISE = (
 )  # fmt: skip
 
 _FUNCTION_NAMES = ("gelu", "relu", "silu", "swish", "tanh")
-"""Names of transformers for what is one of these functions."""
+"""Names by which transformers calls these functions."""
 
 
 class ActivationMode(TorchFunctionMode):
-    """Answers for every activation inside of `watching`; nothing outside of it or of its thread.
+    """Replaces the output of every activation inside of `watching`, in its thread only.
 
-    An activation module is one activation, whatever functions it is made of: those of its inside
-    go by unseen.
+    An activation module counts as one activation; functions that it calls are not intercepted.
     """
 
     def __init__(self) -> None:
@@ -42,7 +41,7 @@ class ActivationMode(TorchFunctionMode):
 
     @abstractmethod
     def activated(self, function: Elementwise, x: Tensor, y: Tensor) -> Tensor:
-        """What an activation gives.
+        """Return the output to use for an activation.
 
         Args:
             function: The activation.
@@ -51,7 +50,7 @@ class ActivationMode(TorchFunctionMode):
         """
 
     def called(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What any other function gives."""
+        """Return the output to use for any other function."""
         return function(*args, **kwargs)
 
     def __torch_function__(
@@ -61,7 +60,7 @@ class ActivationMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Called for every function of torch."""
+        """Handle a function of torch."""
         kwargs = kwargs or {}
         if self._inside:
             return func(*args, **kwargs)
@@ -71,20 +70,20 @@ class ActivationMode(TorchFunctionMode):
         return self.called(func, args, kwargs)
 
     def enter(self, _module: nn.Module, _args: Any) -> None:
-        """An activation module begins."""
+        """Note that an activation module begins."""
         self._inside += 1
 
     def leave(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """An activation module has ended."""
+        """Return the output to use for an activation module that has ended."""
         self._inside -= 1
-        if getattr(module, "inplace", False):  # its input is gone
+        if getattr(module, "inplace", False):  # its input was overwritten
             return output
         return self.activated(module.forward, args[0], output)
 
 
 @exclusive
 def watching(model: nn.Module, mode: ActivationMode) -> Iterator[None]:
-    """Let ``mode`` see what ``model`` computes; gone after the body."""
+    """Apply ``mode`` to the activations of ``model`` within the body."""
     handles = []
     for module in activation_modules(model):
         handles.append(module.register_forward_pre_hook(mode.enter))
@@ -98,15 +97,15 @@ def watching(model: nn.Module, mode: ActivationMode) -> Iterator[None]:
 
 
 def activation_modules(model: nn.Module) -> list[nn.Module]:
-    """The modules of a model that compute an elementwise function."""
+    """Return the modules of a model that compute an elementwise function."""
     return [module for module in model.modules() if _is_activation(module)]
 
 
 def unseen_activations(model: nn.Module) -> list[str]:
-    """Settings of a model whose activation would go by unseen.
+    """Return the settings of a model whose activation would not be intercepted.
 
-    DeBERTa makes these modules anew in every forward, where no hook reaches them; what they are
-    made of is seen only if it is one of torch's own functions.
+    DeBERTa creates these modules anew in every forward, so that they have no hooks. They are only
+    intercepted if they call one of torch's functions.
     """
     config = getattr(model, "config", None)
     named = {name: getattr(config, name, None) for name in ("pooler_hidden_act", "conv_act")}

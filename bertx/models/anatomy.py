@@ -1,4 +1,4 @@
-"""Where BERT-like architectures keep their parts, read off the modules themselves."""
+"""The parts of BERT-like classifiers: layers, linear maps, LayerNorms, head and embeddings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,18 +15,17 @@ from bertx.errors import InputError
 from bertx.models.activations import Elementwise, unseen_activations
 
 _FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
-"""Modules that compute activations, and products of them, inside of one function of torch."""
-
+"""Modules that compute activations and their products inside a single function of torch."""
 
 Code = tuple[ReferenceType[Any], ...]
-"""The forwards of a model that are not transformers' or torch's."""
+"""The forwards of a model that are not part of transformers or torch."""
 
 
 class UnsupportedArchitecture(InputError):
-    """A method was asked to explain a model that it is not defined for.
+    """A method is not defined for a model.
 
     Attributes:
-        supported: What it is defined for.
+        supported: The models that the method supports.
     """
 
     def __init__(self, method: str, model: nn.Module, supported: str) -> None:
@@ -40,10 +39,10 @@ class UnsupportedArchitecture(InputError):
 
 @dataclass(frozen=True)
 class Layer:
-    """One encoder layer: attention and feed-forward block, each closed by residual + LayerNorm.
+    """One encoder layer: attention and feed-forward block, each followed by residual + LayerNorm.
 
     Attributes:
-        call: Which call of its modules this layer is; not 0 only where layers share modules.
+        call: Number of the call of its modules, counted from 0; not 0 only if layers share modules.
     """
 
     query: nn.Linear
@@ -60,12 +59,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class GatedLayer:
-    """One layer of ModernBERT: LayerNorm before each block, x + block(norm(x)), a gate inside.
+    """One layer of ModernBERT: x + block(LayerNorm(x)) for each block, with a gated feed-forward.
 
     Attributes:
         attend_norm: LayerNorm before attention; None in the first layer.
-        fused: Map to queries, keys and values, a third of its outputs each.
-        up: Map to the activated and the gating inputs, half of its outputs each.
+        fused: Map to queries, keys and values, each a third of its outputs.
+        up: Map to the activated and the gating inputs, each half of its outputs.
     """
 
     attend_norm: nn.LayerNorm | None
@@ -79,7 +78,7 @@ class GatedLayer:
 
 @dataclass(frozen=True)
 class HeadStep:
-    """A linear map of the head, then its activation, then its LayerNorm, as far as it has them."""
+    """A linear map of the head, with the activation and LayerNorm after it, if there are any."""
 
     linear: nn.Linear
     activation: Elementwise | None = None
@@ -92,9 +91,9 @@ class Anatomy:
 
     Attributes:
         layers: The encoder layers, from the embeddings upwards.
-        head: From what the head reads to the logits, upwards.
-        projection: Map from the embedding block to the width of the layers, where there is one.
-        last_norm: LayerNorm after the last layer, where there is one.
+        head: The steps of the head, up to the logits.
+        projection: Map from the embedding block to the width of the layers, if there is one.
+        last_norm: LayerNorm after the last layer, if there is one.
     """
 
     layers: tuple[Layer | GatedLayer, ...]
@@ -103,7 +102,7 @@ class Anatomy:
     last_norm: nn.LayerNorm | None = None
 
     def modules(self) -> list[nn.Module]:
-        """All linear maps and LayerNorms; those that layers share stand once for each."""
+        """Return all linear maps and LayerNorms; shared ones once for each layer."""
         steps = [self, *self.layers, *self.head]
         parts = [part for step in steps for part in vars(step).values()]
         return [part for part in parts if isinstance(part, (nn.Linear, nn.LayerNorm))]
@@ -111,13 +110,13 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Part:
-    """Weights of a model that belong together.
+    """A group of weights of a model: its head, a layer or its embeddings.
 
     Attributes:
         name: ``classifier``, ``layer 1`` for the one above the embeddings (``layers 1, 2`` where
             layers share their weights), or ``embeddings``.
         parameters: The weights.
-        layers: The numbers of the layers, from 1; none for the other two.
+        layers: Numbers of the layers, from 1; empty for head and embeddings.
     """
 
     name: str
@@ -126,18 +125,18 @@ class Part:
 
 
 def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
-    """The module whose output is the first hidden state (B, T, D).
+    """Return the module whose output is the first hidden state (B, T, D).
 
-    It is the block ``embeddings``, or the word embeddings of a model that has no such block.
+    It is the block ``embeddings``, or the word embeddings if the model has no such block.
 
     Raises:
-        UnsupportedArchitecture: If the model has neither, or embeds the texts of a decoder too.
+        UnsupportedArchitecture: If the model has neither, or is an encoder-decoder.
     """
     block = getattr(model.base_model, "embeddings", None)
     if isinstance(block, nn.Module):
         return block
     if getattr(model.config, "is_encoder_decoder", False):
-        raise UnsupportedArchitecture(method, model, "encoders, or decoders, alone")
+        raise UnsupportedArchitecture(method, model, "models that are only an encoder or decoder")
     try:
         return model.get_input_embeddings()
     except (AttributeError, NotImplementedError) as error:
@@ -145,24 +144,24 @@ def embedding_block(model: PreTrainedModel, method: str) -> nn.Module:
 
 
 def check_differentiable(model: PreTrainedModel, method: str) -> None:
-    """Refuse models that a gradient does not pass, or passes in part.
+    """Refuse models without complete gradients.
 
     Raises:
-        UnsupportedArchitecture: If a layer is one of torch's quantized ones, or a weight was made
-            in inference mode.
+        UnsupportedArchitecture: If a layer is one of torch's quantized layers, or a weight was
+            created in inference mode.
     """
-    whole = not any(".quantized." in type(part).__module__ for part in model.modules())
-    if not whole or any(parameter.is_inference() for parameter in model.parameters()):
+    quantized = any(".quantized." in type(part).__module__ for part in model.modules())
+    if quantized or any(parameter.is_inference() for parameter in model.parameters()):
         supported = "models with gradients: no quantized layers, no weights made in inference mode"
         raise UnsupportedArchitecture(method, model, supported)
 
 
 def check_activations_seen(model: PreTrainedModel, method: str) -> None:
-    """Refuse models of which an operation would escape `bertx.models.activations.watching`.
+    """Refuse models with activations that `bertx.models.activations.watching` does not intercept.
 
     Raises:
-        UnsupportedArchitecture: If the model makes an activation anew in every forward, or has a
-            module that computes activations and products in one.
+        UnsupportedArchitecture: If the model creates an activation anew in every forward, or has a
+            module that computes activations and products in a single function.
     """
     if hidden := unseen_activations(model):
         supported = f"models with {' and '.join(hidden)} gelu, relu, silu or tanh"
@@ -170,15 +169,16 @@ def check_activations_seen(model: PreTrainedModel, method: str) -> None:
     fused = {type(part).__name__ for part in model.modules() if isinstance(part, _FUSED)}
     if fused:
         named = " and ".join(sorted(fused))
-        supported = f"models without {named} of torch, whose inside is not seen"
+        supported = f"models without torch's {named}, whose activations cannot be intercepted"
         raise UnsupportedArchitecture(method, model, supported)
 
 
 def readout(model: PreTrainedModel, method: str) -> Literal["first", "mean"]:
-    """What the head reads of the last layer: its first token, or the mean of all tokens.
+    """Return whether the head reads the first token of the last layer or the mean of all tokens.
 
     Raises:
-        UnsupportedArchitecture: If the model type is none of `ENCODERS`, or no text classifier.
+        UnsupportedArchitecture: If the model type is not one of `ENCODERS`, or the model is not a
+            text classifier.
     """
     named = (parent.__name__ for parent in type(model).__mro__)
     if model.config.model_type not in ENCODERS or not any(
@@ -190,15 +190,15 @@ def readout(model: PreTrainedModel, method: str) -> Literal["first", "mean"]:
 
 
 def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
-    """Name the parts of a classifier.
+    """Return the parts of a classifier.
 
     Args:
         model: A Hugging Face sequence classifier.
-        method: The method that asks, for the error.
+        method: The method that needs the parts, for the error.
 
     Raises:
-        UnsupportedArchitecture: If the model type is none of `ENCODERS`, if it is a decoder, or
-            if a part is not what it is in transformers (wrapped, quantized or replaced).
+        UnsupportedArchitecture: If the model type is not one of `ENCODERS`, if it is a decoder, or
+            if a part is wrapped, quantized or replaced.
     """
     readout(model, method)
     for setting in ("is_decoder", "add_cross_attention", "chunk_size_feed_forward"):
@@ -207,8 +207,8 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
     if getattr(model.config, "conv_kernel_size", 0) > 0:
         raise UnsupportedArchitecture(method, model, "DeBERTa with conv_kernel_size 0")
     supported = (
-        "models whose linear maps and LayerNorms are those of transformers, not wrapped, those of "
-        "the head included"
+        "models whose linear maps and LayerNorms, including the head's, are plain ones of "
+        "transformers, not wrapped or replaced"
     )
     try:
         parts = ENCODERS[model.config.model_type](model)
@@ -220,14 +220,14 @@ def anatomy(model: PreTrainedModel, method: str) -> Anatomy:
 
 
 def weight_parts(model: PreTrainedModel, method: str = "Model randomization") -> tuple[Part, ...]:
-    """All weights of a classifier, from the top down: the head, each layer, the embeddings.
+    """Return all weights of a classifier, from the top down: head, each layer, embeddings.
 
-    The head is everything above the last layer. The embeddings are everything that the layers read,
-    with a map to their width and tables of relative positions.
+    The head is everything above the last layer. The embeddings are everything below the first, with
+    a map to the width of the layers and tables of relative positions.
 
     Args:
         model: A Hugging Face sequence classifier.
-        method: What asks, for the error.
+        method: The method that needs the weights, for the error.
 
     Raises:
         UnsupportedArchitecture: If the model has no `anatomy`.
@@ -253,13 +253,13 @@ def weight_parts(model: PreTrainedModel, method: str = "Model randomization") ->
 
 
 def _block(model: nn.Module, layer: Layer | GatedLayer) -> nn.Module:
-    """The innermost module that holds all of a layer."""
+    """Return the innermost module that holds all parts of a layer."""
     maps = {part for part in vars(layer).values() if isinstance(part, (nn.Linear, nn.LayerNorm))}
     return [module for module in model.modules() if maps <= set(module.modules())][-1]
 
 
-def own_code(model: nn.Module) -> Code:
-    """The forwards of all modules whose class, or forward, is not of transformers or torch."""
+def custom_code(model: nn.Module) -> Code:
+    """Return the forwards of all modules whose class or forward is not of transformers or torch."""
     forwards = []
     for module in model.modules():
         override = vars(module).get("forward")
@@ -393,4 +393,4 @@ ENCODERS: dict[str, Callable[[Any], Anatomy]] = {
     **{"distilbert": _distilbert, "albert": _albert, "mpnet": _mpnet},
     **{"deberta-v2": _deberta, "modernbert": _modernbert},
 }
-"""How to name the parts of each model type that `anatomy` knows."""
+"""Functions that return the parts of each supported model type."""

@@ -1,4 +1,4 @@
-"""What is taken for a model and its tokenizer, and what to give in place of other things."""
+"""Validation of the model and tokenizer that users pass, with advice on what to pass instead."""
 
 from os import PathLike
 from pathlib import Path
@@ -14,14 +14,14 @@ _EXPECTED = "expected a Hugging Face sequence classifier, or a module that holds
 
 
 def checked_arguments(model: Any, tokenizer: Any) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    """A module, and a tokenizer, which may be given by the name of its model.
+    """Return a model and its tokenizer, which is loaded if its model's name was given.
 
     Args:
-        model: What was given for the model.
-        tokenizer: What was given for its tokenizer.
+        model: The value that was given for the model.
+        tokenizer: The value that was given for its tokenizer, or the name of a model.
 
     Raises:
-        InputError: If they are something else, with what to give instead.
+        InputError: If either is something else, with what to give instead.
     """
     if isinstance(model, PreTrainedTokenizerBase):
         swapped = isinstance(tokenizer, nn.Module)
@@ -49,7 +49,7 @@ def _shown(given: Any) -> str:
 
 
 def _instead(given: Any) -> str:
-    """What to give in place of something that is no module."""
+    """Return what to give in place of something that is not a module."""
     if isinstance(given, str | PathLike) and Path(given).suffix == ".ckpt":
         load = "bertx.training.TextClassifier.load_from_checkpoint"
         return f"Load it first: {load}({str(given)!r})"

@@ -1,4 +1,4 @@
-"""A checkpoint of a run as a pretrained model: its weights, configuration and tokenizer."""
+"""Checkpoints of runs as pretrained models: weights, configuration and tokenizer."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,30 +12,30 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.errors import InputError, one_line, why
+from bertx.models.classifier import uncompiled_name
 
 ENDING = ".ckpt"
 
 CONFIG = "config.json"
 
 FILES = "hf"
-"""Where a checkpoint keeps the files of `files_of`."""
+"""Key of a checkpoint that holds the files of `files_of`."""
 
-What = Literal["model", "tokenizer"]
+Component = Literal["model", "tokenizer"]
 
 _PREFIX = "model."
-_SHELL = "_orig_mod."
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds of a classifier.
+    """The contents of a checkpoint that a classifier is built from.
 
     Attributes:
-        state: The weights of the module that holds it, as they are in the file.
+        state: The weights of the module that holds the classifier, as they are in the file.
         files: ``config.json`` and the files of the tokenizer; empty in checkpoints of other
             programs and of early versions.
-        name: The pretrained model that the classifier was made from.
-        labels: The names of its classes.
+        name: The pretrained model that was fine-tuned.
+        labels: The names of the classes.
     """
 
     state: Mapping[str, Tensor]
@@ -44,46 +44,51 @@ class Checkpoint:
     labels: tuple[str, ...]
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights of the classifier, by the names it has alone.
+        """Return the weights of the classifier by their names in the classifier.
 
-        They are copies: the file may be written anew while the model is in use.
+        They are copies, as the file may be overwritten while the model is in use.
         """
-        bare = {key.replace(_SHELL, ""): value for key, value in self.state.items()}
-        held = {key: value for key, value in bare.items() if key.startswith(_PREFIX)}
-        return {key.removeprefix(_PREFIX): value.clone() for key, value in held.items()}
+        weights = {uncompiled_name(key): value for key, value in self.state.items()}
+        return {
+            key.removeprefix(_PREFIX): value.clone()
+            for key, value in weights.items()
+            if key.startswith(_PREFIX)
+        }
 
-    def keeps(self, what: What) -> bool:
-        """Whether its files are those of what is to be built."""
-        return bool(set(self.files) - {CONFIG}) if what == "tokenizer" else CONFIG in self.files
+    def has(self, component: Component) -> bool:
+        """Return whether there are files to build a component from."""
+        if component == "model":
+            return CONFIG in self.files
+        return bool(set(self.files) - {CONFIG})
 
     @contextmanager
     def folder(self) -> Iterator[str]:
-        """A folder with its files, which is gone afterwards."""
+        """Write the files to a temporary folder, which exists within the body."""
         with TemporaryDirectory(prefix="bertx-") as folder:
             for name, content in self.files.items():
-                Path(folder, Path(name).name).write_bytes(content)  # whatever folder it claims
+                Path(folder, Path(name).name).write_bytes(content)  # without any folder in the name
             yield folder
 
 
 def is_checkpoint(name: str) -> bool:
-    """Whether a model name is the path of a checkpoint."""
+    """Return whether a model name is the path of a checkpoint."""
     return name.endswith(ENDING)
 
 
 def read_checkpoint(path: str) -> Checkpoint:
-    """Read a checkpoint; nothing in it can run.
+    """Read a checkpoint without running any code in it.
 
     Args:
-        path: A file that training with `bertx.training.TextClassifier` wrote.
+        path: A file written by training with `bertx.training.TextClassifier`.
 
     Raises:
-        InputError: If there is no such file, or it is no such checkpoint.
+        InputError: If there is no such file, or it is not such a checkpoint.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file. Expected a checkpoint ({ENDING}).")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a foreign file fails in any way
+    except Exception as error:  # a foreign file can raise anything
         raise _foreign(path, why(error) or one_line(error)) from error
     settings = held.get("hyper_parameters", {}) if isinstance(held, Mapping) else {}
     if not {"name", "labels"} <= set(settings) or "state_dict" not in held:
@@ -93,15 +98,7 @@ def read_checkpoint(path: str) -> Checkpoint:
 
 
 def files_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, bytes]:
-    """What a classifier and its tokenizer are built from, without weights.
-
-    Args:
-        model: The classifier.
-        tokenizer: Its tokenizer, if it is known.
-
-    Returns:
-        The contents of ``config.json`` and of the tokenizer's files, by their names.
-    """
+    """Return the contents of ``config.json`` and of the tokenizer's files, by file name."""
     with TemporaryDirectory(prefix="bertx-") as folder:
         model.config.save_pretrained(folder)
         if tokenizer is not None:
@@ -110,8 +107,8 @@ def files_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) 
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Write a tokenizer with the side on which it cuts, also if that was set after it was made."""
-    tokenizer.init_kwargs.setdefault("truncation_side", "right")  # written as it is now
+    """Save a tokenizer with its current ``truncation_side``."""
+    tokenizer.init_kwargs.setdefault("truncation_side", "right")  # else a later change is not saved
     tokenizer.save_pretrained(folder)
 
 

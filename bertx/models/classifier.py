@@ -1,4 +1,4 @@
-"""What bertx takes for a text classifier, and how one is asked."""
+"""Text classifiers: finding one in a module, its logits and the names of its classes."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,40 +11,41 @@ from transformers import PreTrainedModel
 from bertx.errors import InputError
 
 ModelChoice = str | Callable[..., Any]
-"""Which classifier of a module is meant: an attribute path, or a function from module to it."""
+"""The classifier of a module: an attribute path, or a function from the module to it."""
 
-SHELL = "_orig_mod."
-"""What `torch.compile` puts into the names of what it wraps."""
+_COMPILED = "_orig_mod"  # the attribute of torch.compile's wrappers for what they wrap
 
 
 def classifiers_in(module: nn.Module) -> dict[str, PreTrainedModel]:
-    """Every classifier inside a module by its attribute path, without any compiled shell.
+    """Return the classifiers inside a module by attribute path, without wrappers of compilation.
 
-    One that is inside another, such as that of an adapter's wrapper, is a part of it; one that is
-    held under two names has the first.
+    A classifier inside another, such as the base model of an adapter, is not listed. If one has
+    several names, its first is used.
     """
     models = {path: part for path, part in module.named_modules() if _classifies(part)}
     inside = {id(part) for model in models.values() for part in list(model.modules())[1:]}
-    return {bare(path): model for path, model in models.items() if id(model) not in inside}
+    return {
+        uncompiled_name(path): model for path, model in models.items() if id(model) not in inside
+    }
 
 
 def classifier_in(module: nn.Module, choice: ModelChoice | None = None) -> PreTrainedModel | None:
-    """The Hugging Face sequence classifier inside a module, without any compiled shell.
+    """Return the Hugging Face sequence classifier inside a module, None if there is none.
 
     Args:
         module: The module.
-        choice: Which one is meant, where there are several.
+        choice: Which classifier is meant, if there are several.
 
     Raises:
-        InputError: If there are several and none was chosen, the choice leads nowhere, or it is
-            asked through a learned prompt, which the classifier alone lacks.
+        InputError: If there are several classifiers and no choice, the choice does not exist, or
+            the module adds a learned prompt to the classifier's inputs.
     """
     models = classifiers_in(module if choice is None else chosen_part(module, choice))
     if len(models) > 1:
         listed = ", ".join(f"{path} ({type(model).__name__})" for path, model in models.items())
         raise InputError(
-            f"{type(module).__name__} holds {len(models)} classifiers: {listed}. Say which one is "
-            f"meant, such as model={next(reversed(models))!r}."
+            f"{type(module).__name__} holds {len(models)} classifiers: {listed}. Choose one, such "
+            f"as model={next(reversed(models))!r}."
         )
     model = next(iter(models.values()), None)
     if model is not None:
@@ -53,18 +54,18 @@ def classifier_in(module: nn.Module, choice: ModelChoice | None = None) -> PreTr
 
 
 def one_classifier(module: nn.Module, choice: ModelChoice | None = None) -> PreTrainedModel:
-    """What `classifier_in` finds.
+    """Return the classifier that `classifier_in` finds.
 
     Raises:
-        InputError: If there is none.
+        InputError: As `classifier_in`, and if there is none.
     """
     classifier = classifier_in(module, choice)
     if classifier is None:
         held = next((part for part in module.modules() if isinstance(part, PreTrainedModel)), None)
         headless = "" if held is None else (
             f" with {type(held).__name__}, which has no head that classifies texts. Load the model "
-            "with AutoModelForSequenceClassification or, to have a head of your own explained, "
-            "give logits=..., the name of a method to its logits"
+            "with AutoModelForSequenceClassification or, to explain a custom head, give "
+            "logits=..., the name of a method that returns its logits"
         )  # fmt: skip
         raise InputError(
             "expected a Hugging Face sequence classifier, or a module that holds one, got "
@@ -74,10 +75,11 @@ def one_classifier(module: nn.Module, choice: ModelChoice | None = None) -> PreT
 
 
 def require_classifier(module: nn.Module, choice: ModelChoice | None = None) -> PreTrainedModel:
-    """What `classifier_in` finds.
+    """Return the classifier that `classifier_in` finds.
 
     Raises:
-        InputError: If there is none, or it does not choose one of several classes.
+        InputError: As `classifier_in`, if there is none, or if it does not choose one of several
+            classes.
     """
     classifier = one_classifier(module, choice)
     check_chooses(classifier)
@@ -85,10 +87,10 @@ def require_classifier(module: nn.Module, choice: ModelChoice | None = None) -> 
 
 
 def chosen_part(module: nn.Module, choice: ModelChoice) -> nn.Module:
-    """The part of a module that a choice leads to.
+    """Return the part of a module that ``choice`` refers to.
 
     Raises:
-        InputError: If it leads nowhere.
+        InputError: If there is no such part.
     """
     part: Any = module
     if isinstance(choice, str):
@@ -106,21 +108,22 @@ def chosen_part(module: nn.Module, choice: ModelChoice) -> nn.Module:
     )
 
 
-def bare(name: str) -> str:
-    """The name of a part or a weight without any compiled shell."""
-    return f"{name}.".replace(SHELL, "").removesuffix(".")
+def uncompiled_name(name: str) -> str:
+    """Return the name of a part or weight without the wrappers of `torch.compile`."""
+    return f"{name}.".replace(f"{_COMPILED}.", "").removesuffix(".")
 
 
 def path_of(module: nn.Module, part: nn.Module) -> str:
-    """The attribute path of a part, empty if it is none of the module's own."""
-    return bare(next((name for name, held in module.named_modules() if held is part), ""))
+    """Return the attribute path of a part, empty if the module does not have it."""
+    names = (name for name, other in module.named_modules() if other is part)
+    return uncompiled_name(next(names, ""))
 
 
 def check_chooses(model: PreTrainedModel) -> None:
-    """Refuse models whose logits are not those of one softmax over several classes.
+    """Refuse models that do not choose one of several classes by a softmax.
 
     Raises:
-        InputError: If a model has one output, or any number of labels for a text.
+        InputError: If the model has one output, or is for regression or multi-label classification.
     """
     kind, labels = getattr(model.config, "problem_type", None), model.config.num_labels
     if labels == 1 or kind in ("regression", "multi_label_classification"):
@@ -132,9 +135,9 @@ def check_chooses(model: PreTrainedModel) -> None:
 
 
 def takes(model: nn.Module, argument: str) -> bool:
-    """Whether the forward of a model has an argument of that name, if by way of ``**kwargs``."""
-    whole = getattr(model, "_orig_mod", model)
-    base = getattr(whole, "base_model", whole)  # where a model of no parents hands them on to
+    """Return whether the forward of a model takes an argument, be it through ``**kwargs``."""
+    whole = getattr(model, _COMPILED, model)
+    base = getattr(whole, "base_model", whole)  # takes what a wrapper passes on
     for kind in (*type(whole).__mro__, *type(base).__mro__):
         if kind is not nn.Module and "forward" in vars(kind):
             parameters = signature(vars(kind)["forward"]).parameters
@@ -146,34 +149,34 @@ def takes(model: nn.Module, argument: str) -> bool:
 
 
 def logits_of(model: Callable[..., Any], arguments: Mapping[str, Tensor]) -> Tensor:
-    """The logits (B, C) of a forward.
+    """Return the logits (B, C) of a forward.
 
     Raises:
-        InputError: If there are none, or not one for each label of the config.
+        InputError: If the model returns no logits, or their number differs from its config.
     """
     output = model(**arguments)
     logits = output[0] if isinstance(output, tuple) else getattr(output, "logits", None)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         raise InputError(
-            f"{type(model).__name__} gives no logits of whole texts. Expected a sequence classifier"
+            f"{type(model).__name__} returns no logits (B, C). Expected a sequence classifier"
         )
     labels = getattr(getattr(model, "config", None), "num_labels", logits.shape[1])
     if logits.shape[1] != labels:
         raise InputError(
-            f"{type(model).__name__} gives {logits.shape[1]} logits, but its config names {labels} "
-            "labels. Set config.id2label to a name for each."
+            f"{type(model).__name__} returns {logits.shape[1]} logits, but its config has {labels} "
+            "labels. Set config.id2label to one name per logit."
         )
     return logits
 
 
 def class_names(model: PreTrainedModel) -> list[str]:
-    """The names of the C classes, all different.
+    """Return the names of the C classes, all different.
 
-    They are those of the model's config. One that several classes have is followed by the number
-    of each: ``good (1)``.
+    They are the names in the model's config. If several classes share a name, the number of each is
+    added: ``good (1)``.
     """
     names = _configured_names(model)
-    while len(set(names)) < len(names):  # again, if a class is already called so
+    while len(set(names)) < len(names):  # repeated, as a class may already have such a name
         counts = Counter(names)
         names = [f"{name} ({i})" if counts[name] > 1 else name for i, name in enumerate(names)]
     return names
@@ -182,13 +185,13 @@ def class_names(model: PreTrainedModel) -> list[str]:
 def class_number(
     named: str | int, model: PreTrainedModel, others: Sequence[str] = (), what: str = "target"
 ) -> int:
-    """The number of a class given by its name or number.
+    """Return the number of a class given by its name or number.
 
     Args:
-        named: The name, as `class_names` or the model's config has it, or the number.
+        named: The name, from `class_names` or the model's config, or the number.
         model: The classifier.
-        others: What could have been said instead of a class, and
-        what: what the class is wanted for: for the error.
+        others: Values that are allowed instead of a class, for the error.
+        what: The setting that the class is for, for the error.
 
     Raises:
         InputError: If the model has no such class, or several of that name.
@@ -203,7 +206,7 @@ def class_number(
     shared = "several classes have that name; " if named in configured else ""
     instead = f"{', '.join(map(repr, others))}, or " if others else ""
     classes = ", ".join(f"{i} ({name})" for i, name in enumerate(configured))
-    raise InputError(f"{what} {named!r}: {shared}expected {instead}a class out of {classes}")
+    raise InputError(f"{what} {named!r}: {shared}expected {instead}one of the classes {classes}")
 
 
 def _configured_names(model: PreTrainedModel) -> list[str]:
@@ -212,7 +215,7 @@ def _configured_names(model: PreTrainedModel) -> list[str]:
 
 
 def _classifies(part: nn.Module) -> bool:
-    """Whether a part is a sequence classifier; classes of one's own may have any name."""
+    """Return whether a part is a sequence classifier; custom classes can have any name."""
     if not isinstance(part, PreTrainedModel):
         return False
     foreign = type(part).__module__.partition(".")[0] != "transformers"
@@ -227,7 +230,7 @@ def _check_prompt(module: nn.Module, model: PreTrainedModel) -> None:
                 continue
             if any(held is model for held in part.modules()):
                 raise InputError(
-                    f"{type(part).__name__} puts learned vectors before each text: its answers are "
-                    "not those of the classifier inside, and its vectors are not words. Use an "
-                    "adapter without a prompt, such as LoRA."
+                    f"{type(part).__name__} puts learned vectors before each text: its logits "
+                    "differ from those of the classifier inside, and its vectors are not words. "
+                    "Use an adapter without a prompt, such as LoRA."
                 )

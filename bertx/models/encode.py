@@ -1,7 +1,6 @@
-"""The way from a text to its units: tokens, which of them are special, words, and the cut.
+"""Tokenization of texts into units: special tokens, words, and the truncation of long texts.
 
-Everything that reads a text goes this way, so that what is explained, judged, planted, cut and
-counted is the same everywhere.
+Training, explanations and metrics all use this module, so that they share their tokens and units.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,24 +22,24 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Reading:
-    """A text as a model reads it: ``[CLS]`` or its like, t tokens of its own, ``[SEP]``.
+    """A tokenized text: special tokens such as ``[CLS]``, its t tokens, and ``[SEP]``.
 
-    What is read from a batch has all special tokens among its own.
+    In a text that was read from a batch, all special tokens are among the t tokens.
 
     Attributes:
         text: The text.
-        before, after: Ids of the special tokens that the tokenizer puts around the text.
-        ids: Ids of the text's own tokens (t,).
+        before, after: Ids of the special tokens that the tokenizer adds to the text.
+        ids: Ids of the text's tokens (t,).
         units: The number of each token's unit, 0..U-1 from the left, -1 for special tokens (t,).
         offsets: The characters of each token (t,).
         segments: Token type ids of all tokens, special ones included; None if there are none.
-        left_out: Number of units that are not here, or not as a whole, because the model has no
-            place for them; None if it cannot be known.
+        left_out: Number of units that were cut off or cut into because the text is too long; None
+            if it is unknown.
         index: The number of the text.
-        target: The class to explain, where it is another one than that of all texts.
-        label: Its class, -100 if unknown.
-        rationale: Which of the text's own tokens decide the label (t,), None if that is unknown.
-        error: Why it cannot be explained, where that is known.
+        target: The class to explain, if it differs from the class for all texts.
+        label: The class of the text, -100 if unknown.
+        rationale: Which of the t tokens decide the label (t,); None if unknown.
+        error: Why the text cannot be explained, if it is known to fail.
     """
 
     text: str
@@ -64,7 +63,7 @@ class Reading:
 
     @property
     def specials(self) -> int:
-        """How many special tokens are put around the text."""
+        """Number of special tokens that are added to the text."""
         return len(self.before) + len(self.after)
 
     @property
@@ -76,11 +75,11 @@ class Reading:
         return len(self.ids) + self.specials
 
     def around(self, values: Sequence[Item], filler: Item) -> list[Item]:
-        """A value of each of the text's own tokens (t,), and a filler for those around it."""
+        """Return values of the text's tokens (t,), with a filler for each added special token."""
         return [*[filler] * len(self.before), *values, *[filler] * len(self.after)]
 
     def cut(self, start: int, stop: int) -> "Reading":
-        """The text's own tokens start..stop, with those around it; units are numbered anew."""
+        """Return the text cut to its tokens start..stop; units are renumbered from 0."""
         if stop - start == len(self.ids):
             return self
         head, units = len(self.before), self.units[start:stop]
@@ -101,11 +100,11 @@ class Reading:
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """The special tokens of a tokenizer and their ids, without the one for unknown words.
+    """Return the special tokens of a tokenizer and their ids.
 
-    They have a role, such as that of [CLS], or were added as special ones. The one for unknown
-    words stands for a word, unless it has another role besides, as in GPT-2, where one token has
-    every role: then it is special.
+    They have a role, such as ``cls_token``, or were added as special tokens. The token for unknown
+    words stands for a word, so it is not special unless it has another role too, as in GPT-2, where
+    one token has all roles.
     """
     roles = tokenizer.special_tokens_map
     named = [token for role, token in roles.items() if role != "unk_token" and token]
@@ -117,22 +116,22 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids of `special_tokens`, sorted."""
+    """Return the sorted ids of `special_tokens`."""
     return sorted({*special_tokens(tokenizer).values()})
 
 
 class UnitTokenizer:
-    """Tokenizes texts, puts their tokens together to units, and cuts long ones.
+    """Tokenizes texts, groups their tokens into units, and truncates long texts.
 
-    They are cut on the tokenizer's ``truncation_side``, and whatever the unit is between two words,
-    so that explanations, metrics and the training have the same tokens.
+    Texts are cut on the tokenizer's ``truncation_side`` and, whatever the unit, between two words,
+    so that explanations, metrics and training have the same tokens.
 
     Args:
         tokenizer: A fast tokenizer.
-        unit: What a unit is.
-        longest: Most tokens of a text, special ones included; None: no text is cut.
-        between: Between which units long texts are cut.
-        counted: Whether the units that are left out are counted.
+        unit: The kind of units.
+        longest: Most tokens of a text, special ones included; None to cut no text.
+        between: The kind of units between which long texts are cut.
+        counted: Whether the units that are cut off are counted.
     """
 
     def __init__(
@@ -147,12 +146,12 @@ class UnitTokenizer:
         self._unit, self._longest, self._between = unit, longest, between
         self._left = tokenizer.truncation_side == "left"
         self._special = frozenset(special_ids(tokenizer))
-        # What follows a token does not matter to its unit: one token more shows where a word ends.
+        # A unit does not depend on later tokens, so one token more shows where a word ends.
         self._most = None if counted or self._left or longest is None else longest + 1
         self._segmented = "token_type_ids" in tokenizer.model_input_names
 
     def __call__(self, texts: Sequence[str]) -> Iterator[Reading]:
-        """Read texts, in their order."""
+        """Yield the tokenized texts, in order."""
         encoded = self.tokenizer(
             list(texts),
             truncation=self._most is not None,
@@ -183,22 +182,22 @@ class UnitTokenizer:
             return whole
         if self._between != self._unit:
             units = units_of(text, offsets, words, ranked, self._between)
-        return whole.cut(*fitting(units, self._longest - whole.specials, self._left))
+        return whole.cut(*kept_range(units, self._longest - whole.specials, self._left))
 
 
-def fitting(units: Sequence[int], room: int, left: bool = False) -> tuple[int, int]:
-    """Which tokens of a text that is too long are kept: no unit is parted that is not the only one.
+def kept_range(units: Sequence[int], room: int, left: bool = False) -> tuple[int, int]:
+    """Return which tokens of a too long text are kept; a unit is only cut if it is the only one.
 
     Args:
         units: The number of each token's unit, -1 for none (T,).
-        room: Most tokens that are kept, fewer than T.
+        room: Most tokens to keep, fewer than T.
         left: Whether the beginning is cut off instead of the end.
 
     Returns:
         Start and stop of the tokens that are kept.
 
     Examples:
-        >>> fitting([0, 1, 1, 2, 2, 3], 4), fitting([0, 1, 1, 2, 2, 3], 4, left=True)
+        >>> kept_range([0, 1, 1, 2, 2, 3], 4), kept_range([0, 1, 1, 2, 2, 3], 4, left=True)
         ((0, 3), (3, 6))
     """
     order = units[::-1] if left else units
@@ -218,14 +217,14 @@ def units_of(
     ranked: Sequence[bool],
     unit: Unit,
 ) -> list[int]:
-    """Put the tokens of a text together to units.
+    """Number the units of a text, by token.
 
     Args:
         text: The original text.
         offsets: The characters of each of T tokens.
         word_ids: The tokenizer's number of each token's word, None for none (T,).
         ranked: False for special tokens, which belong to no unit (T,).
-        unit: What a unit is.
+        unit: The kind of units.
 
     Returns:
         The number of each token's unit, 0..U-1 from the left, -1 for none (T,).
@@ -247,14 +246,13 @@ def inputs_of(
     tokenizer: PreTrainedTokenizerBase,
     device: torch.device | None = None,
 ) -> Inputs:
-    """A batch of texts, padded on the right to the longest."""
+    """Return a batch of texts, padded on the right to the longest."""
     pad = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
     segments = [one.segments for one in readings if one.segments is not None]
     lengths = torch.tensor([len(one) for one in readings], device=device)
     ids = padded([one.input_ids for one in readings], pad, device)
-    marks = [one.rationale or (False,) * len(one.ids) for one in readings]
+    marks = [one.around(one.rationale or (False,) * len(one.ids), False) for one in readings]
     marked = any(one.rationale is not None for one in readings)
-    around = [one.around(row, False) for one, row in zip(readings, marks, strict=True)]
     return Inputs(
         input_ids=ids,
         attention_mask=(torch.arange(ids.shape[1], device=device) < lengths[:, None]).long(),
@@ -263,13 +261,13 @@ def inputs_of(
         mask_token_id=tokenizer.mask_token_id,
         pad_token_id=pad,
         labels=torch.tensor([one.label for one in readings], device=device),
-        rationale=padded(around, False, device) if marked else None,
+        rationale=padded(marks, False, device) if marked else None,
     )
 
 
 def padded(
     rows: Sequence[Sequence[Any]], filler: Any, device: torch.device | None = None
 ) -> Tensor:
-    """Rows of different lengths as one tensor (B, T), or (B, T, ...) if values are tuples."""
+    """Return rows of different lengths as one tensor (B, T), or (B, T, ...) for tuples."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], device=device)

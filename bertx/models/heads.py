@@ -1,13 +1,12 @@
-"""An encoder with a head of one's own, seen as a sequence classifier."""
+"""Encoders with a custom head as sequence classifiers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 from inspect import getclosurevars, signature
 from types import FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,57 +27,55 @@ from bertx.models.scope import evaluating, frozen, gradients, isolated_rng, leaf
 
 Logits = str | Callable[..., Any]
 """A function, or the path of an attribute that is one, from a mapping of ``input_ids``,
-``attention_mask`` and, where the encoder takes them, ``token_type_ids``, each (B, T), to the logits
+``attention_mask`` and, if the encoder takes them, ``token_type_ids``, each (B, T), to the logits
 (B, C). A module takes them by keyword."""
 
 EXPECTED = (
-    "Expected a function from a mapping of 'input_ids', 'attention_mask' and, where the encoder "
+    "Expected a function from a mapping of 'input_ids', 'attention_mask' and, if the encoder "
     "takes them, 'token_type_ids', to a tensor of logits (B, C), or a module that takes them by "
     "keyword"
 )
 
 
 class EncoderForSequenceClassification(PreTrainedModel):
-    """A sequence classifier made of an encoder and of a function that knows the head.
+    """A sequence classifier from an encoder and a function that computes the logits.
 
-    Encoder and head stay where they are: this holds references to both, and no weight of its own.
-    Everything in bertx takes it for a classifier of transformers. What needs the parts of a known
-    head refuses it by name.
+    It refers to encoder and head and has no weights itself. All of bertx treats it as a classifier
+    of transformers, except that methods for known heads refuse it by name.
 
-    The function is tried on two short texts of random tokens. It has to run the encoder once, on
-    the texts as they are, with gradients. That dropout of the head is off while a text is explained
-    needs the modules of the head to be known: they are those of the method's own module, or those
-    that the function refers to by name.
+    The function is tried on two short texts of random tokens. It must run the encoder once, on the
+    whole texts, with gradients. To switch off the head's dropout, its modules must be known: the
+    module that the function is a method of, or the modules that it refers to by name.
 
     Args:
-        encoder: A model of transformers, such as one of ``AutoModel``. Classes are called what its
-            ``config.id2label`` calls them, if it names as many as there are.
-        logits: From a mapping of ``input_ids``, ``attention_mask`` and, where the encoder takes
-            them, ``token_type_ids``, each (B, T), to the logits (B, C); or a module whose forward
-            takes these by keyword.
+        encoder: A model of transformers, such as one of ``AutoModel``. The names of the classes
+            are in its ``config.id2label``, if the number of names is right.
+        logits: From a mapping of ``input_ids``, ``attention_mask`` and, if the encoder takes them,
+            ``token_type_ids``, each (B, T), to the logits (B, C); or a module whose forward takes
+            these by keyword.
 
     Raises:
-        InputError: If the function does not do what is said above.
+        InputError: If the function does not meet these requirements.
     """
 
     def __init__(self, encoder: PreTrainedModel, logits: Callable[..., Any]) -> None:
-        nn.Module.__init__(self)  # that of its parent would settle anew how the encoder attends
+        nn.Module.__init__(self)  # the parent's would reset the encoder's attention
         self.encoder = encoder
         self.owners = nn.ModuleList(dict.fromkeys(modules_of(logits)))
         self.logits = logits
         self.classes = _try_out(self)
 
     def forward(self, **arguments: Tensor) -> SequenceClassifierOutput:
-        """The logits; the encoder is given ``position_ids`` whatever the function hands on."""
-        places = arguments.pop("position_ids", None)
+        """Return the logits; ``position_ids`` are passed to the encoder by a hook."""
+        positions = arguments.pop("position_ids", None)
         by_keyword = isinstance(self.logits, nn.Module)
-        with _placed(self.base_model, places):
-            answer = self.logits(**arguments) if by_keyword else self.logits(arguments)
-        return SequenceClassifierOutput(logits=getattr(answer, "logits", answer))
+        with _positioned(self.base_model, positions):
+            output = self.logits(**arguments) if by_keyword else self.logits(arguments)
+        return SequenceClassifierOutput(logits=getattr(output, "logits", output))
 
     @property
     def config(self) -> PreTrainedConfig:  # type: ignore[override]
-        """The encoder's as it is now, with as many classes as there are logits."""
+        """The encoder's current config, with one class per logit."""
         config = self.encoder.config
         if config.num_labels != self.classes:
             config = copy(config)
@@ -87,20 +84,20 @@ class EncoderForSequenceClassification(PreTrainedModel):
 
     @property
     def base_model(self) -> nn.Module:
-        """That of the encoder."""
+        """The encoder's base model."""
         return self.encoder.base_model
 
     @property
     def name_or_path(self) -> str:  # type: ignore[override]
-        """Where the encoder comes from."""
+        """The encoder's name or path."""
         return str(self.encoder.name_or_path)
 
     def get_input_embeddings(self) -> nn.Module:
-        """Those of the encoder."""
+        """Return the encoder's input embeddings."""
         return self.encoder.get_input_embeddings()
 
     def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
-        """Set that of the encoder."""
+        """Set the encoder's attention implementation."""
         self.encoder.set_attn_implementation(*args, **kwargs)
 
 
@@ -110,15 +107,15 @@ def classifier_for(
     choice: ModelChoice | None = None,
     previous: PreTrainedModel | None = None,
 ) -> PreTrainedModel:
-    """The classifier that is meant by a model and, for a head of one's own, a function.
+    """Return the classifier of a model and, for a custom head, a function.
 
     Args:
         model: A sequence classifier, or a module that holds one. With ``logits``, an encoder or a
-            module that holds one. A module with ``encoder``, ``head`` and a forward that takes by
-            keyword what an encoder does, and gives the logits, needs no ``logits``.
+            module that holds one. ``logits`` is not needed for a module with ``encoder`` and
+            ``head`` whose forward takes an encoder's keywords and returns the logits.
         logits: See `EncoderForSequenceClassification`; or the path of an attribute of the model.
-        choice: Which part of the model is meant, where it holds several.
-        previous: What was found before, which is kept if it is still meant.
+        choice: Which part of the model is meant, if it holds several.
+        previous: The classifier of an earlier call, which is returned again if it still applies.
 
     Raises:
         InputError: If there is no such classifier, or it does not choose one of several classes.
@@ -139,7 +136,7 @@ def classifier_for(
 
 
 def encoder_in(module: nn.Module) -> PreTrainedModel:
-    """The one model of transformers inside a module, without any compiled shell.
+    """Return the one model of transformers inside a module.
 
     Raises:
         InputError: If there is none, or there are several.
@@ -150,37 +147,38 @@ def encoder_in(module: nn.Module) -> PreTrainedModel:
     if len(encoders) != 1:
         named = ", ".join(type(model).__name__ for model in encoders) or "none"
         raise InputError(
-            f"logits: expected one encoder of transformers in {type(module).__name__}, which the "
-            f"function runs, got {named}. Give the encoder itself as the model."
+            f"logits: expected one encoder of transformers in {type(module).__name__}, got "
+            f"{named}. Give the encoder that the function runs as the model."
         )
     return encoders[0]
 
 
 def modules_of(function: object) -> Iterator[nn.Module]:
-    """The modules that a function shows that it uses.
+    """Return the modules that a function visibly uses.
 
-    They are itself, the one that it is a method of, what it is partially applied to, and what it
-    refers to by name: in its closure, as globals, or as attributes of an object that is no module.
+    They are the function itself, the module that it is a method of, its partial arguments, and the
+    modules that it refers to by name: in its closure, as globals, or as attributes of the object
+    that it is a method of.
     """
     seen: dict[int, object] = {}
-    waiting = [function, getattr(function, "__call__", None)]  # noqa: B004
-    while waiting:
-        thing = waiting.pop(0)
-        if id(thing) not in seen:
-            seen[id(thing)] = thing
-            waiting += _used_by(thing)
-    return (thing for thing in seen.values() if isinstance(thing, nn.Module))
+    queue = [function, getattr(function, "__call__", None)]  # noqa: B004
+    while queue:
+        item = queue.pop(0)
+        if id(item) not in seen:
+            seen[id(item)] = item
+            queue += _used_by(item)
+    return (item for item in seen.values() if isinstance(item, nn.Module))
 
 
-def _used_by(thing: object) -> Iterable[object]:
-    if isinstance(thing, partial):
-        return (thing.func, *thing.args, *thing.keywords.values())
-    if isinstance(thing, MethodType):
-        owner = thing.__self__
+def _used_by(item: object) -> Iterable[object]:
+    if isinstance(item, partial):
+        return (item.func, *item.args, *item.keywords.values())
+    if isinstance(item, MethodType):
+        owner = item.__self__
         attributes = () if isinstance(owner, nn.Module) else getattr(owner, "__dict__", {}).values()
-        return (owner, thing.__func__, *attributes)
-    if isinstance(thing, FunctionType):
-        names = getclosurevars(thing)
+        return (owner, item.__func__, *attributes)
+    if isinstance(item, FunctionType):
+        names = getclosurevars(item)
         return (*names.nonlocals.values(), *names.globals.values())
     return ()
 
@@ -198,7 +196,7 @@ def _function(model: nn.Module, logits: Logits) -> Callable[..., Any]:
 
 
 def _encoder_beside_head(model: nn.Module) -> PreTrainedModel | None:
-    """The encoder of a module that has it as ``encoder``, beside a ``head``."""
+    """Return the encoder of a module with ``encoder`` and ``head``, None for other modules."""
     encoder, head = getattr(model, "encoder", None), getattr(model, "head", None)
     if isinstance(model, PreTrainedModel) or not isinstance(head, nn.Module):
         return None
@@ -208,25 +206,24 @@ def _encoder_beside_head(model: nn.Module) -> PreTrainedModel | None:
 
 
 @contextmanager
-def _placed(base: nn.Module, places: Tensor | None) -> Iterator[None]:
-    """Let an encoder number its tokens by ``places`` (B, T), if there are any."""
-    if places is None:
+def _positioned(base: nn.Module, positions: Tensor | None) -> Iterator[None]:
+    """Pass ``position_ids`` (B, T) to an encoder, if there are any."""
+    if positions is None:
         yield
         return
 
-    def place(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        return args, {**kwargs, "position_ids": places}
+    def add(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        return args, {**kwargs, "position_ids": positions}
 
-    handle = base.register_forward_pre_hook(place, with_kwargs=True)
+    handle = base.register_forward_pre_hook(add, with_kwargs=True)
     try:
         yield
     finally:
         handle.remove()
 
 
-@dataclass
-class _Run:
-    """What a run of an encoder was like."""
+class _Run(NamedTuple):
+    """A run of an encoder: its inputs' shape (B, T), and whether it had gradients."""
 
     shape: torch.Size
     grad_mode: bool
@@ -234,7 +231,7 @@ class _Run:
 
 
 def _try_out(model: EncoderForSequenceClassification) -> int:
-    """The number of classes, after what is asked of the function has been seen to be so."""
+    """Check the requirements of the function, and return the number of classes."""
     texts = short_texts(model.encoder)
     arguments = {"input_ids": texts.input_ids, "attention_mask": texts.attention_mask}
     if takes(model.encoder, "token_type_ids"):
@@ -244,50 +241,51 @@ def _try_out(model: EncoderForSequenceClassification) -> int:
             stack.enter_context(scope)
         stack.enter_context(torch.autocast(model.device.type, enabled=False))
         stack.enter_context(leaf(model.get_input_embeddings()))
-        runs = stack.enter_context(_watched(model.base_model))
-        stack.enter_context(_Evaluating(model))
-        logits = _answer(model, arguments)
+        runs = stack.enter_context(_runs_of(model.base_model))
+        stack.enter_context(_NoTrainingMode(model))
+        logits = _checked_logits(model, arguments)
     if [run.shape for run in runs] != [texts.input_ids.shape]:
         raise _refused(
             model,
-            "does not run the encoder once, on the texts as they are. Explanations follow one run "
-            "from the embeddings to the logits: leave others, or parts of texts, out",
+            "does not run the encoder once, on the whole texts. Explanations follow one run from "
+            "the embeddings to the logits: avoid other runs and parts of texts",
         )
     if not runs[0].grad_mode or (runs[0].differentiable and not logits.requires_grad):
         raise _refused(
             model,
-            "gives logits without gradients. Leave torch.no_grad, inference_mode and detach to "
-            "bertx",
+            "returns logits without gradients. Do not use torch.no_grad, inference_mode or detach",
         )
     return logits.shape[1]
 
 
-def _answer(model: EncoderForSequenceClassification, arguments: dict[str, Tensor]) -> Tensor:
+def _checked_logits(
+    model: EncoderForSequenceClassification, arguments: dict[str, Tensor]
+) -> Tensor:
     count = len(arguments["input_ids"])
     try:
-        answer = model(**arguments).logits
+        logits = model(**arguments).logits
     except InputError:
         raise
-    except Exception as error:  # of whatever a stranger's function does
+    except Exception as error:  # a user's function can raise anything
         reason = f"{type(error).__name__}: {error}"
         raise _refused(model, f"fails on two short texts ({reason}). {EXPECTED}") from error
-    if not isinstance(answer, Tensor) or answer.dim() != 2 or len(answer) != count:
-        got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        raise _refused(model, f"gives {got} for {count} texts. {EXPECTED}")
-    return answer
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise _refused(model, f"returns {got} for {count} texts. {EXPECTED}")
+    return logits
 
 
-def _refused(model: EncoderForSequenceClassification, what: str) -> InputError:
+def _refused(model: EncoderForSequenceClassification, reason: str) -> InputError:
     function: Any = model.logits
     while isinstance(function, partial):
         function = function.func
     function = function.forward if isinstance(function, nn.Module) else function
     name = getattr(function, "__qualname__", type(function).__name__)
-    return InputError(f"logits: {name} {what}.")
+    return InputError(f"logits: {name} {reason}.")
 
 
-class _Evaluating(TorchFunctionMode):
-    """Refuses what computes as in training, although all known modules are in evaluation mode."""
+class _NoTrainingMode(TorchFunctionMode):
+    """Refuses functions in training mode: they are called by modules that are not known."""
 
     def __init__(self, model: EncoderForSequenceClassification) -> None:
         super().__init__()
@@ -296,7 +294,7 @@ class _Evaluating(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Called for every function of torch."""
+        """Check a function of torch."""
         kwargs = kwargs or {}
         if isinstance(func, FunctionType) and "training" in signature(func).parameters:
             given = signature(func).bind(*args, **kwargs)
@@ -305,14 +303,14 @@ class _Evaluating(TorchFunctionMode):
                 raise _refused(
                     self.model,
                     f"runs {func.__name__} in training mode, in a module that it does not refer to "
-                    "by name. Make it a method of the module with the head",
+                    "by name. Make the function a method of the module with the head",
                 )
         return func(*args, **kwargs)
 
 
 @contextmanager
-def _watched(base: nn.Module) -> Iterator[list[_Run]]:
-    """Note each run of an encoder."""
+def _runs_of(base: nn.Module) -> Iterator[list[_Run]]:
+    """Record each run of an encoder."""
     runs: list[_Run] = []
 
     def note(_module: nn.Module, _args: object, output: Any) -> None:

@@ -1,4 +1,4 @@
-"""What every computation of bertx takes: token ids, their mask, and the units that they form."""
+"""Inputs of a model, with the units (words or tokens) that their tokens form."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -14,33 +14,33 @@ from bertx.models.classifier import takes
 from bertx.models.words import number_pieces
 
 Unit = Literal["word", "whitespace", "token"]
-"""What is ranked, deleted and inserted: words as the tokenizer parts them (with BERT, ``doesn't``
-is three), words as white space parts them, or single tokens."""
+"""What is ranked, deleted and inserted: words as the tokenizer separates them (``doesn't`` is three
+with BERT), words as white space separates them, or single tokens."""
 
 Merge = Literal["sum", "max"]
-"""How the scores of a unit's tokens become one: added up, or the largest of them."""
+"""How the scores of a unit's tokens are merged: their sum or their maximum."""
 
 UNKNOWN = -100
-"""The label of an example that has none."""
+"""The label of an example without a label."""
 
 LENGTHS = (8, 5)
-"""Tokens of the texts that a head is tried on; the shorter one is padded."""
+"""Lengths of the texts of `short_texts`; the shorter one is padded."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Token ids of B texts, padded to T tokens, with what is known of the texts.
+    """Token ids of B texts, padded to T tokens, with their units, labels and rationales.
 
     Attributes:
         input_ids: Token ids (B, T).
         attention_mask: 1 for tokens, 0 for padding (B, T).
-        units: Number of the unit (word or token) that each token belongs to, 0..U-1 from the left
-            and without gaps; -1 for what is never ranked: special tokens and padding (B, T).
-        token_type_ids: Segment ids (B, T), or None where the model has none.
-        mask_token_id: Id of [MASK], None if there is none or it is not known.
+        units: Number of each token's unit (word or token), 0..U-1 from the left without gaps; -1
+            for special tokens and padding, which are never ranked (B, T).
+        token_type_ids: Segment ids (B, T); None if the model has none.
+        mask_token_id: Id of [MASK]; None if there is none or it is unknown.
         pad_token_id: Id of [PAD].
-        labels: Gold classes (B,), negative where unknown; None if there are none.
-        rationale: Which tokens a human or a grammar marked (B, T); None if there are none.
+        labels: Gold classes (B,), negative if unknown; None if there are none.
+        rationale: Which tokens annotators or a grammar marked (B, T); None without a rationale.
     """
 
     input_ids: Tensor
@@ -62,12 +62,12 @@ class Inputs:
         """Read the fields of a collated batch.
 
         Args:
-            batch: ``input_ids``, ``attention_mask``, ``special_tokens_mask`` and, for words,
-                ``word_ids`` (-1 for none), each (B, T); for words as white space parts them
+            batch: ``input_ids``, ``attention_mask``, ``special_tokens_mask`` and, for unit
+                ``word``, ``word_ids`` (-1 for none), each (B, T); for unit ``whitespace``,
                 ``text``, B strings, and ``offsets`` (B, T, 2) into them; ``token_type_ids`` if the
                 model takes it; ``labels`` and ``rationale`` if they are known.
-            unit: What a unit is.
-            tokenizer: The tokenizer that made the ids; methods that write [MASK] or [PAD] need it.
+            unit: The kind of units.
+            tokenizer: The tokenizer that made the ids; needed by methods that use [MASK] or [PAD].
 
         Raises:
             InputError: If a field is missing.
@@ -96,14 +96,14 @@ class Inputs:
         )
 
     def arguments(self, model: nn.Module) -> dict[str, Tensor]:
-        """The keyword arguments for the forward of a Hugging Face ``model``."""
+        """Return the keyword arguments for the forward of a Hugging Face ``model``."""
         named = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
         if self.token_type_ids is not None and takes(model, "token_type_ids"):
             named["token_type_ids"] = self.token_type_ids
         return named
 
     def rows(self, rows: Tensor | slice) -> "Inputs":
-        """The texts at ``rows``, cut to the longest of them.
+        """Return the texts at ``rows``, with padding beyond the longest of them removed.
 
         Raises:
             InputError: If they are not padded on the right.
@@ -112,13 +112,13 @@ class Inputs:
         width = int(mask.sum(1).max())
         if mask[:, width:].any():
             raise InputError(
-                "expected texts that are padded on the right, but token 0 of one is padding: set "
+                "expected texts that are padded on the right, but token 0 of one is padding. Set "
                 "tokenizer.padding_side = 'right'"
             )
         return self.apply(lambda values: values[rows, :width] if values.dim() > 1 else values[rows])
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
-        """The same texts, each tensor changed."""
+        """Return the inputs with ``change`` applied to each tensor."""
         tensors = ((name, value) for name, value in vars(self).items() if isinstance(value, Tensor))
         changed: dict[str, Any] = {name: change(value) for name, value in tensors}
         return replace(self, **changed)
@@ -129,14 +129,14 @@ class Inputs:
         return self.units.amax(1) + 1
 
     def unit_mask(self, width: int | None = None) -> Tensor:
-        """Which of ``width`` places, by default of the longest text's, are units (B, U)."""
+        """Return which of ``width`` places, by default the most units, are units (B, U)."""
         counts = self.unit_counts
         width = max(int(counts.max()), 1) if width is None else width
         return torch.arange(width, device=counts.device) < counts[:, None]
 
     @property
     def marked_units(self) -> Tensor | None:
-        """Which units have a marked token (B, U); None without a rationale."""
+        """Which units have a token of the rationale (B, U); None without a rationale."""
         if self.rationale is None:
             return None
         return merge_by_unit(self.rationale.to(self.units.device).float(), self.units, "max") > 0
@@ -151,14 +151,14 @@ def _check_fields(batch: Mapping[str, Any], unit: Unit) -> None:
     if missing := [name for name in needed if name not in batch]:
         raise InputError(
             f"batch: {', '.join(missing)} missing. For unit 'token', call the tokenizer with "
-            "return_special_tokens_mask=True and padding=True; bertx.explain makes words of texts"
+            "return_special_tokens_mask=True and padding=True; for words, use bertx.explain"
         )
 
 
 def short_texts(model: PreTrainedModel) -> Inputs:
-    """Texts of random tokens of the model's vocabulary, always the same ones.
+    """Return two short texts of random tokens, always the same for a model.
 
-    They start with [CLS] and end with [SEP] where the config knows the ids of these.
+    They start with [CLS] and end with [SEP] if the config has their ids.
     """
     pad = getattr(model.config, "pad_token_id", None) or 0
     draw = torch.Generator().manual_seed(0)
@@ -177,17 +177,17 @@ def short_texts(model: PreTrainedModel) -> Inputs:
 
 def _special(model: PreTrainedModel, *names: str) -> int | None:
     numbers = [getattr(model.config, f"{name}_token_id", None) for name in names]
-    fitting = (i for i in numbers if isinstance(i, int) and 0 <= i < model.config.vocab_size)
-    return next(fitting, None)
+    valid = (i for i in numbers if isinstance(i, int) and 0 <= i < model.config.vocab_size)
+    return next(valid, None)
 
 
 def noun(unit: Unit) -> str:
-    """What a unit is called in a sentence."""
+    """Return the noun for a unit in messages."""
     return "token" if unit == "token" else "word"
 
 
 def _pieces(batch: Mapping[str, Any], ranked: Tensor) -> Tensor:
-    """The number of each token's word as white space parts them (B, T)."""
+    """Return the number of each token's word as separated by white space (B, T)."""
     rows = zip(batch["text"], batch["offsets"].tolist(), ranked.tolist(), strict=True)
     return torch.tensor([number_pieces(*row) for row in rows])
 
@@ -214,16 +214,16 @@ def number_units(words: Tensor, ranked: Tensor) -> Tensor:
 
 
 def merge_by_unit(scores: Tensor, units: Tensor, how: Merge = "sum") -> Tensor:
-    """Make one score of those of the tokens of each unit.
+    """Merge the token scores of each unit.
 
     Args:
         scores: Token scores (B, T).
         units: Unit numbers (B, T), -1 for none.
-        how: ``sum``, or ``max`` (which has a meaning for unsigned scores only).
+        how: ``sum``, or ``max``, which is only meaningful for unsigned scores.
 
     Returns:
-        Unit scores (B, U), U the largest number of units in the batch (at least 1); 0 beyond a
-        text's own units.
+        Unit scores (B, U), U the largest number of units in the batch (at least 1); 0 beyond the
+        units of a text.
 
     Examples:
         >>> merge_by_unit(torch.tensor([[9.0, 1.0, 2.0, 5.0]]), torch.tensor([[-1, 0, 0, 1]]))
@@ -238,14 +238,14 @@ def merge_by_unit(scores: Tensor, units: Tensor, how: Merge = "sum") -> Tensor:
 
 
 def spread_by_unit(scores: Tensor, units: Tensor) -> Tensor:
-    """Give each token an even share of its unit's score, so that `merge_by_unit` undoes it.
+    """Give each token an equal share of its unit's score; the inverse of `merge_by_unit`.
 
     Args:
         scores: Unit scores (B, U).
         units: Unit numbers (B, T), -1 for none.
 
     Returns:
-        Token scores (B, T); 0 for tokens of no unit.
+        Token scores (B, T); 0 for tokens without a unit.
 
     Examples:
         >>> spread_by_unit(torch.tensor([[3.0, 5.0]]), torch.tensor([[-1, 0, 0, 1]]))
@@ -257,6 +257,6 @@ def spread_by_unit(scores: Tensor, units: Tensor) -> Tensor:
 
 
 def text_seed(ids: Tensor, *numbers: int) -> int:
-    """A seed that is a function of a text's token ids (t,) and some numbers alone."""
+    """Return a seed that depends only on a text's token ids (t,) and some numbers."""
     text = ",".join(map(str, [*numbers, *ids.tolist()]))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

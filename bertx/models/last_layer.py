@@ -1,4 +1,4 @@
-"""The last layer for the one token that the head reads: a tenth of a short text's forward less."""
+"""A last layer that computes only the token that the head reads, a tenth of a short forward."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,8 @@ from bertx.models.anatomy import (
     Layer,
     UnsupportedArchitecture,
     anatomy,
+    custom_code,
     embedding_block,
-    own_code,
     readout,
 )
 from bertx.models.scope import exclusive
@@ -19,14 +19,14 @@ from bertx.models.scope import exclusive
 
 @exclusive
 def first_token_alone(model: PreTrainedModel) -> Iterator[None]:
-    """Let what follows the last layer's attention see the first token alone.
+    """Restrict everything after the last layer's attention to the first token within the body.
 
-    The logits are the same up to rounding, with their gradients. Nothing happens where the head
-    reads more than that token, where the parts of the model are not known or not transformers',
-    where a hook of somebody else's may look at the others, or where a module is compiled.
+    Logits and their gradients are the same up to rounding. Nothing changes if the head reads other
+    tokens too, if the model is not a known one of transformers, if a foreign hook may read the
+    other tokens, or if a module is compiled.
 
     Args:
-        model: A Hugging Face sequence classifier; it is as before after the body.
+        model: A Hugging Face sequence classifier.
     """
     handles = [part.register_forward_pre_hook(_first) for part in _narrowed(model)]
     try:
@@ -37,22 +37,22 @@ def first_token_alone(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _narrowed(model: PreTrainedModel) -> list[nn.Module]:
-    """What closes the attention of the last layer: its map, and the LayerNorm behind the residual.
+    """Return the output map of the last layer's attention and the LayerNorm after its residual.
 
-    The residual between them adds the other tokens again.
+    Both are needed, as the residual between them has all tokens again.
     """
     try:
         last = anatomy(model, "last layer").layers[-1]
     except UnsupportedArchitecture:
         return []
     shared = isinstance(last, Layer) and last.call > 0
-    if shared or readout(model, "last layer") != "first" or own_code(model) or _watched(model):
+    if shared or readout(model, "last layer") != "first" or custom_code(model) or _watched(model):
         return []
     return [last.mix, last.mix_norm if isinstance(last, Layer) else last.up_norm]
 
 
 def _watched(model: PreTrainedModel) -> bool:
-    """Whether a module has a hook that may see states above the embeddings, or was compiled."""
+    """Return whether a module is compiled or has a hook that may read states of the layers."""
     others = {model, *embedding_block(model, "last layer").modules()}
     return torch.compiler.is_compiling() or any(
         module._compiled_call_impl
@@ -62,5 +62,5 @@ def _watched(model: PreTrainedModel) -> bool:
 
 
 def _first(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    # Torch multiplies a slice by weights without a gradient text by text, which is slower.
+    # Torch multiplies a slice by frozen weights text by text, which is slower.
     return (args[0][:, :1].contiguous(),)

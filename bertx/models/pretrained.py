@@ -1,4 +1,4 @@
-"""Where a pretrained model comes from: the hub, a folder, an installed package, a checkpoint."""
+"""Loading of models and tokenizers from the hub, a folder, an installed package or a checkpoint."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.errors import InputError, is_hub_id, one_line, why
-from bertx.models.checkpoint import ENDING, Checkpoint, What, is_checkpoint, read_checkpoint
+from bertx.models.checkpoint import ENDING, Checkpoint, Component, is_checkpoint, read_checkpoint
 from bertx.models.encode import special_tokens
 from bertx.progress import progress
 
@@ -21,14 +21,14 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def locate(name: str) -> str:
-    """Turn a model name into what ``from_pretrained`` understands.
+    """Return the hub id or folder that a model name stands for, for ``from_pretrained``.
 
     Args:
         name: A hub id (``google-bert/bert-base-uncased``), a folder, or ``package:MODULE/FOLDER``,
-            the folder of an installed module. The module is found without being imported.
+            the folder of an installed module. The module is not imported.
 
     Returns:
-        The hub id as it is, or the path of an existing folder.
+        The hub id or folder as it is, or the folder of the module.
 
     Raises:
         InputError: If the module is not installed or has no such folder.
@@ -53,11 +53,11 @@ def locate(name: str) -> str:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer that belongs to a model name (see `load_with_gaps`).
+    """Load the tokenizer of a model name (see `load_with_gaps`).
 
     Raises:
-        InputError: If there is no tokenizer under that name, or none that knows character offsets,
-            or it has no vocabulary.
+        InputError: If there is no tokenizer under that name, it is not a fast tokenizer, or it has
+            no vocabulary.
     """
     from transformers import AutoTokenizer
 
@@ -65,15 +65,15 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise InputError(
-            f"tokenizer of {name!r} is {type(tokenizer).__name__}, which knows no word boundaries. "
+            f"tokenizer of {name!r} is {type(tokenizer).__name__}, which has no word boundaries. "
             "Use a model with a fast tokenizer (a tokenizer.json)."
         )
     if not _knows_words(tokenizer):
         raise InputError(
-            f"tokenizer of {name!r} knows nothing but special tokens: its files are missing. Add "
-            f"those that the model was trained with: tokenizer.save_pretrained({name!r})"
+            f"tokenizer of {name!r} has only special tokens: its files are missing. Add the files "
+            f"that the model was trained with: tokenizer.save_pretrained({name!r})"
         )
-    tokenizer.name_or_path = name  # not a folder that is gone
+    tokenizer.name_or_path = name  # not a temporary folder
     return tokenizer
 
 
@@ -89,20 +89,19 @@ def load_classifier(name: str, labels: Sequence[str], dtype: Dtype = "float32") 
 def load_with_gaps(
     name: str, labels: Sequence[str] | None, dtype: Dtype | None = "float32"
 ) -> tuple[PreTrainedModel, list[str]]:
-    """Load a sequence classifier, and tell which of its weights were drawn at random.
+    """Load a sequence classifier, and return which of its weights were initialized at random.
 
-    An encoder alone has no weights for the head; a head of another number of classes is drawn
-    anew. No code of a repository is run: what needs its own is refused.
+    An encoder without a head gets a random head, as does a classifier with another number of
+    classes. Code in a repository is never run: models that need it are refused.
 
     Args:
-        name: A model name (see `locate`), or the path of a checkpoint (``.ckpt``), which holds
-            all that it needs.
-        labels: The names of the C classes, in the order of their numbers; None: as they were saved.
-        dtype: The precision of the weights, to which a model saved in another one is converted;
-            None: as they were saved.
+        name: A model name (see `locate`), or the path of a checkpoint (``.ckpt``), which is
+            self-contained.
+        labels: Names of the C classes, in the order of their numbers; None for the saved names.
+        dtype: Precision that the weights are converted to; None for the saved precision.
 
     Returns:
-        The model in training mode, and the names of the weights that it was not given, sorted.
+        The model in training mode, and the sorted names of its randomly initialized weights.
 
     Raises:
         InputError: If there is no model under that name.
@@ -125,44 +124,44 @@ def load_with_gaps(
             **({} if dtype is None else {"dtype": dtype}),
         )
     if checkpoint is not None:
-        model.name_or_path = model.config.name_or_path = name  # not a folder that is gone
+        model.name_or_path = model.config.name_or_path = name  # not a temporary folder
     drawn = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
     return model.train(), sorted(drawn)
 
 
 @contextmanager
-def _opened(what: What, name: str) -> Iterator[tuple[str, Checkpoint | None]]:
-    """What ``from_pretrained`` takes for a name, and the checkpoint that has the weights, if any.
+def _opened(component: Component, name: str) -> Iterator[tuple[str, Checkpoint | None]]:
+    """Yield the place to load from, and the checkpoint that has the weights, if there is one.
 
     Raises:
-        InputError: If there is no such place, or whatever is done with it fails.
+        InputError: If there is no such place, or the body fails.
     """
     checkpoint = read_checkpoint(name) if is_checkpoint(name) else None
     base = name if checkpoint is None else checkpoint.name
     try:
-        if checkpoint is not None and checkpoint.keeps(what):
+        if checkpoint is not None and checkpoint.has(component):
             with checkpoint.folder() as folder:
                 yield folder, checkpoint
         else:
             yield locate(base), checkpoint
     except InputError:
         raise
-    except Exception as error:  # a damaged file fails anywhere from safetensors to unpickling
-        failed = f"{what} {base!r} cannot be loaded: {_reason(base, error)}"
+    except Exception as error:  # damaged files raise anything, from safetensors to pickle
+        failed = f"{component} {base!r} cannot be loaded: {_reason(base, error)}"
         if checkpoint is not None:
-            failed = f"{name} has no files of the {what} that it was trained from, and {failed}"
+            failed = f"{name} has no files for the {component}, and {failed}"
         raise InputError(failed) from error
 
 
 def _empty(
     place: str, checkpoint: Checkpoint, labels: Sequence[str] | None
 ) -> tuple[type[PreTrainedModel], None, dict[str, Any]]:
-    """The class of a checkpoint's model, and in place of a folder what its weights are put into."""
+    """Return the class of a checkpoint's model, None for a folder, and its config and weights."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     classes = _classes(labels or checkpoint.labels)
     config = AutoConfig.from_pretrained(place, trust_remote_code=False, **classes)
-    with torch.device("meta"):  # nothing is drawn
+    with torch.device("meta"):  # no weights are initialized
         model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
     return type(model), None, {"config": config, "state_dict": checkpoint.weights()}
 
@@ -179,13 +178,13 @@ def _classes(labels: Sequence[str] | None) -> dict[str, Any]:
 
 
 def longest_input(model: nn.Module) -> int | None:
-    """How many tokens a model has positions for, or None where positions are not in a table."""
+    """Return how many tokens a model has positions for; None without a table of positions."""
     table = _position_table(model)
     return None if table is None else table.num_embeddings - first_position(model)
 
 
 def first_position(model: nn.Module) -> int:
-    """The position id of the first token; RoBERTa and its kin keep those up to padding's own."""
+    """Return the position id of the first token; RoBERTa reserves ids up to that of padding."""
     table = _position_table(model)
     return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
 
@@ -198,7 +197,7 @@ def _position_table(model: nn.Module) -> nn.Embedding | None:
 
 
 def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """False for what transformers makes of a folder without any file of a tokenizer."""
+    """Return False for the tokenizer that transformers makes of a folder without its files."""
     special = {*special_tokens(tokenizer), tokenizer.unk_token}
     return not special.issuperset(tokenizer.get_vocab())
 

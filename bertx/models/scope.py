@@ -1,7 +1,7 @@
-"""Everything with an undo: what explaining a model needs, gone after the body, also if it raises.
+"""Context managers that change a model or the process for an explanation and undo the change.
 
-No function here changes a class or a setting of the Trainer. What a body changes is seen by all
-threads of the process, so that one of them explains at a time: see `alone`.
+They also undo it if the body raises. None changes a class or a setting of the Trainer. All threads
+of the process see the changes, so only one thread explains at a time: see `alone`.
 """
 
 import random
@@ -30,22 +30,20 @@ _lock = RLock()
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """One thread of the process at a time; it may come in again.
+    """Hold the reentrant lock of the process, also as a decorator: ``@alone()``.
 
-    What explaining changes of a model (modes, hooks, attention, frozen parameters) is looked at,
-    set and undone in here. There is one lock for all models: two may share an encoder or a config,
-    and the random streams, the stance of torch.compile, the filters of warnings and transformers'
-    table of attention functions belong to the process. As there is no second one, no two threads
-    can wait for each other.
-
-    Also a decorator: ``@alone()``.
+    Everything that an explanation changes of a model (modes, hooks, attention, frozen parameters)
+    is read, set and undone under this lock. There is one for all models, because models may share
+    an encoder or a config, and because random streams, the stance of torch.compile, warning filters
+    and transformers' table of attention functions belong to the process. With a single lock, no
+    deadlock is possible.
     """
     with _lock:
         yield
 
 
 def exclusive(scope: Callable[P, Iterator[T]]) -> Callable[P, _GeneratorContextManager[T]]:
-    """A context manager out of a generator, as `contextmanager` makes it, that is `alone`."""
+    """Make a context manager from a generator, as `contextmanager` does, that holds the lock."""
 
     @contextmanager
     @wraps(scope)
@@ -58,26 +56,26 @@ def exclusive(scope: Callable[P, Iterator[T]]) -> Callable[P, _GeneratorContextM
 
 @exclusive
 def gradients() -> Iterator[None]:
-    """Gradients anywhere in a training loop, also where it validates in inference mode.
+    """Enable gradients, also during validation in inference mode.
 
-    Compiled modules run eagerly inside, because they ignore hooks that were added later.
-    Tensors made in inference mode cannot enter a graph: pass them through `for_autograd` inside.
+    Compiled modules run eagerly inside, because they ignore hooks that are added after compilation.
+    Tensors created in inference mode cannot be part of a graph: pass them through `for_autograd`.
     """
     with torch.inference_mode(False), torch.enable_grad(), _uncompiled():
         yield
 
 
 def for_autograd(tensor: Tensor) -> Tensor:
-    """The tensor itself, or a copy that autograd may keep if it was made in inference mode."""
+    """Return the tensor, or a copy that autograd can save if it is from inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor
 
 
 @exclusive
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off; every module gets back the flag that it had of its own.
+    """Put a model into evaluation mode; afterwards every module has its previous mode.
 
-    Flags are set as such: ``model.eval()`` costs more, and what a module's own ``train`` does, such
-    as merging weights, would not be undone.
+    The flags are set directly: ``model.eval()`` is slower, and side effects of ``train``, such as
+    merging weights, would not be undone.
     """
     training = [module for module in model.modules() if module.training]
     for module in training:
@@ -91,7 +89,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @exclusive
 def isolated_rng() -> Iterator[None]:
-    """Whatever the body draws, the random streams of Python, NumPy and torch go on as before."""
+    """Restore the random states of Python, NumPy and torch after the body."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -103,10 +101,10 @@ def isolated_rng() -> Iterator[None]:
 
 @exclusive
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter needs a gradient: a graph made inside leads to activations alone.
+    """Disable the gradients of all parameters, so that graphs lead to activations only.
 
-    Nor does it call hooks of a module's backward: they are for the training, and what they put
-    into the graph would part a module's input from that of its neighbours.
+    Backward hooks of modules are removed as well: they are meant for training, and their nodes in
+    the graph would separate a module's input from the same tensor elsewhere.
     """
     modules = list(model.modules())
     parameters = [weight for module in modules for weight in module._parameters.values()]
@@ -128,17 +126,17 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @exclusive
 def leaf(module: nn.Module, width: int | None = None) -> Iterator[list[Tensor]]:
-    """Cut the graph at a module: its output becomes the one tensor that needs a gradient.
+    """Cut the graph at a module: its output becomes a leaf that requires a gradient.
 
     Args:
-        module: Its output is (B, T, D).
-        width: The texts' own number of tokens T; what a model pads them with is no part of it.
+        module: A module with output (B, T, D).
+        width: Number of tokens T of the texts; padding that the model adds is not part of the leaf.
 
     Yields:
-        A list that holds this tensor after the module has run, one for each time.
+        A list of the leaves, one for each run of the module.
 
     Raises:
-        InputError: If the module gives anything but one tensor.
+        InputError: If the output of the module is not a single tensor.
     """
     cut: list[Tensor] = []
 

@@ -1,8 +1,9 @@
-"""The words of a text: which tokens form each, and which characters it is made of."""
+"""The words of a text: the tokens and the characters of each."""
 
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from unicodedata import category, normalize
 
 Span = tuple[int, int]
@@ -15,19 +16,19 @@ def number_words(
     word_ids: Sequence[int | None],
     ranked: Sequence[bool],
 ) -> list[int]:
-    """Put the tokens of a text together to words.
+    """Number the words of a text, by token.
 
-    A word is a run of tokens to which the tokenizer gives one word id, parted at white space where
-    the tokenizer takes the whole text for one word. Tokens that share a character, as the bytes of
-    an emoji do, are never parted, nor is a letter from its accents or a word at an invisible
-    character, as byte-level tokenizers do. What follows a token never matters to its number.
+    A word is a run of tokens with the same word id from the tokenizer. If the tokenizer takes the
+    whole text for one word, white space separates words. Never separated are tokens that share a
+    character (the bytes of an emoji), a letter and its accents, and the parts of a word around an
+    invisible character. The number of a token does not depend on the tokens after it.
 
     Args:
         text: The original text.
         offsets: The characters of each of T tokens. They may overlap, be empty or begin with the
             space before a word.
         word_ids: The tokenizer's number of each token's word, None for none (T,).
-        ranked: False for special tokens, which belong to no word and end one (T,).
+        ranked: False for special tokens, which belong to no word and end the current one (T,).
 
     Returns:
         The number of each token's word, 0..U-1 from the left, -1 for none (T,).
@@ -54,10 +55,11 @@ def number_words(
 
 
 def number_pieces(text: str, offsets: Sequence[Span], ranked: Sequence[bool]) -> list[int]:
-    """Put the tokens of a text together to words as white space parts them, whatever is in them.
+    """Number the words of a text as separated by white space, by token.
 
-    A token belongs to the piece in which it begins, or to the next one if it begins with the space
-    before it. Special tokens part a piece. What follows a token never matters to its number.
+    A token belongs to the word in which it begins, or to the next word if it begins with the space
+    before it. Special tokens end a word. The number of a token does not depend on the tokens after
+    it.
 
     Args:
         text: The original text.
@@ -65,7 +67,7 @@ def number_pieces(text: str, offsets: Sequence[Span], ranked: Sequence[bool]) ->
         ranked: False for special tokens, which belong to no word (T,).
 
     Returns:
-        As `number_words` has it: the number of each token's word (T,).
+        The number of each token's word, 0..U-1 from the left, -1 for none (T,).
 
     Examples:
         >>> offsets = [(0, 3), (3, 4), (4, 5), (6, 10), (10, 11), (11, 14)]
@@ -81,7 +83,7 @@ def number_pieces(text: str, offsets: Sequence[Span], ranked: Sequence[bool]) ->
             numbers.append(-1)
             before = None
             continue
-        # An empty token at the end of a piece belongs to it.
+        # An empty token at the end of a piece belongs to that piece.
         piece = min((bisect_right if start < end else bisect_left)(ends, start), len(ends) - 1)
         if before is None or piece > before:
             before, last = piece, last + 1
@@ -90,7 +92,7 @@ def number_pieces(text: str, offsets: Sequence[Span], ranked: Sequence[bool]) ->
 
 
 def spans_of(text: str, units: Sequence[int], offsets: Sequence[Span]) -> tuple[Span, ...]:
-    """The characters of each unit, without white space at its ends unless it is nothing else.
+    """Return the characters of each unit, trimmed of white space unless it has nothing else.
 
     Args:
         text: The original text.
@@ -98,7 +100,7 @@ def spans_of(text: str, units: Sequence[int], offsets: Sequence[Span]) -> tuple[
         offsets: The characters of each token (T,).
 
     Returns:
-        Spans that are sorted, disjoint, and inside of the text (U,).
+        Sorted, disjoint spans within the text (U,).
 
     Examples:
         >>> spans_of("unable to", [-1, 0, 0, 1], [(0, 0), (0, 2), (2, 6), (6, 9)])
@@ -109,66 +111,66 @@ def spans_of(text: str, units: Sequence[int], offsets: Sequence[Span]) -> tuple[
         if unit >= 0:
             first, last = spans.get(unit, (start, end))
             spans[unit] = (min(first, start), max(last, end))
-    return tuple(disjoint(text, [*spans.values()]))
+    return tuple(disjoint(text, list(spans.values())))
 
 
 def disjoint(text: str, spans: Sequence[Span]) -> list[Span]:
-    """Trim spans by the white space at their ends, and give shared characters to the first.
+    """Trim white space from spans, and assign shared characters to the first span.
 
-    Accents that follow a span, and that the tokenizer has dropped, belong to it.
+    Accents after a span that the tokenizer has dropped belong to that span.
 
     Examples:
         >>> disjoint("a 😀!", [(0, 1), (1, 3), (2, 3), (3, 4)])
         [(0, 1), (2, 3), (3, 3), (3, 4)]
     """
-    clear: list[Span] = []
+    trimmed: list[Span] = []
     cursor = 0
-    for place, (start, end) in enumerate(spans):
-        following = min([start for start, _ in spans[place + 1 : place + 2]] + [len(text)])
+    for (start, end), (next_start, _) in pairwise([*spans, (len(text), len(text))]):
         start = min(max(start, cursor), len(text))
         cursor = min(max(end, start), len(text))
-        while start < cursor < following and category(text[cursor]).startswith("M"):
+        limit = min(next_start, len(text))
+        while start < cursor < limit and category(text[cursor]).startswith("M"):
             cursor += 1
-        clear.append(_trimmed(text, start, cursor))
-    return clear
+        trimmed.append(_trimmed(text, start, cursor))
+    return trimmed
 
 
 def _continues(text: str, span: Span, start: int, same: bool) -> bool:
-    """Whether a token that begins at ``start`` belongs to the word that it follows."""
+    """Return whether a token that begins at ``start`` continues the word at ``span``."""
     first, end = span
     if start < end:
         return True
-    goes_on = _clinging(text, span, start)
-    if goes_on is not None:
-        return goes_on
+    joined = _joined_by_mark(text, span, start)
+    if joined is not None:
+        return joined
     if not same:
         return False
-    # Its first character first: a slice for each token would be quadratic in a word's length.
-    blank_so_far = start == end and not text[first : min(first + 1, end)].strip()
-    blank_so_far = blank_so_far and not text[first:end].strip()
-    # Spaces lie between the tokens, or a token begins or ends with one.
-    parted = any(map(str.isspace, text[max(first, end - 1) : start + 1]))
-    return blank_so_far or not parted
+    # The first character is checked before all: a slice per token is quadratic in a word's length.
+    blank = start == end and not text[first : min(first + 1, end)].strip()
+    blank = blank and not text[first:end].strip()
+    # White space may be between the tokens, at the end of one or at the start of the next.
+    separated = any(map(str.isspace, text[max(first, end - 1) : start + 1]))
+    return blank or not separated
 
 
-def _clinging(text: str, span: Span, start: int) -> bool | None:
-    """Whether a word goes on at an accent or an invisible character; None at any other border.
+def _joined_by_mark(text: str, span: Span, start: int) -> bool | None:
+    """Return whether a word continues at an accent or invisible character; None without one.
 
-    Byte-level tokenizers part letters from these, and so scripts that write vowels as accents, and
-    join them to punctuation that follows.
+    Byte-level tokenizers separate letters from these, and thereby scripts that write vowels as
+    accents. They also join them to the punctuation that follows.
     """
     first, end = span
     if not first < end == start < len(text):
         return None
     if text[start].isascii() and text[end - 1].isascii():
-        return None  # which none of them is
-    if _clings(text[start]):
+        return None  # neither is such a character
+    if _is_mark(text[start]):
         return not text[end - 1].isspace()
-    base = next((char for char in reversed(text[first:end]) if not _clings(char)), "a")
-    return text[start].isalnum() if _clings(text[end - 1]) and base.isalnum() else None
+    base = next((char for char in reversed(text[first:end]) if not _is_mark(char)), "a")
+    return text[start].isalnum() if _is_mark(text[end - 1]) and base.isalnum() else None
 
 
-def _clings(char: str) -> bool:
+def _is_mark(char: str) -> bool:
     return category(char) in ("Mn", "Mc", "Me", "Cf")
 
 
@@ -182,7 +184,7 @@ def _trimmed(text: str, start: int, end: int) -> Span:
 
 
 def normal(word: str) -> str:
-    """One spelling for all forms of a word that differ in case or in Unicode's choice of letters.
+    """Return a word in compatibility-normalized, case-folded form.
 
     Examples:
         >>> normal("Great"), normal("ﬁlm")

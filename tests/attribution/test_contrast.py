@@ -176,7 +176,7 @@ def test_a_name_a_number_and_a_number_as_a_string_are_the_same_foil(tokenizer):
 @pytest.mark.parametrize("foil", ["good", 3, -1, "-1", ""])
 def test_a_foil_that_is_no_class_is_refused_before_training(foil, tokenizer):
     model, contrast = tiny_model(), Contrast(foil=foil)
-    with pytest.raises(InputError, match=r"foil .*expected a class out of 0 \(LABEL_0\), 1"):
+    with pytest.raises(InputError, match=r"foil .*expected one of the classes 0 \(LABEL_0\), 1"):
         contrast.check(model)
     with pytest.raises(InputError, match="foil"):
         contrast(trace_of(model, tokenizer, contrast))

@@ -147,7 +147,7 @@ def test_texts_are_explained_and_judged_without_an_embedding_block(kind, tokeniz
         ("llama", LayerwiseAttentionTracing(), "this one reads tokens"),
         ("big_bird", CPLRP(), "no relevance rule for Pow of what depends"),
         ("ibert", GradientXInput(), r"expected embeddings \(B, T, D\), got tuple"),
-        ("bart", GradientXInput(), "encoders, or decoders, alone"),
+        ("bart", GradientXInput(), "only an encoder or decoder"),
         ("xlnet", Occlusion(), r"into one tensor \(B, T, D\)"),
         ("nomic_bert", DecompX(), "sequence classifiers of the types bert, roberta"),
     ],

@@ -90,7 +90,7 @@ def test_what_does_not_choose_one_class_is_refused(tokenizer, inputs, labels, ki
 @pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM])
 def test_what_is_no_classifier_says_so(tokenizer, inputs, kind):
     model = kind(tiny_model().config).eval()
-    with pytest.raises(InputError, match="no logits of whole texts"):
+    with pytest.raises(InputError, match="returns no logits"):
         logits_of(model, inputs.arguments(model))
     with pytest.raises(InputError, match=f"{kind.__name__}, which has no head that classifies"):
         bertx.explain(model, tokenizer, TEXTS, GradientXInput())
@@ -129,7 +129,7 @@ def test_one_classifier_under_two_names_or_inside_of_another_is_one(bert):
 def test_a_head_of_another_size_than_the_config_says_is_told(bert, tokenizer):
     bert.classifier = nn.Linear(bert.config.hidden_size, 5).double()
     found = bertx.explain(bert, tokenizer, TEXTS, GradientXInput())
-    assert all("gives 5 logits, but its config names 3 labels" in text.error for text in found)
+    assert all("returns 5 logits, but its config has 3 labels" in text.error for text in found)
 
 
 def test_learned_prompts_are_refused_and_other_adapters_are_not(bert, tokenizer):

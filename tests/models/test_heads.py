@@ -150,7 +150,7 @@ def test_the_page_says_which_methods_take_a_head_of_ones_own():
 @pytest.mark.parametrize("name", ANATOMICAL)
 def test_what_needs_the_parts_of_the_head_refuses_by_name(name, bert_and_own, tokenizer):
     _, own = bert_and_own
-    match = f"{name} does not support EncoderForSequenceClassification .*the head included"
+    match = f"{name} does not support EncoderForSequenceClassification .*including the head's"
     with pytest.raises(UnsupportedArchitecture, match=match):
         bertx.explain(own.bert, tokenizer, TEXTS, every_method()[name], logits=own.logits)
 
@@ -223,16 +223,16 @@ def shorter(own, batch):
 
 
 REFUSED = {
-    r"no_grad gives logits without gradients": no_grad,
-    r"gives logits without gradients": lambda own, batch: own.logits(batch).detach(),
+    r"no_grad returns logits without gradients": no_grad,
+    r"returns logits without gradients": lambda own, batch: own.logits(batch).detach(),
     r"does not run the encoder once": twice,
     r"shorter does not run the encoder once": shorter,
     r"fails on two short texts \(KeyError: 'labels'\).*mapping of 'input_ids'": (
         lambda own, batch: own.logits(batch) * batch["labels"]
     ),
-    r"gives \(2, 8, 16\) for 2 texts": lambda own, batch: own.bert(**batch).last_hidden_state,
-    r"gives \(1, 3\) for 2 texts": lambda own, batch: own.logits(batch)[:1],
-    r"gives list for 2 texts": lambda own, batch: own.logits(batch).tolist(),
+    r"returns \(2, 8, 16\) for 2 texts": lambda own, batch: own.bert(**batch).last_hidden_state,
+    r"returns \(1, 3\) for 2 texts": lambda own, batch: own.logits(batch)[:1],
+    r"returns list for 2 texts": lambda own, batch: own.logits(batch).tolist(),
     r"num_labels 1": lambda own, batch: own.logits(batch)[:, :1],
 }
 
@@ -248,7 +248,7 @@ def test_a_function_that_cannot_be_explained_is_refused_by_name(match, bert_and_
 def test_modules_in_training_that_the_function_hides_are_noticed(part, bert_and_own):
     _, own = bert_and_own
     hidden = [part]
-    match = rf"{type(part).__name__.lower()[:5]}.* in training mode.*Make it a method"
+    match = rf"{type(part).__name__.lower()[:5]}.* in training mode.*Make the function a method"
     with pytest.raises(InputError, match=match):
         classifier_for(own.bert, lambda batch: hidden[0](own.logits(batch)))
     assert not getattr(part, "running_mean", torch.zeros(1)).any()
@@ -326,7 +326,7 @@ class Recurrent(nn.Module):
 def test_what_hides_operations_is_refused_by_what_has_to_see_them(bert, tokenizer):
     classifier = EncoderForSequenceClassification(bert.base_model, Recurrent(bert.base_model))
     for method in (AttnLRP(), ModifiedGradient(ATTN_LRP), TextbookLRP(), DeepLift()):
-        with pytest.raises(UnsupportedArchitecture, match="without LSTM of torch"):
+        with pytest.raises(UnsupportedArchitecture, match="without torch's LSTM"):
             method.check(classifier)
     GradientXInput().check(classifier)
     assert GradientXInput()(Trace(classifier, texts_of(tokenizer))).abs().sum() > 0

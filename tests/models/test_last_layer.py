@@ -52,7 +52,7 @@ def spied(model):
     model.bert.encoder.layer[-1].register_forward_hook(lambda *_: None)
 
 
-def own_code(model):
+def custom_code(model):
     class Own(type(model.bert.pooler)):
         pass
 
@@ -65,7 +65,7 @@ def wrapped(model):
     )
 
 
-@pytest.mark.parametrize("change", [spied, own_code, wrapped])
+@pytest.mark.parametrize("change", [spied, custom_code, wrapped])
 def test_models_that_may_read_other_tokens_run_whole(change, inputs):
     model = tiny_model()
     change(model)
