@@ -1,4 +1,4 @@
-"""The subcommand study: the paper's experiments on trained models."""
+"""The subcommand ``study``: the paper's experiments on trained models."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from bertx.studies import Findings, Settings, Study
 
 FOLDER = Path("lightning_logs", "studies")
-"""Where studies are kept, each in a folder of its name."""
+"""The default folder of studies, which has a folder for each study."""
 
 
 class Command(NamedTuple):
     """A study on the command line.
 
     Attributes:
-        module: Where its ``STUDY`` is.
-        purpose: What it finds out, in one line.
-        add: Adds the options that it does not share with all studies.
+        module: The module with the ``STUDY``.
+        purpose: The purpose of the study, in one line.
+        add: Adds the options specific to the study.
     """
 
     module: str
@@ -80,11 +80,11 @@ STUDIES: Mapping[str, Command] = {
 }
 
 REPRODUCE = "reproduce"
-"""What runs all studies."""
+"""The name of the command that runs all studies."""
 
 
 def command(args: list[str]) -> None:
-    """Run ``bertx study`` with the arguments behind it."""
+    """Run ``bertx study`` with the given arguments."""
     name = args[0] if args else "--help"
     if name == REPRODUCE:
         import_module("bertx.cli.reproducing.command").command(args[1:])
@@ -95,14 +95,14 @@ def command(args: list[str]) -> None:
 
 
 def study_options(args: list[str]) -> Namespace:
-    """The options of a study, from its name and its arguments; a wrong one ends the program."""
+    """Parse the name of a study and its options; a wrong option ends the program."""
     if args[0] not in STUDIES:
         _introduce(args[0])
     return _parser(args[0]).parse_args(args[1:])
 
 
 def _introduce(name: str) -> NoReturn:
-    """Say which studies there are."""
+    """Print the available studies, or an error that names them."""
     if name not in ("-h", "--help"):
         studies = ", ".join([*STUDIES, REPRODUCE])
         fail(f"no study {name!r}: expected {studies}. For all of them: {PROG} study -h")
@@ -134,7 +134,7 @@ def _run(name: str, options: Namespace) -> None:
     check_writable("--out", folder, folder=True)
     if options.scores is not None:
         check_writable("--scores", Path(options.scores), folder=True)
-    findings, study = studied(name, options, folder)
+    findings, study = _conduct(name, options, folder)
     for finding in findings.findings:
         print(f"{finding.text}\n  {finding.evidence}")
         if finding.paper is not None:
@@ -144,17 +144,7 @@ def _run(name: str, options: Namespace) -> None:
         log_studies([folder])
 
 
-def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Study[Any]]":
-    """Conduct a study with the options of its command.
-
-    Args:
-        name: Its name.
-        options: The options.
-        folder: Where it is written.
-
-    Raises:
-        InputError: If it cannot be done so.
-    """
+def _conduct(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Study[Any]]":
     from bertx.cli.subjects import find_subjects, shuffled_subjects
     from bertx.studies import conduct
 
@@ -169,37 +159,34 @@ def studied(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Stu
 
 
 def study_settings(options: Namespace, study: "Study[Any]") -> "tuple[Settings, Any]":
-    """The settings that all studies have, of the preset, and those of this study alone.
-
-    What the command line says goes before both.
-    """
+    """Return the settings of the preset and the study's options, overridden by the command line."""
     from bertx import attribution
     from bertx.studies.lexicon import read_lexicon, read_stop_words
 
     choice = Choice("--methods", attribution.Attribution, attribution)
-    read: dict[str, Callable[[str], Any]] = {
+    parse: dict[str, Callable[[str], Any]] = {
         "methods": choice.instances,
         "operators": lambda names: tuple(split_names(names, "--operators")),
         "lexicon": lambda file: read_lexicon(Path(file)),
         "stop_words": read_stop_words,
     }
-    given = {
-        "texts" if name == "max_examples" else name: read.get(name, lambda value: value)(value)
-        for name, value in vars(options).items()
-        if value is not None and name not in ("preset", "shuffled")
-    }
+    given = {}
+    for name, value in vars(options).items():
+        if value is not None and name not in ("preset", "shuffled"):
+            field = "texts" if name == "max_examples" else name
+            given[field] = parse[name](value) if name in parse else value
     settings, specific = (
-        replace(usual, **{f.name: given[f.name] for f in fields(usual) if f.name in given})
-        for usual in (study.presets[options.preset], study.options)
+        replace(default, **{f.name: given[f.name] for f in fields(default) if f.name in given})
+        for default in (study.presets[options.preset], study.options)
     )
     return settings, specific
 
 
 def log_studies(folders: Sequence[Path]) -> None:
-    """Log studies as one run of Weights & Biases; without a key or a network it is offline.
+    """Log studies as one run of Weights & Biases, offline without a key or a network.
 
     Args:
-        folders: Their folders.
+        folders: The folders of the studies.
     """
     from bertx.report.loggers import log_study, to_each
     from bertx.report.resilient import ResilientWandbLogger
@@ -214,7 +201,7 @@ def log_studies(folders: Sequence[Path]) -> None:
 
 
 def _logger_settings() -> dict[str, Any]:
-    """Project and folder of W&B's logger in the configuration that every run starts from."""
+    """Return the settings of W&B's logger in the configuration that every run starts from."""
     base = yaml.safe_load((shipped_folder() / f"{BASE}.yaml").read_text(encoding="utf-8"))
     loggers = base["trainer"]["logger"]
     wandb = next(each for each in loggers if each["class_path"].endswith("WandbLogger"))

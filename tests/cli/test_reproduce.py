@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from bertx.cli import main
 from bertx.cli.reproducing import command as reproducing
-from bertx.cli.reproducing.board import Board, LinesView, StepLog, TableView
+from bertx.cli.reproducing.board import LinesBoard, StepLog, TableBoard
 from bertx.cli.reproducing.preset import (
     Fit,
     ReproducePreset,
@@ -146,7 +146,7 @@ def test_presets_that_are_shipped_can_be_used(name, capsys):
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"fits": {}}, "expected fits"),
+        ({"fits": {}}, "expected at least one fit"),
         ({"fits": {"../up": {"dataset": "demo"}}}, "'../up': expected the name of a folder"),
         (
             {"studies": {"a": {"study": "word-deletion", "runs": ["third"]}}},
@@ -205,7 +205,7 @@ def test_a_fit_is_known_by_its_folder_and_other_settings_are_refused_by_name(fai
     made["data"]["seed"] = 3
     (OUT / "runs/first/config.yaml").write_text(yaml.safe_dump(made))
     error = fails(["study", "reproduce", "--preset", saved(preset()), "--out", "out"])
-    assert "out/runs/first: the run that is there was made with data.seed 3 (now 1)" in error
+    assert "out/runs/first: the run in this folder has data.seed 3 (now 1)" in error
 
 
 def test_what_was_cut_off_goes_on_from_its_last_checkpoint():
@@ -227,7 +227,7 @@ def test_numbers_and_paths_are_compared_as_such():
     assert step.ended()
     made["shortcut"]["word"] = "y"
     finished("a", data=made, model={"learning_rate": 0.0001})
-    with pytest.raises(InputError, match=r"made with data.shortcut.word y [(]now x[)]. Restore"):
+    with pytest.raises(InputError, match=r"has data.shortcut.word y [(]now x[)]. Restore"):
         step.ended()
 
 
@@ -241,21 +241,18 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def board():
-    """The first fit took half of what was expected, the second one is running."""
-    every = steps()
-    ledger = StepLog(Path("steps.json"))
-    ledger.add(every[0], 60.0)
-    clock = Clock()
-    made = Board(every, {"fit first"}, StepLog(Path("steps.json")), clock)
-    made.begin(every[1])
+def begun(kind):
+    """A board where the first fit took half the expected time and the second is running."""
+    every, clock = steps(), Clock()
+    StepLog(Path("steps.json")).add(every[0], 60.0)
+    board = kind(every, {"fit first"}, StepLog(Path("steps.json")), clock)
+    board.begin(every[1])
     clock.now = 40.0
-    return made, clock
+    return board, clock
 
 
-def test_time_left_goes_by_what_finished_steps_took(board):
-    made, clock = board
+def test_time_left_goes_by_what_finished_steps_took():
+    made, clock = begun(LinesBoard)
     second, study, report = 180, 30, 30  # half of 6, 1 and 1 minutes
     assert made.left() == second - 40 + study + report
     times = [(row.name, row.state, row.time) for row in made.rows()]
@@ -267,20 +264,34 @@ def test_time_left_goes_by_what_finished_steps_took(board):
     ]
     clock.now = 900.0  # longer than expected: nothing of it can be told to be left
     assert made.left() == study + report
-    assert made.end(made.steps[1]) == 900.0 and made.left() == study + report
+    made.end(made.steps[1])
+    assert StepLog(Path("steps.json")).seconds(made.steps[1]) == 900.0
+    assert made.left() == (60 + 60) * (60 + 900) / (120 + 360)  # of 2 and 6 minutes expected
+
+
+def test_how_long_a_resumed_step_took_is_unknown():
+    first = steps()[0]
+    first.last.parent.mkdir(parents=True)
+    first.last.touch()
+    board = LinesBoard(steps(), set(), StepLog(Path("steps.json")), Clock())
+    board.begin(first)
+    board.end(first)
+    assert StepLog(Path("steps.json")).knows(first)
+    assert StepLog(Path("steps.json")).seconds(first) is None
 
 
 def test_without_a_finished_step_the_plan_is_what_there_is():
-    made = Board(steps(), set(), StepLog(Path("steps.json")), Clock())
+    made = LinesBoard(steps(), set(), StepLog(Path("steps.json")), Clock())
     assert made.summary() == "0 of 4 steps are done, about 10 min 0 s left"
 
 
-def test_lines_in_a_log(board, capsys):
-    made, _ = board
-    view = LinesView(made)
-    view.say("a line of the fit")
-    made.end(made.steps[1])
-    view.end(made.steps[1])
+def test_lines_in_a_log(capsys):
+    board, clock = begun(LinesBoard)
+    capsys.readouterr()
+    with board.shown():
+        board.say("a line of the fit")
+        clock.now = 180.0
+        board.end(board.steps[1])
     printed = capsys.readouterr().err.splitlines()
     assert printed[0].split() == ["done", "fit", "first", "1", "min", "0", "s"]
     assert [line.split()[0] for line in printed[1:4]] == ["running", "to", "to"]
@@ -291,13 +302,12 @@ def test_lines_in_a_log(board, capsys):
     ]
 
 
-def test_a_table_on_a_terminal(board):
-    made, _ = board
-    view = TableView(made)
-    view.say("  Epoch 0/1, step 3/12  ")
-    view.say("")
+def test_a_table_on_a_terminal():
+    board, _ = begun(TableBoard)
+    board.say("  Epoch 0/1, step 3/12  ")
+    board.say("")
     console = Console(width=80, file=io.StringIO())
-    console.print(view.table())
+    console.print(board.table())
     printed = console.file.getvalue()
     assert re.search(r"fit second +running +40 s", printed)
     assert "1 of 4 steps are done, about 3 min 20 s left" in printed

@@ -1,1 +1,1 @@
-"""The subcommand study reproduce: all that the paper did, from the data to the report."""
+"""The subcommand ``study reproduce``: all experiments of the paper, from data to report."""

@@ -1,17 +1,17 @@
-"""Which steps are done, which are to come, and how long that will take."""
+"""The progress of a reproduction: which steps are done, and how long the others will take."""
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bertx.cli.reproducing.steps import PlannedStep
 from bertx.errors import InputError
-from bertx.progress import duration, interactive
+from bertx.progress import duration
 from bertx.rendering.files import write_whole
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 StepState = Literal["done", "running", "begun", "to come"]
 
 _WIDTH = 100
-"""Most characters of a line of a step that are shown below the table."""
+"""The most characters shown of a line that a step prints."""
 
 
 class StepLog:
-    """What steps were done and how long they took, in a file.
+    """A file of the finished steps and how long they took.
 
     Args:
-        path: The file; it is made when the first step is done.
+        path: The file; created when the first step is done.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,31 +39,30 @@ class StepLog:
             pass
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{path}: expected the steps that are done, but it cannot be read: {error}. Remove "
-                "it: the steps are then found again by their folders."
+                f"{path}: expected the finished steps, but it cannot be read: {error}. Remove it: "
+                "the steps are then recognized by their folders."
             ) from error
 
     def knows(self, step: PlannedStep) -> bool:
-        """Whether a step was done with the command that would make it now."""
+        """Return whether a step was done with its current command."""
         return self._entries.get(step.name, {}).get("command") == step.command()
 
     def seconds(self, step: PlannedStep) -> float | None:
-        """How long a step took; None if that is unknown, as for one that was resumed."""
+        """Return how long a step took; None if unknown, as for a step that was resumed."""
         seconds = self._entries.get(step.name, {}).get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
 
     def add(self, step: PlannedStep, seconds: float | None) -> None:
-        """Note that a step is done, and how long it took if that is known."""
+        """Record that a step is done, and how long it took if that is known."""
         self._entries[step.name] = {"command": step.command(), "seconds": seconds}
         write_whole(self._path, json.dumps(self._entries, indent=1))
 
 
-@dataclass(frozen=True)
-class StepRow:
+class StepRow(NamedTuple):
     """A step as it is shown.
 
     Attributes:
-        name: Its name.
+        name: The step's name.
         state: How far it is.
         time: How long it took, has taken so far, or will take.
     """
@@ -73,165 +72,147 @@ class StepRow:
     time: str
 
 
-class Board:
-    """How far a reproduction is.
+class Board(ABC):
+    """The progress of a reproduction, shown while its steps run.
 
     Args:
         steps: All steps.
-        done: The names of those that are done.
-        ledger: How long they took.
-        clock: The time in seconds.
+        done: The names of the finished steps.
+        log: Where finished steps are recorded.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
         self,
         steps: Sequence[PlannedStep],
         done: set[str],
-        ledger: StepLog,
+        log: StepLog,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.steps, self.done = steps, done
-        self._ledger, self._clock = ledger, clock
-        self._running: tuple[str, float] | None = None
-        self.line = ""
+        self._log, self._clock = log, clock
+        self._running, self._start, self._resumed = "", 0.0, False
 
     def begin(self, step: PlannedStep) -> None:
-        """A step begins."""
-        self._running, self.line = (step.name, self._clock()), ""
+        """Start a step."""
+        self._running, self._start, self._resumed = step.name, self._clock(), step.begun()
 
-    def end(self, step: PlannedStep) -> float:
-        """A step is done; how many seconds it took."""
-        spent = self.spent()
-        self.done.add(step.name)
-        self._running, self.line = None, ""
-        return spent
+    @abstractmethod
+    def shown(self) -> AbstractContextManager[None]:
+        """Show the progress until the context ends."""
 
-    def spent(self) -> float:
-        """The seconds of the step that is running."""
-        return self._clock() - self._running[1] if self._running else 0.0
-
+    @abstractmethod
     def say(self, line: str) -> None:
-        """What the step that is running has printed last."""
-        self.line = line
+        """Show a line that the running step has printed."""
+
+    def end(self, step: PlannedStep) -> None:
+        """Finish a step, and record how long it took unless it was resumed."""
+        self._log.add(step, None if self._resumed else self._spent())
+        self.done.add(step.name)
+        self._running = ""
 
     def left(self) -> float:
-        """How many seconds all that is not done will take, as far as can be told."""
-        pace, running = self._pace(), self._running and self._running[0]
+        """Return the estimated seconds until all steps are done."""
+        pace = self._pace()
         rest = {s.name: 60 * s.minutes * pace for s in self.steps if s.name not in self.done}
-        if running in rest:
-            rest[running] = max(rest[running] - self.spent(), 0.0)
+        if self._running in rest:
+            rest[self._running] = max(rest[self._running] - self._spent(), 0.0)
         return sum(rest.values())
 
     def rows(self) -> Iterator[StepRow]:
-        """The steps in their order."""
+        """Yield the steps in their order."""
         pace = self._pace()
         for step in self.steps:
-            seconds = self._ledger.seconds(step)
+            seconds = self._log.seconds(step)
             if step.name in self.done:
                 yield StepRow(step.name, "done", "" if seconds is None else duration(seconds))
-            elif self._running and self._running[0] == step.name:
-                yield StepRow(step.name, "running", duration(self.spent()))
+            elif step.name == self._running:
+                yield StepRow(step.name, "running", duration(self._spent()))
             else:
                 state: StepState = "begun" if step.begun() else "to come"
                 yield StepRow(step.name, state, f"about {duration(60 * step.minutes * pace)}")
 
     def summary(self) -> str:
-        """One line: how many steps are done, and the time that is left."""
+        """Say in one line how many steps are done, and how much time is left."""
         done = f"{len(self.done)} of {len(self.steps)} steps are done"
         return f"{done}, about {duration(self.left())} left" if self.left() else done
 
+    def _spent(self) -> float:
+        return self._clock() - self._start
+
     def _pace(self) -> float:
-        """How long steps take, relative to what was expected."""
-        done = [(self._ledger.seconds(s), s.minutes) for s in self.steps if s.name in self.done]
-        pairs = [(seconds, 60 * minutes) for seconds, minutes in done if seconds is not None]
-        expected = sum(planned for _, planned in pairs)
-        return sum(seconds for seconds, _ in pairs) / expected if expected else 1.0
+        """Return how long finished steps took, relative to the expected time."""
+        done = [(self._log.seconds(s), 60 * s.minutes) for s in self.steps if s.name in self.done]
+        known = [(seconds, expected) for seconds, expected in done if seconds is not None]
+        total = sum(expected for _, expected in known)
+        return sum(seconds for seconds, _ in known) / total if total else 1.0
 
 
-class View(Protocol):
-    """Where a board is shown."""
+class LinesBoard(Board):
+    """Prints progress as lines on standard error, with everything that the steps print."""
 
-    def begin(self, step: PlannedStep) -> None:
-        """A step has begun."""
-
-    def say(self, line: str) -> None:
-        """The step that is running has printed a line."""
-
-    def end(self, step: PlannedStep) -> None:
-        """A step is done."""
-
-
-class LinesView:
-    """Lines on standard error, those of the steps among them.
-
-    Args:
-        board: What is shown.
-    """
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        for row in board.rows():
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """List all steps."""
+        for row in self.rows():
             self.say(f"  {row.state:8} {row.name:28} {row.time}".rstrip())
-        self.say(f"{board.summary()}.")
+        self.say(f"{self.summary()}.")
+        yield
 
     def begin(self, step: PlannedStep) -> None:
-        """Say so."""
+        """Start a step."""
+        super().begin(step)
         self.say(f"{step.name} begins.")
 
     def say(self, line: str) -> None:
-        """Print the line."""
+        """Print a line."""
         print(line, file=sys.stderr, flush=True)
 
     def end(self, step: PlannedStep) -> None:
-        """Say so, and what is left."""
-        self.say(f"{step.name} is done; {self._board.summary()}.")
+        """Finish a step."""
+        super().end(step)
+        self.say(f"{step.name} is done; {self.summary()}.")
 
 
-class TableView:
-    """A table of the steps on the terminal, and what the one that is running printed last.
+class TableBoard(Board):
+    """Shows a table of the steps on the terminal, and the last line of the running step."""
 
-    Args:
-        board: What is shown.
-    """
+    _line = ""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the table up to date; it stays on the terminal when the context ends."""
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True)
+        with Live(get_renderable=self.table, console=console, refresh_per_second=2):
+            yield
 
     def begin(self, step: PlannedStep) -> None:
-        """Nothing: the table is drawn anew by itself."""
+        """Start a step."""
+        super().begin(step)
+        self._line = ""
 
     def say(self, line: str) -> None:
-        """Show it below the table."""
+        """Show a line below the table."""
         if line.strip():
-            self._board.say(line.strip()[:_WIDTH])
+            self._line = line.strip()[:_WIDTH]
 
     def end(self, step: PlannedStep) -> None:
-        """Nothing: the table is drawn anew by itself."""
+        """Finish a step."""
+        super().end(step)
+        self._line = ""
 
     def table(self) -> "Group":
-        """The table as it is now, and what is below it."""
+        """Return the current table, with the summary and the last line."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
         table = Table("step", "", "time", box=None)
         styles = {"done": "green", "running": "bold", "begun": "yellow", "to come": "dim"}
-        for row in self._board.rows():
+        for row in self.rows():
             table.add_row(row.name, Text(row.state, styles[row.state]), row.time)
-        below = (Text(self._board.summary()), Text(self._board.line, "dim"))
+        below = (Text(self.summary()), Text(self._line, "dim"))
         return Group(table, *(text for text in below if text))
-
-
-@contextmanager
-def shown(board: Board) -> Iterator[View]:
-    """A table on a terminal, which stays when the context ends; lines elsewhere."""
-    if not interactive():
-        yield LinesView(board)
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    view = TableView(board)
-    console = Console(stderr=True)
-    with Live(get_renderable=view.table, console=console, refresh_per_second=2):
-        yield view

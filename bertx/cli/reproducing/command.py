@@ -1,4 +1,4 @@
-"""Everything that a preset names, one step after the other; what is there already is kept."""
+"""Running all steps of a preset in order; finished steps are kept."""
 
 import shlex
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from jsonargparse import Namespace
 
-from bertx.cli.reproducing.board import Board, StepLog, shown
+from bertx.cli.reproducing.board import LinesBoard, StepLog, TableBoard
 from bertx.cli.reproducing.preset import ReproducePreset, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
 from bertx.cli.reproducing.steps import FitStep, Folders, PlannedStep, StudyStep, steps_of
@@ -21,7 +21,7 @@ _OUT = "lightning_logs/reproduce"
 
 
 def command(args: list[str]) -> None:
-    """Run ``bertx study reproduce`` with the arguments behind it."""
+    """Run ``bertx study reproduce`` with the given arguments."""
     run_subcommand(_parser(), _run, args)
 
 
@@ -33,12 +33,12 @@ def _parser() -> Parser:
         "it stopped.",
     )
     add = parser.add_argument
-    add("--preset", default="small", type=str, help="What to do, and at which sizes: "
-        f"{', '.join(shipped_presets())}, or a YAML file in the same form.")  # fmt: skip
+    add("--preset", default="small", type=str, help="What to run, and at which sizes: "
+        f"{', '.join(shipped_presets())}, or a YAML file of the same form.")  # fmt: skip
     add("--data", type=str, metavar="DIR", help="A folder with a folder of files (train, dev, "
         "test) for each data set: sst5, semeval, imdb, yelp5. Default: the hub.")  # fmt: skip
-    add("--out", default=_OUT, type=str, metavar="FOLDER", help="Where runs, studies and the "
-        "report are written, and found again.")  # fmt: skip
+    add("--out", default=_OUT, type=str, metavar="FOLDER", help="The folder of runs, studies and "
+        "the report; a later call continues there.")  # fmt: skip
     add("--lexicon", type=str, metavar="FILE", help="A sentiment lexicon, in the form "
         "that word-rank takes.")  # fmt: skip
     add("--wandb", action="store_true", help="Also log to Weights & Biases.")
@@ -47,12 +47,16 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
+    from bertx.studies.lexicon import read_lexicon
+
     preset = read_preset(options.preset)
     out = Path(options.out).resolve()
     data = None if options.data is None else Path(options.data).resolve()
     if data is not None:
         _check_data(preset, data)
-    lexicon = None if options.lexicon is None else _lexicon(Path(options.lexicon).resolve())
+    lexicon = None if options.lexicon is None else Path(options.lexicon).resolve()
+    if lexicon is not None:
+        read_lexicon(lexicon)  # an unreadable file is an error before the first fit
     steps = steps_of(preset, Folders(out, data, lexicon, options.wandb))
     if options.plan:
         for step in steps:
@@ -60,7 +64,7 @@ def _run(options: Namespace) -> None:
         return
     for step in steps:
         if isinstance(step, StudyStep):
-            study_options(step.command()[1:])
+            study_options(step.command()[1:])  # ends the program if an option is wrong
     check_writable("--out", out, folder=True)
     try:
         with FileLock(out / ".lock", blocking=False):
@@ -72,16 +76,8 @@ def _run(options: Namespace) -> None:
     print(f"Report: {steps[-1].folder}")
 
 
-def _lexicon(path: Path) -> Path:
-    """A lexicon that can be read, which is known before the first fit."""
-    from bertx.studies.lexicon import read_lexicon
-
-    read_lexicon(path)
-    return path
-
-
 def _check_data(preset: ReproducePreset, data: Path) -> None:
-    """Refuse data that are not all there, before the first fit."""
+    """Check before the first fit that no data is missing."""
     from bertx.data.files import FolderReader
 
     missing = list[str]()
@@ -102,50 +98,45 @@ def _check_data(preset: ReproducePreset, data: Path) -> None:
 
 
 def _reproduce(steps: Sequence[PlannedStep], out: Path) -> None:
-    """Do the steps that are not done."""
-    ledger = StepLog(out / "steps.json")
-    board = Board(steps, _done(steps, ledger), ledger)
-    failed = None
-    with shown(board) as view:
+    """Run the steps that are not done.
+
+    Raises:
+        InputError: If a step fails.
+    """
+    finished = StepLog(out / "steps.json")
+    board = (TableBoard if interactive() else LinesBoard)(steps, _done(steps, finished), finished)
+    with board.shown():
         for step in steps:
             if step.name in board.done:
                 continue
-            whole = not step.begun()
             board.begin(step)
-            view.begin(step)
             log = out / "logs" / f"{step.name.replace(' ', '-')}.log"
-            status, printed = run_command(step.command(), log, view.say)
+            status, output = run_command(step.command(), log, board.say)
             if status or not step.ended():
-                failed = step, status, printed, log
                 break
-            seconds = board.end(step)
-            ledger.add(step, seconds if whole else None)
-            view.end(step)
-    if failed:
-        _fail(*failed)
+            board.end(step)
+        else:
+            return  # all steps are done
+    if interactive():  # without a terminal, the output has already been printed
+        print(output, end="", file=sys.stderr)
+    how = f"ended with status {status}" if status else "ended without its results"
+    raise InputError(
+        f"{step.name} {how}. Its output is above, and in {log}. Run the same command again to "
+        "continue."
+    )
 
 
-def _done(steps: Sequence[PlannedStep], ledger: StepLog) -> set[str]:
-    """The names of the steps that need not be run.
+def _done(steps: Sequence[PlannedStep], finished: StepLog) -> set[str]:
+    """Return the names of the steps that need not be run.
 
-    A fit is known by its folder, whoever made it. What reads the outcome of a step that is run
-    now is run again, and finds what it has.
+    A fit is recognized by its folder, wherever it was run. A step that reads the results of a step
+    that is run now is run again; it continues with its own parts.
     """
-    done, fresh = set[str](), set[Path]()
+    done, rerun = set[str](), set[Path]()
     for step in steps:
-        recorded = isinstance(step, FitStep) or ledger.knows(step)
-        if step.ended() and recorded and not fresh & set(step.needs):
+        recorded = isinstance(step, FitStep) or finished.knows(step)
+        if step.ended() and recorded and rerun.isdisjoint(step.needs):
             done.add(step.name)
         else:
-            fresh.add(step.folder)
+            rerun.add(step.folder)
     return done
-
-
-def _fail(step: PlannedStep, status: int, printed: str, log: Path) -> None:
-    if interactive():  # elsewhere it has been printed already
-        print(printed, end="", file=sys.stderr)
-    how = f"ended with status {status}" if status else "ended, but its outcome is not there"
-    raise InputError(
-        f"{step.name} {how}. What it printed is above, and in {log}. Run the "
-        "same command again to continue."
-    )

@@ -1,4 +1,4 @@
-"""What is fitted and studied, and at which sizes: data, in YAML."""
+"""Presets of ``bertx study reproduce``: the fits and studies to run, in YAML."""
 
 import re
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass(frozen=True)
 class Fit:
-    """A training.
+    """A training run.
 
     Attributes:
-        dataset: The configuration of ``bertx fit`` that it starts from, which is also the name of
-            the folder of its local files.
-        settings: Settings over those of the configuration, as ``bertx fit`` takes them:
+        dataset: The configuration of ``bertx fit`` to start from, and the name of the folder of
+            local files.
+        settings: Settings that override the configuration, as ``bertx fit`` takes them:
             ``{data.seed: 42}``.
-        minutes: How long it is expected to take.
+        minutes: The expected time.
     """
 
     dataset: str
@@ -36,11 +36,11 @@ class StudyPlan:
     """A study of some of the fits.
 
     Attributes:
-        study: Its name.
-        runs: The fits.
-        settings: Its options, as ``bertx study`` takes them: ``{max_examples: 2001}``.
-        other_runs: Its options that name a fit: ``{shuffled: sst5-shuffled}``.
-        minutes: How long it is expected to take.
+        study: The name of the study.
+        runs: The names of the fits.
+        settings: The options of the study, as ``bertx study`` takes them: ``{max_examples: 2001}``.
+        other_runs: The options whose value is a fit: ``{shuffled: sst5-shuffled}``.
+        minutes: The expected time.
     """
 
     study: str
@@ -52,12 +52,12 @@ class StudyPlan:
 
 @dataclass(frozen=True)
 class ReproducePreset:
-    """Everything that is to be reproduced.
+    """All fits and studies of a reproduction.
 
     Attributes:
-        fits: The trainings, by the names of their folders.
-        studies: The studies, by the names of their folders, in the order in which they are made.
-        common: Settings that all fits have; those of a single one go before them.
+        fits: The fits, by the names of their folders.
+        studies: The studies in the order they are run, by the names of their folders.
+        common: Settings of all fits; the settings of a single fit override them.
     """
 
     fits: dict[str, Fit]
@@ -66,13 +66,13 @@ class ReproducePreset:
 
 
 def read_preset(name: str) -> ReproducePreset:
-    """The preset that is called so.
+    """Read a preset.
 
     Args:
-        name: One that comes with bertx, or the path of a YAML file.
+        name: The name of a preset that bertx ships, or the path of a YAML file.
 
     Raises:
-        InputError: If there is none, it cannot be read, or it is none.
+        InputError: If there is no such file, or it is not a valid preset.
     """
     path = shipped_presets().get(name) or Path(name)
     if not path.is_file():
@@ -83,10 +83,10 @@ def read_preset(name: str) -> ReproducePreset:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(ReproducePreset)
     try:
-        given = parser.parse_path(str(path))
-        # jsonargparse before 4.49 has the second name alone, and later ones warn of it.
-        make = getattr(parser, "instantiate", None) or parser.instantiate_classes
-        preset = ReproducePreset(**vars(make(given)))
+        parsed = parser.parse_path(str(path))
+        # jsonargparse 4.49 renamed `instantiate_classes` and warns about the old name.
+        instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+        preset = ReproducePreset(**vars(instantiate(parsed)))
     except (ArgumentError, OSError, ValueError) as error:
         raise InputError(f"--preset {name}: {' '.join(str(error).split())}") from error
     _check(preset, f"--preset {name}")
@@ -94,31 +94,31 @@ def read_preset(name: str) -> ReproducePreset:
 
 
 def shipped_presets() -> dict[str, Path]:
-    """The presets that come with bertx, by their names."""
+    """Return the files of the presets that bertx ships, by name."""
     files = sorted((shipped_folder() / "reproduce").glob("*.yaml"))
     return {path.stem: path for path in files}
 
 
 def _check(preset: ReproducePreset, where: str) -> None:
     if not preset.fits:
-        raise InputError(f"{where}: expected fits, but there is none.")
+        raise InputError(f"{where}: expected at least one fit, got none.")
     for name in (*preset.fits, *preset.studies):
         if not _NAME.fullmatch(name):
             raise InputError(
-                f"{where}: {name!r}: expected the name of a folder, of letters, digits, '.', '_' "
+                f"{where}: {name!r}: expected the name of a folder, from letters, digits, '.', '_' "
                 "and '-'."
             )
     for name, fit in preset.fits.items():
         settings: Mapping[str, Any] = {**preset.common, **fit.settings}
         if settings.get("export", "") is None:
             raise InputError(
-                f"{where}: fits.{name}: export is switched off, but what it writes shows that a "
-                "fit is done. Leave it on."
+                f"{where}: fits.{name}: export is switched off, but a fit is recognized as done by "
+                "the exported model. Leave it on."
             )
     for name, study in preset.studies.items():
         for run in (*study.runs, *study.other_runs.values()):
             if run not in preset.fits:
                 raise InputError(
-                    f"{where}: studies.{name}: expected runs among {', '.join(preset.fits)}, but "
-                    f"got {run!r}."
+                    f"{where}: studies.{name}: expected runs among {', '.join(preset.fits)}, got "
+                    f"{run!r}."
                 )

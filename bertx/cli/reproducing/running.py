@@ -1,4 +1,4 @@
-"""Running a command of bertx in a process of its own, which this module then is."""
+"""Running a bertx command in a child process, whose main module this is."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 Say = Callable[[str], object]
-"""Called with every line that a command prints."""
+"""A function called with every line that a command prints."""
 
 _PROGRAM = (sys.executable, "-m", "bertx.cli.reproducing.running")
 
@@ -17,19 +17,19 @@ _PROGRAM = (sys.executable, "-m", "bertx.cli.reproducing.running")
 def run_command(
     arguments: Sequence[str], log: Path, say: Say, program: Sequence[str] = _PROGRAM
 ) -> tuple[int, str]:
-    """Run a command of bertx; it ends with this process, however that ends.
+    """Run a bertx command in a child process, which ends when this process ends, however it ends.
 
-    Memory and random streams are its own. Ctrl-C here is passed on to it, and waited for: a
-    training then writes a checkpoint.
+    The child has separate memory and random streams. Ctrl-C is passed on to it, and this function
+    waits for it to end: a training run then writes a checkpoint.
 
     Args:
-        arguments: What follows ``bertx``.
-        log: A file to which everything that it prints is added.
-        say: Called with each line of it.
-        program: What the arguments are given to.
+        arguments: The arguments of ``bertx``.
+        log: A file to which all output of the command is appended.
+        say: Called with each line of the output.
+        program: The program that is given the arguments.
 
     Returns:
-        Its exit status, and all that it printed.
+        The exit status and the output of the command.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
@@ -38,27 +38,27 @@ def run_command(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        process_group=0,  # a terminal sends Ctrl-C to all of a group, and it would come twice
+        process_group=0,  # otherwise the terminal would send Ctrl-C to the child as well
     )
     try:
         with log.open("ab") as file:
-            printed = _follow(process, file.write, say)
-        return process.wait(), printed
+            output = _follow(process, file.write, say)
+        return process.wait(), output
     finally:
         process.kill()
         process.wait()
 
 
 def _follow(process: "subprocess.Popen[bytes]", write: Callable[[bytes], object], say: Say) -> str:
-    """Pass on what a process prints until it ends."""
+    """Pass on the output of a process until it ends, and return it."""
     assert process.stdout is not None
-    printed, interrupted = list[str](), False
+    lines, interrupted = list[str](), False
     while True:
         try:
             for line in process.stdout:
                 write(line)
-                printed.append(line.decode("utf-8", "replace"))
-                say(printed[-1].rstrip().rpartition("\r")[2])  # of a bar, what it says last
+                lines.append(line.decode("utf-8", "replace"))
+                say(lines[-1].rstrip().rpartition("\r")[2])  # the last state of a progress bar
             break
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
@@ -66,14 +66,14 @@ def _follow(process: "subprocess.Popen[bytes]", write: Callable[[bytes], object]
     process.wait()
     if interrupted:
         raise KeyboardInterrupt
-    return "".join(printed)
+    return "".join(lines)
 
 
 def main() -> None:
-    """Run the command that the arguments are, and end when the program does that started it.
+    """Run the command given by the arguments, and end when the parent process ends.
 
-    Standard input is a pipe that only the other program holds open. However that ends, also by
-    kill -9, the pipe is closed then; nothing goes on writing where the next attempt will write.
+    Standard input is a pipe that only the parent holds open. It is closed when the parent ends,
+    even by kill -9, so that no orphan writes to the folders that the next attempt writes to.
     """
     Thread(target=_end_with_parent, daemon=True).start()
     from bertx.cli import main as run

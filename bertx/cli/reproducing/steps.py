@@ -1,4 +1,4 @@
-"""The steps of a reproduction: what each runs, and what of it is there already."""
+"""The steps of a reproduction: their commands, and whether they are begun or done."""
 
 import json
 from abc import ABC, abstractmethod
@@ -21,10 +21,10 @@ class Folders:
     """Where a reproduction reads and writes.
 
     Attributes:
-        out: Its folder.
-        data: The folder with a folder of files for each data set; None: they come from the hub.
-        lexicon: A sentiment lexicon for the studies of words; None for none.
-        wandb: Whether it logs to Weights & Biases too.
+        out: The folder of the reproduction.
+        data: A folder with a folder of files for each data set; None for data sets from the hub.
+        lexicon: A sentiment lexicon for the word-rank study, if there is one.
+        wandb: Whether to also log to Weights & Biases.
     """
 
     out: Path
@@ -34,24 +34,24 @@ class Folders:
 
     @property
     def runs(self) -> Path:
-        """Where the fits are."""
+        """The folder of the fits."""
         return self.out / "runs"
 
     @property
     def studies(self) -> Path:
-        """Where the studies are."""
+        """The folder of the studies."""
         return self.out / "studies"
 
 
 @dataclass(frozen=True)
 class PlannedStep(ABC):
-    """One command of bertx, whose outcome is found again by its folder.
+    """A bertx command whose results are recognized by their folder.
 
     Attributes:
-        name: Its name among the steps.
-        folder: The folder (of the report, the file) that it writes.
-        minutes: How long it is expected to take.
-        needs: The folders of the steps whose outcome it reads.
+        name: The step's name.
+        folder: The folder that it writes (for the report, the file).
+        minutes: The expected time.
+        needs: The folders of the steps whose results it reads.
     """
 
     name: str
@@ -61,29 +61,29 @@ class PlannedStep(ABC):
 
     @abstractmethod
     def begun(self) -> bool:
-        """Whether there is something to go on from."""
+        """Return whether the step has been begun and can be continued."""
 
     @abstractmethod
     def ended(self) -> bool:
-        """Whether its outcome is there.
+        """Return whether the step is done.
 
         Raises:
-            InputError: If what is there was made with other settings.
+            InputError: If the folder holds results with other settings.
         """
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The arguments of bertx that make it, or go on with what there is of it."""
+        """Return the arguments of bertx that run or continue the step."""
 
 
 @dataclass(frozen=True)
 class FitStep(PlannedStep):
-    """A training.
+    """A training run.
 
     Attributes:
-        settings: All that is set, as in ``config.yaml``: ``{data.seed: 42}``.
-        config: The configuration over which that is set.
-        loggers: Where it logs to.
+        config: The configuration to start from.
+        settings: The settings that override it, as in ``config.yaml``: ``{data.seed: 42}``.
+        loggers: The loggers.
     """
 
     config: str
@@ -92,32 +92,37 @@ class FitStep(PlannedStep):
 
     @classmethod
     def of(cls, name: str, fit: Fit, common: Mapping[str, Any], folders: Folders) -> "FitStep":
-        """A training of a preset."""
+        """Return the step of a fit of a preset."""
         csv = {"save_dir": str(folders.runs), "name": "", "version": name}
         loggers = [{"class_path": _CSV, "init_args": csv}]
         if folders.wandb:
-            named = {"project": "bertx", "name": name, "save_dir": str(folders.out)}
-            loggers.append({"class_path": _WANDB, "init_args": named})
+            wandb = {"project": "bertx", "name": name, "save_dir": str(folders.out)}
+            loggers.append({"class_path": _WANDB, "init_args": wandb})
         path = {} if folders.data is None else {"data.path": str(folders.data / fit.dataset)}
-        settings = {"data.dataset": fit.dataset, **path, **common, **fit.settings}
-        config = f"{fit.dataset}.yaml"
-        folder = folders.runs / name
-        return cls(f"fit {name}", folder, fit.minutes, (), config, settings, tuple(loggers))
+        return cls(
+            name=f"fit {name}",
+            folder=folders.runs / name,
+            minutes=fit.minutes,
+            needs=(),
+            config=f"{fit.dataset}.yaml",
+            settings={"data.dataset": fit.dataset, **path, **common, **fit.settings},
+            loggers=tuple(loggers),
+        )
 
     @property
     def last(self) -> Path:
-        """The checkpoint from which it goes on."""
+        """The checkpoint from which the fit continues."""
         return self.folder / "checkpoints" / "last.ckpt"
 
     def begun(self) -> bool:
-        """Whether there is a checkpoint."""
+        """Return whether there is a checkpoint."""
         return self.last.is_file()
 
     def ended(self) -> bool:
-        """Whether the model was exported, which is the last thing that a training does.
+        """Return whether the model was exported, which a fit does last.
 
         Raises:
-            InputError: If the run in the folder was made with other settings.
+            InputError: If the run in the folder has other settings.
         """
         exported = (self.folder / "hf" / "config.json").is_file()
         if exported or self.begun():
@@ -125,11 +130,11 @@ class FitStep(PlannedStep):
         return exported
 
     def command(self) -> list[str]:
-        """``fit``, with all that is set."""
-        named = [f"--{key}={_written(value)}" for key, value in self.settings.items()]
+        """Return ``fit`` with the configuration, the settings and the loggers."""
+        settings = [f"--{key}={_written(value)}" for key, value in self.settings.items()]
         logger = f"--trainer.logger={json.dumps(self.loggers)}"
-        on = [f"--ckpt_path={self.last}"] if self.begun() else []
-        return ["fit", "--config", self.config, *named, logger, *on]
+        checkpoint = [f"--ckpt_path={self.last}"] if self.begun() else []
+        return ["fit", "--config", self.config, *settings, logger, *checkpoint]
 
     def _check(self) -> None:
         path = self.folder / "config.yaml"
@@ -140,17 +145,19 @@ class FitStep(PlannedStep):
                 f"{path}: expected the configuration of the run, but it cannot be read. Remove "
                 f"{self.folder}, or name another folder with --out."
             ) from error
-        wrong = [line for key, value in self.settings.items() for line in _other(key, value, saved)]
-        if wrong:
+        other = [
+            text for key, value in self.settings.items() for text in _differences(key, value, saved)
+        ]
+        if other:
             raise InputError(
-                f"{self.folder}: the run that is there was made with {', '.join(wrong)}. Restore "
-                "these settings, remove the folder, or name another one with --out."
+                f"{self.folder}: the run in this folder has {', '.join(other)}. Restore these "
+                "settings, remove the folder, or name another one with --out."
             )
 
 
 @dataclass(frozen=True)
 class _ReadingStep(PlannedStep):
-    """What reads the outcome of other steps, and finds what it has itself.
+    """A step that reads the results of other steps; the same command runs and continues it.
 
     Attributes:
         arguments: The arguments of bertx.
@@ -159,7 +166,7 @@ class _ReadingStep(PlannedStep):
     arguments: tuple[str, ...]
 
     def command(self) -> list[str]:
-        """The same whether something is there or not."""
+        """Return the arguments."""
         return list(self.arguments)
 
 
@@ -168,53 +175,52 @@ class StudyStep(_ReadingStep):
 
     @classmethod
     def of(cls, name: str, study: StudyPlan, folders: Folders) -> "StudyStep":
-        """A study of a preset."""
+        """Return the step of a study of a preset."""
         folder = folders.studies / name
         runs = tuple(folders.runs / run for run in study.runs)
         others = {key: folders.runs / run for key, run in study.other_runs.items()}
         settings = {**study.settings, **{key: str(run) for key, run in others.items()}}
         options = [text for key, value in settings.items() for text in _option(key, value)]
-        given = ["study", study.study, *map(str, runs), *options]
-        given += ["--scores", str(folders.out / "scores"), "--out", str(folder)]
+        arguments = ["study", study.study, *map(str, runs), *options]
+        arguments += ["--scores", str(folders.out / "scores"), "--out", str(folder)]
         if folders.lexicon is not None and study.study == "word-rank":
-            given += ["--lexicon", str(folders.lexicon)]
+            arguments += ["--lexicon", str(folders.lexicon)]
         if folders.wandb:
-            given.append("--wandb")
+            arguments.append("--wandb")
         needs = (*runs, *others.values())
-        return cls(f"study {name}", folder, study.minutes, needs, tuple(given))
+        return cls(f"study {name}", folder, study.minutes, needs, tuple(arguments))
 
     def begun(self) -> bool:
-        """Whether there is something of it."""
+        """Return whether its folder exists."""
         return self.folder.exists()
 
     def ended(self) -> bool:
-        """Whether its summary is there, which is written last."""
+        """Return whether its summary exists, which is written last."""
         return (self.folder / "summary.json").is_file()
 
 
 class ReportStep(_ReadingStep):
-    """The page of all runs and studies."""
+    """The report on all runs and studies."""
 
     @classmethod
     def of(cls, preset: ReproducePreset, folders: Folders) -> "ReportStep":
-        """The page of a preset."""
+        """Return the step of the report on a preset."""
         studies = (folders.studies / name for name in preset.studies)
         shown = (*studies, *(folders.runs / name for name in preset.fits))
         page = folders.out / "report.html"
-        given = ("report", *map(str, shown), "--out", str(page))
-        return cls("report", page, 1.0, shown, given)
+        return cls("report", page, 1.0, shown, ("report", *map(str, shown), "--out", str(page)))
 
     def begun(self) -> bool:
-        """Never: it is written at once."""
+        """Return False, as a report is not written in parts."""
         return False
 
     def ended(self) -> bool:
-        """Whether the page is there."""
+        """Return whether the page exists."""
         return self.folder.is_file()
 
 
 def steps_of(preset: ReproducePreset, folders: Folders) -> list[PlannedStep]:
-    """All steps, each after those that it needs."""
+    """Return all steps, each after the steps that it needs."""
     return [
         *(FitStep.of(name, fit, preset.common, folders) for name, fit in preset.fits.items()),
         *(StudyStep.of(name, study, folders) for name, study in preset.studies.items()),
@@ -223,7 +229,7 @@ def steps_of(preset: ReproducePreset, folders: Folders) -> list[PlannedStep]:
 
 
 def _option(key: str, value: Any) -> Iterator[str]:
-    """An option of a study; true is one without a value."""
+    """Yield the arguments of an option; true stands for an option without a value."""
     yield f"--{key}"
     if value is not True:
         yield _written(value)
@@ -233,16 +239,16 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _other(key: str, expected: Any, saved: Any, within: str = "") -> Iterator[str]:
-    """What a saved configuration has in place of a setting."""
-    for name in key.split("."):
-        saved = saved.get(name) if isinstance(saved, Mapping) else None
-    full = f"{within}{key}"
+def _differences(key: str, expected: Any, saved: Any) -> Iterator[str]:
+    """Yield the values in a saved configuration that differ from an expected setting."""
     if isinstance(expected, Mapping):
         for name, value in expected.items():
-            yield from _other(name, value, saved, f"{full}.")
-    elif not _same(full, expected, saved):
-        yield f"{full} {_written(saved)} (now {_written(expected)})"
+            yield from _differences(f"{key}.{name}", value, saved)
+        return
+    for name in key.split("."):
+        saved = saved.get(name) if isinstance(saved, Mapping) else None
+    if not _same(key, expected, saved):
+        yield f"{key} {_written(saved)} (now {_written(expected)})"
 
 
 def _same(key: str, expected: Any, saved: Any) -> bool:
@@ -250,7 +256,7 @@ def _same(key: str, expected: Any, saved: Any) -> bool:
         return True
     if key == "data.path":
         return Path(str(expected)).resolve() == Path(str(saved)).resolve()
-    try:  # YAML takes 1e-4 for text
+    try:  # YAML reads 1e-4 as text
         return float(expected) == float(saved)
     except (TypeError, ValueError):
         return False
