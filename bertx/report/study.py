@@ -1,4 +1,4 @@
-"""A study's folder, read again as a page shows it: findings, tables and figures."""
+"""Reading the folder of a study for the report: findings, tables and figures."""
 
 import json
 import re
@@ -14,25 +14,25 @@ from bertx.leaderboard.standings import short
 
 SUMMARY, BEGUN = "summary.json", "study.json"
 _TONES = {"agree": "good", "disagree": "warn", "cannot tell": ""}
-"""The verdicts on what the paper says, with the tones of findings."""
+"""The verdicts on claims of the paper, with the tones of their findings."""
 
 _LONG = 24
-"""Rows above which a table is opened on demand."""
+"""The number of rows above which a table is collapsed."""
 _NUMBER = re.compile(r"[-+−±<]?\s?[\d.]")
-_KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+_MIME_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 Cell = str | float | int | bool | None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, in a sentence.
+    """A finding in one sentence.
 
     Attributes:
         text: The sentence.
         evidence: Numbers with intervals.
-        paper: What the paper says; empty if nothing.
-        verdict: Whether the paper is right; empty where it says nothing.
+        paper: The paper's claim; empty if it makes none.
+        verdict: Whether the finding agrees with the claim; empty without a claim.
         tone: ``good``, ``warn`` or empty.
     """
 
@@ -45,21 +45,21 @@ class Finding:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study left, its numbers written as a page shows them.
+    """The results of a study, with numbers formatted for the report.
 
     Attributes:
-        name: Its name, as in the command.
-        folder: Where it lies.
-        title: Its heading.
-        preset: Whose choices it took.
-        version: The bertx that wrote it.
-        runs: A table of what it is of; None for nothing.
-        settings: Its settings by name.
-        findings: What it found.
-        numbers: Its headline numbers by key.
-        tables: Its tables: ``title``, ``heads``, ``rows``, ``note``, and whether it is ``long``.
-        figures: Its figures: ``title``, ``alt``, and as ``source`` the picture as a URL of data,
-            None if that is missing.
+        name: The name of the study's command.
+        folder: The folder of the study.
+        title: The heading.
+        preset: The preset of its settings.
+        version: The version of bertx that wrote it.
+        runs: A table of the models and texts; None without any.
+        settings: The settings by name.
+        findings: The findings.
+        numbers: The headline numbers by key.
+        tables: The tables: ``title``, ``heads``, ``rows``, ``note``, and whether it is ``long``.
+        figures: The figures: ``title``, ``alt``, and ``source``, the image as a data URL or None if
+            the file is missing.
     """
 
     name: str
@@ -76,19 +76,19 @@ class Study:
 
     @property
     def verdicts(self) -> str:
-        """How often the paper is right, in words; how much was found where it says nothing."""
+        """The counts of verdicts, or the number of findings if none is on a claim of the paper."""
         verdicts = [finding.verdict for finding in self.findings]
         counts = [f"{verdicts.count(v)} {v}" for v in _TONES if v in verdicts]
         return ", ".join(counts) or f"{len(verdicts)} finding{'' if len(verdicts) == 1 else 's'}"
 
     @property
     def claims(self) -> Sequence[Finding]:
-        """What was found of the paper's claims, or first of all where it has none."""
+        """The findings on claims of the paper, or the first finding if there are none."""
         return [finding for finding in self.findings if finding.verdict] or self.findings[:1]
 
 
 def is_study(folder: Path) -> bool:
-    """Whether a folder is that of a study, finished or not."""
+    """Return whether a folder holds a study, finished or not."""
     return (folder / SUMMARY).is_file() or (folder / BEGUN).is_file()
 
 
@@ -128,7 +128,7 @@ def _study(folder: Path, summary: dict[str, Any]) -> Study:
             for name, value in dict(summary.get("settings", {})).items()
         ],
         findings=[_finding(finding) for finding in summary.get("findings", [])],
-        numbers=[(key, _written(value, ".4g")) for key, value in numbers.items()],
+        numbers=[(key, _formatted(value, ".4g")) for key, value in numbers.items()],
         tables=[
             _table(_text(table.get("title") or table["name"]), table["columns"], table["rows"],
                    _text(table.get("note")))
@@ -152,39 +152,42 @@ def _finding(finding: dict[str, Any]) -> Finding:
 def _runs(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     names = list(dict.fromkeys(name for run in runs for name in run))
     rows = [[run.get(name) for name in names] for run in runs]
-    return _table("What it is of", names, rows) if rows else None
+    return _table("Models and texts", names, rows) if rows else None
 
 
 def _table(
     title: str, names: Sequence[Any], rows: Sequence[Sequence[Any]], note: str = ""
 ) -> dict[str, Any]:
-    """A table whose columns of numbers are aligned and have as many digits in every row."""
+    """Return a table in which all numbers of a column have the same number of decimals."""
     cells = [[_plain(cell) for cell in row] for row in rows]
     for row in cells:
         if len(row) != len(names):
             raise ValueError(f"table {title!r}: {len(names)} columns, but a row of {len(row)}")
     columns = list(zip(*cells, strict=True)) or [()] * len(names)
-    forms = [_form(column) for column in columns]
+    formats = [_format_of(column) for column in columns]
     return {
         "title": title,
         "heads": [
-            {"text": _text(name), "number": form != "" or _is_written(column)}
-            for name, form, column in zip(names, forms, columns, strict=True)
+            {"text": _text(name), "number": spec != "" or _is_formatted(column)}
+            for name, spec, column in zip(names, formats, columns, strict=True)
         ],
-        "rows": [[_written(*pair) for pair in zip(row, forms, strict=True)] for row in cells],
+        "rows": [
+            [_formatted(cell, spec) for cell, spec in zip(row, formats, strict=True)]
+            for row in cells
+        ],
         "note": note,
         "long": len(cells) > _LONG,
     }
 
 
-def _is_written(column: Sequence[Cell]) -> bool:
-    """Whether a column has numbers that are written already, such as with their intervals."""
+def _is_formatted(column: Sequence[Cell]) -> bool:
+    """Return whether a column holds numbers as text, such as numbers with intervals."""
     cells = [cell for cell in column if cell is not None]
     return bool(cells) and all(isinstance(c, str) and _NUMBER.match(c) for c in cells)
 
 
-def _form(column: Sequence[Cell]) -> str:
-    """How the numbers of a column are written; empty if it has none."""
+def _format_of(column: Sequence[Cell]) -> str:
+    """Return the format of a column's numbers; empty if it has none."""
     numbers = [c for c in column if isinstance(c, int | float) and not isinstance(c, bool)]
     if not numbers:
         return ""
@@ -194,27 +197,33 @@ def _form(column: Sequence[Cell]) -> str:
     return ".3f" if largest < 10 else ".1f" if largest < 10_000 else ".3g"
 
 
-def _written(cell: Cell, form: str) -> str:
+def _formatted(cell: Cell, spec: str) -> str:
     if cell is None or isinstance(cell, str):
         return "–" if cell is None else cell
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    return short(cell, form).replace("-", "−")
+    return short(cell, spec).replace("-", "−")
 
 
 def _figure(folder: Path, figure: dict[str, Any]) -> dict[str, str | None]:
-    """A figure with its picture: the SVG, or the PNG where that is far smaller."""
+    """Return a figure with its image: the SVG, or the PNG if it is much smaller."""
     name = _text(figure["name"])
-    inside = name and Path(name).name == name
-    paths = [folder / f"{name}{kind}" for kind in _KINDS] if inside else []
-    sizes = {path: path.stat().st_size for path in paths if path.is_file()}
-    weights = {path: size * (0.25 if path.suffix == ".svg" else 1) for path, size in sizes.items()}
-    path = min(weights, key=weights.__getitem__, default=None)
+    paths = list[Path]()
+    if name and Path(name).name == name:  # never a file outside the folder
+        candidates = (folder / f"{name}{suffix}" for suffix in _MIME_TYPES)
+        paths = [path for path in candidates if path.is_file()]
     source = None
-    if path is not None:
-        source = f"data:{_KINDS[path.suffix]};base64,{b64encode(path.read_bytes()).decode()}"
+    if paths:
+        path = min(paths, key=_size)
+        data = b64encode(path.read_bytes()).decode()
+        source = f"data:{_MIME_TYPES[path.suffix]};base64,{data}"
     title, alt = _text(figure.get("title") or name), _text(figure.get("alt"))
     return {"title": title, "alt": alt, "source": source}
+
+
+def _size(image: Path) -> float:
+    """Return the size of an image file, SVG at a quarter since it is preferred."""
+    return image.stat().st_size * (0.25 if image.suffix == ".svg" else 1)
 
 
 def _text(value: Any) -> str:
@@ -222,7 +231,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Cell:
-    """A cell; None for a number that is not finite."""
+    """Return a cell, with None for a number that is not finite."""
     if isinstance(value, float) and not isfinite(value):
         return None
     return value if value is None or isinstance(value, str | bool | int | float) else str(value)
