@@ -26,7 +26,7 @@ from clock import median_ratio
 from perturbation import fastest, forward, seconds
 
 from bertx.cli.study import study_options, study_settings
-from bertx.cli.subjects import find_subjects
+from bertx.cli.study_subjects import find_subjects
 from bertx.evaluation import Recorder
 from bertx.metrics import parts as parts_of
 from bertx.perturb.packing import budget_for

@@ -1,4 +1,4 @@
-"""bertx: fine-tune BERT-like text classifiers and see why they decide, while they train."""
+"""Fine-tune BERT-like text classifiers and explain their decisions while they train."""
 
 from importlib import import_module
 from importlib.metadata import version
@@ -16,7 +16,7 @@ _LAZY = {"explain": "bertx.explanation", "judge": "bertx.evaluation"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load `bertx.explain` and `bertx.judge`, and torch with them, when they are first used."""
+    """Load `bertx.explain` and `bertx.judge`, and with them torch, on first use."""
     if name in _LAZY:
         value = globals()[name] = getattr(import_module(_LAZY[name]), name)
         return value

@@ -1,4 +1,4 @@
-"""What the user can mend, and why a model or a data set could not be loaded, in one line."""
+"""`InputError`, and one-line reasons why a model, data set or file could not be loaded."""
 
 import errno
 import os
@@ -24,68 +24,68 @@ _UNREACHED = ("ConnectError", "ConnectTimeout", "ReadTimeout", "ConnectionError"
 class InputError(ValueError):
     """Data, a name or a setting that cannot be used.
 
-    The message says what was expected, what came (with the file, line or value) and what to do.
-    Settings stand in it as fields in backquotes. The command line prints it without a traceback,
-    with an option in place of each field.
+    The message says what was expected, what was given (with the file, line or value) and what to
+    do. It names settings as fields in backquotes. The command line prints it without a traceback
+    and replaces each field by its option.
     """
 
 
 def check_positive(**settings: int | None) -> None:
-    """Raise `InputError` for a setting that is neither None nor a whole number of at least 1."""
+    """Raise `InputError` unless every setting is None or a whole number of at least 1."""
     for name, value in settings.items():
         if value is not None and not (isinstance(value, int) and value >= 1):
             raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
-def why(error: BaseException, name: str = "", kind: RepoType = "model") -> str | None:
-    """What is known of an error of the hub, a file or the disk.
+def diagnose(error: BaseException, name: str = "", kind: RepoType = "model") -> str | None:
+    """Explain an error of the hub, a file or the disk.
 
     Args:
-        error: What was raised. Its causes are looked through, the innermost of which often is all
-            that says anything.
-        name: What should have been loaded: a hub id, or the path of something.
-        kind: What that is.
+        error: The error. Its causes are searched too: often only the innermost is informative.
+        name: The hub id or path that was to be loaded.
+        kind: Whether ``name`` is a model or a data set.
 
     Returns:
-        A reason and what to do, without a full stop, or None if it is none of those known.
+        The reason and what to do, without a full stop, or None for any other error.
     """
     links = list(causes(error))
-    shared = _disk(links) or _more_than_weights(links) or _own_code(links, kind)
-    if shared or not is_hub_id(name):
-        return shared
+    reason = _no_permission(links) or disk_full(error)
+    reason = reason or _unsafe_pickle(links) or _custom_code(links, kind)
+    if reason or not is_hub_id(name):
+        return reason
     return (
         _gated(links, name, kind)
-        or _configurations(links, name)
+        or _missing_configuration(links, name)
         or _offline(links, name, kind)
-        or _unknown(links, kind)
-        or _unanswered(links)
+        or _not_on_hub(links, kind)
+        or _no_answer(links)
         or _damaged(links, name, kind)
     )
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what an error says, and that of its innermost cause if it says more."""
+    """Return the first line of an error, and of its innermost cause if that says more."""
     links = list(causes(error))
     outer, inner = first_line(links[0]), first_line(links[-1])
     return outer if inner in outer or not str(links[-1]).strip() else f"{outer} ({inner})"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's message, or the name of its class if it has none."""
     lines = iter(str(error).strip().splitlines())
     return next(lines, type(error).__name__).strip().rstrip(".")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what led to it, as a traceback shows them, the innermost last."""
+    """Yield an error and its causes, as a traceback shows them, the innermost last."""
     while error is not None:
         yield error
         hidden = error.__suppress_context__
         error = error.__cause__ or (None if hidden else error.__context__)
 
 
-def out_of_space(error: BaseException) -> str | None:
-    """That a disk is full, if it is: a reason and what to do, without a full stop."""
+def disk_full(error: BaseException) -> str | None:
+    """Return what to do about a full disk, without a full stop; None if no disk is full."""
     for link in causes(error):
         full = isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or re.search("No space left|[Nn]ot enough disk space", str(link)):
@@ -98,33 +98,38 @@ def out_of_space(error: BaseException) -> str | None:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name can be one of the hub, and is no folder or file here."""
+    """Return whether a name can be a hub id, and is not a local file or folder."""
     return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
 
 
-def _disk(links: Sequence[BaseException]) -> str | None:
+def _no_permission(links: Sequence[BaseException]) -> str | None:
     for link in links:
         if isinstance(link, OSError) and link.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return f"{link.filename or 'a file'}: {link.strerror}. Set HF_HOME to a folder of yours"
-    return out_of_space(links[0])
+            return (
+                f"{link.filename or 'a file'}: {link.strerror}. Set HF_HOME to a folder that you "
+                "can write to"
+            )
+    return None
 
 
-def _more_than_weights(links: Sequence[BaseException]) -> str | None:
+def _unsafe_pickle(links: Sequence[BaseException]) -> str | None:
     names = {name for link in links for name in _FORBIDDEN.findall(str(link))}
     if not names or not any(type(link).__name__ == "UnpicklingError" for link in links):
         return None
     return (
-        f"it is a pickle of more than weights ({', '.join(sorted(names))}), which could run any "
-        "code and is not read. Ask its owner for safetensors"
+        f"its pickle holds more than weights ({', '.join(sorted(names))}) and could run any code, "
+        "so it is not loaded. Ask its owner for safetensors"
     )
 
 
-def _own_code(links: Sequence[BaseException], kind: RepoType) -> str | None:
+def _custom_code(links: Sequence[BaseException], kind: RepoType) -> str | None:
     if not any(re.search("custom code|trust_remote_code|Dataset scripts", str(e)) for e in links):
         return None
-    other = "a model whose architecture transformers has"
-    other = other if kind == "model" else "one of Parquet, CSV or JSON files"
-    return f"it needs Python code of its own, which is never run. Choose {other}"
+    model, data = "a model whose architecture transformers has", "one of Parquet, CSV or JSON files"
+    return (
+        "it needs custom Python code, which is never run. Choose "
+        f"{model if kind == 'model' else data}"
+    )
 
 
 def _gated(links: Sequence[BaseException], name: str, kind: RepoType) -> str | None:
@@ -137,13 +142,13 @@ def _gated(links: Sequence[BaseException], name: str, kind: RepoType) -> str | N
     )
 
 
-def _configurations(links: Sequence[BaseException], name: str) -> str | None:
+def _missing_configuration(links: Sequence[BaseException], name: str) -> str | None:
     match = next((m for link in links if (m := _CONFIGURATIONS.search(str(link)))), None)
     if match is None:
         return None
     listed = re.sub("['\"]", "", match[1])
     first = listed.split(",")[0]
-    return f"expected one of its configurations ({listed}), as in {name}:{first}"
+    return f"expected one of its configurations ({listed}), such as {name}:{first}"
 
 
 def _offline(links: Sequence[BaseException], name: str, kind: RepoType) -> str | None:
@@ -157,11 +162,11 @@ def _offline(links: Sequence[BaseException], name: str, kind: RepoType) -> str |
     option = "" if kind == "model" else " --repo-type dataset"
     return (
         f"{variable} is set, and the cache ({constants.HF_HUB_CACHE}) does not have it. Unset "
-        f"{variable}, or download it where there is a network: hf download {name}{option}"
+        f"{variable}, or download it on a machine with a network: hf download {name}{option}"
     )
 
 
-def _unknown(links: Sequence[BaseException], kind: RepoType) -> str | None:
+def _not_on_hub(links: Sequence[BaseException], kind: RepoType) -> str | None:
     from huggingface_hub import constants
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -174,7 +179,7 @@ def _unknown(links: Sequence[BaseException], kind: RepoType) -> str | None:
     )
 
 
-def _unanswered(links: Sequence[BaseException]) -> str | None:
+def _no_answer(links: Sequence[BaseException]) -> str | None:
     from huggingface_hub import constants
 
     statuses = [getattr(getattr(link, "response", None), "status_code", 0) for link in links]
@@ -184,25 +189,25 @@ def _unanswered(links: Sequence[BaseException]) -> str | None:
         return None
     reason = first_line(unreached[-1]) if failed is None else f"it answers with status {failed}"
     return (
-        f"no answer from {constants.ENDPOINT} ({reason}). Check the network; HF_HUB_OFFLINE=1 uses "
-        "what has been downloaded before"
+        f"no answer from {constants.ENDPOINT} ({reason}). Check the network, or set "
+        "HF_HUB_OFFLINE=1 to use earlier downloads"
     )
 
 
 def _damaged(links: Sequence[BaseException], name: str, kind: RepoType) -> str | None:
-    """A file that came from the hub and cannot be read; tokenizers raises bare exceptions."""
+    """Explain a file from the hub that cannot be read; tokenizers raises bare exceptions."""
     for link in links:
         broken = type(link).__name__ in _BROKEN or type(link) is Exception
         if (broken or _DAMAGED.search(str(link))) and (folders := _cached(name, kind)):
             return (
-                f"a file in the cache is damaged: {first_line(link)}. Delete it, and it is "
-                f"downloaded again: rm -r {' '.join(folders)}"
+                f"a file in the cache is damaged: {first_line(link)}. Delete it to download it "
+                f"again: rm -r {' '.join(folders)}"
             )
     return None
 
 
 def _cached(name: str, kind: RepoType) -> list[str]:
-    """Where the caches keep a repository."""
+    """Return the folders in which the caches keep a repository."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
-from bertx.errors import causes, first_line, is_hub_id, one_line, out_of_space, why
+from bertx.errors import causes, diagnose, disk_full, first_line, is_hub_id, one_line
 
 
 def raised(*errors):
@@ -40,7 +40,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/file")
     ],
 )
 def test_a_cause_is_named_with_the_way_out(error, parts):
-    told = why(error, "owner/name")
+    told = diagnose(error, "owner/name")
     assert "\n" not in told
     for part in parts:
         assert part in told
@@ -51,18 +51,18 @@ def test_the_variable_that_is_set_is_named(monkeypatch):
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    told = why(error, "a/b", "dataset")
+    told = diagnose(error, "a/b", "dataset")
     assert told.startswith("HF_DATASETS_OFFLINE is set") and constants.HF_HUB_CACHE in told
     assert told.endswith("hf download a/b --repo-type dataset")
 
 
 def test_what_is_not_known_is_left_to_its_own_words():
     error = raised(ValueError("Outer.\nmore"), KeyError("inner"))
-    assert why(error, "owner/name") is None
+    assert diagnose(error, "owner/name") is None
     assert one_line(error) == "Outer ('inner')"
     assert one_line(raised(ValueError("says inner"), ValueError("inner"))) == "says inner"
     assert first_line(EOFError()) == "EOFError"
-    assert out_of_space(error) is None
+    assert disk_full(error) is None
 
 
 def test_causes_are_those_of_a_traceback():

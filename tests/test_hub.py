@@ -140,8 +140,8 @@ def since(asked, name):
 @pytest.mark.parametrize(
     "name, parts",
     [
-        ("remote-code", ["tests/remote-code", "Python code of its own, which is never run"]),
-        ("script", ["tests/script", "Python code of its own, which is never run"]),
+        ("remote-code", ["tests/remote-code", "custom Python code, which is never run"]),
+        ("script", ["tests/script", "custom Python code, which is never run"]),
         ("evil", ["tests/evil", "more than weights (io.open)", "safetensors"]),
         ("gated", ["it is gated", "/tests/gated,", "hf auth login"]),
         ("gated-data", ["it is gated", "/datasets/tests/gated-data,", "hf auth login"]),

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bertx import __version__
 from bertx.cli.subcommand import PROG
@@ -13,10 +13,7 @@ from bertx.progress import displayed, usual_display
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
 
-    from bertx.cli.training import BertxCLI as BertxCLI
-
-__all__ = ["BertxCLI", "main"]
-
+__all__ = ["main"]
 
 COMMANDS = {
     "explain": "Show why a trained classifier decides as it does.",
@@ -25,7 +22,7 @@ COMMANDS = {
     "report": "Show the results of runs and studies on one page.",
     "study": "Run the paper's experiments on trained classifiers.",
 }
-"""The subcommands that need no trainer: what each does. It is imported when it is used."""
+"""Help of the subcommands without a trainer. The module of each is imported on use."""
 
 TRAINING = {
     "fit": "Fine-tune a classifier and explain it while it trains.",
@@ -33,16 +30,16 @@ TRAINING = {
     "test": "Evaluate and explain it on the test texts.",
     "predict": "Classify and explain every text of a file.",
 }
-"""The subcommands that LightningCLI runs."""
+"""Help of the subcommands that LightningCLI runs."""
 
 
 def main(args: "ArgsType" = None) -> None:
-    """Run the command line. Classes of one's own are also found in the current folder.
+    """Run the command line. Custom classes may also be modules in the current folder.
 
     Args:
-        args: Arguments without the name of the program; None for those of the process.
+        args: Arguments without the name of the program; None for ``sys.argv``.
     """
-    if "" not in sys.path:  # a script's own folder stands there instead
+    if "" not in sys.path:  # an installed script has its own folder there
         sys.path.append("")
     with displayed(usual_display()):
         _run(args)
@@ -61,7 +58,7 @@ def _run(args: "ArgsType") -> None:
 
 
 def _check_command(args: list[str]) -> None:
-    """Answer what is asked of no subcommand, and refuse an unknown one, without loading torch."""
+    """Print help or version, or refuse an unknown subcommand, without loading torch."""
     if not args or args[0] in ("-h", "--help", "--version") or not args[0].startswith("-"):
         _parser().parse_args(args[:1] or ["--help"])
 
@@ -78,15 +75,6 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, what in {**TRAINING, **COMMANDS}.items():
-        commands.add_parser(name, help=what, add_help=False)
+    for name, description in {**TRAINING, **COMMANDS}.items():
+        commands.add_parser(name, help=description, add_help=False)
     return parser
-
-
-def __getattr__(name: str) -> Any:
-    """Load the commands that train when they are used: ``explain`` can do without Lightning."""
-    if name == "BertxCLI":
-        from bertx.cli.training import BertxCLI
-
-        return BertxCLI
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Where a configuration is found by its name."""
+"""Configuration files by name: ``--config demo`` reads ``configs/demo.yaml``."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ BASE = "_base"
 
 
 class ConfigFile(ActionConfigFile):
-    """``--config``: a path, or the name of a configuration."""
+    """The action of ``--config``, which takes a path or the name of a configuration."""
 
     def __call__(
         self,
@@ -25,33 +25,33 @@ class ConfigFile(ActionConfigFile):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Read the configuration over what came before it."""
+        """Read the configuration, which overrides earlier ones."""
         if isinstance(values, str | os.PathLike):
             values = find_config(os.fspath(values))
         super().__call__(parser, namespace, values, option_string)
 
 
 def find_config(name: str) -> str:
-    """The configuration that is called ``name``.
+    """Return the path of a configuration.
 
     Args:
         name: A path, or a name with or without ``.yaml``. An inline configuration
-            (``{model: ...}``) and an address (``s3://...``) are left as they are.
+            (``{model: ...}``) and an address (``s3://...``) are returned as they are.
 
     Returns:
-        The path itself if there is such a file, else the file of that name in ``./configs``, else
-        the one shipped with bertx.
+        ``name`` if it is a file, else the file of that name in ``./configs``, else the file of that
+        name that is shipped with bertx.
 
     Raises:
-        InputError: If there is none; the message lists those that are shipped.
+        InputError: If there is no such file; the message lists the shipped configurations.
     """
     if "://" in name or name.lstrip().startswith("{") or "\n" in name:
         return name
     names = [name] if name.endswith((".yaml", ".yml", ".json")) else [name, f"{name}.yaml"]
-    folders = (Path(), Path("configs"), shipped_folder())
-    for path in (folder / name for folder in folders for name in names):
-        if path.is_file():
-            return str(path)
+    for folder in (Path(), Path("configs"), shipped_folder()):
+        for path in (folder / name for name in names):
+            if path.is_file():
+                return str(path)
     raise InputError(
         f"no configuration {name!r}: expected a path, a file in ./configs, or one of "
         f"{', '.join(shipped_configs())}."
@@ -59,12 +59,12 @@ def find_config(name: str) -> str:
 
 
 def shipped_configs() -> list[str]:
-    """Names of the configurations that are shipped for users."""
+    """Return the names of the shipped configurations, without internal ones."""
     names = (path.stem for path in shipped_folder().glob("*.yaml"))
     return sorted(name for name in names if not name.startswith("_"))
 
 
 def shipped_folder() -> Path:
-    """The folder of shipped configurations: in the wheel, or beside an editable install."""
+    """Return the folder of shipped configurations: in the wheel, or beside an editable install."""
     installed = Path(str(files("bertx"))) / "configs"
     return installed if installed.is_dir() else Path(bertx.__file__).parents[1] / "configs"

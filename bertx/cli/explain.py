@@ -1,4 +1,4 @@
-"""The subcommand explain: why a trained classifier decides as it does, text by text."""
+"""``bertx explain``: show which words speak for and against a prediction, text by text."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.classes import Choice
+from bertx.cli.class_options import ClassOption
 from bertx.cli.options import add_methods, add_model, add_precision, add_unit
 from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, writing
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def command(args: list[str]) -> None:
-    """Run ``bertx explain`` with the arguments behind it."""
+    """Run ``bertx explain``; ``args`` are the arguments after it."""
     run_subcommand(_parser(), _run, args)
 
 
@@ -36,16 +36,16 @@ def _parser() -> Parser:
     add_model(parser)
     add("--text", action="append", type=str, help="A text; may be repeated.")
     add("--path", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
-    add("--text_column", type=str, help="The column of the texts in it. Default: sentence, "
-        "text or tokens.")  # fmt: skip
-    add_methods(parser, "Default: those that suit the model.")
+    add("--text_column", type=str, help="The column of the texts in the table. Default: "
+        "sentence, text or tokens.")  # fmt: skip
+    add_methods(parser, "Default: methods that support the model.")
     add("--target", default="predicted", type=str, help="The class to explain: predicted, the name "
         "or number of a class, or all.")  # fmt: skip
     add_unit(parser, "What gets a score.")
     add("--merge", choices=["sum", "max"], default="sum", help="How the scores of a word's tokens "
         "are combined, for methods whose scores have no sign.")  # fmt: skip
-    add("--window", type=int, metavar="N", help="Explain longer texts in overlapping "
-        "windows of N tokens, instead of cutting them off where the model ends.")  # fmt: skip
+    add("--window", type=int, metavar="N", help="Explain longer texts in overlapping windows of N "
+        "tokens, instead of truncating them to the model's limit.")  # fmt: skip
     add("--html", type=str, metavar="PAGE", help="Also write all heatmaps to an HTML page.")
     add("--json", action="store_true", help="Print one JSON object per line instead.")
     add_precision(parser)
@@ -53,7 +53,7 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.cli.texts import read_texts
+    from bertx.cli.text_input import read_texts
 
     texts = read_texts(options.text or [], options.path, options.text_column)
     if options.html is not None:
@@ -63,17 +63,17 @@ def _run(options: Namespace) -> None:
         page = _page(options, explainer, stack)
         show = _print_json if options.json else _printer(explainer)
         for explanation in _explained(explainer, texts):
-            if page is not None:  # first, as nobody may read on what is shown
-                _add(page, explanation, explainer)
+            if page is not None:  # first, because standard output may be closed
+                _add_to_page(page, explanation, explainer)
             show(explanation)
 
 
 def _explainer(options: Namespace) -> "Explainer":
     from bertx import attribution
-    from bertx.cli.classifiers import load_trained
+    from bertx.cli.model_loading import load_trained
     from bertx.explanation import Explainer
 
-    choice = Choice("--methods", attribution.Attribution, attribution)
+    choice = ClassOption("--methods", attribution.Attribution, attribution)
     methods = None if options.methods is None else choice.instances(options.methods)
     model, tokenizer = load_trained(options.model, options.device)
     return Explainer(
@@ -89,13 +89,13 @@ def _explainer(options: Namespace) -> "Explainer":
 
 
 def _explained(explainer: "Explainer", texts: Iterator[list[Any]]) -> Iterator["Explanation"]:
-    from bertx.cli.texts import Unreadable
+    from bertx.cli.text_input import Unreadable
     from bertx.explanation import Explanation
 
     first = 0
-    for portion in texts:
-        for unreadable, same in groupby(portion, lambda text: isinstance(text, Unreadable)):
-            rows = list(same)
+    for batch in texts:
+        for unreadable, group in groupby(batch, lambda text: isinstance(text, Unreadable)):
+            rows = list(group)
             if unreadable:
                 for index, row in enumerate(rows, first):
                     yield Explanation(index, row.text, error=row.reason)
@@ -117,7 +117,7 @@ def _printer(explainer: "Explainer") -> Any:
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # rich would leave with code 1
+            raise BrokenPipeError  # rich would exit with code 1
 
     console = Output(highlight=False)
     for signed in sorted(set(explainer.signed.values()), reverse=True):
@@ -155,17 +155,17 @@ def _page(options: Namespace, explainer: "Explainer", stack: ExitStack) -> "Heat
         return None
     title = f"Explanations of {options.model}"
     page = HeatmapSheet(Path(options.html), title, explainer.signed)
-    stack.callback(_tell, page)
+    stack.callback(_print_path, page)
     with writing("--html", page.path):
         return stack.enter_context(page)
 
 
-def _tell(page: "HeatmapSheet") -> None:
+def _print_path(page: "HeatmapSheet") -> None:
     if page.written:
         print(f"Heatmaps: {page.path}", file=sys.stderr)
 
 
-def _add(page: "HeatmapSheet", explanation: "Explanation", explainer: "Explainer") -> None:
+def _add_to_page(page: "HeatmapSheet", explanation: "Explanation", explainer: "Explainer") -> None:
     notes = [explanation.error] if explanation.error else []
     if explanation.left_out:
         notes.append(f"The model did not see {explainer.cut_off(explanation.left_out)}.")

@@ -1,12 +1,13 @@
-"""The subcommand judge: which explanations of a trained classifier can be trusted."""
+"""``bertx judge``: find out which explanations of a trained classifier can be trusted."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
-from bertx.cli.classes import Choice, is_mapping, snake_case, split_names
+from bertx.cli.class_options import ClassOption, is_mapping, split_names
 from bertx.cli.options import (
     add_data,
     add_methods,
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from bertx.metrics import FaithfulnessMetric
 
 STAGE = "judge"
-"""The stage under which a folder of results can be read by ``bertx leaderboard``."""
+"""The ``--stage`` with which ``bertx leaderboard`` reads the results."""
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def command(args: list[str]) -> None:
-    """Run ``bertx judge`` with the arguments behind it."""
+    """Run ``bertx judge``; ``args`` are the arguments after it."""
     run_subcommand(_parser(), _run, args)
 
 
@@ -38,7 +41,7 @@ def _parser() -> Parser:
         "judge",
         "Find out which explanations of a trained classifier can be trusted. All "
         "methods are compared on the same texts by the same metrics, between a random floor and a "
-        "ceiling found by search.",
+        "searched ceiling.",
     )
     add = parser.add_argument
     add_model(parser)
@@ -46,11 +49,11 @@ def _parser() -> Parser:
         parser,
         ["validation", "test", "predict"],
         "validation",
-        "They need labels only for --target gold.",
+        "Labels are needed only for --target gold.",
     )
     add("--max_examples", type=int, metavar="N", help="Use a random sample of N texts. "
         "Default: all.")  # fmt: skip
-    add_methods(parser, "Random is added if it is missing. Default: AttnLRP and the paper's four.")
+    add_methods(parser, "Random is added if missing. Default: AttnLRP and the paper's four.")
     add("--metrics", type=str, help="Comma-separated class names of bertx.metrics or import "
         "paths; or names with settings, as for --methods. "
         "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
@@ -59,8 +62,9 @@ def _parser() -> Parser:
     add("--target", default="predicted", type=str, help="The class to explain: predicted, gold, "
         "or the name or number of a class.")  # fmt: skip
     add_unit(parser, "What is ranked and deleted.")
-    add("--ceiling_examples", type=int, metavar="N", default=16, help="About how many texts to "
-        "search for the best order of deletion, which gives the ceiling; 0 for none.")  # fmt: skip
+    add("--ceiling_examples", type=int, metavar="N", default=16, help="The approximate number of "
+        "texts to search for the best order of deletion, which gives the ceiling; 0 for no "
+        "ceiling.")  # fmt: skip
     add_precision(parser)
     _add_verdicts(parser)
     return parser
@@ -75,8 +79,8 @@ def _add_verdicts(parser: Parser) -> None:
     add("--confidence", type=float, help="With --until decided: the probability that all "
         "verdicts of a table are right. Default: 0.95.")  # fmt: skip
     add_page(parser)
-    add("--out", type=str, metavar="FOLDER", help="Also write tables, curves and all values here. "
-        f"To compare such folders: {PROG} leaderboard A B --stage {STAGE}")  # fmt: skip
+    add("--out", type=str, metavar="FOLDER", help="Also write tables, curves and all values to "
+        f"this folder. To compare folders: {PROG} leaderboard A B --stage {STAGE}")  # fmt: skip
 
 
 def _run(options: Namespace) -> None:
@@ -91,19 +95,20 @@ def _run(options: Namespace) -> None:
     if options.out is not None:
         check_writable("--out", Path(options.out), folder=True)
     verdicts = _verdicts(options)
-    note = f"{_count(verdicts)} texts of {options.dataset or options.path}, {options.split}"
+    count = len({value.example for value in verdicts.values})
+    note = f"{count} texts of {options.dataset or options.path}, {options.split}"
     boards = leaderboards({STAGE: verdicts.values}, (), options.relevant, note, verdicts.confidence)
     try:
         show(boards, operator_tables(boards), options, f"Explanations of {options.model}")
-        _tell_left_out(verdicts)
-    finally:  # even if nobody reads on
+        _report_left_out(verdicts)
+    finally:  # even if standard output is closed early
         if options.out is not None:
             _write(Path(options.out), verdicts, options.unit)
 
 
 def _verdicts(options: Namespace) -> "Verdicts":
-    from bertx.cli.classifiers import load_trained
-    from bertx.cli.labelled import judged_texts
+    from bertx.cli.labelled_texts import judged_texts
+    from bertx.cli.model_loading import load_trained
     from bertx.evaluation import judge
     from bertx.models.classifier import require_classifier
     from bertx.progress import progress
@@ -136,35 +141,44 @@ def _methods(names: str | None) -> "dict[str, Attribution] | None":
 
     if names is None:
         return None
-    methods: dict[str, Attribution] = Choice("--methods", Attribution, attribution).instances(names)
+    option = ClassOption("--methods", Attribution, attribution)
+    methods: dict[str, Attribution] = option.instances(names)
     if all(isinstance(method, Random) for method in methods.values()):
         raise InputError(
-            f"--methods {names}: expected a method to judge, but Random is only the floor for "
-            "the others. Name another one too, such as GradientXInput."
+            f"--methods {names}: expected a method to judge, but Random is only the floor. Add "
+            "a method, such as GradientXInput."
         )
     return methods
 
 
 def _metrics(names: str | None) -> "dict[str, FaithfulnessMetric] | None":
-    """The metrics; those of `default_metrics` are called as they are there."""
+    """Return the metrics by name; `default_metrics` names its metrics."""
     from bertx import metrics
     from bertx.evaluation import default_metrics
 
     if names is None:
         return None
-    base = metrics.FaithfulnessMetric
-    chosen = Choice("--metrics", base, metrics).instances(names)
+    chosen = ClassOption("--metrics", metrics.FaithfulnessMetric, metrics).instances(names)
     if is_mapping(names):
         return chosen
-    usual = {type(metric): name for name, metric in default_metrics().items()}
-    return {usual.get(type(metric), snake_case(name)): metric for name, metric in chosen.items()}
+    default_names = {type(metric): name for name, metric in default_metrics().items()}
+    return {
+        default_names.get(type(metric), _snake_case(name)): metric
+        for name, metric in chosen.items()
+    }
 
 
-def _count(verdicts: "Verdicts") -> int:
-    return len({value.example for value in verdicts.values})
+def _snake_case(name: str) -> str:
+    """Return the name of a metric's class in snake case.
+
+    Examples:
+        >>> _snake_case("LeaveOneOutTau"), _snake_case("RationaleAUPRC"), _snake_case("RationaleF1")
+        ('leave_one_out_tau', 'rationale_auprc', 'rationale_f1')
+    """
+    return _WORD_START.sub("_", name).lower()
 
 
-def _tell_left_out(verdicts: "Verdicts") -> None:
+def _report_left_out(verdicts: "Verdicts") -> None:
     for number, reason in list(verdicts.left_out.items())[:3]:
         print(f"Left out: text {number}: {reason}", file=sys.stderr)
     if len(verdicts.left_out) > 3:
@@ -172,18 +186,18 @@ def _tell_left_out(verdicts: "Verdicts") -> None:
 
 
 def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:
-    """The values, tables and curves, in the places where a run has them."""
+    """Write values, tables and curves, laid out as in a run."""
     from bertx.leaderboard.example_values import examples_path, write_examples
     from bertx.rendering import append_scores, write_curves
 
-    place = folder / "bertx" / STAGE
+    stage = folder / "bertx" / STAGE
     with writing("--out", folder):
-        write_examples(examples_path(place, 0, 0), verdicts.values, verdicts.confidence)
+        write_examples(examples_path(stage, 0, 0), verdicts.values, verdicts.confidence)
         rows = []
         for operator, estimates in verdicts.estimates.items():
-            for part, drawn, note in estimates.figures(verdicts.control):
-                write_curves(place / operator / part, drawn, 0, 0, unit, note)
+            for part, curves, note in estimates.figures(verdicts.control):
+                write_curves(stage / operator / part, curves, 0, 0, unit, note)
             results = estimates.results(verdicts.signed)
             rows += [{"operator": operator, **result.row()} for result in results]
-        append_scores(place / "faithfulness.csv", rows)
-    print(f"Values, tables and curves: {place}", file=sys.stderr)
+        append_scores(stage / "faithfulness.csv", rows)
+    print(f"Values, tables and curves: {stage}", file=sys.stderr)

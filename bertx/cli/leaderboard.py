@@ -1,4 +1,4 @@
-"""The subcommand leaderboard: which method is better, from what runs wrote of single examples."""
+"""``bertx leaderboard``: find out which method is better, from the values that runs wrote."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from bertx.cli.classes import split_names
+from bertx.cli.class_options import split_names
 from bertx.cli.options import add_page, add_relevant, check_relevant
 from bertx.cli.subcommand import Parser, check_writable, parser_of, run_subcommand, writing
 from bertx.errors import InputError
@@ -19,7 +19,7 @@ LAST = "last"
 
 
 def command(args: list[str]) -> None:
-    """Run ``bertx leaderboard`` with the arguments behind it."""
+    """Run ``bertx leaderboard``; ``args`` are the arguments after it."""
     run_subcommand(_parser(), _run, args)
 
 
@@ -61,7 +61,7 @@ def _run(options: Namespace) -> None:
 
 
 def _files(options: Namespace) -> dict[str, Path]:
-    """The file of each run."""
+    """Return the file of values of each run."""
     from bertx.leaderboard.example_values import find_examples
 
     epoch = None if options.epoch == LAST else options.epoch
@@ -81,34 +81,34 @@ def _files(options: Namespace) -> dict[str, Path]:
 
 
 def _confidence(files: Mapping[str, Path]) -> float | None:
-    """At which the pairs of one run were decided text by text, None if they were not."""
+    """Return the confidence of a run that was judged ``--until decided``, else None."""
     from bertx.leaderboard.example_values import confidence_of
 
-    confidences = {run: confidence_of(path) for run, path in files.items()}
-    decided = next((run for run, confidence in confidences.items() if confidence is not None), None)
-    if decided is not None and len(files) > 1:
-        raise InputError(
-            f"{decided}: judged --until decided, so the number of texts differs between pairs of "
-            "methods. Give it alone, or judge all texts to compare several runs."
-        )
-    return None if decided is None else confidences[decided]
+    for run, path in files.items():
+        confidence = confidence_of(path)
+        if confidence is not None and len(files) > 1:
+            raise InputError(
+                f"{run}: judged --until decided, so the number of texts differs between pairs of "
+                "methods. Give it alone, or judge all texts to compare several runs."
+            )
+    return confidence
 
 
 def _note(stage: str, files: Iterable[Path]) -> str:
-    """The stage, and epoch and step if they are the same in all runs."""
-    when = {path.stem.replace("=", " ").replace("-", ", ") for path in files}
-    return ", ".join([stage, *when]) if len(when) == 1 else stage
+    """Return the stage, with epoch and step if all runs have the same."""
+    times = {path.stem.replace("=", " ").replace("-", ", ") for path in files}
+    return ", ".join([stage, *times]) if len(times) == 1 else stage
 
 
 def check_output(options: Namespace) -> None:
-    """Refuse what `show` cannot do, before anything is computed.
+    """Check the options of `show` before anything is computed.
 
     Args:
         options: ``markdown``, ``html`` and ``relevant``.
 
     Raises:
-        InputError: If both forms are asked for, ``relevant`` is not positive, or
-            the page cannot be written.
+        InputError: If both ``markdown`` and ``html`` are set, ``relevant`` is not positive, or the
+            page cannot be written.
     """
     if options.markdown and options.html is not None:
         raise InputError("--markdown and --html: expected one of them, but got both")
@@ -127,7 +127,7 @@ def show(
 
     Args:
         boards: The leaderboards.
-        tables: The tables of operators.
+        tables: Tables that compare operators.
         options: ``markdown`` and ``html``.
         title: The heading of the page.
 

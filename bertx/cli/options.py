@@ -2,16 +2,18 @@
 
 from jsonargparse import Namespace
 
-from bertx.cli.classes import EXAMPLE
 from bertx.cli.subcommand import Parser
 from bertx.errors import InputError
+
+_METHODS = "{ig: {class_path: IntegratedGradients, init_args: {steps: 50}}, lrp: LRP}"
 
 
 def add_model(parser: Parser) -> None:
     """Add ``--model`` and ``--device``."""
     add = parser.add_argument
-    add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for that of "
-        "the newest run here, a folder, a hub id, or package:MODULE/FOLDER.")  # fmt: skip
+    add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for a "
+        "checkpoint of the newest run under the current folder, a folder, a hub id, or "
+        "package:MODULE/FOLDER.")  # fmt: skip
     add_device(parser)
 
 
@@ -23,39 +25,38 @@ def add_device(parser: Parser) -> None:
 
 
 def add_data(parser: Parser, splits: list[str], default: str, note: str) -> None:
-    """Add what names labelled texts.
+    """Add the options that choose labelled texts.
 
     Args:
         parser: The parser.
-        splits: What ``--split`` may be.
-        default: What it is by default.
-        note: Which texts need labels.
+        splits: The choices of ``--split``.
+        default: The default of ``--split``.
+        note: Which texts need labels, for its help.
     """
     add = parser.add_argument
     add("--dataset", type=str, help="The name of a data set, such as sst2, or a hub id.")
     add("--path", type=str, help="A folder of local files to use instead; with --dataset, files "
-        "that have the columns of that data set.")  # fmt: skip
+        "with the columns of that data set.")  # fmt: skip
     add("--split", choices=splits, default=default, help=f"Which texts to use. {note}")
     add("--text_column", type=str, help="The column of the texts. Default: sentence, text or "
         "tokens.")  # fmt: skip
     add("--label_column", type=str, help="The column of the labels. Default: label.")
-    add("--labels", type=str, metavar="NAMES", help="Class names of the data, comma-separated, in "
-        "the order of their numbers. Default: those of the data set, or else of the "
+    add("--labels", type=str, metavar="NAMES", help="Comma-separated class names of the data, in "
+        "the order of their numbers. Default: the names of the data set, or else of the "
         "model.")  # fmt: skip
 
 
 def add_methods(parser: Parser, default: str) -> None:
-    """Add ``--methods``; by default they are as ``default`` says."""
+    """Add ``--methods``; ``default`` ends its help."""
     parser.add_argument("--methods", type=str, help="Comma-separated class names of "
-        "bertx.attribution or import paths of your own classes; or names with settings, in YAML or "
-        f"a .yaml file, such as '{EXAMPLE}'. {default}")  # fmt: skip
+        "bertx.attribution or import paths of custom classes; or names with settings, in YAML or "
+        f"a .yaml file, such as '{_METHODS}'. {default}")  # fmt: skip
 
 
-def add_unit(parser: Parser, what: str, default: str | None = "word") -> None:
-    """Add ``--unit``; ``what`` says what it stands for."""
-    parser.add_argument(
-        "--unit", choices=["word", "whitespace", "token"], default=default, help=what
-    )
+def add_unit(parser: Parser, purpose: str, default: str | None = "word") -> None:
+    """Add ``--unit``; ``purpose`` is its help."""
+    units = ["word", "whitespace", "token"]
+    parser.add_argument("--unit", choices=units, default=default, help=purpose)
 
 
 def add_precision(parser: Parser) -> None:
@@ -73,12 +74,12 @@ def add_relevant(parser: Parser) -> None:
 
 
 def check_relevant(options: Namespace) -> None:
-    """Raise `InputError` if the smallest ``relevant`` difference is not positive."""
+    """Raise `InputError` unless ``--relevant`` is positive."""
     if not options.relevant > 0:
         raise InputError(f"--relevant {options.relevant}: expected a number above 0")
 
 
 def add_page(parser: Parser) -> None:
-    """Add ``--markdown`` and ``--html``, in place of tables on the terminal."""
+    """Add ``--markdown`` and ``--html``, which replace tables on the terminal."""
     parser.add_argument("--markdown", action="store_true", help="Print Markdown instead.")
     parser.add_argument("--html", type=str, metavar="PAGE", help="Write an HTML page instead.")

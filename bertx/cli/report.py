@@ -1,4 +1,4 @@
-"""The subcommand report: the results of runs and studies on one page."""
+"""``bertx report``: write the results of runs and studies to one page."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ PAGE = "report.html"
 
 
 def command(args: list[str]) -> None:
-    """Run ``bertx report`` with the arguments behind it."""
+    """Run ``bertx report``; ``args`` are the arguments after it."""
     run_subcommand(_parser(), _run, args)
 
 
@@ -26,8 +26,8 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("runs_or_studies", nargs="+", type=str, metavar="RUN_OR_STUDY",
         help="The folder of a run or of a study.")  # fmt: skip
-    add("--out", type=str, metavar="PAGE", help=f"Where to write it. Default: {PAGE} in that "
-        "folder, or in the current one if several are given.")  # fmt: skip
+    add("--out", type=str, metavar="PAGE", help=f"The page to write. Default: {PAGE} in that "
+        "folder, or in the current folder if several are given.")  # fmt: skip
     add_relevant(parser)
     return parser
 

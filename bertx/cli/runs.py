@@ -1,6 +1,7 @@
-"""The trained models that a command is given: runs of ``bertx fit``, checkpoints, model folders."""
+"""Trained models on the command line: runs of ``bertx fit``, checkpoints and model folders."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,81 +17,79 @@ _NAMED = re.compile(r"([\w.-]+)=(.+)")
 
 
 @dataclass(frozen=True)
-class GivenRun:
-    """A trained model, and what is known of its data.
+class Run:
+    """A trained model and, if it comes from a run, the settings of the run.
 
     Attributes:
-        given: What names it on the command line.
-        name: What it is called.
-        model: Its checkpoint, folder or id.
-        folder: The folder of the run, None where there is none.
-        config: All its settings; None where they are not known.
-        chosen: Whether its name was given.
+        argument: The argument of the command line that names it.
+        name: A name that no other run has.
+        model: A checkpoint, model folder or hub id.
+        folder: The folder of the run; None if there is none.
+        config: All settings of the run; None if there is no folder.
+        named: Whether the user chose the name.
     """
 
-    given: str
+    argument: str
     name: str
     model: str
     folder: Path | None = None
     config: Mapping[str, Any] | None = None
-    chosen: bool = False
+    named: bool = False
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The settings of its data by name; empty where they are not known."""
+        """The data settings of the run; empty if there is no folder."""
         return self.config["data"] if self.config else {}
 
 
-def find_runs(given: Iterable[str]) -> list[GivenRun]:
-    """The trained models of a command, each with a name of its own.
+def find_runs(arguments: Iterable[str]) -> list[Run]:
+    """Find trained models, and give each a unique name.
 
     Args:
-        given: Folders of runs, checkpoints, model folders or ids, each of which may be named:
-            ``NAME=RUN``.
+        arguments: Folders of runs, checkpoints, model folders or hub ids, each with an optional
+            name: ``NAME=RUN``.
 
     Raises:
-        InputError: If there is no such run, it has no checkpoint, or two have one name.
+        InputError: If there is no such run, it has no checkpoint, or a chosen name is not unique.
     """
-    runs = [_find(one) for one in given]
+    runs = [_find(argument) for argument in arguments]
+    counts = Counter(run.name for run in runs)
     for run in runs:
-        same = [other for other in runs if other.name == run.name]
-        if len(same) > 1 and run.chosen:
+        if run.named and counts[run.name] > 1:
+            other = next(r for r in runs if r.name == run.name and r is not run)
             raise InputError(
-                f"{run.given} and {same[same[0] is run].given}: expected different names. Give "
-                "NAME=RUN with another one."
+                f"{run.argument} and {other.argument}: expected different names. Choose another "
+                "NAME in NAME=RUN."
             )
-    names = [run.name for run in runs]
     return [
-        run if names.count(run.name) == 1 else replace(run, name=_longer(run, number))
+        run if counts[run.name] == 1 else replace(run, name=_numbered_name(run, number))
         for number, run in enumerate(runs, 1)
     ]
 
 
-def _find(given: str) -> GivenRun:
-    named = None if Path(given).exists() else _NAMED.fullmatch(given)
-    name, place = named.groups() if named else (None, given)
-    path = Path(place)
+def _find(argument: str) -> Run:
+    match = None if Path(argument).exists() else _NAMED.fullmatch(argument)
+    name, model = match.groups() if match else (None, argument)
+    path, folder = Path(model), None
     if path.is_dir() and (path / CONFIG).is_file():
-        run = GivenRun(given, path.resolve().name, _best(path), path, _config_of(path))
+        folder, model = path, _best_model(path)
     elif path.is_dir() and path.name == EXPORT and (path.parent / CONFIG).is_file():
-        run = GivenRun(
-            given, path.resolve().parent.name, place, path.parent, _config_of(path.parent)
-        )
-    elif path.is_file() and (folder := path.resolve().parents[1]).joinpath(CONFIG).is_file():
-        run = GivenRun(given, folder.name, place, folder, _config_of(folder))
+        folder = path.parent
+    elif path.is_file() and (path.resolve().parent.parent / CONFIG).is_file():
+        folder = path.resolve().parent.parent
     elif path.is_dir() and not (path / "config.json").is_file():
         raise InputError(
-            f"run {place}: expected the folder of a run of bertx fit (with {CONFIG}), a "
+            f"run {path}: expected the folder of a run of bertx fit (with {CONFIG}), a "
             "checkpoint (.ckpt), a model folder (with config.json) or a hub id, but it has none of "
             "these files."
         )
-    else:
-        run = GivenRun(given, path.stem or place, place)
-    return run if name is None else replace(run, name=name, chosen=True)
+    default_name = folder.resolve().name if folder else path.stem or model
+    config = _read_config(folder) if folder else None
+    return Run(argument, name or default_name, model, folder, config, named=name is not None)
 
 
-def _best(folder: Path) -> str:
-    """The best checkpoint of a run, or, if there is none, the model that it exported."""
+def _best_model(folder: Path) -> str:
+    """Return the best checkpoint of a run or, if it has no checkpoint, its exported model."""
     from bertx.cli.checkpoints import LAST_FILE, find_checkpoint
 
     last = folder / CHECKPOINTS / f"{LAST_FILE}.ckpt"
@@ -106,11 +105,11 @@ def _best(folder: Path) -> str:
         return str(folder / EXPORT)
     raise InputError(
         f"run {folder}: expected its best checkpoint in {CHECKPOINTS}, but "
-        + (f"there are {len(others)}. Name one of them." if others else "there is none.")
+        + (f"there are {len(others)}. Choose one of them." if others else "there is none.")
     )
 
 
-def _config_of(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -120,12 +119,12 @@ def _config_of(folder: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: expected the configuration of a run of bertx fit, with its data, but it "
-            f"cannot be read: {reason}. Name its checkpoint alone, and its data with --dataset or "
-            "--path."
+            f"cannot be read: {reason}. Give its checkpoint instead, and the data with --dataset "
+            "or --path."
         ) from error
     return config
 
 
-def _longer(run: GivenRun, number: int) -> str:
+def _numbered_name(run: Run, number: int) -> str:
     parent = run.folder.resolve().parent.name if run.folder else ""
     return f"{parent}-{run.name}-{number}".strip("-")

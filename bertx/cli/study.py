@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import yaml
 from jsonargparse import Namespace
 
-from bertx.cli.classes import Choice, split_names
+from bertx.cli.class_options import ClassOption, split_names
 from bertx.cli.configs import BASE, shipped_folder
 from bertx.cli.study_options import (
     add_common,
@@ -24,8 +24,8 @@ from bertx.cli.subcommand import (
     PROG,
     Parser,
     check_writable,
-    ending,
     fail,
+    handled_errors,
     parser_of,
     writing,
 )
@@ -90,7 +90,7 @@ def command(args: list[str]) -> None:
         import_module("bertx.cli.reproducing.command").command(args[1:])
         return
     options = study_options(args or [name])
-    with ending():
+    with handled_errors():
         _run(name, options)
 
 
@@ -145,7 +145,7 @@ def _run(name: str, options: Namespace) -> None:
 
 
 def _conduct(name: str, options: Namespace, folder: Path) -> "tuple[Findings, Study[Any]]":
-    from bertx.cli.subjects import find_subjects, shuffled_subjects
+    from bertx.cli.study_subjects import find_subjects, shuffled_subjects
     from bertx.studies import conduct
 
     study: Study[Any] = import_module(STUDIES[name].module).STUDY
@@ -163,9 +163,9 @@ def study_settings(options: Namespace, study: "Study[Any]") -> "tuple[Settings, 
     from bertx import attribution
     from bertx.studies.lexicon import read_lexicon, read_stop_words
 
-    choice = Choice("--methods", attribution.Attribution, attribution)
+    option = ClassOption("--methods", attribution.Attribution, attribution)
     parse: dict[str, Callable[[str], Any]] = {
-        "methods": choice.instances,
+        "methods": option.instances,
         "operators": lambda names: tuple(split_names(names, "--operators")),
         "lexicon": lambda file: read_lexicon(Path(file)),
         "stop_words": read_stop_words,

@@ -1,4 +1,4 @@
-"""What subcommands share: their parser, one-line errors, and places that can be written."""
+"""Parser, one-line errors and checks of output paths, for all subcommands."""
 
 import argparse
 import os
@@ -16,52 +16,52 @@ from bertx.errors import InputError
 
 PROG = "bertx"
 
-
 _FIELD = re.compile(r"`([A-Za-z_][\w.]*)`")
 
 
 def as_options(message: str, option: Callable[[str], str] = "--{}".format) -> str:
-    """A message of the library with options in place of its fields, which stand in backquotes.
+    """Replace the fields in backquotes in an error message by command-line options.
 
     Args:
         message: The message.
-        option: What the command line calls a field.
+        option: Returns the option of a field.
     """
     return _FIELD.sub(lambda field: option(field[1]), message)
 
 
 def fail(message: str) -> NoReturn:
-    """Print an error as one line and leave with code 2."""
+    """Print an error as one line and exit with code 2."""
     print(f"{PROG}: error: {message}", file=sys.stderr)
     sys.exit(2)
 
 
 def debugging() -> bool:
-    """Whether errors shall be raised with their traceback."""
+    """Return whether to raise errors with their traceback."""
     return bool(os.environ.get("BERTX_DEBUG"))
 
 
 class _Formatter(DefaultHelpFormatter):
-    """Help without types, and without defaults that say nothing."""
+    """Help without types, and without empty defaults."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
         if action.required and action.option_strings:
             return f"{text} Required."
-        empty = any(action.default is one for one in (None, False, argparse.SUPPRESS))
+        # `in` would take 0 for False.
+        empty = any(action.default is value for value in (None, False, argparse.SUPPRESS))
         return text if empty or action.default == [] else f"{text} Default: %(default)s."
 
 
 class Parser(ArgumentParser):
-    """Prints an error as one line."""
+    """A parser that prints an error as one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print what is wrong and leave with code 2."""
+        """Print the error and exit with code 2."""
         fail(f"{message.strip()}\nFor all settings: {self.prog} --help")
 
 
 def parser_of(name: str, description: str) -> Parser:
-    """The parser of a subcommand, without its options."""
+    """Return the parser of a subcommand, without its options."""
     return Parser(
         prog=f"{PROG} {name}",
         description=description,
@@ -71,62 +71,63 @@ def parser_of(name: str, description: str) -> Parser:
 
 
 def run_subcommand(parser: Parser, work: Callable[[Namespace], None], args: list[str]) -> None:
-    """Do the work of a subcommand with its arguments."""
+    """Parse the arguments of a subcommand and run it."""
     options = parser.parse_args(args)
-    with ending():
+    with handled_errors():
         work(options)
 
 
 @contextmanager
-def ending() -> Iterator[None]:
-    """Print an error of the user's as one line; end quietly if nobody reads on, or on Ctrl-C."""
+def handled_errors() -> Iterator[None]:
+    """Print an `InputError` as one line; exit quietly on a broken pipe or Ctrl-C."""
     try:
         yield
     except InputError as error:
         if debugging():
             raise
         fail(as_options(str(error)))
-    except BrokenPipeError:  # such as | head: nobody reads on
+    except BrokenPipeError:  # as by | head; flushing at exit must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def check_writable(option: str, place: Path, folder: bool = False) -> None:
-    """Refuse a place that cannot be written; folders that are missing are made.
+def check_writable(option: str, path: Path, folder: bool = False) -> None:
+    """Create missing folders of an output path, and check that it can be written.
 
     Args:
-        option: The option that names it, for messages.
-        place: A file or a folder.
-        folder: Whether it is a folder.
+        option: The option that names the path, for messages.
+        path: A file or a folder.
+        folder: Whether ``path`` is to be a folder.
 
     Raises:
-        InputError: If it is the other of both, or cannot be made or written.
+        InputError: If ``path`` is a file instead of a folder or the other way round, or cannot be
+            created or written.
     """
     from bertx.rendering.files import is_stream
 
     kind, other = ("folder", "file") if folder else ("file", "folder")
-    within = place if folder else place.resolve().parent  # links are followed when it is written
-    with writing(option, place):
-        if not folder and is_stream(place):
+    parent = path if folder else path.resolve().parent  # writing follows links
+    with writing(option, path):
+        if not folder and is_stream(path):
             return
-        if place.exists() and place.is_dir() is not folder:
+        if path.exists() and path.is_dir() is not folder:
             raise InputError(
-                f"{option} {place}: expected a {kind}, but it is a {other}. Name another place."
+                f"{option} {path}: expected a {kind}, but it is a {other}. Choose another path."
             )
-        if not within.exists():
-            within.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=within):
+        if not parent.exists():
+            parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=parent):
             pass
 
 
 @contextmanager
-def writing(option: str, place: str | Path) -> Iterator[None]:
-    """Say of an `OSError` which option names the place that cannot be written."""
+def writing(option: str, path: str | Path) -> Iterator[None]:
+    """Turn an `OSError` into an `InputError` that names the option of the output path."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
         raise InputError(
-            f"{option} {place} cannot be written: {reason}. Name another place."
+            f"{option} {path} cannot be written: {reason}. Choose another path."
         ) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bertx.data.eraser import EraserFolder
 from bertx.data.files import SPLITS, FolderReader
 from bertx.data.table import Column, Table
-from bertx.errors import InputError, one_line, why
+from bertx.errors import InputError, diagnose, one_line
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetBuilder
@@ -192,7 +192,7 @@ class HubReader:
                 self._splits[group] = load_splits(path, self.source.config, names, group)
             # Network, hub, cache and builder raise unrelated types, some of other libraries.
             except Exception as error:
-                reason = why(error, path, "dataset") or one_line(error)
+                reason = diagnose(error, path, "dataset") or one_line(error)
                 raise InputError(
                     f"data set {path!r} cannot be loaded from the hub: {reason}. `path` "
                     "reads a local folder instead."

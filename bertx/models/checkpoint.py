@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.errors import InputError, one_line, why
+from bertx.errors import InputError, diagnose, one_line
 from bertx.models.classifier import uncompiled_name
 
 ENDING = ".ckpt"
@@ -89,7 +89,7 @@ def read_checkpoint(path: str) -> Checkpoint:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a foreign file can raise anything
-        raise _foreign(path, why(error) or one_line(error)) from error
+        raise _foreign(path, diagnose(error) or one_line(error)) from error
     settings = held.get("hyper_parameters", {}) if isinstance(held, Mapping) else {}
     if not {"name", "labels"} <= set(settings) or "state_dict" not in held:
         raise _foreign(path, "it was not written by training with TextClassifier")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bertx.errors import InputError, is_hub_id, one_line, why
+from bertx.errors import InputError, diagnose, is_hub_id, one_line
 from bertx.models.checkpoint import ENDING, Checkpoint, Component, is_checkpoint, read_checkpoint
 from bertx.models.encode import special_tokens
 from bertx.progress import progress
@@ -203,7 +203,7 @@ def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _reason(name: str, error: Exception) -> str:
-    if reason := why(error, name):
+    if reason := diagnose(error, name):
         return f"{reason}."
     gone = not is_hub_id(name) and not Path(name).exists()
     return (

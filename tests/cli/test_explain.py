@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bertx.cli import main
-from bertx.cli.texts import PER_BATCH
+from bertx.cli.text_input import BATCH_SIZE
 from tests.rendering.parsing import Page
 from tests.runs import LABELS, arguments, save_data, save_model
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -127,17 +127,17 @@ def test_rows_without_a_text_cost_the_others_nothing(explain):
 
 
 def test_a_file_is_read_in_portions_and_numbered_through(explain):
-    file = write(Path("in.jsonl"), [{"text": "good"}] * (PER_BATCH + 3) + [{"label": "x"}])
+    file = write(Path("in.jsonl"), [{"text": "good"}] * (BATCH_SIZE + 3) + [{"label": "x"}])
     found = rows(explain("--path", file, "--json"))
-    assert [row["index"] for row in found] == list(range(PER_BATCH + 4))
+    assert [row["index"] for row in found] == list(range(BATCH_SIZE + 4))
     assert found[-1]["error"] and all(row["words"] == ["good"] for row in found[:-1])
 
 
 def test_standard_input_with_bytes_that_are_no_text(explain, monkeypatch):
     lines = [b"good film", "тест 😀".encode(), b"bad \xff film", b"", b"dull\r"]
-    piped(monkeypatch, b"\n".join([*lines, *[b"good"] * (2 * PER_BATCH)]))
+    piped(monkeypatch, b"\n".join([*lines, *[b"good"] * (2 * BATCH_SIZE)]))
     found = rows(explain("--json"))
-    assert [row["index"] for row in found] == list(range(5 + 2 * PER_BATCH))
+    assert [row["index"] for row in found] == list(range(5 + 2 * BATCH_SIZE))
     assert found[1]["words"] == ["тест", "😀"] and found[4]["text"] == "dull"
     assert "expected UTF-8" in found[2]["error"] and "0xff" in found[2]["error"]
     assert found[3]["words"] == []

@@ -10,8 +10,8 @@ from threading import Thread
 import pytest
 import torch
 
-from bertx.cli.classifiers import load_trained
-from bertx.cli.texts import PER_BATCH
+from bertx.cli.model_loading import load_trained
+from bertx.cli.text_input import BATCH_SIZE
 from bertx.errors import InputError
 from tests.cli.test_explain import piped, rows
 from tests.rendering.parsing import Page
@@ -40,7 +40,7 @@ def table(ending, bad, place, count):
 
 @pytest.mark.parametrize(("ending", "bad", "words"), BAD)
 def test_a_malformed_row_costs_no_other_one_its_place(ending, bad, words, explain):
-    place, count = PER_BATCH + 5, PER_BATCH + 9
+    place, count = BATCH_SIZE + 5, BATCH_SIZE + 9
     file = table(ending, bad, place, count)
     captured = explain("--path", file, "--json", "--methods", "LRP", "--html", "page.html")
     found = rows(captured)
@@ -63,12 +63,12 @@ def test_a_file_that_ends_too_soon_keeps_the_page(model, fails):
     import random
 
     draw = random.Random(0)
-    lines = [f'{{"text": "good film {draw.random()}"}}' for _ in range(3 * PER_BATCH)]
+    lines = [f'{{"text": "good film {draw.random()}"}}' for _ in range(3 * BATCH_SIZE)]
     whole = gzip.compress("\n".join(lines).encode())
     Path("in.jsonl.gz").write_bytes(whole[: len(whole) * 2 // 3])
     error = fails(["explain", "--model", model, "--path", "in.jsonl.gz", "--html", "page.html"])
     assert "in.jsonl.gz cannot be read" in error
-    assert Path("page.html").read_text().count("</article>") >= PER_BATCH
+    assert Path("page.html").read_text().count("</article>") >= BATCH_SIZE
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_text(explain, monkeypatch):
@@ -112,7 +112,7 @@ def test_the_page_goes_through_a_pipe(explain):
 
 def test_places_are_checked_before_the_model_is_loaded(monkeypatch, fails):
     Path("folder").mkdir()
-    monkeypatch.setattr("bertx.cli.classifiers.load_trained", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("bertx.cli.model_loading.load_trained", lambda *_: pytest.fail("loaded"))
     for more in (["--html", "folder", "--text", "a"], ["--path", "no.csv"], ["--path", "folder"]):
         assert more[1] in fails(["explain", "--model", "any", *more])
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bertx.cli import main
-from bertx.cli.labelled import class_order
+from bertx.cli.labelled_texts import class_order
 from bertx.leaderboard.example_values import find_examples, read_examples
 from tests.runs import LABELS
 from tests.tiny import tiny_model, tiny_tokenizer

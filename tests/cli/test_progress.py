@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from bertx.cli import main
-from bertx.cli.noise import without_anonymous
+from bertx.cli.library_messages import drop_unset_anonymous
 from tests.runs import arguments, save_model
 
 
@@ -83,7 +83,7 @@ def test_weights_that_an_encoder_lacks_are_named(data, tmp_path, caplog):
     del weights[gone]
     save_file(weights, file, {"format": "pt"})
     main(arguments("fit", encoder, data, "--trainer.fast_dev_run=1"))
-    assert f"beside the head, weights that it was not given are trained from scratch: {gone}" in (
+    assert f"these weights are missing and are trained from scratch, like the head: {gone}" in (
         caplog.text
     )
 
@@ -94,5 +94,5 @@ def test_wandb_is_not_given_what_it_warns_of():
             self._wandb_init = settings
 
     unset, asked = Logger(anonymous=None, name="a"), Logger(anonymous="allow")
-    without_anonymous([unset, asked, object()])
+    drop_unset_anonymous([unset, asked, object()])
     assert unset._wandb_init == {"name": "a"} and asked._wandb_init == {"anonymous": "allow"}

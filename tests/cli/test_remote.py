@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 import torch
 
-from bertx.cli.classifiers import brought
+from bertx.cli.model_loading import local_copy
 from bertx.errors import InputError
 from tests.models.test_checkpoint import saved
 from tests.runs import arguments
@@ -67,10 +67,10 @@ def test_weights_alone_are_taken_from_an_address(address, explain):
 def test_what_is_not_there_is_refused_in_one_line(address):
     for path in (f"{address}/none.ckpt", "nowhere://bucket/last.ckpt"):
         with pytest.raises(InputError, match=f"--model {path} cannot be read: ") as caught:
-            brought("--model", path)
+            local_copy("--model", path)
         assert "\n" not in str(caught.value)
 
 
 def test_a_path_is_left_alone():
-    assert brought("--model", "runs/a:b.ckpt") == "runs/a:b.ckpt"
+    assert local_copy("--model", "runs/a:b.ckpt") == "runs/a:b.ckpt"
     assert not os.listdir()

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from bertx.cli import main
-from bertx.cli.subjects import _texts
+from bertx.cli.study_subjects import _texts
 from bertx.data.dataset import TextDataset
 from bertx.studies import Picture, scores, store
 from tests.runs import arguments
@@ -171,9 +171,9 @@ def test_help_lists_the_studies_and_each_has_its_own_options(capsys):
 
 
 def test_what_cannot_be_is_refused_before_anything_is_loaded(fails, place, monkeypatch):
-    from bertx.cli import subjects
+    from bertx.cli import study_subjects
 
-    monkeypatch.setattr(subjects, "load_trained", None)
+    monkeypatch.setattr(study_subjects, "load_trained", None)
     run = str(place / "seed0")
     assert "no study 'word_rank': expected word-rank" in fails(["study", "word_rank", run])
     rank = ["study", "word-rank", run]

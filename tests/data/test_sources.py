@@ -112,7 +112,7 @@ def test_missing_and_empty_split(hub):
         (ConnectionError("Couldn't reach 'a/b' on the Hub"), "Couldn't reach 'a/b' on the Hub"),
         (FileNotFoundError("Dataset 'a/b' is nowhere"), "Dataset 'a/b' is nowhere"),
         (ValueError("BuilderConfig 'x' not found.\nmore"), "BuilderConfig 'x' not found"),
-        (RuntimeError("Dataset scripts are no longer supported"), "code of its own"),
+        (RuntimeError("Dataset scripts are no longer supported"), "custom Python code"),
     ],
 )
 def test_failure_to_load_says_what_else_works(monkeypatch, error, reason):

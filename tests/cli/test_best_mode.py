@@ -1,8 +1,8 @@
-"""Which value of a monitored number is the best one."""
+"""Whether a monitored key is to be minimized or maximized."""
 
 import pytest
 
-from bertx.cli.monitor_mode import best_mode
+from bertx.cli.checkpoints import best_mode
 from bertx.errors import InputError
 from bertx.metrics import LogOdds
 
@@ -28,5 +28,5 @@ def test_metrics_of_the_configuration_are_asked():
     expected = "max" if LogOdds.higher_is_better else "min"
     assert best_mode("val/odds/gi", asked) == expected
     for unknown in ("val/deletion_auc/gi", "val/mine", "mine"):
-        with pytest.raises(InputError, match=f"checkpoint.monitor '{unknown}': is it better"):
+        with pytest.raises(InputError, match=f"checkpoint.monitor '{unknown}': unknown whether"):
             best_mode(unknown, asked)

@@ -1,4 +1,4 @@
-"""The texts that explain is given: as options, in a file, or on standard input."""
+"""Texts for ``bertx explain``: from options, a table or standard input."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,19 +11,19 @@ from typing import Any
 from bertx.cli.subcommand import as_options
 from bertx.errors import InputError
 
-PER_BATCH = 64
-"""Most texts that are worked through at once."""
+BATCH_SIZE = 64
+"""Maximum number of texts that are explained at once."""
 
 _END = object()
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """In place of a text: a row or line that could not be read.
+    """A placeholder for a row or line that could not be read as text.
 
     Attributes:
         reason: What is wrong with it.
-        text: What there is of it.
+        text: The line, as far as it could be decoded; empty for a row of a table.
     """
 
     reason: str
@@ -31,20 +31,20 @@ class Unreadable:
 
 
 def read_texts(texts: Sequence[str], file: str | None, column: str | None) -> Iterator[list[Any]]:
-    """Texts in lists of at most `PER_BATCH`, as they come.
+    """Read texts in batches of at most `BATCH_SIZE`, as they arrive.
 
     Args:
-        texts: The texts themselves.
-        file: A table instead, with a column of texts.
-        column: The name of that column; None to guess it.
+        texts: The texts themselves, or
+        file: A table with a column of texts. Without both, standard input is read line by line.
+        column: The column of ``file``; None to guess it.
 
     Returns:
-        The texts; without any of both, the lines of standard input. What is no text in a file
-        stays what it is, and what cannot be read is `Unreadable`.
+        Batches of texts. Cells of a table that are not strings are returned as they are; rows and
+        lines that cannot be read are `Unreadable`.
 
     Raises:
-        InputError: If both are given, or there is no such file; while reading, if it has no such
-            column, or cannot be read on.
+        InputError: If both ``texts`` and ``file`` are given, or there is no such file; during
+            iteration, if ``file`` has no such column or is malformed.
     """
     if texts and file:
         raise InputError("--text and --path: expected one of them, but got both")
@@ -55,17 +55,17 @@ def read_texts(texts: Sequence[str], file: str | None, column: str | None) -> It
     if file:
         _check_file(Path(file))
         return _rows(Path(file), column)
-    return (list(texts[i : i + PER_BATCH]) for i in range(0, len(texts), PER_BATCH))
+    return (list(texts[i : i + BATCH_SIZE]) for i in range(0, len(texts), BATCH_SIZE))
 
 
 def _check_file(file: Path) -> None:
     if not file.is_file():
-        what = "is not an ordinary file" if file.exists() else "does not exist"
+        problem = "is not an ordinary file" if file.exists() else "does not exist"
         raise InputError(
             f"--path {file}: expected a table of texts, but it "
-            f"{'is a folder' if file.is_dir() else what}."
+            f"{'is a folder' if file.is_dir() else problem}."
         )
-    from bertx.data.files import ENDINGS, SPREADSHEETS, spreadsheet  # these bring Lightning
+    from bertx.data.files import ENDINGS, SPREADSHEETS, spreadsheet  # imports Lightning
 
     if file.name.endswith(SPREADSHEETS):
         raise spreadsheet(file)
@@ -81,7 +81,7 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
     from bertx.data.files import stream_tables
 
     name = ""
-    for table in stream_tables(file, PER_BATCH, strict=False):
+    for table in stream_tables(file, BATCH_SIZE, strict=False):
         name = name or find_text_column(table, column)
         values = list(table.columns.get(name, [None] * len(table)))
         for row, value in enumerate(values):
@@ -92,38 +92,37 @@ def _rows(file: Path, column: str | None) -> Iterator[list[Any]]:
 
 
 def _lines() -> Iterator[list[Any]]:
-    """Lines as they arrive: no text waits for the next one, and few are held in memory."""
+    """Yield lines as soon as they arrive, and hold few of them in memory."""
     if sys.stdin.isatty():
         print("Reading texts, one per line; Ctrl-D ends.", file=sys.stderr)
     if hasattr(sys.stdin, "reconfigure"):
-        # A line that is not UTF-8 costs no other one its place.
+        # Invalid bytes become surrogates, so that only their line is `Unreadable`.
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
-    arrived: Queue[Any] = Queue(maxsize=PER_BATCH)
-    Thread(target=_listen, args=(arrived,), daemon=True).start()
-    while True:
-        lines = [arrived.get()]
-        while len(lines) < PER_BATCH and not arrived.empty():
-            lines.append(arrived.get())
+    queue: Queue[Any] = Queue(maxsize=BATCH_SIZE)
+    Thread(target=_enqueue_lines, args=(queue,), daemon=True).start()
+    ended = False
+    while not ended:
+        lines = [queue.get()]
+        while len(lines) < BATCH_SIZE and not queue.empty():
+            lines.append(queue.get())
         if ended := lines[-1] is _END:
             lines.pop()
         if lines:
             yield lines
-        if ended:
-            return
 
 
-def _listen(arrived: "Queue[Any]") -> None:
+def _enqueue_lines(queue: "Queue[Any]") -> None:
     try:
         for line in sys.stdin:
-            arrived.put(_line(line.removesuffix("\n").removesuffix("\r")))
+            queue.put(_checked(line.removesuffix("\n").removesuffix("\r")))
     finally:
-        arrived.put(_END)
+        queue.put(_END)
 
 
-def _line(text: str) -> Any:
-    byte = next((ord(c) - 0xDC00 for c in text if "\udc80" <= c <= "\udcff"), None)
-    if byte is None:
-        return text
+def _checked(line: str) -> str | Unreadable:
+    invalid = next((ord(c) - 0xDC00 for c in line if "\udc80" <= c <= "\udcff"), None)
+    if invalid is None:
+        return line
     return Unreadable(
-        f"expected UTF-8, but the line has the byte {byte:#04x}. Save it as UTF-8.", text
+        f"expected UTF-8, but the line has the byte {invalid:#04x}. Save it as UTF-8.", line
     )

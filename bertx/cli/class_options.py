@@ -1,4 +1,4 @@
-"""Classes that an option names: comma-separated, or in YAML with their settings."""
+"""Options whose values are classes: comma-separated names, or YAML with settings of each class."""
 
 import re
 from argparse import ArgumentError
@@ -14,15 +14,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from bertx.errors import InputError
 
-YAML = "{NAME: {class_path: CLASS, init_args: {...}}}"
-"""What is meant, for messages."""
-
-EXAMPLE = "{ig: {class_path: IntegratedGradients, init_args: {steps: 50}}, lrp: LRP}"
-
-_KEY = "init_args"  # which errors of jsonargparse then speak of
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_YAML_FORM = "{NAME: {class_path: CLASS, init_args: {...}}}"
+_KEY = "init_args"  # jsonargparse's errors name it
 _NULLABLE = re.compile(r"None|Optional|Any|object|_empty")  # annotations may be strings
-_PLAIN = (  # the parser's words, and ours
+_REWORDED = (  # jsonargparse's messages, and ours
     (rf"Parser key \"{_KEY}\.([\w.]+)\":", r"\1:"),
     (r"<class '([\w.]+)'>", r"\1"),
     (r"Expected an? (\S+)\. Got value: (.*)", r"expected \1, but got \2"),
@@ -32,65 +27,66 @@ _PLAIN = (  # the parser's words, and ours
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, of which YAML would keep the last."""
+    """A loader that refuses duplicate keys, of which YAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set[str]()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value} occurs twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"{key.value} occurs twice"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-class Choice:
-    """What an option chooses from: classes of a kind, some of them known by their name alone.
+class ClassOption:
+    """An option that names subclasses of a base class.
 
     Args:
         option: The option, for messages.
-        base: Of which every class has to be.
-        modules: Where those that go by their name are public.
+        base: The base class.
+        modules: Modules whose public classes may be named without an import path.
     """
 
     def __init__(self, option: str, base: type, *modules: ModuleType) -> None:
         self.option, self._base = option, base
         self._classes = {name: cls for module in modules for name, cls in _public(module, base)}
 
-    def instances(self, given: str) -> dict[str, Any]:
-        """One instance of each class, by the name of the class or the one that is given to it.
+    def instances(self, value: str) -> dict[str, Any]:
+        """Return an instance of each class by name: the class's name, or the name in YAML.
 
         Args:
-            given: Comma-separated names or import paths; or in YAML, or in a file that
-                ends so, ``{name: class}`` or ``{name: {class_path: class, init_args: {...}}}``.
+            value: Comma-separated class names or import paths; or a mapping
+                ``{name: class}`` or ``{name: {class_path: class, init_args: {...}}}`` as YAML or
+                the path of a YAML file.
 
         Raises:
-            InputError: If none is named, two have one name, there is no such class, or it cannot
-                be made with these settings.
+            InputError: If no class is named, two have the same name, there is no such class, or it
+                does not take these settings.
         """
-        if is_mapping(given):
-            return {name: self._configured(name, value) for name, value in self._parsed(given)}
+        if is_mapping(value):
+            return {name: self._configured(name, item) for name, item in self._parsed(value)}
         instances: dict[str, Any] = {}
-        for name in split_names(given, self.option):
-            short = name.rpartition(".")[2]
-            if short in instances:
+        for path in split_names(value, self.option):
+            name = path.rpartition(".")[2]
+            if name in instances:
                 raise InputError(
-                    f"{self.option} {given}: expected different names, but {short} occurs twice. "
-                    f"Leave one out, or name them: {self.option} '{YAML}'"
+                    f"{self.option} {value}: expected different names, but {name} occurs twice. "
+                    f"Drop one, or name them: {self.option} '{_YAML_FORM}'"
                 )
-            instances[short] = self._plain(name)
+            instances[name] = self._with_defaults(path)
         return instances
 
-    def _plain(self, name: str) -> Any:
-        where = f"{self.option} {name}"
-        cls = self._class(name, where)
+    def _with_defaults(self, path: str) -> Any:
+        where = f"{self.option} {path}"
+        cls = self._class(path, where)
         try:
             return cls()
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{where}: {error}. {self._others()} One that needs arguments gets them in YAML: "
-                f"{self.option} '{YAML}'"
+                f"{where}: {error}. {self._choices()} Give arguments in YAML: {self.option} "
+                f"'{_YAML_FORM}'"
             ) from error
 
     def _configured(self, name: Any, value: Any) -> Any:
@@ -100,8 +96,8 @@ class Choice:
             )
         where = f"{self.option} {name}"
         match {"class_path": value} if isinstance(value, str) else value:
-            case {"class_path": str(path), **more} if more.keys() <= {_KEY}:
-                settings = more.get(_KEY) or {}
+            case {"class_path": str(path), **others} if others.keys() <= {_KEY}:
+                settings = others.get(_KEY) or {}
                 if isinstance(settings, dict):
                     return _with_settings(self._class(path, where), settings, where)
         raise InputError(
@@ -115,40 +111,40 @@ class Choice:
             cls = getattr(import_module(module), name) if module else self._classes[name]
         except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
             reason = f"no such class: {name}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{where}: {reason}. {self._others()}") from error
+            raise InputError(f"{where}: {reason}. {self._choices()}") from error
         if isinstance(cls, type) and issubclass(cls, self._base) and not isabstract(cls):
             return cls
-        raise InputError(f"{where}: {path} is not a usable {self._base.__name__}. {self._others()}")
+        raise InputError(
+            f"{where}: {path} is not a usable {self._base.__name__}. {self._choices()}"
+        )
 
-    def _others(self) -> str:
-        usual = (name for name, cls in self._classes.items() if _needs_nothing(cls))
-        return f"Choose from {', '.join(usual)}, or give the import path of your own class."
+    def _choices(self) -> str:
+        names = (name for name, cls in self._classes.items() if _needs_no_arguments(cls))
+        return f"Choose from {', '.join(names)}, or give the import path of a custom class."
 
-    def _parsed(self, given: str) -> Iterator[tuple[Any, Any]]:
-        """The names of a mapping and what stands for each; it may be the path of a file."""
-        inline = _inline(given)
-        where = self.option if inline else f"{self.option} {given}"
+    def _parsed(self, value: str) -> Iterator[tuple[Any, Any]]:
+        """Yield the items of a mapping that is YAML or the path of a YAML file."""
+        inline = _is_inline(value)
+        where = self.option if inline else f"{self.option} {value}"
         try:
-            parsed = yaml.load(given if inline else Path(given).read_text("utf-8"), _Loader)
+            parsed = yaml.load(value if inline else Path(value).read_text("utf-8"), _Loader)
         except OSError as error:
             raise InputError(f"{where} cannot be read: {error.strerror}.") from error
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = _reason(error)
-            raise InputError(f"{where}: expected YAML such as {YAML}, but {reason}.") from error
+            raise InputError(
+                f"{where}: expected YAML such as {_YAML_FORM}, but {reason}."
+            ) from error
         if not isinstance(parsed, dict) or not parsed:
-            raise InputError(f"{where}: expected YAML such as {YAML}, but got {parsed!r}.")
+            raise InputError(f"{where}: expected YAML such as {_YAML_FORM}, but got {parsed!r}.")
         yield from parsed.items()
 
 
 def split_names(names: str, option: str) -> list[str]:
-    """The names that an option lists, comma-separated.
-
-    Args:
-        names: The list.
-        option: The option, for messages.
+    """Split the comma-separated names of an option.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there are no names; the message names ``option``.
     """
     parsed = [name.strip() for name in names.split(",") if name.strip()]
     if not parsed:
@@ -156,43 +152,33 @@ def split_names(names: str, option: str) -> list[str]:
     return parsed
 
 
-def is_mapping(given: str) -> bool:
-    """Whether an option has a mapping or the path of one, in place of names."""
-    return _inline(given) or given.endswith((".yaml", ".yml", ".json"))
-
-
-def snake_case(name: str) -> str:
-    """The name of a class as that of a metric.
-
-    Examples:
-        >>> snake_case("LeaveOneOutTau"), snake_case("RationaleAUPRC"), snake_case("RationaleF1")
-        ('leave_one_out_tau', 'rationale_auprc', 'rationale_f1')
-    """
-    return _WORD.sub("_", name).lower()
+def is_mapping(value: str) -> bool:
+    """Return whether an option is a YAML mapping or the path of one, instead of names."""
+    return _is_inline(value) or value.endswith((".yaml", ".yml", ".json"))
 
 
 def _with_settings(cls: type, settings: Mapping[str, Any], where: str) -> Any:
-    """An instance with settings, whose types are checked."""
+    """Check the types of settings, and return an instance with them."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, _KEY, fail_untyped=False)
     defaults = vars(parser.get_defaults().get(_KEY, Namespace()))
-    # jsonargparse before 4.49 has the second name alone, and later ones warn of it.
-    make = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    # jsonargparse before 4.49 has only the second method, and later versions deprecate it.
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
     try:
         for name in defaults.keys() & settings.keys():
             _check(signature(cls).parameters[name], settings[name], defaults[name])
-        return make(parser.parse_object({_KEY: dict(settings)} if settings else {}))[_KEY]
+        return instantiate(parser.parse_object({_KEY: dict(settings)} if settings else {}))[_KEY]
     except (ArgumentError, TypeError, ValueError) as error:
         names = f"Its settings are {', '.join(defaults)}." if defaults else "It has no settings."
         raise InputError(f"{where}: {cls.__name__}: {_reason(error)}. {names}") from error
 
 
 def _check(parameter: Parameter, value: Any, default: Any) -> None:
-    """Refuse what the parser lets pass: null, and a single value in place of several settings."""
-    kind = parameter.annotation
-    null = value is None and default is not None and not _NULLABLE.search(str(kind))
+    """Refuse values that jsonargparse accepts: null, and a scalar instead of a mapping."""
+    annotation = parameter.annotation
+    null = value is None and default is not None and not _NULLABLE.search(str(annotation))
     if null or (isinstance(default, Namespace) and not isinstance(value, Mapping)):
-        expected = getattr(kind, "__name__", kind)
+        expected = getattr(annotation, "__name__", annotation)
         raise ValueError(f"{parameter.name}: expected {expected}, but got {_as_yaml(value)}")
 
 
@@ -202,8 +188,8 @@ def _reason(error: Exception) -> str:
         problem = getattr(error, "problem", None) or "it is malformed"
         return f"{problem} (line {mark.line + 1}, character {mark.column + 1})"
     message = " ".join(str(error).split()).rstrip(".")
-    for theirs, ours in _PLAIN:
-        message = re.sub(theirs, ours, message)
+    for pattern, replacement in _REWORDED:
+        message = re.sub(pattern, replacement, message)
     return message
 
 
@@ -211,8 +197,8 @@ def _as_yaml(value: Any) -> str:
     return "null" if value is None else repr(value)
 
 
-def _inline(given: str) -> bool:
-    return given.lstrip().startswith("{")
+def _is_inline(value: str) -> bool:
+    return value.lstrip().startswith("{")
 
 
 def _public(module: ModuleType, base: type) -> Iterator[tuple[str, type]]:
@@ -222,6 +208,6 @@ def _public(module: ModuleType, base: type) -> Iterator[tuple[str, type]]:
             yield name, cls
 
 
-def _needs_nothing(cls: type) -> bool:
-    arguments = signature(cls).parameters.values()
-    return not isabstract(cls) and all(a.default is not a.empty for a in arguments)
+def _needs_no_arguments(cls: type) -> bool:
+    parameters = signature(cls).parameters.values()
+    return not isabstract(cls) and all(p.default is not p.empty for p in parameters)

@@ -1,4 +1,4 @@
-"""What libraries print that means nothing to somebody who runs bertx, kept away by its words."""
+"""Filters for messages and progress bars of libraries that mean nothing to users of bertx."""
 
 import logging
 import os
@@ -16,12 +16,12 @@ _LOGGED = re.compile(
     r"|LOCAL_RANK: \d+ - CUDA_VISIBLE_DEVICES"
     r"|You are using the plain ModelCheckpoint callback"
     r"|Loading `\w+_dataloader` to estimate number of stepping batches"
-    r"|.*LOAD REPORT"  # of a model without a head; bertx says what of it matters
+    r"|.*LOAD REPORT"  # of a model without a head; bertx reports the parts that matter
 )
 _WARNED = (
-    r".*isinstance\(treespec, LeafSpec\)",  # Lightning of torch
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning's use of torch
     r"LightningCLI's args parameter is intended",  # `bertx.cli.main` called in a notebook
-    r".*does not have many workers which may be a bottleneck",  # the collator takes no time
+    r".*does not have many workers which may be a bottleneck",  # collating is fast
     r".*Checkpoint directory .* exists and is not empty",  # last.ckpt is replaced on purpose
     r".*Experiment logs directory .* exists and is not empty",
 )
@@ -29,8 +29,8 @@ _PRINTERS = ("lightning", "lightning.pytorch", "lightning.fabric", "transformers
 
 
 @contextmanager
-def without_noise() -> Iterator[None]:
-    """Keep meaningless lines away, by their words alone: all others are shown as before."""
+def filtered_messages() -> Iterator[None]:
+    """Hide log messages and warnings that match the patterns above; show all others."""
     handlers = [handler for name in _PRINTERS for handler in logging.getLogger(name).handlers]
     for handler in handlers:
         handler.addFilter(_matters)
@@ -44,8 +44,8 @@ def without_noise() -> Iterator[None]:
             handler.removeFilter(_matters)
 
 
-def bars_of_libraries() -> None:
-    """Let Hugging Face's libraries draw their bars on a terminal alone: a log takes lines."""
+def hide_library_bars() -> None:
+    """Disable the progress bars of Hugging Face's libraries unless they are on a terminal."""
     if interactive():
         return
     from transformers.utils.logging import disable_progress_bar
@@ -54,8 +54,8 @@ def bars_of_libraries() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # read when it is imported
 
 
-def without_anonymous(loggers: Sequence[Any]) -> None:
-    """Keep Lightning from passing wandb a setting that wandb warns of even where it is unset."""
+def drop_unset_anonymous(loggers: Sequence[Any]) -> None:
+    """Drop an unset ``anonymous``, which Lightning passes to wandb and wandb warns about."""
     for logger in loggers:
         settings = getattr(logger, "_wandb_init", None)
         if isinstance(settings, dict) and settings.get("anonymous", "") is None:
