@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "explain": "Show why a trained classifier decides as it does.",
-    "judge": "Find out which of its explanations can be trusted.",
+    "judge": "Find out which explanations of a classifier can be trusted.",
     "leaderboard": "Compare the explanations of several runs.",
     "report": "Show the results of runs and studies on one page.",
     "study": "Run the paper's experiments on trained classifiers.",
@@ -26,8 +26,8 @@ COMMANDS = {
 
 TRAINING = {
     "fit": "Fine-tune a classifier and explain it while it trains.",
-    "validate": "Evaluate and explain it on the validation texts.",
-    "test": "Evaluate and explain it on the test texts.",
+    "validate": "Evaluate and explain a classifier on the validation texts.",
+    "test": "Evaluate and explain a classifier on the test texts.",
     "predict": "Classify and explain every text of a file.",
 }
 """Help of the subcommands that LightningCLI runs."""

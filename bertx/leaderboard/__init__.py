@@ -1,1 +1,1 @@
-"""How methods compare on a metric, and which of them can be told apart."""
+"""Leaderboards: how methods rank by a metric, and which of them can be told apart."""

@@ -1,4 +1,4 @@
-"""The values of single examples as a Parquet file: what a leaderboard is computed from."""
+"""The Parquet file of metric values, one per explanation, from which leaderboards are computed."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from bertx.rendering.files import drafted
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NAMED = re.compile(r"epoch=(\d+)-step=(\d+)\.parquet")
+_FILE_NAME = re.compile(r"epoch=(\d+)-step=(\d+)\.parquet")
 _OPTIONAL = ("higher_is_better", "value")
 _CONFIDENCE = b"confidence"
 _DEFAULTS = {"made_with": "", "text": 0}
@@ -23,22 +23,22 @@ _DEFAULTS = {"made_with": "", "text": 0}
 
 @dataclass(frozen=True, slots=True)
 class ExampleValue:
-    """What one metric says of one explanation of one example.
+    """The value of one metric for one explanation of one example.
 
     Attributes:
         example: Number of the example in its data set.
         target: The explained class.
-        method: The method, floor or ceiling, by its name in the run.
+        method: Name of the method, floor or ceiling in the run.
         signed: Whether its scores have a sign.
-        role: What the name stands for.
-        operator: What a deletion does to a word; empty for a metric that deletes nothing.
-        metric: The metric, by its name in the run.
-        higher_is_better: Whether a larger value speaks for the explanation; None if neither does.
+        role: Whether ``method`` names a method, the floor or the ceiling.
+        operator: How words are deleted; empty for a metric that deletes nothing.
+        metric: Name of the metric in the run.
+        higher_is_better: Whether larger values are better; None if neither direction is.
         value: The value; NaN if the example has none.
-        made_with: The operator by which the explanation itself was made; empty if by none. Judged
-            by the same operator, a method has an advantage.
-        text: A checksum of the tokens of the example, by which runs can tell whether their examples
-            are the same; 0 if unknown.
+        made_with: The operator with which the method itself perturbs, which gives it an advantage
+            under the same operator; empty if it perturbs nothing.
+        text: A checksum of the tokens of the example, which tells whether runs have the same
+            examples; 0 if unknown.
     """
 
     example: int
@@ -55,27 +55,27 @@ class ExampleValue:
 
 
 def examples_path(folder: Path, epoch: int, step: int) -> Path:
-    """The file of one validation in the folder of a stage, ``<run>/bertx/<stage>``."""
+    """Return the file of one validation in the folder of a stage, ``<run>/bertx/<stage>``."""
     return folder / "examples" / f"epoch={epoch}-step={step}.parquet"
 
 
 def find_examples(folder: Path, epoch: int | None = None) -> Path:
-    """The newest file in the folder of a stage.
+    """Return the newest file in the folder of a stage.
 
     Args:
         folder: ``<run>/bertx/<stage>``.
         epoch: The epoch; None for the last one.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such file.
     """
     files = {}
     for path in folder.glob("examples/epoch=*-step=*.parquet"):
-        if named := _NAMED.fullmatch(path.name):
-            files[int(named[1]), int(named[2])] = path
-    times = [when for when in files if epoch in (None, when[0])]
+        if match := _FILE_NAME.fullmatch(path.name):
+            files[int(match[1]), int(match[2])] = path
+    times = [time for time in files if epoch in (None, time[0])]
     if not times:
-        epochs = ", ".join(map(str, sorted({when[0] for when in files})))
+        epochs = ", ".join(map(str, sorted({time[0] for time in files})))
         raise InputError(
             f"{folder / 'examples'}: expected epoch={'*' if epoch is None else epoch}-step=*"
             f".parquet, but {f'the epochs are {epochs}' if files else 'there is no such file'}. "
@@ -87,13 +87,13 @@ def find_examples(folder: Path, epoch: int | None = None) -> Path:
 def write_examples(
     path: Path, rows: Sequence[ExampleValue], confidence: float | None = None
 ) -> Path:
-    """Write a table with one row for each value, whole or not at all.
+    """Write a table with one row per value, atomically.
 
     Args:
-        path: The file; its folder is made if it is missing.
+        path: The file; its folder is created if it is missing.
         rows: The values. NaN becomes null.
-        confidence: At which pairs of methods were decided text by text, if they were: then the
-            order of the rows matters.
+        confidence: The confidence at which each pair of methods was measured until it was decided,
+            if it was; then the order of the rows matters.
 
     Returns:
         ``path``.
@@ -116,7 +116,7 @@ def write_examples(
 
 
 def confidence_of(path: Path) -> float | None:
-    """The confidence with which `write_examples` wrote a file, None without one."""
+    """Return the confidence that `write_examples` wrote to a file; None if it wrote none."""
     from pyarrow import parquet
 
     metadata = parquet.read_schema(path).metadata or {}
@@ -124,18 +124,18 @@ def confidence_of(path: Path) -> float | None:
 
 
 def read_examples(path: Path) -> list[ExampleValue]:
-    """Read what `write_examples` wrote.
+    """Read a file of `write_examples`.
 
     Args:
-        path: The file. ``made_with`` and ``text`` may be missing; columns that are not of
-            `ExampleValue` are left out.
+        path: The file. ``made_with`` and ``text`` may be missing; columns that `ExampleValue` lacks
+            are ignored.
 
     Returns:
-        The rows in their order.
+        The rows in order.
 
     Raises:
-        InputError: If the file cannot be read, lacks a column, has a cell that does not belong
-            there, or says something twice.
+        InputError: If the file cannot be read, lacks a column, or has an invalid cell or duplicate
+            rows.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -194,7 +194,7 @@ def _column(path: Path, table: "pa.Table", field: "pa.Field") -> "pa.ChunkedArra
 
 
 def _check(path: Path, rows: Sequence[ExampleValue]) -> None:
-    """Refuse unknown roles and repeated rows."""
+    """Refuse unknown roles and duplicate rows."""
     for row in rows:
         if row.role not in get_args(Role):
             raise InputError(

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from bertx.leaderboard.formatting import Cell, cells_of, legend, lines_of, sentences
 from bertx.leaderboard.results import Leaderboard, League, OperatorTable
-from bertx.leaderboard.standings import Cell, cells_of, legend, lines_of, sentences
 from bertx.rendering.terminal import for_terminal
 
-# What Markdown or HTML would take for more than a letter: an underscore only at a word's edge, a
-# link where it is made by itself, a list's mark where a line starts.
+# Markup of Markdown or HTML: also underscores at the edge of a word, automatic links, and list
+# markers at the start of a line.
 _MARKUP = re.compile(
     r"[\\`*\[\]<>&|~#!@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE
 )
@@ -18,10 +18,9 @@ _START = re.compile(r"^(\d*)([-+=.)])")
 def leaderboard_markdown(
     boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()
 ) -> str:
-    """Write leaderboards and tables of operators, and what their marks mean.
+    """Format leaderboards, tables of operators and the legend as GitHub-flavoured Markdown.
 
-    Returns:
-        GitHub-flavoured Markdown. Names are escaped: they are text, whatever they hold.
+    Names are escaped.
     """
     parts = [*map(_board, boards), *map(_operators, tables)]
     notes = "\n".join(f"- {plain(sentence)}" for sentence in legend(boards, tables))
@@ -29,7 +28,7 @@ def leaderboard_markdown(
 
 
 def plain(text: str) -> str:
-    r"""The text on one line, with a backslash before what would be markup.
+    r"""Join lines, and escape markup with backslashes.
 
     Examples:
         >>> print(plain("grad_x_input | *new*"))
@@ -51,7 +50,7 @@ def _operators(table: OperatorTable) -> str:
     parts = [_heading(table.heading, table.boards[0])]
     for league in table.leagues:
         rows = [
-            [plain(standing.method), standing.role.replace("method", ""), *map(_figure, cells)]
+            [plain(standing.method), standing.role.replace("method", ""), *map(_cell, cells)]
             for standing, cells in cells_of(table, league)
         ]
         heads = [f"{league} methods", "", *map(plain, table.operators)]
@@ -80,13 +79,13 @@ def _table(board: Leaderboard, league: League, name: str) -> str:
     return "\n".join(_grid(heads, "rllrrl", rows))
 
 
-def _figure(cell: Cell) -> str:
+def _cell(cell: Cell) -> str:
     mean = f"**{cell.mean}**\\*" if cell.best else f"{cell.mean}{cell.mark}"
     return f"{mean} {cell.width}".strip()
 
 
-def _grid(heads: Sequence[str], sides: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table; ``sides`` has l or r for each column."""
-    rules = [{"l": ":--", "r": "--:"}[side] for side in sides]
+def _grid(heads: Sequence[str], alignment: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table; ``alignment`` has l or r for each column."""
+    rules = [{"l": ":--", "r": "--:"}[side] for side in alignment]
     for cells in (heads, rules, *rows):
         yield f"| {' | '.join(cells)} |"

@@ -1,19 +1,19 @@
-"""Leaderboards as one HTML page that needs nothing else."""
+"""Leaderboards as one self-contained HTML page."""
 
 from collections.abc import Iterator, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from bertx.leaderboard.results import Leaderboard, League, OperatorTable, Standing
-from bertx.leaderboard.standings import (
+from bertx.leaderboard.formatting import (
     cells_of,
-    form_of,
+    format_spec,
     legend,
     lines_of,
     sentences,
     short,
     verdicts_of,
 )
+from bertx.leaderboard.results import Leaderboard, League, OperatorTable, Standing
 from bertx.rendering.heatmap import printable
 from bertx.rendering.templates import template
 from bertx.statistics import Comparison
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 def leaderboard_page(
     boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = (), title: str = "Leaderboard"
 ) -> str:
-    """Make a page of leaderboards and tables of operators, and what their marks mean.
+    """Render a page of leaderboards, tables of operators and the legend.
 
     Args:
         boards: The leaderboards.
-        tables: The tables of operators, shown after them.
+        tables: The tables of operators, shown after ``boards``.
         title: The heading.
 
     Returns:
-        A whole HTML document without scripts, links or outside assets, light or dark as the
-        reader prefers. Everything that comes from data is escaped.
+        An HTML document without scripts, links or external assets, in the reader's colour scheme.
+        Everything that comes from data is escaped.
     """
     return template("leaderboard.html.jinja").render(
         title=title,
@@ -45,9 +45,9 @@ def leaderboard_page(
 
 
 def board_contents(board: Leaderboard) -> dict[str, Any]:
-    """What a template draws of a leaderboard: texts, and places in percent.
+    """Return what a template draws of a leaderboard: texts, and positions in percent.
 
-    All leagues share the scale of the places.
+    All leagues share one scale.
     """
     from markupsafe import Markup
 
@@ -83,7 +83,7 @@ def _operators(table: OperatorTable) -> dict[str, Any]:
 
 
 def _ends(standings: Sequence[Standing]) -> Iterator[float]:
-    """The low end, the mean and the high end of all intervals; alike where there is none."""
+    """Yield low end, mean and high end of each interval; the mean thrice without an interval."""
     for standing in standings:
         if not isnan(standing.mean):
             width = 0.0 if isnan(standing.width) else standing.width
@@ -91,11 +91,11 @@ def _ends(standings: Sequence[Standing]) -> Iterator[float]:
 
 
 def _pairs(board: Leaderboard, league: League) -> Iterator[tuple[Comparison, str, str, str]]:
-    """Each pair with its difference, its interval and its p-value in words."""
-    form = form_of(board.ranked(league))
+    """Yield each pair with its difference, interval and p-value as text."""
+    spec = format_spec(board.ranked(league.standings))
 
     def number(value: float) -> str:
-        return "–" if isnan(value) else short(value, form)
+        return "–" if isnan(value) else short(value, spec)
 
     for verdict in verdicts_of(board, league):
         interval = f"{number(verdict.low)} to {number(verdict.high)}"

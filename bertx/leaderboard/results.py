@@ -1,10 +1,9 @@
-"""A metric's leaderboard: how each method does, and which of them can be told apart."""
+"""Leaderboards as data: the mean of each method by a metric, and the verdict on each pair."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from bertx.errors import InputError
 from bertx.rendering.curves import Role
 from bertx.statistics import Comparison
 from bertx.statistics.spread import Z95
@@ -12,15 +11,15 @@ from bertx.statistics.spread import Z95
 
 @dataclass(frozen=True)
 class Standing:
-    """How one method does.
+    """The result of one method.
 
     Attributes:
         method: Its name.
         mean: Mean of the metric over examples; NaN without examples.
-        se: Its standard error; NaN for fewer than two.
+        se: Standard error of the mean; NaN for fewer than two examples.
         count: Number of examples.
         role: Whether it is a method, the random control (floor) or the search (ceiling).
-        same_operator: Whether it was made with the operator by which it is judged.
+        same_operator: Whether the method perturbs with the operator that judges it.
     """
 
     method: str
@@ -32,19 +31,19 @@ class Standing:
 
     @property
     def width(self) -> float:
-        """Half of the 95 % interval."""
+        """Half of the width of the 95 % interval."""
         return Z95 * self.se
 
 
 @dataclass(frozen=True)
 class League:
-    """Methods that may be compared: all with a sign, or all without.
+    """Methods that can be compared: all with signed scores, or all with unsigned scores.
 
     Attributes:
-        standings: The methods, and the floor and ceiling that hold for them.
-        verdicts: One for each two of them, the ceiling apart.
-        searched: The same over the examples that were searched for the ceiling, where these are a
-            part of all: then it is among these alone.
+        standings: The methods with floor and ceiling. The ceiling is in ``searched`` instead if it
+            was searched on some of the examples only.
+        verdicts: The comparison of each pair, without the ceiling.
+        searched: All standings over the examples of the ceiling; empty if these are all examples.
     """
 
     standings: Sequence[Standing]
@@ -58,15 +57,15 @@ class Leaderboard:
 
     Attributes:
         metric: Its name.
-        operator: What deleting a unit does; empty if nothing is deleted.
+        operator: How units are deleted; empty if nothing is deleted.
         higher_is_better: Whether a larger value is better.
-        signed: The methods whose scores have a sign; None if there are none.
-        unsigned: The others.
-        seeds: From how many seeds the model was trained.
-        relevant: The smallest difference that matters, by which "too few examples" is judged.
+        signed: The methods with signed scores; None without such methods.
+        unsigned: The methods with unsigned scores; None without such methods.
+        seeds: Number of seeds from which the model was trained.
+        relevant: The smallest difference that matters, for the verdict "too few examples".
         note: Where the values come from.
-        confidence: Of all verdicts together, if each was reached with as few examples as it took;
-            None if all are on the same examples.
+        confidence: Confidence of all verdicts together, if each pair was measured until it was
+            decided; None if all pairs are compared on the same examples.
     """
 
     metric: str
@@ -81,7 +80,7 @@ class Leaderboard:
 
     @property
     def leagues(self) -> dict[str, League]:
-        """Those that have methods, by name."""
+        """The leagues with methods, by name."""
         both = {"signed": self.signed, "unsigned": self.unsigned}
         return {name: league for name, league in both.items() if league is not None}
 
@@ -97,51 +96,35 @@ class Leaderboard:
 
     @property
     def subtitle(self) -> str:
-        """Where the values come from, whether all were asked for, and of how many seeds."""
+        """The note, whether pairs were measured until decided, and the number of seeds."""
         seeds = f"{self.seeds} seeds of training" if self.seeds > 1 else ""
         until = "" if self.confidence is None else "until decided"
         return ", ".join(filter(None, (self.note, until, seeds)))
 
-    def ranked(self, league: League) -> list[Standing]:
-        """The standings from best to worst: ceilings first, means that are NaN last."""
-        return self.sorted(league.standings)
-
-    def sorted(self, standings: Sequence[Standing]) -> list[Standing]:
-        """Any standings from best to worst."""
+    def ranked(self, standings: Sequence[Standing]) -> list[Standing]:
+        """Sort standings from best to worst: ceilings first, NaN last."""
         sign = -1 if self.higher_is_better else 1
 
-        def place(standing: Standing) -> tuple[bool, bool, float]:
-            unknown = isnan(standing.mean)
-            return standing.role != "ceiling", unknown, 0 if unknown else sign * standing.mean
+        def key(standing: Standing) -> tuple[bool, bool, float]:
+            missing = isnan(standing.mean)
+            return standing.role != "ceiling", missing, 0 if missing else sign * standing.mean
 
-        return sorted(standings, key=place)
+        return sorted(standings, key=key)
 
 
 @dataclass(frozen=True)
 class OperatorTable:
-    """A metric by several operators, so that what holds for one only can be seen.
+    """A metric by several operators, which shows what depends on the operator.
 
     Attributes:
-        boards: The leaderboards of one metric, each by another operator.
-
-    Raises:
-        InputError: If they are of several metrics, or two have the same operator.
+        boards: The leaderboards of one metric, each with a different operator.
     """
 
     boards: Sequence[Leaderboard]
 
-    def __post_init__(self) -> None:
-        """Refuse what is not one metric by several operators."""
-        metrics = {(board.metric, board.higher_is_better) for board in self.boards}
-        if len(metrics) != 1 or len(set(self.operators)) != len(self.boards):
-            raise InputError(
-                "expected leaderboards of one metric and several operators, got "
-                f"{', '.join(f'{b.metric!r} by {b.operator!r}' for b in self.boards) or 'none'}"
-            )
-
     @property
     def heading(self) -> str:
-        """What the table shows."""
+        """The metric, for a title."""
         return f"{self.boards[0].metric} by operator"
 
     @property
@@ -151,30 +134,28 @@ class OperatorTable:
 
     @property
     def leagues(self) -> list[str]:
-        """Those that have methods."""
+        """Names of the leagues with methods."""
         return list(dict.fromkeys(name for board in self.boards for name in board.leagues))
 
     def rows(self, league: str) -> list[list[Standing | None]]:
-        """For each method of a league its standing by each operator, None where there is none."""
-        columns = [
-            {s.method: s for s in board.ranked(board.leagues[league])}
-            if league in board.leagues
-            else {}
-            for board in self.boards
-        ]
+        """Return each method's standings in a league by operator, None where one is missing."""
+        columns = []
+        for board in self.boards:
+            standings = board.leagues[league].standings if league in board.leagues else ()
+            columns.append({s.method: s for s in board.ranked(standings)})
         methods = dict.fromkeys(method for column in columns for method in column)
         return [[column.get(method) for column in columns] for method in methods]
 
     def best(self, league: str) -> list[float | None]:
-        """The best mean by each operator, of methods that were not made with it."""
+        """Return the best mean by each operator, of methods that do not perturb with it."""
         choose = max if self.boards[0].higher_is_better else min
-        means = [
-            [
+        best = []
+        for column in zip(*self.rows(league), strict=True):
+            means = [
                 standing.mean
                 for standing in column
                 if standing is not None and standing.role == "method"
                 if not standing.same_operator and not isnan(standing.mean)
             ]
-            for column in zip(*self.rows(league), strict=True)
-        ]
-        return [choose(column) if column else None for column in means]
+            best.append(choose(means, default=None))
+        return best

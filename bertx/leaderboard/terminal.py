@@ -3,14 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bertx.leaderboard.formatting import Cell, cells_of, legend, lines_of, sentences
 from bertx.leaderboard.results import Leaderboard, League, OperatorTable
-from bertx.leaderboard.standings import (
-    Cell,
-    cells_of,
-    legend,
-    lines_of,
-    sentences,
-)
 from bertx.rendering.terminal import for_terminal
 
 if TYPE_CHECKING:
@@ -22,9 +16,9 @@ if TYPE_CHECKING:
 def leaderboard_text(
     boards: Sequence[Leaderboard], tables: Sequence[OperatorTable] = ()
 ) -> "Group":
-    """Lay out leaderboards and tables of operators, and what their marks mean.
+    """Lay out leaderboards, tables of operators and the legend.
 
-    Each league is a table and what can be said of every pair.
+    Each league is a table, followed by the verdicts on all pairs.
     """
     from rich.console import Group
     from rich.text import Text
@@ -45,7 +39,7 @@ def _board(board: Leaderboard) -> "Group":
 
 
 def _operators(table: OperatorTable) -> "Group":
-    """A column for each operator."""
+    """Lay out a table with a column for each operator."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
@@ -60,7 +54,7 @@ def _operators(table: OperatorTable) -> "Group":
         grid.add_row(Text(f"{league} methods", style="dim"))
         for standing, cells in cells_of(table, league):
             role = "" if standing.role == "method" else standing.role
-            grid.add_row(_name(standing.method), role, *map(_figure, cells))
+            grid.add_row(_name(standing.method), role, *map(_cell, cells))
         grid.add_section()
     return Group(_heading(table.heading, table.boards[0]), grid)
 
@@ -98,8 +92,8 @@ def _name(method: str) -> "Text":
     return Text(for_terminal(method))
 
 
-def _figure(cell: Cell) -> "Text":
-    """A cell in two lines, so that five operators fit 80 columns."""
+def _cell(cell: Cell) -> "Text":
+    """Lay out a cell in two lines, so that five operators fit 80 columns."""
     from rich.text import Text
 
     star = "*" if cell.best else " "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import floor, isfinite, isnan, log10
 from typing import Any
 
-from bertx.leaderboard.standings import short
+from bertx.leaderboard.formatting import short
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 46

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import isnan
 
+from bertx.leaderboard.formatting import format_spec, short, verdicts_of
 from bertx.leaderboard.results import Leaderboard, League, Standing
-from bertx.leaderboard.standings import form_of, short, verdicts_of
 from bertx.report.chart import percent
 from bertx.report.history import Logged, values_of
 from bertx.report.run import Row, Run, Stage, curves_of
@@ -249,10 +249,10 @@ def _best(name: str, leagues: Sequence[tuple[Leaderboard, League]]) -> Iterator[
 
 def _evidence(board: Leaderboard, league: League, top: Standing) -> str:
     """A metric's best method, with its margin over the next."""
-    form = form_of(board.ranked(league))
+    form = format_spec(board.ranked(league.standings))
     width = "" if isnan(top.width) else f" ±{short(top.width, form)}"
     sentence = f"{board.metric}: {top.method} {short(top.mean, form)}{width}"
-    rivals = [s.method for s in _methods(board.ranked(league)) if s.method != top.method]
+    rivals = [s.method for s in _methods(board.ranked(league.standings)) if s.method != top.method]
     if not rivals:
         return sentence
     pair = next((v for v in _of(league, top.method) if v.worse == rivals[0]), None)
@@ -291,7 +291,7 @@ def _within_reach(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
     """How much of what a search shows to be possible the best method reaches."""
     for board in boards:
         for league in board.leagues.values():
-            standings = board.sorted(league.searched or league.standings)
+            standings = board.ranked(league.searched or league.standings)
             by_role = {role: [s for s in standings if s.role == role and not isnan(s.mean)]
                        for role in ("ceiling", "method", "floor")}  # fmt: skip
             if not all(by_role.values()):
@@ -300,7 +300,7 @@ def _within_reach(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
             if ceiling.mean == floor.mean:
                 continue
             share = (best.mean - floor.mean) / (ceiling.mean - floor.mean)
-            form = form_of(standings)
+            form = format_spec(standings)
             yield Finding(
                 f"By {board.metric}, {best.method} goes {percent(share)} of the way from a random "
                 "ranking to the best that a search finds.",
@@ -311,7 +311,7 @@ def _within_reach(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
 
 
 def _top(board: Leaderboard, league: League) -> Standing | None:
-    return next((s for s in _methods(board.ranked(league)) if not isnan(s.mean)), None)
+    return next((s for s in _methods(board.ranked(league.standings)) if not isnan(s.mean)), None)
 
 
 def _methods(standings: Sequence[Standing]) -> list[Standing]:

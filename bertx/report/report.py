@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from bertx.errors import InputError
 from bertx.leaderboard.board import leaderboards
+from bertx.leaderboard.formatting import legend
 from bertx.leaderboard.page import board_contents
 from bertx.leaderboard.results import Leaderboard
-from bertx.leaderboard.standings import legend
 from bertx.rendering.colours import scale
 from bertx.rendering.heatmap import ends
 from bertx.rendering.templates import source, template

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
-from bertx.leaderboard.standings import short
+from bertx.leaderboard.formatting import short
 from bertx.rendering.colours import ink_on, shade
 from bertx.rendering.curves import BETTER, DONE, Curve, Role, looks
 from bertx.report.chart import Chart, Line, chart_contents, percent

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertx.errors import InputError
-from bertx.leaderboard.standings import short
+from bertx.leaderboard.formatting import short
 
 SUMMARY, BEGUN = "summary.json", "study.json"
 _TONES = {"agree": "good", "disagree": "warn", "cannot tell": ""}

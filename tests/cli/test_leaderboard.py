@@ -230,12 +230,12 @@ def test_names_are_text_on_the_page(board):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        ({"higher_is_better": True}, ["b has True for 'deletion_auc', but a has False"]),
         (
-            {"signed": False},
-            ["b has Contender(signed=False", "but a has", "signed=True"],
+            {"higher_is_better": True},
+            ["metric 'deletion_auc': b has higher_is_better True, but a has False"],
         ),
-        ({"made_with": "pad"}, ["made_with='pad'"]),
+        ({"signed": False}, ["method 'good': b has signed False, but a has True"]),
+        ({"made_with": "pad"}, ["b has made_with 'pad', but a has ''"]),
     ],
 )
 def test_runs_that_contradict_each_other(edit, words, fails):

@@ -4,10 +4,10 @@ from math import nan
 
 import pytest
 
+from bertx.leaderboard.formatting import sentences
 from bertx.leaderboard.markdown import leaderboard_markdown, plain
 from bertx.leaderboard.page import leaderboard_page
 from bertx.leaderboard.results import League, OperatorTable, Standing
-from bertx.leaderboard.standings import sentences
 from tests.leaderboard.boards import BOARD, PAIRS, RANDOM, SIGNED, board, five, pair, table
 from tests.rendering.browser import rendered
 from tests.rendering.examples import HOSTILE
