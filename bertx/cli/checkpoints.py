@@ -155,7 +155,7 @@ def best_mode(monitor: str, metrics: Mapping[str, Any] | None) -> Mode:
             return "max" if higher[name] else "min"
     raise InputError(
         f"checkpoint.monitor {monitor!r}: unknown whether smaller or larger values are better. Set "
-        "--checkpoint.mode to min or max."
+        "--checkpoint.mode min or max."
     )
 
 

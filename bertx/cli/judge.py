@@ -57,14 +57,13 @@ def _parser() -> Parser:
     add("--metrics", type=str, help="Comma-separated class names of bertx.metrics or import "
         "paths; or names with settings, as for --methods. "
         "Default: deletion and insertion AUC, comprehensiveness, sufficiency.")  # fmt: skip
-    add("--operators", type=str, default="mask", help="What deleting a word does: "
-        "one or more of mask, remove, pad, attention, zero, comma-separated.")  # fmt: skip
+    add("--operators", type=str, default="mask", help="How words are deleted: one or "
+        "more of mask, remove, pad, attention, zero, comma-separated.")  # fmt: skip
     add("--target", default="predicted", type=str, help="The class to explain: predicted, gold, "
         "or the name or number of a class.")  # fmt: skip
     add_unit(parser, "What is ranked and deleted.")
-    add("--ceiling_examples", type=int, metavar="N", default=16, help="The approximate number of "
-        "texts to search for the best order of deletion, which gives the ceiling; 0 for no "
-        "ceiling.")  # fmt: skip
+    add("--ceiling_examples", type=int, metavar="N", default=16, help="About how many texts to "
+        "search for the best order of deletion, which gives the ceiling; 0 for none.")  # fmt: skip
     add_precision(parser)
     _add_verdicts(parser)
     return parser
