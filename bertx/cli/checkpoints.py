@@ -27,7 +27,7 @@ _MODES: dict[str, Mode] = {
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the best checkpoint, across resumed runs too, which write to new folders."""
+    """Keeps the best checkpoint, even if a resumed run writes to another folder."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remember the checkpoint from which the run resumes."""

@@ -38,7 +38,7 @@ def _parser() -> Parser:
     add("--path", type=str, help="A table: .csv, .tsv, .jsonl, .json (also .gz) or .parquet.")
     add("--text_column", type=str, help="The column of the texts in the table. Default: "
         "sentence, text or tokens.")  # fmt: skip
-    add_methods(parser, "Default: methods that support the model.")
+    add_methods(parser, "Default: methods that work with the model.")
     add("--target", default="predicted", type=str, help="The class to explain: predicted, the name "
         "or number of a class, or all.")  # fmt: skip
     add_unit(parser, "What gets a score.")
