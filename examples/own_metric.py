@@ -1,8 +1,8 @@
-"""A metric of your own: does deleting the top word alone change the predicted class?
+"""A custom metric: does deleting only the top word change the predicted class?
 
     python examples/own_metric.py MODEL "A superb film." "Far too long."
 
-In a config, the class is named by its path: ``metrics: {flips: own_metric.Flips}``.
+In a config, refer to it by its import path: ``metrics: {flips: own_metric.Flips}``.
 """
 
 import sys
@@ -17,7 +17,7 @@ from bertx.metrics import DeletionCurve, FaithfulnessMetric, Ranking
 
 
 class Flips(FaithfulnessMetric):
-    """Share of the texts of which the class changes when the highest ranked unit is deleted."""
+    """Share of texts whose predicted class changes when the highest ranked unit is deleted."""
 
     higher_is_better = True
 
@@ -25,19 +25,19 @@ class Flips(FaithfulnessMetric):
         super().__init__(["flips"])
 
     def kept(self, ranking: Ranking) -> Tensor:
-        """The versions asked for (B, N, U): the whole text, and the text without its top unit."""
+        """Select the versions to evaluate (B, N, U): the text with and without its top unit."""
         top = ranking.unit_scores.argmax(1, keepdim=True)
         whole = torch.ones_like(ranking.unit_scores, dtype=torch.bool)
         return torch.stack([whole, whole.scatter(1, top, False)], 1)
 
     def values(self, ranking: Ranking, probabilities: Tensor) -> Tensor:
-        """1 where the class changes, else 0: (B, 1) from probabilities (B, N, C)."""
+        """Return 1 where the class changes, else 0: (B, 1) from probabilities (B, N, C)."""
         before, after = probabilities.argmax(-1).unbind(1)
         return (before != after).to(probabilities.dtype)[:, None]
 
 
 def main() -> None:
-    """Judge two methods by it."""
+    """Compare two methods by it."""
     name, *texts = sys.argv[1:]
     model = AutoModelForSequenceClassification.from_pretrained(name)
     tokenizer = AutoTokenizer.from_pretrained(name)

