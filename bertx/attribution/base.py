@@ -125,7 +125,7 @@ class Attribution(ABC):
             except UnsupportedArchitecture as error:
                 raise UnsupportedArchitecture(name, model, error.supported) from error
             except Exception as error:  # code that is not transformers' own can raise anything
-                supported = f"models that it can follow, which failed: {error!r}"
+                supported = f"models that it can run on short texts, which failed with {error!r}"
                 raise UnsupportedArchitecture(name, model, supported) from error
 
     def probe(self, trace: Trace) -> None:

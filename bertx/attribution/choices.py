@@ -66,7 +66,7 @@ def named(
         by_name, count = {type(method).__name__: method for method in listed}, len(listed)
     if len(by_name) < count or not by_name:
         raise InputError(
-            "methods: expected at least one, and no class twice in a list: name them in a dict "
+            "methods: expected at least one, and no class twice in a list. Name them in a dict "
             "such as {'gi': GradientXInput()}"
         )
     check_each(by_name, model)
@@ -84,11 +84,11 @@ def several(texts: Any) -> list[Any]:
     """
     if hasattr(texts, "columns") or hasattr(texts, "column_names"):
         raise InputError(
-            f"expected a text or several, got a {type(texts).__name__}, a table. Give its column "
+            f"expected one or more texts, got the table {type(texts).__name__}. Pass its column "
             'of texts, such as df["text"].'
         )
     if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
-        raise InputError(f"expected a text or several, got {type(texts).__name__}")
+        raise InputError(f"expected one or more texts, got {type(texts).__name__}")
     return [texts] if isinstance(texts, str) else list(texts)
 
 

@@ -62,16 +62,16 @@ class Contrast(Attribution):
 
     def __init__(self, method: Attribution | None = None, foil: str | int | None = None) -> None:
         method = AttnLRP() if method is None else method
-        name = type(method).__name__
         if not isinstance(method, Attribution) or isinstance(method, Contrast):
-            raise InputError(f"expected a method such as AttnLRP(), got {method!r}")
+            raise InputError(f"method: expected a method such as AttnLRP(), got {method!r}")
         if not method.signed:
             raise InputError(
-                f"expected a signed method, such as AttnLRP or IntegratedGradients, got "
-                f"{name}: without a sign, a difference says nothing for or against a class."
+                "method: expected a signed one, such as AttnLRP or IntegratedGradients, got "
+                f"{type(method).__name__}. Without a sign, a difference does not speak for or "
+                "against a class."
             )
         if isinstance(foil, bool) or not (foil is None or isinstance(foil, (str, int))):
-            raise InputError(f"expected a foil by its name or number, got {foil!r}")
+            raise InputError(f"foil: expected the name or number of a class, got {foil!r}")
         self.method = method
         self.foil = foil
 

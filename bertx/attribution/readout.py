@@ -35,7 +35,7 @@ HEADS = "heads that read the first token of the last layer, or the mean of a tex
 
 NAMES = {"first": "the first token", "mean": "the mean"}
 
-NOTHING = "nothing of it that has a gradient (are weights of the head all 0?)"
+NOTHING = "nothing that passes a gradient (are all weights of the head 0?)"
 """Result of a probe that shows nothing, and is therefore not kept."""
 
 _probes: WeakKeyDictionary[nn.Module, tuple[object, dict[str, str]]] = WeakKeyDictionary()
@@ -113,7 +113,7 @@ def _probe(model: PreTrainedModel, method: str, texts: Inputs) -> str:
         states = stack.enter_context(_last_states(model.base_model))
         logits = logits_of(model, texts.arguments(model))
         if len(states) != 1 or states[0].shape[:-1] != texts.input_ids.shape or not embeddings:
-            return "no states that its base model gives, or those of several runs of it"
+            return "no output of its base model, or outputs of several calls"
         draw = torch.Generator().manual_seed(1)
         # A random mixture, as a token's gradients could cancel in the sum of all logits.
         mixture = (logits * torch.randn(logits.shape, generator=draw).to(logits)).sum()
@@ -136,7 +136,7 @@ def _read_tokens(output: Tensor, last: Tensor, first: Tensor, mask: Tensor) -> s
     if not all(g is None or g.isfinite().all() for g in (slope, whole, through_last)):
         return NOTHING
     if whole is None or through_last is None or not _close(whole, through_last, whole):
-        return "more than the last layer, such as lower ones"
+        return "more than the last layer, such as lower layers"
     zeros = torch.zeros_like(slope)
     if _close(slope[:, 1:], zeros[:, 1:], slope):
         return "first"
@@ -148,7 +148,7 @@ def _read_tokens(output: Tensor, last: Tensor, first: Tensor, mask: Tensor) -> s
     sizes = slope[0].abs().amax(-1)
     tokens = (sizes > TOLERANCE * sizes.max()).nonzero()[:, 0].tolist()
     if len(tokens) == len(sizes):
-        return "its tokens unevenly, as a maximum or an attention does"
+        return "its tokens unevenly, as a maximum or attention does"
     listed = ", ".join([*map(str, tokens[:8]), *(["..."] if len(tokens) > 8 else [])])
     return f"tokens {listed} of 0 to {len(sizes) - 1}"
 

@@ -68,9 +68,7 @@ class ModifiedGradient(Attribution):
     def probe(self, trace: Trace) -> None:
         """Raise `InputError` if an operation of the model has no rule."""
         if names := trace.without_rule():
-            raise InputError(
-                f"no relevance rule for {', '.join(names)} of what depends on the text"
-            )
+            raise InputError(f"operations without a relevance rule: {', '.join(names)}")
 
     def scores(self, trace: Trace) -> Tensor:
         """Compute the scores (B, T)."""

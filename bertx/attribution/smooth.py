@@ -58,7 +58,7 @@ class SmoothGrad(Attribution):
         if not 0 <= sigma < inf:
             raise InputError(f"sigma must be finite and not negative, got {sigma}")
         if reduce not in ("sum", "squared_norm"):
-            raise InputError(f"reduce {reduce!r}: expected sum, squared_norm")
+            raise InputError(f"reduce {reduce!r}: expected sum or squared_norm")
         self.samples = samples
         self.sigma = sigma
         self.reduce = reduce

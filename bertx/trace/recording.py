@@ -63,8 +63,8 @@ def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> 
     name, before = f"bertx_{id(model)}", str(model.config._attn_implementation)
     if not any(kind in before for kind in _SOFTMAX):
         raise InputError(
-            f"attention {before!r} of {type(model).__name__} is not known to be a softmax of "
-            "products. Set model.set_attn_implementation('sdpa') if it may be"
+            f"attention {before!r} of {type(model).__name__} may not be a softmax of products. "
+            "Call model.set_attn_implementation('sdpa') if it can be replaced"
         )
     ALL_ATTENTION_FUNCTIONS[name] = _transformers_function(core)
     # Transformers looks a mask up in the class, not in an instance of the interface.
@@ -72,7 +72,7 @@ def explicit_attention(model: PreTrainedModel, core: AttentionCore = attend) -> 
     try:
         model.set_attn_implementation(name)
         if model.config._attn_implementation != name:
-            raise InputError(f"{type(model).__name__} does not take another attention function")
+            raise InputError(f"{type(model).__name__} does not accept another attention function")
         yield
     finally:
         model.set_attn_implementation(before)

@@ -57,13 +57,18 @@ class Trace:
         inputs: The texts.
         logits: (B, C), detached.
         target: The explained classes (B,).
-        seconds: Seconds that each shared part took: ``forward``, ``gradient``, ``relevance 0``, …
-        used: The shared parts that have been read since the last call of `timed`.
 
     Raises:
         UnsupportedArchitecture: If the model has no embedding block, or no `anatomy` where
             activations are needed.
         InputError: If there is no text, or a target is not one of the model's classes.
+
+    Examples:
+        Two methods from one forward::
+
+            methods = [AttnLRP(), GradientXInput()]
+            trace = Trace(model, inputs, needs=Needs.of(*methods))
+            scores = [method(trace) for method in methods]  # (B, T) each
     """
 
     def __init__(
@@ -75,8 +80,8 @@ class Trace:
     ) -> None:
         self.model = model
         self.needs = needs
-        self.seconds: dict[str, float] = {}
-        self.used: set[str] = set()
+        self._seconds: dict[str, float] = {}
+        self._used: set[str] = set()
         self._switch = Switch()
         self._attention: list[Tensor] = []
         self._clear()
@@ -139,7 +144,7 @@ class Trace:
     def _clear(self) -> None:
         self._gradient: Tensor | None = None
         self._weighted: dict[int, Tensor] = {}
-        self._relevance: dict[Rules, Tensor] = {}
+        self._relevance: dict[Rules, tuple[str, Tensor]] = {}
 
     def towards(self, target: Tensor | int) -> "Trace":
         """Return a trace of the same forward that explains other classes.
@@ -152,7 +157,7 @@ class Trace:
         """
         other = copy.copy(self)
         other.target = self._classes(target)
-        other.seconds, other.used = dict(self.seconds), set()
+        other._seconds, other._used = dict(self._seconds), set()
         other._clear()
         return other
 
@@ -165,13 +170,13 @@ class Trace:
     @property
     def embeddings(self) -> Tensor:
         """e, the output of the embedding block after its LayerNorm (B, T, D), detached."""
-        self.used.add("forward")
+        self._used.add("forward")
         return self._leaf.detach()
 
     @property
     def probabilities(self) -> Tensor:
         """Softmax of the logits (B, C), float32 or wider."""
-        self.used.add("forward")
+        self._used.add("forward")
         return wide(self.logits).softmax(-1)
 
     @property
@@ -181,7 +186,7 @@ class Trace:
         Raises:
             RuntimeError: If the trace was made without `Needs.ATTENTION`.
         """
-        self.used.add("forward")
+        self._used.add("forward")
         if not self._attention:
             raise RuntimeError("this trace has no attention: make it with needs=Needs.ATTENTION")
         return tuple(self._attention)
@@ -193,7 +198,7 @@ class Trace:
         Raises:
             RuntimeError: If the trace was made without a graph, such as by `Needs.GRADIENT`.
         """
-        self.used.update(("forward", "gradient"))
+        self._used.update(("forward", "gradient"))
         if self._gradient is None:
             with self._part("gradient"), ExitStack() as stack:
                 if Needs.ATTENTION_GRADIENT in self.needs:
@@ -230,12 +235,13 @@ class Trace:
         needed = Needs.RELEVANCE if rules.linear is None else Needs.LINEAR
         if not self.needs & (needed | Needs.LINEAR):
             raise RuntimeError(f"this trace has no nodes for rules: make it with needs={needed}")
-        name = f"relevance {len(self._relevance)}"
         if rules not in self._relevance:
+            name = f"relevance {len(self._relevance)}"
             with self._part(name), self._switch.set_to(rules):
-                self._relevance[rules] = self._target_gradient()
-        self.used.update(("forward", f"relevance {list(self._relevance).index(rules)}"))
-        return self._relevance[rules]
+                self._relevance[rules] = name, self._target_gradient()
+        name, relevance = self._relevance[rules]
+        self._used.update(("forward", name))
+        return relevance
 
     def without_rule(self) -> list[str]:
         """Return torch's names of the model's operations that have no relevance rule."""
@@ -270,12 +276,12 @@ class Trace:
         These are the method's time and the time of all shared parts that it read, whenever they
         were computed.
         """
-        self.used.clear()
-        shared = sum(self.seconds.values())
+        self._used.clear()
+        shared = sum(self._seconds.values())
         start = now(self.model.device)
         result = method(self)
-        spent = now(self.model.device) - start - (sum(self.seconds.values()) - shared)
-        return result, spent + sum(self.seconds[part] for part in self.used)
+        spent = now(self.model.device) - start - (sum(self._seconds.values()) - shared)
+        return result, spent + sum(self._seconds[part] for part in self._used)
 
     @property
     def anatomy(self) -> Anatomy:
@@ -295,7 +301,7 @@ class Trace:
             RuntimeError: If the trace was made without `Needs.ACTIVATIONS`.
         """
         self._require_activations()
-        self.used.add("forward")
+        self._used.add("forward")
         return self._record
 
     def _require_activations(self) -> None:
@@ -309,7 +315,7 @@ class Trace:
         with alone():  # the lock first: waiting for other threads does not count
             start = now(self.model.device)
             yield
-            self.seconds[name] = now(self.model.device) - start
+            self._seconds[name] = now(self.model.device) - start
 
 
 def now(device: torch.device) -> float:

@@ -58,7 +58,7 @@ def test_a_table_is_no_list_of_texts(kind):
         def __iter__(self):
             return iter(["text", "label"])
 
-    with pytest.raises(InputError, match=r'a DataFrame, a table.*df\["text"\]'):
+    with pytest.raises(InputError, match=r'the table DataFrame.*df\["text"\]'):
         several(DataFrame(**{kind: ["text", "label"]}))
 
 

@@ -194,7 +194,9 @@ def test_a_foil_that_is_no_class_is_refused_before_training(foil, tokenizer):
     ],
 )
 def test_methods_without_a_sign_are_refused_at_once(method):
-    with pytest.raises(InputError, match=f"^expected a signed method.*{type(method).__name__}"):
+    with pytest.raises(
+        InputError, match=f"^method: expected a signed one.*{type(method).__name__}"
+    ):
         Contrast(method)
 
 
@@ -202,7 +204,7 @@ def test_methods_without_a_sign_are_refused_at_once(method):
     "settings", [{"method": Contrast()}, {"method": AttnLRP}, {"method": "AttnLRP"}, {"foil": True}]
 )
 def test_settings_that_are_none_are_refused_at_once(settings):
-    with pytest.raises(InputError, match=r"^expected a"):
+    with pytest.raises(InputError, match=r"^(method|foil): expected"):
         Contrast(**settings)
 
 

@@ -145,7 +145,7 @@ def test_texts_are_explained_and_judged_without_an_embedding_block(kind, tokeniz
         ("fnet", AttentionRollout(), "attention is a softmax over all tokens"),
         ("gemma2", AttnLRP(), "its logits change when attention weights are computed"),
         ("llama", LayerwiseAttentionTracing(), "this one reads tokens"),
-        ("big_bird", CPLRP(), "no relevance rule for Pow of what depends"),
+        ("big_bird", CPLRP(), "operations without a relevance rule: Pow"),
         ("ibert", GradientXInput(), r"expected embeddings \(B, T, D\), got tuple"),
         ("bart", GradientXInput(), "only an encoder or decoder"),
         ("xlnet", Occlusion(), r"into one tensor \(B, T, D\)"),

@@ -72,12 +72,12 @@ def pooled(kind, pool, dtype=torch.float64):
 
 POOLS = {
     "(its tokens unevenly|tokens .* of 0 to 7)": largest,
-    "unevenly, as a maximum or an attention": attended,
+    "unevenly, as a maximum or attention": attended,
     "tokens 1 of 0 to 7": lambda states, mask: states[:, 1],
     "tokens 1, 2, 3, 4, 5, 6, 7 of": without_special,
     "padding too": lambda states, mask: states.mean(1),
     "tokens unevenly,": lambda states, mask: states[:, 0] + mean(states, mask),
-    "nothing of it that has a gradient": lambda states, mask: states[:, 0] * 0,
+    "nothing that passes a gradient": lambda states, mask: states[:, 0] * 0,
 }
 
 
@@ -141,7 +141,7 @@ def test_a_head_that_reads_lower_layers_or_two_runs_is_refused():
             return super().forward(**arguments) if super().forward(**arguments) else None
 
     model.__class__ = Deep
-    refuses(LayerwiseAttentionTracing, model, "lower ones")
+    refuses(LayerwiseAttentionTracing, model, "lower layers")
     model.__class__ = Twice
     refuses(LayerwiseAttentionTracing, model, "embed their texts once")
 
@@ -327,7 +327,7 @@ def test_a_head_that_has_no_gradient_yet_is_tried_again():
     model = innocent(tiny_model(), "super")
     aside = model.classifier.weight.data.clone()
     model.classifier.weight.data.zero_()
-    refuses(LayerwiseAttentionTracing, model, "all 0")
+    refuses(LayerwiseAttentionTracing, model, "head 0")
     model.classifier.weight.data.copy_(aside)
     assert head_reads(model, "Test") == "first"
 

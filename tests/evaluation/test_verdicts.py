@@ -159,7 +159,7 @@ def test_ceilings_are_for_about_so_many_texts():
         ({"metrics": {"d": DeletionCurve}}, "metric 'd': expected an instance"),
         ({"methods": {"gi": GradientXInput}}, "method 'gi': expected an instance"),
         ({"unit": "letter"}, "unit 'letter'"),
-        ({"texts": 5}, "expected a text or several, got int"),
+        ({"texts": 5}, "expected one or more texts, got int"),
         ({"texts": b"good"}, "got bytes"),
         ({"methods": {}}, "methods: expected at least one"),
         ({"methods": {"random": GradientXInput()}}, "method 'random': the random control"),

@@ -443,7 +443,7 @@ def test_default_methods_are_those_that_the_model_supports(tokenizer):
         ({"methods": []}, ["at least one"]),
         ({"methods": [GradientXInput(), GradientXInput("squared_norm")]}, ["in a dict"]),
         ({"methods": [GradientXInput]}, ["instance of bertx.attribution.Attribution"]),
-        ({"texts": 5}, ["a text or several, got int"]),
+        ({"texts": 5}, ["one or more texts, got int"]),
         ({"texts": b"good"}, ["got bytes"]),
         ({"model": nn.Linear(2, 2)}, ["sequence classifier", "Linear"]),
     ],

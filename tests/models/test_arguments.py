@@ -89,5 +89,5 @@ def test_texts_in_any_form(texts):
 @pytest.mark.parametrize("texts", [None, 3, {"text": TEXTS}, pd.DataFrame({"text": TEXTS})])
 def test_what_is_no_text(texts):
     for ask in explained, judged:
-        with pytest.raises(InputError, match=f"a text or several, got .*{type(texts).__name__}"):
+        with pytest.raises(InputError, match=f"one or more texts, got .*{type(texts).__name__}"):
             ask(texts=texts)
