@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from pkgutil import resolve_name
 
 import lightning
 import torch
@@ -105,3 +106,23 @@ def test_pictures_and_links_exist():
     assert not [
         f"{page.name}: {link}" for page, link in LINKS if not (page.parent / link).is_file()
     ]
+
+
+def test_names_and_files_in_the_pages_exist():
+    root = README.parent
+    text = "\n".join(page.read_text() for page in [*PAGES, root / "CONTRIBUTING.md"])
+    names = set(re.findall(r"`(bertx(?:\.\w+)+)", text))
+    files = set(re.findall(r"`((?:bertx|benchmarks|configs|docs|tests)/[\w/.-]*)`", text))
+    placed = re.findall(r"`(\w+)` in `([\w/]+\.py)`", text)
+    assert len(names) > 5 and len(files) > 10 and len(placed) > 4
+    assert [name for name in sorted(names) if not importable(name)] == []
+    assert [file for file in sorted(files) if not (root / file).exists()] == []
+    assert [pair for pair in placed if pair[0] not in (root / pair[1]).read_text()] == []
+
+
+def importable(name):
+    try:
+        resolve_name(name)
+    except (AttributeError, ImportError):
+        return False
+    return True
