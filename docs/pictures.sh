@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's pictures out of a run, by chromium with Noto Sans: docs/pictures.sh lightning_logs/bertx/RUN
+# Redraw the README's pictures from a run, with chromium and Noto Sans: docs/pictures.sh lightning_logs/bertx/RUN
 set -euo pipefail
 run=$(realpath "$1/bertx/val")
 cd "$(dirname "$0")"
