@@ -14,13 +14,7 @@ from bertx.studies import paper
 from bertx.studies.findings import Findings, Picture, RunAccuracy, Table
 from bertx.studies.settings import Preset, Settings
 from bertx.studies.store import SUMMARY, VALUES, Store, write_json, write_table
-from bertx.studies.subjects import (
-    Shared,
-    Subject,
-    check_alike,
-    check_one_class,
-    check_several,
-)
+from bertx.studies.subjects import Shared, Subject, check_alike, check_one_class, check_several
 
 Options = TypeVar("Options")
 

@@ -42,7 +42,7 @@ def read_lexicon(path: Path) -> Lexicon:
             no negative words.
     """
     expected = "lines of a word, a tab and its valence, as VADER's lexicon has them"
-    content = read_text(path, f"lexicon {path}", expected)
+    content = _read_text(path, f"lexicon {path}", expected)
     entries: dict[str, list[float]] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if line.strip():
@@ -58,7 +58,7 @@ def read_lexicon(path: Path) -> Lexicon:
     return Lexicon(path.name, len(valences), sha256(content.encode()).hexdigest()[:12], valences)
 
 
-def read_text(path: Path, what: str, expected: str) -> str:
+def _read_text(path: Path, what: str, expected: str) -> str:
     """Read a text file in UTF-8.
 
     Args:
@@ -111,5 +111,5 @@ def read_stop_words(name: str) -> tuple[str, ...]:
     if name == "english":
         return ENGLISH
     expected = "english, or a file with a word in each line"
-    lines = read_text(Path(name), f"stop_words {name}", expected).splitlines()
+    lines = _read_text(Path(name), f"stop_words {name}", expected).splitlines()
     return tuple(sorted({normal(line) for line in lines} - {""}))

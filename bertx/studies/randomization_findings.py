@@ -53,7 +53,7 @@ NEAR = 0.1
 RELEVANT = 0.05
 """The smallest difference between two rank correlations that matters."""
 
-CALLED = {"spearman": "scores with their sign", "absolute": "|scores|"}
+COMPARED = {"spearman": "scores with their sign", "absolute": "|scores|"}
 """What each measure compares."""
 
 _WITH = {
@@ -99,7 +99,7 @@ def randomization_tables(curves: Sequence[MethodCurve]) -> list[Table]:
     """Return the correlations at the last step of each scheme, and at every step."""
     tables = []
     for measure, same in grouped(curves, "group").items():
-        what = f"Rank correlation of {CALLED[measure]}"
+        what = f"Rank correlation of {COMPARED[measure]}"
         ends = [cell for curve in same for cell in cells([curve], _key, {_END[curve.by]: -1})]
         note = (
             "Spearman's correlation of each text's words, mean with its 95 % interval over texts "
@@ -122,7 +122,7 @@ def _key(curve: MethodCurve) -> tuple[Cell, ...]:
 
 def _related(curves: Sequence[MethodCurve]) -> Finding:
     """Which methods' explanations are still related to those of the trained model."""
-    scores, trained = CALLED[curves[0].group], "those of the trained model"
+    scores, trained = COMPARED[curves[0].group], "those of the trained model"
     verdicts = {
         name: [_unrelated(curve) for curve in of_method]
         for name, of_method in grouped(curves, "method").items()
@@ -193,7 +193,7 @@ def _extremes(curves: Sequence[MethodCurve], settings: Settings) -> Iterator[Fin
     )
     if overall(tests) == "agree":
         yield Finding(
-            f"{_WITH[curves[0].by]}, {CALLED[curves[0].group]} are least like those of the trained "
+            f"{_WITH[curves[0].by]}, {COMPARED[curves[0].group]} are least like those of the trained "
             f"model by {most} and most like them by {least}.",
             f"Difference between their mean rank correlations: {evidence_of(tests)}.",
         )
@@ -221,7 +221,7 @@ def _picture(curves: Sequence[MethodCurve], run: str) -> Picture:
     bottom = max(min(-0.2, round(lowest - 0.15, 1)), -1.0)
     title = f"Explanations of {run} and of random models"
     schemes = ", ".join(_TITLES[scheme] for scheme in grouped(curves, "by"))
-    measures = ", ".join(CALLED[measure] for measure in grouped(curves, "group"))
+    measures = ", ".join(COMPARED[measure] for measure in grouped(curves, "group"))
     return Picture(
         f"cascade-{_file_name(run)}",
         title,
@@ -242,7 +242,7 @@ def _panel(curves: Sequence[MethodCurve]) -> LinePanel:
     ]
     places = [""] * len(curves) if single else curves[0].steps
     texts = max(count for curve in curves for count in curve.counts)
-    note = f"{CALLED[curves[0].group]}, {texts:,} texts"
+    note = f"{COMPARED[curves[0].group]}, {texts:,} texts"
     return LinePanel(_TITLES[curves[0].by], lines, note, places)
 
 

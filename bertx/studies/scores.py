@@ -56,7 +56,7 @@ class UnitScores:
     failed: int
 
     @property
-    def accuracy(self) -> RunAccuracy:
+    def run_accuracy(self) -> RunAccuracy:
         """The accuracy on the texts with a label; NaN without any."""
         labelled = self.labels >= 0
         right = (self.predicted == self.labels)[labelled]

@@ -139,23 +139,23 @@ def seeds(
         compared += text_similarity(method, scores, texts, draws, options.top, predictions.alike)
     return Findings(
         values=_values(draws.runs, texts, tables, compared),
-        runs=[each.accuracy for each in scores],
+        runs=[each.run_accuracy for each in scores],
         findings=[
-            *differences_finding(other_differences(subjects)),
-            *best_findings(compared, settings),
-            prediction_finding(predictions, len(scores[0].texts)),
-            paper_finding(compared, settings, len(subjects)),
+            *_differences_finding(other_differences(subjects)),
+            *_best_findings(compared, settings),
+            _prediction_finding(predictions, len(scores[0].texts)),
+            _paper_finding(compared, settings, len(subjects)),
         ],
         numbers={
             "prediction_agreement": predictions.classes.mean.value,
             **{f"{each.of}/{each.measure}/{each.method}": each.mean.value for each in compared},
         },
         tables=[
-            means_table(compared, options),
-            predictions_table(dict(zip(draws.runs, scores, strict=True)), predictions),
-            pairs_table(compared),
+            _means_table(compared, options),
+            _predictions_table(dict(zip(draws.runs, scores, strict=True)), predictions),
+            _pairs_table(compared),
         ],
-        pictures=pictures(subjects, compared, predictions, options),
+        pictures=_pictures(subjects, compared, predictions, options),
     )
 
 
@@ -223,7 +223,7 @@ def _may_differ(name: str) -> bool:
     return inside or not _PLACES.isdisjoint(name.split("."))
 
 
-def differences_finding(differences: Sequence[str]) -> Iterator[Finding]:
+def _differences_finding(differences: Sequence[str]) -> Iterator[Finding]:
     """Say in which settings other than their seed runs differ, if they do."""
     if differences:
         yield Finding(
@@ -233,7 +233,7 @@ def differences_finding(differences: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def best_findings(compared: Sequence[Similarity], settings: Settings) -> Iterator[Finding]:
+def _best_findings(compared: Sequence[Similarity], settings: Settings) -> Iterator[Finding]:
     """Which method agrees most over seeds, among signed and among unsigned methods."""
     for league, names in leagues(filter(settings.explains, settings.methods), settings):
         for of, what in ((WORDS, "mean scores of words"), (TEXTS, "scores within single texts")):
@@ -255,7 +255,7 @@ def best_findings(compared: Sequence[Similarity], settings: Settings) -> Iterato
             )
 
 
-def prediction_finding(predictions: Predictions, texts: int) -> Finding:
+def _prediction_finding(predictions: Predictions, texts: int) -> Finding:
     """How often models predict the same class."""
     mean, r = predictions.classes.mean, np.mean(predictions.probabilities)
     return Finding(
@@ -266,7 +266,7 @@ def prediction_finding(predictions: Predictions, texts: int) -> Finding:
     )
 
 
-def paper_finding(compared: Sequence[Similarity], settings: Settings, models: int) -> Finding:
+def _paper_finding(compared: Sequence[Similarity], settings: Settings, models: int) -> Finding:
     """Whether the paper's methods, where they have no sign, agree over seeds in the paper's order.
 
     Args:
@@ -278,14 +278,19 @@ def paper_finding(compared: Sequence[Similarity], settings: Settings, models: in
                 if each.of == WORDS and each.measure == "Pearson"}  # fmt: skip
     names, note = papers_methods(settings)
     order = ((paper.GS, paper.LRP), (paper.GI, paper.LRP), (paper.LRP, paper.LAT))
-    above = [pair for pair in order if set(pair) <= set(names)]
-    if not above:
+    pairs = {f"{a} - {b}": (a, b) for a, b in order if a in names and b in names}
+    if not pairs:
         text = "Whether methods agree over seeds in the paper's order was not tested."
         return Finding(text, note, paper.CONSISTENT, "cannot tell")
-    differences = {f"{a} - {b}": _difference(of_words[a], of_words[b]) for a, b in above}
-    verdict, evidence = all_positive(differences, partial(_seeds_would_tell, of_words, models))
+
+    def needed(name: str, difference: Interval) -> str:
+        a, b = pairs[name]
+        return f"{name}: {_seeds_would_tell(of_words[a], of_words[b], models)}"
+
+    differences = {name: _difference(of_words[a], of_words[b]) for name, (a, b) in pairs.items()}
+    verdict, evidence = all_positive(differences, needed)
     apart = []
-    if {paper.GS, paper.GI} <= set(names):
+    if paper.GS in names and paper.GI in names:
         equal = _difference(of_words[paper.GS], of_words[paper.GI])
         evidence += f"; {paper.GS} - {paper.GI} {equal}"
         if not -_NEAR < equal.value < _NEAR:
@@ -293,53 +298,54 @@ def paper_finding(compared: Sequence[Similarity], settings: Settings, models: in
             verdict = "disagree" if verdict == "agree" else verdict
     means = {name: of_words[name].mean for name in names}
     evidence = f"Pearson's r: {listed(means)}. Differences: {evidence}. {note}"
-    text = _order(verdict, means, negative(differences), apart)
+    text = _order(verdict, means, [pairs[name] for name in negative(differences)], apart)
     return Finding(text, evidence.strip(), paper.CONSISTENT, verdict)
 
 
 def _order(
     verdict: ClaimVerdict,
     means: Mapping[str, Interval],
-    reversed_pairs: Sequence[str],
+    reversed_pairs: Sequence[tuple[str, str]],
     apart: Sequence[str],
 ) -> str:
     """Say whether methods agree in the paper's order, and which order they have here."""
     here = joined(sorted(means, key=lambda name: -means[name].value))
-    less = ["less by {} than by {}".format(*pair.split(" - ")) for pair in reversed_pairs]
-    reasons = "; ".join([*([f"they agree {joined(less)}"] if less else []), *apart])
-    what = "ean scores of words agree over seeds in the paper's order"
-    return {
-        "agree": f"M{what}: most by {here}.",
-        "cannot tell": f"It cannot be told whether m{what}; here they agree most by {here}, in "
-        "this order.",
-        "disagree": "Mean scores of words do not agree over seeds in the paper's order: "
-        f"{reasons}.",
-    }[verdict]
+    if verdict == "agree":
+        return f"Mean scores of words agree over seeds in the paper's order: most by {here}."
+    if verdict == "cannot tell":
+        return (
+            "It cannot be told whether mean scores of words agree over seeds in the paper's order; "
+            f"here they agree most by {here}, in this order."
+        )
+    reasons = list(apart)
+    if reversed_pairs:
+        less = joined([f"less by {first} than by {second}" for first, second in reversed_pairs])
+        reasons.insert(0, f"they agree {less}")
+    return (
+        f"Mean scores of words do not agree over seeds in the paper's order: {'; '.join(reasons)}."
+    )
 
 
-def _seeds_would_tell(
-    of_words: Mapping[str, Similarity], models: int, name: str, difference: Interval
-) -> str:
-    """Say how many seeds would decide the difference of two methods, named ``one - other``."""
-    one, other = (of_words[method] for method in name.split(" - "))
+def _seeds_would_tell(one: Similarity, other: Similarity, models: int) -> str:
+    """Say how many seeds would decide the difference of two methods."""
     draws = (one.draws - other.draws).mean(0)
     needed = seeds_needed(one.values - other.values, draws, models)
     if needed is None:
         pairs = "one pair" if models == 2 else f"{len(one.values)} pairs"
         return (
-            f"{name}: how many seeds would tell cannot be known from {pairs} of {models} "
-            "models; four are the fewest that show it"
+            f"how many seeds would tell cannot be known from {pairs} of {models} models; four are "
+            "the fewest that show it"
         )
     if needed == inf:
-        return f"{name}: no number of seeds would tell with so many texts"
-    return f"{name}: about {needed:,.0f} seeds would tell"
+        return "no number of seeds would tell with so many texts"
+    return f"about {needed:,.0f} seeds would tell"
 
 
 def _difference(one: Similarity, other: Similarity) -> Interval:
     return normal_interval(one.mean.value - other.mean.value, one.mean_draws - other.mean_draws)
 
 
-def means_table(compared: Sequence[Similarity], options: SeedsOptions) -> Table:
+def _means_table(compared: Sequence[Similarity], options: SeedsOptions) -> Table:
     """Return a row for each method and what is compared, and a column for each measure."""
     cells = [((each.method, each.of), each.measure, f"{each.mean:.3f}") for each in compared]
     published = [
@@ -355,11 +361,11 @@ def means_table(compared: Sequence[Similarity], options: SeedsOptions) -> Table:
     return pivot("agreement", "Agreement over seeds", heads, [*cells, *published], note)
 
 
-def predictions_table(scores: Mapping[str, UnitScores], predictions: Predictions) -> Table:
+def _predictions_table(scores: Mapping[str, UnitScores], predictions: Predictions) -> Table:
     """Return a row for each pair of models: how far their predictions agree."""
     pairs = predictions.classes.pairs.items()
     rows: list[list[Cell]] = [
-        [a, b, f"{share:.3f}", r, scores[a].accuracy.accuracy - scores[b].accuracy.accuracy]
+        [a, b, f"{share:.3f}", r, scores[a].run_accuracy.accuracy - scores[b].run_accuracy.accuracy]
         for ((a, b), share), r in zip(pairs, predictions.probabilities, strict=True)
     ]
     columns = ["run", "other", "same prediction", "Pearson of probabilities", "accuracy apart"]
@@ -371,7 +377,7 @@ def predictions_table(scores: Mapping[str, UnitScores], predictions: Predictions
     return Table("predictions", "Agreement of predictions", columns, rows, note)
 
 
-def pairs_table(compared: Sequence[Similarity]) -> Table:
+def _pairs_table(compared: Sequence[Similarity]) -> Table:
     """Return a row for each pair of models, method and measure."""
     rows = [
         [each.method, each.of, each.measure, *pair, f"{interval:.3f}"]
@@ -382,7 +388,7 @@ def pairs_table(compared: Sequence[Similarity]) -> Table:
     return Table("pairs", "Each pair of models", columns, rows, "95 % intervals over texts.")
 
 
-def pictures(
+def _pictures(
     subjects: Sequence[Subject],
     compared: Sequence[Similarity],
     predictions: Predictions,

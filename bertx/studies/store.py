@@ -95,7 +95,8 @@ class Store:
     ) -> None:
         _check(folder / STUDY, description)
         for draft in folder.glob("parts/**/.*.parquet.*"):
-            if not _runs(draft.suffix[1:]):  # left over from a killed process
+            # A draft is named after the process that writes it; this one was killed.
+            if not _is_running(draft.suffix[1:]):
                 draft.unlink(missing_ok=True)
         self.parts = Parts(folder / "parts")
         self.scores = Parts(folder / "parts" / "scores" if scores is None else scores)
@@ -124,8 +125,8 @@ def read_table(path: Path) -> pa.Table:
             return file.read()
     except (pa.ArrowException, OSError) as error:
         raise InputError(
-            f"{path}: expected a part of a study, but it cannot be read ({error}). Remove "
-            "it, and it is computed again."
+            f"{path}: expected a part of a study, but it cannot be read ({error}). Remove it, and "
+            "it is computed again."
         ) from error
 
 
@@ -154,14 +155,15 @@ def _check(path: Path, description: Mapping[str, Any]) -> None:
     if differences := [name for name in names if stored.get(name) != given.get(name)]:
         name, others = differences[0], len(differences) - 1
         theirs, ours = (json.dumps(each.get(name), ensure_ascii=False) for each in (stored, given))
-        more = f" (and {others} more difference{'s' * (others > 1)})" if others else ""
+        noun = "difference" if others == 1 else "differences"
+        more = f" (and {others} more {noun})" if others else ""
         raise InputError(
             f"{path.parent} holds a study with other settings: {name} is {theirs} there, {ours} "
             f"here{more}. Give another folder, or the settings of that study."
         )
 
 
-def _runs(process: str) -> bool:
+def _is_running(process: str) -> bool:
     """Return whether a process with that id exists."""
     try:
         os.kill(int(process), 0)

@@ -83,7 +83,7 @@ def transfer(
         values=pa.concat_tables(
             [part for name in tables for part in _values(runs, name, tables, compared, common)]
         ),
-        runs=[each.accuracy for each in scores],
+        runs=[each.run_accuracy for each in scores],
         findings=[
             *_best_findings(every, settings, common),
             _paper_finding(subjects, every, common),
@@ -164,12 +164,13 @@ def _paper_finding(
     texts = min(len(subject.texts) for subject in subjects)
     verdict, evidence = all_positive(correlations, partial(texts_would_tell, texts))
     by = joined([each.method for each in of_paper])
-    what = "ean scores of words of different data sets are"
     text = {
-        "agree": f"M{what} positively correlated: each two of them, by {by}.",
-        "disagree": f"M{what} negatively correlated by {joined(negative(correlations))}.",
-        "cannot tell": f"It cannot be told whether m{what} positively correlated by "
-        f"{joined(undecided(correlations))}.",
+        "agree": "Mean scores of words of different data sets are positively correlated: each two "
+        f"of them, by {by}.",
+        "disagree": "Mean scores of words of different data sets are negatively correlated by "
+        f"{joined(negative(correlations))}.",
+        "cannot tell": "It cannot be told whether mean scores of words of different data sets are "
+        f"positively correlated by {joined(undecided(correlations))}.",
     }[verdict]
     evidence = f"Pearson's r: {evidence}; {common:,} common words."
     return Finding(text, evidence, paper.TRANSFERS, verdict)

@@ -82,7 +82,7 @@ def word_rank(
     shown = [each for each in ranked if each.label in (positive, EVERY)] or ranked
     return Findings(
         values=_values(ranked),
-        runs=[each.accuracy for each in scores],
+        runs=[each.run_accuracy for each in scores],
         findings=[
             *_words_findings([each for each in shown if settings.explains(each.method)]),
             *_lexicon_findings(shown, settings),
@@ -185,11 +185,12 @@ def _paper_finding(shown: Sequence[RankedWords], settings: Settings, texts: int)
     against = {f"{name} - {paper.LAT}": interval for name, interval in differences.items()}
     verdict, evidence = all_positive(against, partial(texts_would_tell, texts))
     evidence = f"Differences of AUC: {evidence}; {texts:,} texts. {note}".strip()
-    what, than = "ords of the lexicon stand out", f"than by {paper.LAT}"
+    than = f"than by {paper.LAT}"
     text = {
-        "agree": f"W{what} more by {joined([*differences])} {than}.",
-        "disagree": f"W{what} less by {joined(negative(differences))} {than}.",
-        "cannot tell": f"It cannot be told whether w{what} more by "
+        "agree": f"Words of the lexicon stand out more by {joined(list(differences))} {than}.",
+        "disagree": "Words of the lexicon stand out less by "
+        f"{joined(negative(differences))} {than}.",
+        "cannot tell": "It cannot be told whether words of the lexicon stand out more by "
         f"{joined(undecided(differences))} {than}.",
     }[verdict]
     return Finding(text, evidence, paper.FINDS_WORDS, verdict)

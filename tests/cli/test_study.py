@@ -60,7 +60,7 @@ def undrawn(monkeypatch):
     nothing = Picture("nothing", "", "", None)
     monkeypatch.setattr("bertx.studies.conducting.draw", lambda folder, picture: None)
     monkeypatch.setattr("bertx.studies.word_rank._pictures", lambda *_: [nothing])
-    monkeypatch.setattr("bertx.studies.seeds.pictures", lambda *_: [nothing])
+    monkeypatch.setattr("bertx.studies.seeds._pictures", lambda *_: [nothing])
     monkeypatch.setattr("bertx.studies.transfer._picture", lambda *_: nothing)
 
 

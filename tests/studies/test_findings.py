@@ -16,7 +16,7 @@ from bertx.studies import Settings, seeds, transfer, word_rank
 from bertx.studies.claims import seeds_needed
 from bertx.studies.paper import GI, GS, LAT, LRP
 from bertx.studies.ranked_words import RankedWords
-from bertx.studies.seeds import differences_finding, other_differences
+from bertx.studies.seeds import _differences_finding, other_differences
 from bertx.studies.similarity import Similarity
 
 METHODS = {GS: GradientSensitivity(), GI: GradientXInput(reduce="squared_norm"), LRP: Lrp(),
@@ -146,7 +146,7 @@ def compared(means, spread=0.001, runs=3):
 )  # fmt: skip
 def test_seeds(means, spread, verdict, text):
     own = compared(dict(zip(METHODS, means, strict=True)), spread)
-    found = seeds.paper_finding(own, SETTINGS, 3)
+    found = seeds._paper_finding(own, SETTINGS, 3)
     assert (found.verdict, found.text) == (verdict, text)
 
 
@@ -173,7 +173,7 @@ def test_how_many_seeds_would_tell():
 )
 def test_a_claim_about_seeds_says_how_many_would_tell(runs, told):
     own = compared(dict(zip(METHODS, (0.9, 0.89, 0.8, 0.7), strict=True)), 0.5, runs)
-    found = seeds.paper_finding(own, SETTINGS, runs)
+    found = seeds._paper_finding(own, SETTINGS, runs)
     assert found.verdict == "cannot tell" and told in found.evidence
     assert "texts would tell" not in found.evidence
 
@@ -193,14 +193,14 @@ def trained(name, **changes):
 def test_runs_that_differ_in_more_than_their_seed_are_named():
     unknown = SimpleNamespace(name="hub", source=SimpleNamespace(training=None))
     assert not other_differences([trained("a"), trained("b", seed=1), unknown])
-    assert not [*differences_finding([])]
+    assert not [*_differences_finding([])]
     differences = other_differences(
         [trained("a"), trained("b", seed=1, model={"learning_rate": 1e-3, "freeze": [0]}), unknown]
     )
     assert differences == [
         "model.learning_rate (a: 2e-05, b: 0.001)", "model.freeze.0 (a: not set, b: 0)"
     ]  # fmt: skip
-    (found,) = differences_finding(differences)
+    (found,) = _differences_finding(differences)
     assert "not in their seed alone, but also in model.learning_rate (a: 2e-05" in found.text
 
 
@@ -222,7 +222,7 @@ def test_one_method_alone_is_not_the_best_of_any():
     (best,) = transfer._best_findings(own, SETTINGS, 20)
     assert best.text.startswith("Of the unsigned methods, mean scores of words are most alike")
     spearman = [replace(one, measure="Spearman") for one in compared({GS: 0.9, LRP: 0.8})]
-    (alone,) = seeds.best_findings(spearman[:1], SETTINGS)
+    (alone,) = seeds._best_findings(spearman[:1], SETTINGS)
     assert alone.text == f"By {GS}, mean scores of words agree over seeds with Spearman's rho 0.90."
-    (best,) = seeds.best_findings(spearman, SETTINGS)
+    (best,) = seeds._best_findings(spearman, SETTINGS)
     assert best.text.startswith(f"Of the unsigned methods, {GS} agrees most over seeds in mean")

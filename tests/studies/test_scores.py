@@ -46,7 +46,9 @@ def test_scores_are_those_of_explain(parts, target):
             own = found.scores[method][:, found.starts[number] : found.starts[number + 1]]
             np.testing.assert_allclose(own, rows, rtol=1e-9, atol=1e-12)
     assert found.units[: found.starts[1]] == tuple(one.texts[0].text.split())
-    assert found.accuracy.accuracy == np.mean(found.predicted == [text.label for text in one.texts])
+    assert found.run_accuracy.accuracy == np.mean(
+        found.predicted == [text.label for text in one.texts]
+    )
 
 
 def test_what_is_there_is_not_explained_again(parts):

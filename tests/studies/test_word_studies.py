@@ -42,7 +42,7 @@ MEASURES = ("Pearson", "Spearman", "Kendall", "top-k")
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """Figures take most of the time, and are looked at elsewhere."""
-    for name in ("word_rank._pictures", "seeds.pictures", "transfer._picture"):
+    for name in ("word_rank._pictures", "seeds._pictures", "transfer._picture"):
         monkeypatch.setattr(f"bertx.studies.{name}", lambda *_: [])
 
 

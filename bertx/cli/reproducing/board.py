@@ -189,11 +189,6 @@ class TableBoard(Board):
         with Live(get_renderable=self.table, console=console, refresh_per_second=2):
             yield
 
-    def begin(self, step: PlannedStep) -> None:
-        """Start a step."""
-        super().begin(step)
-        self._line = ""
-
     def say(self, line: str) -> None:
         """Show a line below the table."""
         if line.strip():

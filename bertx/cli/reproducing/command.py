@@ -47,8 +47,6 @@ def _parser() -> Parser:
 
 
 def _run(options: Namespace) -> None:
-    from bertx.studies.lexicon import read_lexicon
-
     preset = read_preset(options.preset)
     out = Path(options.out).resolve()
     data = None if options.data is None else Path(options.data).resolve()
@@ -56,6 +54,8 @@ def _run(options: Namespace) -> None:
         _check_data(preset, data)
     lexicon = None if options.lexicon is None else Path(options.lexicon).resolve()
     if lexicon is not None:
+        from bertx.studies.lexicon import read_lexicon
+
         read_lexicon(lexicon)  # an unreadable file is an error before the first fit
     steps = steps_of(preset, Folders(out, data, lexicon, options.wandb))
     if options.plan:
