@@ -193,8 +193,8 @@ def _extremes(curves: Sequence[MethodCurve], settings: Settings) -> Iterator[Fin
     )
     if overall(tests) == "agree":
         yield Finding(
-            f"{_WITH[curves[0].by]}, {COMPARED[curves[0].group]} are least like those of the trained "
-            f"model by {most} and most like them by {least}.",
+            f"{_WITH[curves[0].by]}, {COMPARED[curves[0].group]} are least like those of the "
+            f"trained model by {most} and most like them by {least}.",
             f"Difference between their mean rank correlations: {evidence_of(tests)}.",
         )
 
