@@ -29,6 +29,15 @@ class AttentionMethod(Attribution):
         super().check(model)
         head_reads(model, type(self).__name__)
 
+    def readout(self, trace: Trace) -> Tensor:
+        """Return the head's weights of the last layer's tokens (B, T), with sum 1.
+
+        Raises:
+            UnsupportedArchitecture: If the head reads these texts in another way.
+        """
+        reads = head_reads(trace.model, type(self).__name__, trace.inputs)
+        return readout_weights(trace, reads)
+
 
 class LayerwiseAttentionTracing(AttentionMethod):
     """Layerwise attention tracing: attention followed from [CLS] down, each head on its own.
@@ -51,7 +60,7 @@ class LayerwiseAttentionTracing(AttentionMethod):
     def scores(self, trace: Trace) -> Tensor:
         """Compute the scores (B, T): not negative, with sum H."""
         *below, top = trace.attention
-        mass = torch.einsum("bt,bhts->bhs", readout_weights(trace), wide(top.detach()))
+        mass = torch.einsum("bt,bhts->bhs", self.readout(trace), wide(top.detach()))
         for weights in reversed(below):
             mass = torch.einsum("bht,bhts->bhs", mass, wide(weights.detach()))
         return mass.sum(1)
@@ -88,7 +97,7 @@ class AttentionRollout(AttentionMethod):
 
     def scores(self, trace: Trace) -> Tensor:
         """Compute the scores (B, T): not negative, with sum 1."""
-        mass = readout_weights(trace)
+        mass = self.readout(trace)
         for weights in reversed(trace.attention):
             mean = wide(weights.detach()).mean(1)
             mean = mean / mean.sum(-1, keepdim=True)  # undoes rounding: rows sum to 1 already
@@ -143,7 +152,7 @@ class GenericAttention(AttentionMethod):
 
     def scores(self, trace: Trace) -> Tensor:
         """Compute the scores (B, T): not negative."""
-        row = readout_weights(trace)
+        row = self.readout(trace)
         for weighted in reversed(trace.weighted_attention):
             row = row + torch.einsum("bt,bts->bs", row, weighted)
         return row

@@ -18,11 +18,11 @@ from bertx.attribution.layers import (
     before_attention,
     groups,
     mix_values,
-    readout_weights,
     through_head,
     value_map,
 )
 from bertx.attribution.parts import check_parts
+from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
 from bertx.models.activations import Elementwise
 from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy
@@ -114,9 +114,10 @@ class DecompX(Attribution):
 
     @torch.no_grad()
     def _class_scores(self, trace: Trace) -> Tensor:
-        mask = readout_weights(trace)
-        scores = mask.new_zeros(len(mask), trace.logits.shape[1], mask.shape[1])
-        for group in groups(trace, self.budget):
+        reads = head_reads(trace.model, type(self).__name__, trace.inputs)
+        texts, tokens = trace.inputs.input_ids.shape
+        scores = wide(trace.logits).new_zeros(texts, trace.logits.shape[1], tokens)
+        for group in groups(trace, self.budget, reads):
             logits = self._decompose(group)
             group.check_logits(logits.total)
             scores[group.rows, :, : logits.parts.shape[1]] = logits.parts.transpose(1, 2)

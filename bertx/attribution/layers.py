@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 
-from bertx.attribution.readout import head_reads
+from bertx.attribution.readout import Readout
 from bertx.errors import InputError
 from bertx.models.activations import Elementwise
 from bertx.models.anatomy import Anatomy, GatedLayer, Layer
@@ -168,11 +168,13 @@ class Group:
         trace: The trace of the batch.
         rows: The texts' numbers in the batch (N,).
         mask: 1 for tokens, 0 for padding (N, T), T the length of the longest text of the group.
+        reads: What the head of the model reads.
     """
 
     trace: Trace
     rows: Tensor
     mask: Tensor
+    reads: Readout
 
     @property
     def embeddings(self) -> Tensor:
@@ -191,13 +193,12 @@ class Group:
         """
         width = self.mask.shape[1]
         last = number == len(parts.layers) - 1
-        queries = 1 if last and _reads_first(self.trace) else width
+        queries = 1 if last and self.reads == "first" else width
         return wide(self.trace.attention[number].detach()[self.rows, :, :queries, :width])
 
     def readout(self, states: int) -> Tensor:
         """Return the head's weights of the last layer's first R tokens (N, 1, R), with sum 1."""
-        weights = _readout_weights(self.trace, _reads_first(self.trace))
-        return weights[self.rows, None, :states]
+        return readout_weights(self.trace, self.reads)[self.rows, None, :states]
 
     def logits(self, parts: Anatomy, x: Tensor) -> Tensor:
         """Return the logits (N, C) from the output of the last layer (N, R, D)."""
@@ -223,12 +224,13 @@ class Group:
             )
 
 
-def groups(trace: Trace, budget: int) -> Iterator[Group]:
+def groups(trace: Trace, budget: int, reads: Readout) -> Iterator[Group]:
     """Divide a batch into groups of texts of about the same length.
 
     Args:
         trace: The trace of the batch.
         budget: Largest N · T² of a group; a longer text is a group by itself.
+        reads: What the head of the model reads.
 
     Yields:
         Every text in one group, short texts first.
@@ -247,28 +249,15 @@ def groups(trace: Trace, budget: int) -> Iterator[Group]:
                 break
             stop += 1
         rows = order[start:stop]
-        yield Group(trace, rows, mask[rows, : sizes[stop - 1]])
+        yield Group(trace, rows, mask[rows, : sizes[stop - 1]], reads)
         start = stop
 
 
-def readout_weights(trace: Trace) -> Tensor:
-    """Return how the head reads the tokens (B, T): one-hot at the first, or a mean of the text's.
-
-    Raises:
-        UnsupportedArchitecture: If the head reads neither.
-    """
-    reads_first = head_reads(trace.model, "this method", trace.inputs) == "first"
-    return _readout_weights(trace, reads_first)
-
-
-def _readout_weights(trace: Trace, reads_first: bool) -> Tensor:
+def readout_weights(trace: Trace, reads: Readout) -> Tensor:
+    """Return the head's weights of the tokens (B, T): 1 at the first, or 1/T at each of a text."""
     mask = trace.inputs.attention_mask.to(wide(trace.logits).dtype)
-    if not reads_first:
+    if reads == "mean":
         return mask / mask.sum(1, keepdim=True)
     first = torch.zeros_like(mask)
     first[:, 0] = 1
     return first
-
-
-def _reads_first(trace: Trace) -> bool:
-    return head_reads(trace.model, "this method") == "first"

@@ -35,7 +35,7 @@ def check_parts(model: PreTrainedModel, method: str) -> None:
     parts = anatomy(model, method)
     if not custom_code(model):
         return
-    head_reads(model, method)
+    reads = head_reads(model, method)
     supported = "models that compute what their parts do"
     texts = short_texts(model)
     try:
@@ -46,7 +46,7 @@ def check_parts(model: PreTrainedModel, method: str) -> None:
     half = trace.logits.dtype in (torch.bfloat16, torch.float16)
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
-        for group in groups(trace, texts.input_ids.numel() ** 2):
+        for group in groups(trace, texts.input_ids.numel() ** 2, reads):
             expected = trace.logits[group.rows].to(group.embeddings)
             off = (_recompute(group, parts) - expected).abs().max()
             if not off <= tolerance * expected.abs().max():  # also refuses NaN

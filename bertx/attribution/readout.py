@@ -27,6 +27,7 @@ from bertx.models.inputs import Inputs, short_texts
 from bertx.models.scope import evaluating, exclusive, frozen, gradients, isolated_rng, leaf
 
 Readout = Literal["first", "mean"]
+"""What a head reads of the last layer: its first token, or the mean of a text's tokens."""
 
 TOLERANCE = 1e-2
 """Largest difference of gradients that counts as equal, in units of the largest gradient."""

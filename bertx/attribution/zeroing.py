@@ -16,13 +16,14 @@ from bertx.attribution.layers import (
     after_attention,
     groups,
     mix_values,
-    readout_weights,
     values_of,
 )
 from bertx.attribution.parts import check_parts
+from bertx.attribution.readout import head_reads
 from bertx.errors import InputError
 from bertx.models.anatomy import anatomy
 from bertx.trace import Needs, Trace
+from bertx.trace.rules import wide
 
 
 class ValueZeroing(Attribution):
@@ -77,8 +78,9 @@ class ValueZeroing(Attribution):
     @torch.no_grad()
     def scores(self, trace: Trace) -> Tensor:
         """Compute the scores (B, T): not negative, with sum 1."""
-        scores = torch.zeros_like(readout_weights(trace))
-        for group in groups(trace, self.budget):
+        reads = head_reads(trace.model, type(self).__name__, trace.inputs)
+        scores = torch.zeros_like(wide(trace.embeddings[..., 0]))
+        for group in groups(trace, self.budget, reads):
             row = self._group_scores(group)
             scores[group.rows, : row.shape[1]] = row
         return scores

@@ -77,7 +77,7 @@ def attend_backward(
     """
     texts, heads, _, _ = weights.shape
     rows = _rows_with_gradient(grad)
-    # B·H in front; of the queries only those with a gradient.
+    # (B·H, R, ...), with R the number of queries that have a gradient.
     a, q = weights[:, :, rows].flatten(0, 1), query[:, :, rows].flatten(0, 1)
     g, c = (x[:, rows].transpose(1, 2).flatten(0, 1) for x in (grad.to(value.dtype), context))
     k, v = key.flatten(0, 1), value.flatten(0, 1)

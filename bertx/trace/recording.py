@@ -1,7 +1,7 @@
-"""Context managers that record what a forward computes, gone after their body.
+"""Context managers that record a forward and leave nothing behind.
 
-Nothing is patched. Attention goes through transformers' own interface, modules are seen by hooks,
-and functions by a mode of torch that sees the calls of its thread alone.
+Nothing is patched. Attention is set through transformers' interface, modules are recorded by hooks,
+and functions by a `torch.overrides.TorchFunctionMode`, which sees the calls of its thread alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -170,7 +170,7 @@ class FunctionRecorder(ActivationMode):
     """Mode of torch that puts switchable nodes into the graph and keeps attention weights.
 
     Nodes stand behind norms, activations, softmax and linear maps, and before or behind products.
-    Functions without a handler run as they are; `bertx.trace.ruled` finds them in the graph.
+    Other functions run as they are; `bertx.trace.ruled` finds those that need a rule.
 
     Args:
         switch: The switch of the graph.
@@ -243,7 +243,7 @@ class FunctionRecorder(ActivationMode):
         return LinearizeNode.apply(given["input"], y, self.switch, "norm", constant)
 
     def _root(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        """Norms that a model writes out are seen by their root √(Var x + eps), or one over it."""
+        """Put a node behind a root, which may be the denominator of a norm that is written out."""
         y = func(*args, **kwargs)
         return ScaleNode.apply(y, self.switch, ("norm",)) if self._gets_node(y) else y
 
@@ -292,7 +292,7 @@ class FunctionRecorder(ActivationMode):
         return func(*self._scaled_factors(args, "product" if pooled else "gate"), **kwargs)
 
     def _fused(self, func: Any, args: Any, kwargs: Any) -> Tensor:
-        """Attention in one kernel: the shares of its softmax and products stand at q, k and v."""
+        """Put nodes at q, k and v, with the shares of the softmax and products in the kernel."""
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
         given = _by_name(names, args, kwargs)
         qkv = [given.pop(name) for name in names[:3]]

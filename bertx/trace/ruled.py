@@ -27,8 +27,8 @@ _PRODUCTS = ("Addmm", "Baddbmm", "Bmm", "Convolution", "Dot", "Mm", "Mul", "Mv")
 def without_rule(output: Tensor, every_linear: bool) -> list[str]:
     """Return the names of the operations between embeddings and output that have no rule.
 
-    The graph must have been recorded in `bertx.trace.recording.recording_functions`. The walk
-    takes the way of relevance: past a norm, activation or softmax to its input, through products
+    The graph must have been recorded in `bertx.trace.recording.recording_functions`. The search
+    follows relevance downwards: past a norm, activation or softmax to its input, through products
     whose factors have their shares, and through linear operations. It stops at any other node.
 
     Args:
@@ -88,7 +88,7 @@ def _is(node: Any, *functions: Any) -> bool:
 
 
 def _name(node: Any) -> str:
-    """Return torch's name of the operation, of a root the one below its `ScaleNode`."""
+    """Return torch's name of a node's operation, or of the one that a `ScaleNode` follows."""
     if _is(node, ScaleNode):
         node = node.next_functions[0][0]
     return re.sub(r"Backward\d*$", "", type(node).__name__)

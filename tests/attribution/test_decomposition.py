@@ -83,7 +83,7 @@ def test_scores_do_not_depend_on_chunks_padding_or_order(kind, bias, tokenizer, 
 def test_groups_keep_the_budget_and_little_padding(tokenizer):
     trace = trace_of(tiny_model(), tokenizer, ["the film was good " * n for n in range(1, 8)] * 2)
     for budget in (1, 1000, 10**6):
-        found = list(groups(trace, budget))
+        found = list(groups(trace, budget, "first"))
         assert sorted(torch.cat([group.rows for group in found]).tolist()) == list(range(14))
         for group in found:
             work = len(group.rows) * group.mask.shape[1] ** 2
