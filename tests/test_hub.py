@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertx.models.pretrained import load_with_gaps
+from bertx.models.pretrained import load_with_missing
 from tests.hub import MARKER, pretraining, repositories, serving
 from tests.runs import CSV_ONLY, FAST, UNEXPLAINED, logged
 
@@ -112,7 +112,7 @@ def test_every_shipped_configuration_trains(number, name, hub):
 
 def test_the_encoder_of_a_pretraining_checkpoint_is_taken(hub):
     """Its norms have the names of 2018; two steps of fine-tuning change little."""
-    exported = load_with_gaps(str(hub[1] / "lightning_logs/version_0/hf"), None, None)[0]
+    exported = load_with_missing(str(hub[1] / "lightning_logs/version_0/hf"), None, None)[0]
     trained = exported.state_dict()
     encoder = {name: weight for name, weight in pretraining().items() if name.startswith("bert.")}
     assert "bert.embeddings.LayerNorm.gamma" in encoder

@@ -12,7 +12,7 @@ from transformers.utils.logging import set_verbosity_error
 
 from bertx.cli.library_messages import hide_library_bars
 from bertx.errors import InputError, diagnose, first_line, one_line
-from bertx.models.pretrained import load_tokenizer, load_with_gaps
+from bertx.models.pretrained import load_tokenizer, load_with_missing
 
 
 def load_trained(
@@ -39,7 +39,7 @@ def load_trained(
     else:
         path = local_copy("--model", name)
     try:
-        model, missing = load_with_gaps(path, None, None)
+        model, missing = load_with_missing(path, None, None)
         tokenizer = load_tokenizer(path)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error

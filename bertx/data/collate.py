@@ -67,7 +67,7 @@ class Collator:
             "attention_mask": inputs.attention_mask,
             "special_tokens_mask": inputs.units < 0,
             "word_ids": inputs.units,
-            "offsets": padded([one.around(one.offsets, (0, 0)) for one in readings], (0, 0)),
+            "offsets": padded([each.around(each.offsets, (0, 0)) for each in readings], (0, 0)),
             "labels": torch.tensor([item["label"] for item in items]),
             "index": torch.tensor([item["index"] for item in items]),
             "text": [item["text"] for item in items],

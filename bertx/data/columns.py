@@ -1,11 +1,10 @@
 """The columns of a table that hold the texts and their labels, and what counts as a text."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from bertx.data.labels import label_text
-from bertx.data.table import Table, listed, shortened
+from bertx.data.table import Table, is_missing, listed, shortened
 from bertx.errors import InputError
 
 TEXT_COLUMNS = ("sentence", "text", "tokens")
@@ -68,22 +67,17 @@ def require_label_column(table: Table, named: str | None = None, usual: str | No
     )
 
 
-def texts(table: Table, column: str) -> list[str]:
+def text_values(table: Table, column: str) -> list[str]:
     """Return the texts of all rows; a missing text is empty.
 
     Raises:
         InputError: If a value is not text.
     """
-    values = ["" if missing(value) else value for value in table.columns[column][:]]
+    values = ["" if is_missing(value) else value for value in table.columns[column][:]]
     for row, value in enumerate(values):
         if error := text_error(table, row, column, value):
             raise error
     return values
-
-
-def missing(value: Any) -> bool:
-    """Return whether a value is missing in JSON, Parquet or pandas: None or NaN."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def text_error(table: Table, row: int, column: str, value: Any) -> InputError | None:

@@ -46,8 +46,8 @@ class TextDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, place: int | tuple[int, int]) -> dict[str, Any]:
         if isinstance(place, tuple):
             return {**self[place[0]], "epoch": place[1]}
-        i, row = place, place if place >= 0 else ~place
-        item = {"text": self.texts[row], "label": self.labels[row], "index": max(i, -1)}
+        row = place if place >= 0 else ~place
+        item = {"text": self.texts[row], "label": self.labels[row], "index": max(place, -1)}
         if self.rationales is not None:
             item["rationale"] = self.rationales[row]
         return item

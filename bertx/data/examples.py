@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bertx.data.columns import missing, texts
+from bertx.data.columns import text_values
 from bertx.data.dataset import TextDataset
 from bertx.data.labels import class_numbers
 from bertx.data.rationales import annotate
 from bertx.data.reports import Tally
 from bertx.data.shortcut import Planter
-from bertx.data.table import Table
+from bertx.data.table import Table, is_missing
 from bertx.models.encode import UnitTokenizer, special_tokens
 from bertx.models.inputs import UNKNOWN
 
@@ -67,14 +67,14 @@ class ExampleReader:
             InputError: If a value is not text, or a label is not one of the classes.
         """
         table = annotate(table, self.text)
-        values = texts(table, self.text)
+        values = text_values(table, self.text)
         labels = [UNKNOWN] * len(table)
         if self.label is not None:
             labels = class_numbers(table, self.label, self.labels, self.unknown)
         worded = usable_rows(values, self.tokenizer)
         rows = input_rows(values, worded, self.tokenizer) if wordless else worded
         blank, column = {*rows} - {*worded}, table.columns[self.text]
-        gaps = {row for row in blank if missing(column[row])}
+        gaps = {row for row in blank if is_missing(column[row])}
         tally.add(table, len(rows))
         tally.count("skipped", table, {*range(len(table))} - {*rows})
         tally.count("wordless", table, blank - gaps)
@@ -104,8 +104,8 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
     ]
     if not suspects:
         return list(range(len(texts)))
-    read = UnitTokenizer(tokenizer)([texts[row] for row in suspects])
-    useless = {row for row, one in zip(suspects, read, strict=True) if not one.spans}
+    readings = UnitTokenizer(tokenizer)([texts[row] for row in suspects])
+    useless = {row for row, reading in zip(suspects, readings, strict=True) if not reading.spans}
     return [row for row in range(len(texts)) if row not in useless]
 
 

@@ -100,36 +100,38 @@ class FolderReader:
     def _only(self, split: str) -> list[Path]:
         """Return the file of a split, or its shards in order."""
         files = self._files(split)
+        names = ", ".join(file.name for file in list(files)[:20])
         if not files:
             raise InputError(
                 f"data folder {self.folder}: no file for the {split} split. Expected "
                 f"{'|'.join(SPLITS[split])} with an ending of {', '.join(ENDINGS)}; "
                 f"found: {self._listing()}."
             )
-        if foreign := [file for file in files if file.name.endswith(SPREADSHEETS)]:
-            raise spreadsheet(foreign[0])
-        names = [name for file in files if (name := _NAME.fullmatch(file.name))]
-        if len({name.group("stem", "parts", "ending") for name in names}) > 1:
+        for file, name in files.items():
+            if name["ending"] in SPREADSHEETS:
+                raise spreadsheet(file)
+        if len({name.group("stem", "parts", "ending") for name in files.values()}) > 1:
             raise InputError(
                 f"data folder {self.folder}: expected one file for the {split} split, but found "
-                f"{' and '.join(file.name for file in files[:5])}. Keep one of them."
+                f"{names}. Keep one of them."
             )
-        parts = int(names[0]["parts"] or 1)
-        if [int(name["part"] or 0) for name in names] != list(range(parts)):
+        parts = [int(name["part"] or 0) for name in files.values()]
+        count = max(int(name["parts"] or 1) for name in files.values())
+        if parts != list(range(count)):
             raise InputError(
-                f"data folder {self.folder}: expected {parts} shards of the {split} "
-                f"split, each once, but found {', '.join(file.name for file in files[:20])}. "
-                "Download all of them."
+                f"data folder {self.folder}: expected {count} shards of the {split} split, each "
+                f"once, but found {names}. Download all of them."
             )
-        return files
+        return list(files)
 
-    def _files(self, split: str) -> list[Path]:
+    def _files(self, split: str) -> dict[Path, re.Match[str]]:
+        """Return the files of a split with the parts of their names, sorted."""
         for folder in (self.folder, self.folder / DATA):
             names = {path: _NAME.fullmatch(path.name) for path in sorted(folder.glob("*"))}
-            if any(names.values()):
-                stems = SPLITS[split]
-                return [path for path, name in names.items() if name and name["stem"] in stems]
-        return []
+            matches = {path: name for path, name in names.items() if name}
+            if matches:
+                return {path: m for path, m in matches.items() if m["stem"] in SPLITS[split]}
+        return {}
 
     def _listing(self) -> str:
         names = sorted(path.name for path in self.folder.iterdir())

@@ -1,13 +1,12 @@
 """Class names and class numbers, read from what people write into a column of labels."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from unicodedata import category, normalize
 
-from bertx.data.table import Table, listed, shortened
+from bertx.data.table import Table, is_missing, listed, shortened
 from bertx.errors import InputError
 from bertx.models.inputs import UNKNOWN
 
@@ -32,13 +31,15 @@ def label_text(label: Any) -> str:
     Returns:
         The text without surrounding white space; empty if the label is missing.
     """
-    if label is None or (isinstance(label, float) and math.isnan(label)):
+    if is_missing(label):
         return ""
     if isinstance(label, float) and label.is_integer():
         return str(int(label))
     text = str(label).strip()
+    if text in _MISSING:
+        return ""
     whole = _WHOLE.fullmatch(text)
-    return whole[1] if whole else "" if text in _MISSING else text
+    return whole[1] if whole else text
 
 
 def checked_labels(labels: Sequence[ClassName] | None) -> list[str] | None:
@@ -48,15 +49,17 @@ def checked_labels(labels: Sequence[ClassName] | None) -> list[str] | None:
         InputError: If there are fewer than two different names, or YAML has read one as a Boolean
             or null.
     """
-    for label in labels or ():
+    if labels is None:
+        return None
+    for label in labels:
         if label is None or isinstance(label, bool):
             raise InputError(
                 f"`labels`: expected names, but one of them is {label!r}. Without quotes, "
                 "YAML reads yes, no, on, off, true and false as Booleans, and null and ~ as null. "
                 'Quote them: `labels`=\'["no", "yes"]\'.'
             )
-    names = None if labels is None else [str(label) for label in labels]
-    if names is not None and (len(names) < 2 or len(set(map(label_text, names))) < len(names)):
+    names = [str(label) for label in labels]
+    if len(names) < 2 or len(set(map(label_text, names))) < len(names):
         raise InputError(f"`labels`: expected two or more different names, but got {names}.")
     return names
 
@@ -79,15 +82,16 @@ def label_names(table: Table, column: str) -> list[str]:
     names = [label_text(value) for value in values]
     first: dict[str, int] = {}
     for row, name in enumerate(names):
-        if name:
-            first.setdefault(name, row)
+        first.setdefault(name, row)
+    first.pop("", None)
     _check_single(table, column, values, first)
-    if len(first) >= MANY and 2 * len(first) > len(names) - names.count(""):
+    labelled = len(names) - names.count("")
+    if len(first) >= MANY and 2 * len(first) > labelled:
         raise InputError(
-            f"{table.source}: expected classes in column {column!r}, but "
-            f"{len(names) - names.count(''):,} rows have {len(first):,} different labels: "
-            f"{listed(first, 5)}. Name another column with `label_column`, sort the values into a "
-            "few classes, or name all of these with `labels`."
+            f"{table.source}: expected classes in column {column!r}, but {labelled:,} rows have "
+            f"{len(first):,} different labels: {listed(first, 5)}. Name another column with "
+            "`label_column`, sort the values into a few classes, or name all of these with "
+            "`labels`."
         )
     if len(first) < 2:
         raise InputError(

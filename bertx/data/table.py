@@ -1,5 +1,6 @@
 """The rows of a split as they are read from its source, before texts and labels are checked."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -142,6 +143,11 @@ def joined(source: str, tables: Sequence[Table]) -> Table:
         repeated={name for table in tables for name in table.repeated},
         files=[table.source for table in tables for _ in range(len(table))],
     )
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None or NaN, which is how JSON, Parquet or pandas mark a gap."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def shortened(value: Any, width: int = 80) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
 from weakref import ReferenceType, ref
@@ -332,10 +333,6 @@ def _roberta(model: Any, paths: str = _BERT) -> Anatomy:
     return Anatomy(_layers(model.base_model.encoder.layer, paths), head)
 
 
-def _mpnet(model: Any) -> Anatomy:
-    return _roberta(model, _MPNET)
-
-
 def _electra(model: Any) -> Anatomy:
     base, top = model.base_model, model.classifier
     head = (HeadStep(top.dense, top.activation), HeadStep(top.out_proj))
@@ -388,9 +385,9 @@ def _modernbert(model: Any) -> Anatomy:
 
 
 ENCODERS: dict[str, Callable[[Any], Anatomy]] = {
-    **{"bert": _bert, "roberta": _roberta, "xlm-roberta": _roberta, "electra": _electra},
-    **{"camembert": _roberta, "data2vec-text": _roberta, "ernie": _bert},
-    **{"distilbert": _distilbert, "albert": _albert, "mpnet": _mpnet},
-    **{"deberta-v2": _deberta, "modernbert": _modernbert},
-}
+    "bert": _bert, "roberta": _roberta, "xlm-roberta": _roberta, "electra": _electra,
+    "camembert": _roberta, "data2vec-text": _roberta, "ernie": _bert,
+    "distilbert": _distilbert, "albert": _albert, "mpnet": partial(_roberta, paths=_MPNET),
+    "deberta-v2": _deberta, "modernbert": _modernbert,
+}  # fmt: skip
 """Functions that return the parts of each supported model type."""

@@ -247,20 +247,23 @@ def inputs_of(
     device: torch.device | None = None,
 ) -> Inputs:
     """Return a batch of texts, padded on the right to the longest."""
-    pad = 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
-    segments = [one.segments for one in readings if one.segments is not None]
-    lengths = torch.tensor([len(one) for one in readings], device=device)
-    ids = padded([one.input_ids for one in readings], pad, device)
-    marks = [one.around(one.rationale or (False,) * len(one.ids), False) for one in readings]
-    marked = any(one.rationale is not None for one in readings)
+    pad = int(tokenizer.pad_token_id or 0)
+    segments = [reading.segments for reading in readings if reading.segments is not None]
+    lengths = torch.tensor([len(reading) for reading in readings], device=device)
+    ids = padded([reading.input_ids for reading in readings], pad, device)
+    marks = [
+        reading.around(reading.rationale or (False,) * len(reading.ids), False)
+        for reading in readings
+    ]
+    marked = any(reading.rationale is not None for reading in readings)
     return Inputs(
         input_ids=ids,
         attention_mask=(torch.arange(ids.shape[1], device=device) < lengths[:, None]).long(),
-        units=padded([one.around(one.units, -1) for one in readings], -1, device),
+        units=padded([reading.around(reading.units, -1) for reading in readings], -1, device),
         token_type_ids=padded(segments, 0, device) if len(segments) == len(readings) else None,
         mask_token_id=tokenizer.mask_token_id,
         pad_token_id=pad,
-        labels=torch.tensor([one.label for one in readings], device=device),
+        labels=torch.tensor([reading.label for reading in readings], device=device),
         rationale=padded(marks, False, device) if marked else None,
     )
 

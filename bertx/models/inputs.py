@@ -79,20 +79,15 @@ class Inputs:
             words = _pieces(batch, ranked).to(mask)
         else:
             words = batch["word_ids"] if unit == "word" else torch.arange(mask.shape[1]).to(mask)
-        units = number_units(words.expand(mask.shape), ranked)
-        inputs = cls(
+        return cls(
             batch["input_ids"],
             mask,
-            units,
+            number_units(words.expand(mask.shape), ranked),
             batch.get("token_type_ids"),
+            mask_token_id=getattr(tokenizer, "mask_token_id", None),
+            pad_token_id=getattr(tokenizer, "pad_token_id", None) or 0,
             labels=batch.get("labels"),
             rationale=batch.get("rationale"),
-        )
-        if tokenizer is None:
-            return inputs
-        pad = tokenizer.pad_token_id
-        return replace(
-            inputs, mask_token_id=tokenizer.mask_token_id, pad_token_id=0 if pad is None else pad
         )
 
     def arguments(self, model: nn.Module) -> dict[str, Tensor]:

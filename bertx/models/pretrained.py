@@ -53,7 +53,7 @@ def locate(name: str) -> str:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model name (see `load_with_gaps`).
+    """Load the tokenizer of a model name (see `load_with_missing`).
 
     Raises:
         InputError: If there is no tokenizer under that name, it is not a fast tokenizer, or it has
@@ -78,15 +78,15 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def load_classifier(name: str, labels: Sequence[str], dtype: Dtype = "float32") -> PreTrainedModel:
-    """Load a sequence classifier with one output per label (see `load_with_gaps`).
+    """Load a sequence classifier with one output per label (see `load_with_missing`).
 
     Returns:
         The model in training mode (``from_pretrained`` alone returns it in evaluation mode).
     """
-    return load_with_gaps(name, labels, dtype)[0]
+    return load_with_missing(name, labels, dtype)[0]
 
 
-def load_with_gaps(
+def load_with_missing(
     name: str, labels: Sequence[str] | None, dtype: Dtype | None = "float32"
 ) -> tuple[PreTrainedModel, list[str]]:
     """Load a sequence classifier, and return which of its weights were initialized at random.

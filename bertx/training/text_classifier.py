@@ -21,7 +21,7 @@ from bertx.models.checkpoint import FILES, files_of
 from bertx.models.classifier import logits_of, takes
 from bertx.models.inputs import UNKNOWN
 from bertx.models.last_layer import first_token_alone
-from bertx.models.pretrained import Dtype, load_with_gaps, longest_input
+from bertx.models.pretrained import Dtype, load_with_missing, longest_input
 from bertx.training.class_weights import ClassWeights, check_class_weights, weights_of
 from bertx.training.freezing import Freezing, Frozen
 
@@ -94,7 +94,7 @@ class TextClassifier(LightningModule):
         self.warmup = warmup
         self.class_weights = class_weights
         self.label_smoothing = label_smoothing
-        self.model, self.drawn = load_with_gaps(name, labels, dtype)
+        self.model, self.drawn = load_with_missing(name, labels, dtype)
         self._files: dict[str, bytes] = {}
         self._longest = longest_input(self.model)
         self._fields = [field for field in MODEL_FIELDS if takes(self.model, field)]

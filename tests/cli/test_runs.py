@@ -248,7 +248,7 @@ def test_errors_say_what_to_do(more, words, model, data, fails):
 
 @pytest.mark.parametrize(("subcommand", "split"), [("test", "test"), ("validate", "validation")])
 def test_texts_without_labels_are_refused_first(subcommand, split, model, fails, monkeypatch):
-    load = "bertx.training.text_classifier.load_with_gaps"
+    load = "bertx.training.text_classifier.load_with_missing"
     monkeypatch.setattr(load, lambda *_: pytest.fail("loaded"))
     Path("data").mkdir()
     Path(f"data/{split}.csv").write_text("text,label\ngood,\ndull,\n")

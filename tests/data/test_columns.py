@@ -4,7 +4,7 @@ from bertx.data.columns import (
     find_label_column,
     find_text_column,
     require_label_column,
-    texts,
+    text_values,
 )
 from bertx.data.table import Table
 from bertx.errors import InputError
@@ -46,16 +46,18 @@ def test_missing_columns_list_what_is_there():
 
 @pytest.mark.parametrize("bad", [3, ["a"], "half \ud83d"])
 def test_what_is_no_text(bad):
-    refuses(lambda: texts(table(text=["a", bad]), "text"), "train.tsv, line 3", repr(bad))
+    refuses(lambda: text_values(table(text=["a", bad]), "text"), "train.tsv, line 3", repr(bad))
 
 
 def test_a_gap_is_an_empty_text():
-    assert texts(table(text=["a", None, float("nan"), ""]), "text") == ["a", "", "", ""]
+    assert text_values(table(text=["a", None, float("nan"), ""]), "text") == ["a", "", "", ""]
 
 
 def test_bytes_that_are_not_utf8_are_named():
     odd = b"caf\xe9".decode(errors="surrogateescape")
-    refuses(lambda: texts(table(text=["a", odd]), "text"), "train.tsv, line 3", "UTF-8", "0xe9")
+    refuses(
+        lambda: text_values(table(text=["a", odd]), "text"), "train.tsv, line 3", "UTF-8", "0xe9"
+    )
 
 
 def test_one_column_of_several_names_that_look_alike():

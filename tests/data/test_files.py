@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bertx.data.columns import texts
+from bertx.data.columns import text_values
 from bertx.data.files import FolderReader, stream_tables
 from bertx.errors import InputError
 
@@ -135,7 +135,7 @@ def test_missing_split_lists_what_is_there(tmp_path):
 def test_two_files_of_a_split(tmp_path):
     write(tmp_path, "dev.tsv", tsv(ROWS))
     write(tmp_path, "val.csv.gz", comma(ROWS))
-    refuses(lambda: split_of(tmp_path, "validation"), "dev.tsv and val.csv.gz", "Keep one")
+    refuses(lambda: split_of(tmp_path, "validation"), "dev.tsv, val.csv.gz", "Keep one")
 
 
 BAD = {
@@ -166,7 +166,7 @@ def test_malformed_file_names_the_line(tmp_path, name):
 def test_undecodable_line_is_found_far_into_a_file(tmp_path):
     good = b"a fine film\t1\n" * 20_000
     file = write(tmp_path, "train.tsv", b"text\tlabel\n" + good + b"\xff\t1\n")
-    refuses(lambda: texts(read_table(file), "text"), "line 20002", "UTF-8", "0xff")
+    refuses(lambda: text_values(read_table(file), "text"), "line 20002", "UTF-8", "0xff")
 
 
 # Columns and headers that nobody asked for
@@ -182,7 +182,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_other_columns_hinder_nobody(tmp_path, name):
-    assert texts(read_table(write(tmp_path, name, ODD[name])), "text") == ["good", "bad"]
+    assert text_values(read_table(write(tmp_path, name, ODD[name])), "text") == ["good", "bad"]
 
 
 def test_other_columns_of_parquet_hinder_nobody(tmp_path):
@@ -192,7 +192,7 @@ def test_other_columns_of_parquet_hinder_nobody(tmp_path):
     parquet.write_table(pa.Table.from_arrays(columns, names), tmp_path / "train.parquet")
     for rows in (None, 1):
         tables = list(stream_tables(tmp_path / "train.parquet", rows))
-        assert [text for table in tables for text in texts(table, "text")] == ["good", "bad"]
+        assert [text for table in tables for text in text_values(table, "text")] == ["good", "bad"]
     refuses(
         lambda: read_table(tmp_path / "train.parquet").columns["when"][:], "'when'", "timestamp"
     )
@@ -273,8 +273,10 @@ def test_shards_are_one_split(tmp_path, ending, below):
     reader = FolderReader(str(tmp_path))
     table, texts_ = split_of(tmp_path, "train"), ["0 0", "0 1", "1 0", "1 1", "1 2"]
     assert reader.has("train") and not reader.has("test")
-    assert texts(table, "text") == texts_ and len(table) == 5
-    assert [text for part in reader.tables("train", 2) for text in texts(part, "text")] == texts_
+    assert text_values(table, "text") == texts_ and len(table) == 5
+    assert [
+        text for part in reader.tables("train", 2) for text in text_values(part, "text")
+    ] == texts_
     line = {"csv": "line 3", "jsonl.gz": "line 2"}.get(ending, "row 2")
     assert "train-00001-of-00002" in table.where(3) and table.where(3).endswith(line)
     assert table.select([1, 3]).where(1) == table.where(3)

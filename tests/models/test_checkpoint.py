@@ -7,7 +7,7 @@ import torch
 
 from bertx.errors import InputError
 from bertx.models.checkpoint import FILES, files_of, read_checkpoint
-from bertx.models.pretrained import load_tokenizer, load_with_gaps
+from bertx.models.pretrained import load_tokenizer, load_with_missing
 from tests.tiny import tiny_model, tiny_tokenizer
 
 LABELS = ["bad", "so so", "good"]
@@ -29,7 +29,7 @@ def saved(path, prefix="model.", name="owner/nowhere", **changes):
 @pytest.mark.parametrize("prefix", ["model.", "model._orig_mod."])
 def test_model_and_tokenizer_are_those_of_the_run(prefix, tmp_path):
     path = saved(tmp_path / "a.ckpt", prefix)
-    model, drawn = load_with_gaps(path, None, None)
+    model, drawn = load_with_missing(path, None, None)
     assert drawn == [] and list(model.config.id2label.values()) == LABELS
     for key, value in tiny_model(dtype=torch.float32).state_dict().items():
         assert torch.equal(model.state_dict()[key], value)
@@ -39,7 +39,7 @@ def test_model_and_tokenizer_are_those_of_the_run(prefix, tmp_path):
 
 
 def test_training_may_start_from_one_with_other_classes(tmp_path):
-    model, drawn = load_with_gaps(saved(tmp_path / "a.ckpt"), ["no", "yes"])
+    model, drawn = load_with_missing(saved(tmp_path / "a.ckpt"), ["no", "yes"])
     assert drawn == ["classifier.bias", "classifier.weight"]
     assert list(model.config.id2label.values()) == ["no", "yes"]
 
@@ -49,11 +49,11 @@ def test_one_without_files_needs_what_it_was_trained_from(tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     (tmp_path / "base/model.safetensors").unlink()  # the weights are in the checkpoint
     path = saved(tmp_path / "a.ckpt", name=str(tmp_path / "base"), **{FILES: None})
-    model, drawn = load_with_gaps(path, None, None)
+    model, drawn = load_with_missing(path, None, None)
     assert drawn == [] and list(model.config.id2label.values()) == LABELS
     assert load_tokenizer(path)("film") == tiny_tokenizer()("film")
     path = saved(tmp_path / "b.ckpt", **{FILES: None})
-    for load in (load_tokenizer, lambda name: load_with_gaps(name, None, None)):
+    for load in (load_tokenizer, lambda name: load_with_missing(name, None, None)):
         with pytest.raises(InputError, match=r"b.ckpt has no files .* 'owner/nowhere' cannot be"):
             load(path)
 

@@ -12,7 +12,7 @@ from bertx.errors import InputError
 from bertx.models.pretrained import (
     load_classifier,
     load_tokenizer,
-    load_with_gaps,
+    load_with_missing,
     locate,
     longest_input,
 )
@@ -84,10 +84,13 @@ def test_the_tokenizer_of_a_folder(folder):
 
 def test_weights_that_were_drawn_are_told(tmp_path):
     tiny_model().save_pretrained(tmp_path)
-    assert load_with_gaps(str(tmp_path), ["a", "b", "c"])[1] == []
-    assert load_with_gaps(str(tmp_path), ["a", "b"])[1] == ["classifier.bias", "classifier.weight"]
+    assert load_with_missing(str(tmp_path), ["a", "b", "c"])[1] == []
+    assert load_with_missing(str(tmp_path), ["a", "b"])[1] == [
+        "classifier.bias",
+        "classifier.weight",
+    ]
     AutoModel.from_pretrained(tmp_path).save_pretrained(tmp_path / "encoder")
-    _, drawn = load_with_gaps(str(tmp_path / "encoder"), ["a", "b", "c"])
+    _, drawn = load_with_missing(str(tmp_path / "encoder"), ["a", "b", "c"])
     assert drawn == ["classifier.bias", "classifier.weight"]
 
 
