@@ -1,4 +1,4 @@
-"""Why something could not be loaded: the cause that says something, and what to do."""
+"""Errors of loading name the informative cause and what to do."""
 
 import errno
 import os

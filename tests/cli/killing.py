@@ -1,4 +1,4 @@
-"""Trainings that are killed at given places, as a dying process leaves them, and gone on with."""
+"""Kill trainings at given places, as a dying process leaves them, and resume them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Configurations: found by name, all valid, all runnable."""
+"""Configurations are found by name, and all shipped ones are valid and run."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What goes wrong in ``bertx explain`` costs no more than it must."""
+"""Failures of ``bertx explain``: an unreadable text does not affect the others."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A training that was killed, anywhere and often, ends as one that was not: bit for bit."""
+"""A training that is killed and resumed ends bit for bit like one that is not killed."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Help says what can be set."""
+"""Help lists all settings."""
 
 import re
 from inspect import getdoc, signature

@@ -1,4 +1,4 @@
-"""``bertx judge`` through main: what it prints, what it writes, and what it refuses."""
+"""``bertx judge`` through main: output, files and errors."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""``bertx leaderboard`` through main, on files as FaithfulnessMonitor writes them."""
+"""``bertx leaderboard`` through main, on files like those of FaithfulnessMonitor."""
 
 from dataclasses import replace
 from math import nan

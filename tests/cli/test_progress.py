@@ -1,4 +1,4 @@
-"""What the command line prints of its progress, and what of libraries it keeps away."""
+"""Progress on the command line, and messages of libraries that are hidden."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Checkpoints at an address: weights alone, or nothing."""
+"""Remote checkpoints are loaded only if they hold nothing but weights."""
 
 import os
 from functools import partial

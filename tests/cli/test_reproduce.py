@@ -1,4 +1,4 @@
-"""Reproducing everything: steps that are done once, wherever it was cut off."""
+"""``bertx study reproduce``: each step is done once, wherever the command was interrupted."""
 
 import io
 import json

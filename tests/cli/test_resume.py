@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM leave behind, and going on from there."""
+"""What Ctrl-C and SIGTERM leave behind, and resuming from it."""
 
 import os
 import signal

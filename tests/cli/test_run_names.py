@@ -1,4 +1,4 @@
-"""What a command that takes trained models makes of their names."""
+"""How runs on the command line are found and named."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``bertx study`` through main: what it writes, resumes and refuses."""
+"""``bertx study`` through main: files, resuming and errors."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Callbacks of every run that are switched off, in a configuration or on the command line."""
+"""Switching callbacks off, in a configuration or on the command line."""
 
 from pathlib import Path
 

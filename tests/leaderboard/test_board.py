@@ -1,4 +1,4 @@
-"""Leaderboards of several runs: whether their examples are the same."""
+"""Leaderboards of several runs must have the same examples."""
 
 from dataclasses import replace
 
