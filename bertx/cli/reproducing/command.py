@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from bertx.cli.reproducing.board import LinesBoard, StepLog, TableBoard
 from bertx.cli.reproducing.preset import ReproducePreset, read_preset, shipped_presets
 from bertx.cli.reproducing.running import run_command
-from bertx.cli.reproducing.steps import FitStep, Folders, PlannedStep, StudyStep, steps_of
+from bertx.cli.reproducing.steps import FitStep, Folders, PlannedStep, steps_of
 from bertx.cli.study import study_options
 from bertx.cli.subcommand import PROG, Parser, check_writable, parser_of, run_subcommand
 from bertx.errors import InputError
@@ -63,8 +63,9 @@ def _run(options: Namespace) -> None:
             print(shlex.join([PROG, *step.command()]))
         return
     for step in steps:
-        if isinstance(step, StudyStep):
-            study_options(step.command()[1:])  # ends the program if an option is wrong
+        subcommand, *arguments = step.arguments
+        if subcommand == "study":
+            study_options(arguments)  # ends the program if an option is wrong
     check_writable("--out", out, folder=True)
     try:
         with FileLock(out / ".lock", blocking=False):

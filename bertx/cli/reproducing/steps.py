@@ -1,9 +1,8 @@
 """The steps of a reproduction: their commands, and whether they are begun or done."""
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,36 +43,40 @@ class Folders:
 
 
 @dataclass(frozen=True)
-class PlannedStep(ABC):
+class PlannedStep:
     """A bertx command whose results are recognized by their folder.
 
     Attributes:
         name: The step's name.
         folder: The folder that it writes (for the report, the file).
+        result: The file that it writes last.
         minutes: The expected time.
+        arguments: The arguments of bertx.
         needs: The folders of the steps whose results it reads.
     """
 
     name: str
     folder: Path
+    result: Path
     minutes: float
-    needs: tuple[Path, ...]
+    arguments: tuple[str, ...]
+    needs: tuple[Path, ...] = ()
 
-    @abstractmethod
     def begun(self) -> bool:
         """Return whether the step has been begun and can be continued."""
+        return self.folder.is_dir()
 
-    @abstractmethod
     def ended(self) -> bool:
         """Return whether the step is done.
 
         Raises:
             InputError: If the folder holds results with other settings.
         """
+        return self.result.is_file()
 
-    @abstractmethod
     def command(self) -> list[str]:
         """Return the arguments of bertx that run or continue the step."""
+        return list(self.arguments)
 
 
 @dataclass(frozen=True)
@@ -81,33 +84,10 @@ class FitStep(PlannedStep):
     """A training run.
 
     Attributes:
-        config: The configuration to start from.
-        settings: The settings that override it, as in ``config.yaml``: ``{data.seed: 42}``.
-        loggers: The loggers.
+        settings: The settings of the run, as in ``config.yaml``: ``{data.seed: 42}``.
     """
 
-    config: str
-    settings: Mapping[str, Any]
-    loggers: tuple[Mapping[str, Any], ...]
-
-    @classmethod
-    def of(cls, name: str, fit: Fit, common: Mapping[str, Any], folders: Folders) -> "FitStep":
-        """Return the step of a fit of a preset."""
-        csv = {"save_dir": str(folders.runs), "name": "", "version": name}
-        loggers = [{"class_path": _CSV, "init_args": csv}]
-        if folders.wandb:
-            wandb = {"project": "bertx", "name": name, "save_dir": str(folders.out)}
-            loggers.append({"class_path": _WANDB, "init_args": wandb})
-        path = {} if folders.data is None else {"data.path": str(folders.data / fit.dataset)}
-        return cls(
-            name=f"fit {name}",
-            folder=folders.runs / name,
-            minutes=fit.minutes,
-            needs=(),
-            config=f"{fit.dataset}.yaml",
-            settings={"data.dataset": fit.dataset, **path, **common, **fit.settings},
-            loggers=tuple(loggers),
-        )
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def last(self) -> Path:
@@ -124,17 +104,14 @@ class FitStep(PlannedStep):
         Raises:
             InputError: If the run in the folder has other settings.
         """
-        exported = (self.folder / "hf" / "config.json").is_file()
+        exported = super().ended()
         if exported or self.begun():
             self._check()
         return exported
 
     def command(self) -> list[str]:
-        """Return ``fit`` with the configuration, the settings and the loggers."""
-        settings = [f"--{key}={_written(value)}" for key, value in self.settings.items()]
-        logger = f"--trainer.logger={json.dumps(self.loggers)}"
-        checkpoint = [f"--ckpt_path={self.last}"] if self.begun() else []
-        return ["fit", "--config", self.config, *settings, logger, *checkpoint]
+        """Return the arguments, with the checkpoint to continue from if there is one."""
+        return [*self.arguments, *([f"--ckpt_path={self.last}"] if self.begun() else [])]
 
     def _check(self) -> None:
         path = self.folder / "config.yaml"
@@ -155,84 +132,66 @@ class FitStep(PlannedStep):
             )
 
 
-@dataclass(frozen=True)
-class _ReadingStep(PlannedStep):
-    """A step that reads the results of other steps; the same command runs and continues it.
-
-    Attributes:
-        arguments: The arguments of bertx.
-    """
-
-    arguments: tuple[str, ...]
-
-    def command(self) -> list[str]:
-        """Return the arguments."""
-        return list(self.arguments)
-
-
-class StudyStep(_ReadingStep):
-    """A study."""
-
-    @classmethod
-    def of(cls, name: str, study: StudyPlan, folders: Folders) -> "StudyStep":
-        """Return the step of a study of a preset."""
-        folder = folders.studies / name
-        runs = tuple(folders.runs / run for run in study.runs)
-        others = {key: folders.runs / run for key, run in study.other_runs.items()}
-        settings = {**study.settings, **{key: str(run) for key, run in others.items()}}
-        options = [text for key, value in settings.items() for text in _option(key, value)]
-        arguments = ["study", study.study, *map(str, runs), *options]
-        arguments += ["--scores", str(folders.out / "scores"), "--out", str(folder)]
-        if folders.lexicon is not None and study.study == "word-rank":
-            arguments += ["--lexicon", str(folders.lexicon)]
-        if folders.wandb:
-            arguments.append("--wandb")
-        needs = (*runs, *others.values())
-        return cls(f"study {name}", folder, study.minutes, needs, tuple(arguments))
-
-    def begun(self) -> bool:
-        """Return whether its folder exists."""
-        return self.folder.exists()
-
-    def ended(self) -> bool:
-        """Return whether its summary exists, which is written last."""
-        return (self.folder / "summary.json").is_file()
-
-
-class ReportStep(_ReadingStep):
-    """The report on all runs and studies."""
-
-    @classmethod
-    def of(cls, preset: ReproducePreset, folders: Folders) -> "ReportStep":
-        """Return the step of the report on a preset."""
-        studies = (folders.studies / name for name in preset.studies)
-        shown = (*studies, *(folders.runs / name for name in preset.fits))
-        page = folders.out / "report.html"
-        return cls("report", page, 1.0, shown, ("report", *map(str, shown), "--out", str(page)))
-
-    def begun(self) -> bool:
-        """Return False, as a report is not written in parts."""
-        return False
-
-    def ended(self) -> bool:
-        """Return whether the page exists."""
-        return self.folder.is_file()
-
-
 def steps_of(preset: ReproducePreset, folders: Folders) -> list[PlannedStep]:
     """Return all steps, each after the steps that it needs."""
     return [
-        *(FitStep.of(name, fit, preset.common, folders) for name, fit in preset.fits.items()),
-        *(StudyStep.of(name, study, folders) for name, study in preset.studies.items()),
-        ReportStep.of(preset, folders),
+        *(_fit_step(name, fit, preset.common, folders) for name, fit in preset.fits.items()),
+        *(_study_step(name, study, folders) for name, study in preset.studies.items()),
+        _report_step(preset, folders),
     ]
 
 
-def _option(key: str, value: Any) -> Iterator[str]:
-    """Yield the arguments of an option; true stands for an option without a value."""
-    yield f"--{key}"
-    if value is not True:
-        yield _written(value)
+def _fit_step(name: str, fit: Fit, common: Mapping[str, Any], folders: Folders) -> FitStep:
+    csv = {"save_dir": str(folders.runs), "name": "", "version": name}
+    loggers = [{"class_path": _CSV, "init_args": csv}]
+    if folders.wandb:
+        wandb = {"project": "bertx", "name": name, "save_dir": str(folders.out)}
+        loggers.append({"class_path": _WANDB, "init_args": wandb})
+    path = {} if folders.data is None else {"data.path": str(folders.data / fit.dataset)}
+    settings = {"data.dataset": fit.dataset, **path, **common, **fit.settings}
+    options = [f"--{key}={_written(value)}" for key, value in settings.items()]
+    options.append(f"--trainer.logger={json.dumps(loggers)}")
+    folder = folders.runs / name
+    return FitStep(
+        name=f"fit {name}",
+        folder=folder,
+        result=folder / "hf" / "config.json",
+        minutes=fit.minutes,
+        arguments=("fit", "--config", f"{fit.dataset}.yaml", *options),
+        settings=settings,
+    )
+
+
+def _study_step(name: str, study: StudyPlan, folders: Folders) -> PlannedStep:
+    folder = folders.studies / name
+    runs = tuple(folders.runs / run for run in study.runs)
+    others = {key: folders.runs / run for key, run in study.other_runs.items()}
+    options: list[str] = []
+    for key, value in {**study.settings, **{key: str(run) for key, run in others.items()}}.items():
+        options.append(f"--{key}")
+        if value is not True:  # an option without a value
+            options.append(_written(value))
+    options += ["--scores", str(folders.out / "scores"), "--out", str(folder)]
+    if folders.lexicon is not None and study.study == "word-rank":
+        options += ["--lexicon", str(folders.lexicon)]
+    if folders.wandb:
+        options.append("--wandb")
+    return PlannedStep(
+        name=f"study {name}",
+        folder=folder,
+        result=folder / "summary.json",
+        minutes=study.minutes,
+        arguments=("study", study.study, *map(str, runs), *options),
+        needs=(*runs, *others.values()),
+    )
+
+
+def _report_step(preset: ReproducePreset, folders: Folders) -> PlannedStep:
+    page = folders.out / "report.html"
+    studies = (folders.studies / name for name in preset.studies)
+    needs = (*studies, *(folders.runs / name for name in preset.fits))
+    arguments = ("report", *map(str, needs), "--out", str(page))
+    return PlannedStep("report", page, page, 1.0, arguments, needs)
 
 
 def _written(value: Any) -> str:
