@@ -24,9 +24,6 @@ class AccuracyDrop(FaithfulnessMetric):
     Args:
         words: Largest k. Units are words by default.
 
-    Attributes:
-        words: Largest k.
-
     Raises:
         InputError: If ``words`` is less than 1; in `values`, if the texts have no labels.
 

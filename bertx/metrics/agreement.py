@@ -109,10 +109,6 @@ class Agreement(MeanMetric):
         names: Names of the M explanations, two or more: methods, seeds or epochs.
         measure: A symmetric measure, such as `TopKOverlap` or `bertx.metrics.spearman`.
 
-    Attributes:
-        names: The names.
-        measure: The measure.
-
     Raises:
         InputError: If there are fewer than two names, or a name is repeated.
 

@@ -26,7 +26,6 @@ class BinnedMetric(FaithfulnessMetric):
         ratios: The bins, as fractions of a text's units.
 
     Attributes:
-        ratios: The bins.
         fractions: Fractions of units to delete or insert (1 + K,). The first one leaves the text
             unchanged, the others are the K bins.
 

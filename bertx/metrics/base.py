@@ -67,7 +67,6 @@ class FaithfulnessMetric(MeanMetric, ABC):
             compared.
 
     Attributes:
-        columns: The names.
         higher_is_better: Whether a larger number speaks for the explanation; None if neither does.
         needs: What the trace must record.
         limit: The search whose order of units is the ceiling of the metric; None if it has none.
@@ -169,10 +168,8 @@ class FaithfulnessMetric(MeanMetric, ABC):
 
 def target_probabilities(ranking: Ranking, probabilities: Tensor) -> Tensor:
     """Select p_c, c the explained class of each text: (B, N) from probabilities (B, N, C)."""
-    target = ranking.trace.target
-    return probabilities.gather(2, target[:, None, None].expand(-1, probabilities.shape[1], 1))[
-        ..., 0
-    ]
+    target = ranking.trace.target[:, None, None].expand(-1, probabilities.shape[1], 1)
+    return probabilities.gather(2, target)[..., 0]
 
 
 def measure_all(

@@ -19,7 +19,6 @@ class CurveMetric(FaithfulnessMetric):
         points: K, the number of points of the curve.
 
     Attributes:
-        points: K.
         kind: Whether units are deleted or inserted.
         grid: The fractions (K,).
 

@@ -70,8 +70,7 @@ class Infidelity(FaithfulnessMetric):
         samples: S, number of draws for each text.
         share: Probability that a unit is removed. If that removes none, one unit is removed.
         seed: Seed of the draws.
-        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
-            device.
+        token_budget: Largest number of tokens in one forward pass; None for the device's default.
 
     Raises:
         InputError: If ``samples`` or ``token_budget`` is less than 1, or ``share`` is not above 0

@@ -39,10 +39,6 @@ class NormalizedAOPC(FaithfulnessMetric):
         beam: Number of sets that the search keeps after each deletion.
         exact: Largest number of units that are searched exactly, at most 16; 0 for none.
 
-    Attributes:
-        beam: Number of sets kept.
-        exact: Largest number of units searched exactly.
-
     Raises:
         InputError: If ``beam`` is less than 1, or ``exact`` is not in 0..16.
 

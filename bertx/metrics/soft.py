@@ -57,8 +57,7 @@ class SoftMetric(FaithfulnessMetric):
         mean: Mean importance of a text's tokens, the same for all explanations; null to use the
             scores as they are.
         seed: Seed of the draws.
-        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
-            device.
+        token_budget: Largest number of tokens in one forward pass; None for the device's default.
 
     Raises:
         InputError: If ``samples`` or ``token_budget`` is less than 1, or ``mean`` is not between 0
@@ -126,8 +125,7 @@ class SoftComprehensiveness(SoftMetric):
         mean: Mean importance of a text's tokens, the same for all explanations; null to use the
             scores as they are.
         seed: Seed of the draws.
-        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
-            device.
+        token_budget: Largest number of tokens in one forward pass; None for the device's default.
 
     Raises:
         InputError: If ``samples`` or ``token_budget`` is less than 1, or ``mean`` is not between 0
@@ -161,8 +159,7 @@ class SoftSufficiency(SoftMetric):
         mean: Mean importance of a text's tokens, the same for all explanations; null to use the
             scores as they are.
         seed: Seed of the draws.
-        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
-            device.
+        token_budget: Largest number of tokens in one forward pass; None for the device's default.
 
     Raises:
         InputError: If ``samples`` or ``token_budget`` is less than 1, or ``mean`` is not between 0

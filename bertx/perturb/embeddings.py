@@ -112,8 +112,7 @@ def summed_gradient(
         texts: Index of the text of each row (R,).
         weights: Weight of each row (R,).
         states: Computes the states of rows.
-        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
-            device.
+        token_budget: Largest number of tokens in one forward pass; None for the device's default.
 
     Returns:
         (B, T, D), in float32 or wider; 0 for texts without rows.
@@ -164,8 +163,7 @@ def batches(
     Args:
         trace: The texts.
         texts: Index of the text of each row (R,).
-        token_budget: Largest number of tokens in one forward pass; None for the fastest on the
-            device.
+        token_budget: Largest number of tokens in one forward pass; None for the device's default.
         copies: Number of times that a forward pass contains each row.
 
     Yields:

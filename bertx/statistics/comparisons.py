@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bertx.errors import InputError
-from bertx.statistics.bootstrap import PairedResult, bootstrap_means
+from bertx.statistics.bootstrap import bootstrap_means
 from bertx.statistics.spread import (
     Array,
     as_table,
@@ -187,34 +187,23 @@ def compare(
     adjusted = holm([result.p for result in results]).tolist()
     for pair, table, result, p in zip(pairs, differences, results, adjusted, strict=True):
         detectable = errors * summarize(table).se
-        needed = examples_needed(table, power, level)
-        verdict = _verdict(result.count, p <= alpha, detectable > relevant)
-        comparisons.append(_comparison(pair, result, p, detectable, needed, verdict))
+        swap = result.mean < 0
+        comparisons.append(
+            Comparison(
+                better=pair[swap],
+                worse=pair[not swap],
+                difference=abs(result.mean),
+                low=-result.high if swap else result.low,
+                high=-result.low if swap else result.high,
+                p=result.p,
+                adjusted=p,
+                count=result.count,
+                detectable=detectable,
+                needed=examples_needed(table, power, level),
+                verdict=_verdict(result.count, p <= alpha, detectable > relevant),
+            )
+        )
     return comparisons
-
-
-def _comparison(
-    pair: tuple[str, str],
-    result: PairedResult,
-    adjusted: float,
-    detectable: float,
-    needed: int | None,
-    verdict: Verdict,
-) -> Comparison:
-    swap = result.mean < 0
-    return Comparison(
-        better=pair[swap],
-        worse=pair[not swap],
-        difference=abs(result.mean),
-        low=-result.high if swap else result.low,
-        high=-result.low if swap else result.high,
-        p=result.p,
-        adjusted=adjusted,
-        count=result.count,
-        detectable=detectable,
-        needed=needed,
-        verdict=verdict,
-    )
 
 
 def _verdict(count: int, significant: bool, insensitive: bool) -> Verdict:
