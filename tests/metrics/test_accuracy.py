@@ -9,11 +9,11 @@ from bertx.metrics.accuracy import AccuracyDrop
 from tests.metrics.texts import (
     OPERATORS,
     TEXTS,
-    asked,
     engine,
     random_scores,
     texts_of,
     undecided,
+    with_engine,
 )
 from tests.oracles.deletion import asker, ranking
 from tests.tiny import tiny_batch, tiny_model
@@ -27,7 +27,7 @@ def batch(tokenizer):
 
 
 def loop(ask, ranked, label, words):
-    """Whether one sentence is answered rightly after each deletion, in its group's columns."""
+    """Whether one sentence is classified correctly after each deletion, in its group's columns."""
     right = []
     for k in range(words + 1):
         p = ask(ranked[:k])
@@ -51,13 +51,13 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, batch
     labels[5] = -100
     texts = texts_of(model, batch, None, operator, unit, labels=labels)
     scores = random_scores(texts.inputs, seed)
-    found = AccuracyDrop(words).measure(*texts, scores)
+    result = AccuracyDrop(words).measure(*texts, scores)
     for b in range(len(MORE)):
         ask, _ = asker(model, batch, b, operator, unit)
         ranked = ranking(batch, b, scores[b], unit)
         expected = loop(ask, ranked, int(labels[b]), words)
-        assert found[b].tolist() == pytest.approx(expected, nan_ok=True)
-    assert (found[:, : words + 1] == 0).any()  # some answers do change
+        assert result[b].tolist() == pytest.approx(expected, nan_ok=True)
+    assert (result[:, : words + 1] == 0).any()  # some predictions do change
 
 
 def test_the_papers_two_figures(batch):
@@ -100,23 +100,23 @@ def test_the_ranking_matters_and_goes_from_the_top(tokenizer):
 
 def test_short_texts_stay_in_their_group(bert, batch):
     texts = texts_of(bert, batch, None, labels=texts_of(bert, batch, None).target)
-    found = AccuracyDrop().measure(*texts, random_scores(texts.inputs))
-    assert found.shape == (len(MORE), 23)
-    assert found[:, :11].isfinite().all() and found[:, 11:22].isnan().all()
-    assert torch.equal(found[0, 1:11], found[0, 1].expand(10))  # one word: gone at k = 1
-    assert (found[2, :11] == 1).all()  # no word at all
+    result = AccuracyDrop().measure(*texts, random_scores(texts.inputs))
+    assert result.shape == (len(MORE), 23)
+    assert result[:, :11].isfinite().all() and result[:, 11:22].isnan().all()
+    assert torch.equal(result[0, 1:11], result[0, 1].expand(10))  # one word: gone at k = 1
+    assert (result[2, :11] == 1).all()  # no word at all
 
 
 def test_padding_and_chunks_do_not_matter(bert, batch):
     texts = texts_of(undecided(bert, batch), batch, None)
     labels, scores = (texts.target + 1) % 3, random_scores(texts.inputs)
-    whole = asked(texts.perturber, texts.inputs, None, labels)
+    whole = with_engine(texts.perturber, texts.inputs, None, labels)
     together = AccuracyDrop().measure(*whole, scores)
     assert together[:, 11:22].nansum() > 0
     for b in range(len(MORE)):
         rows = texts.inputs.rows(slice(b, b + 1))
         own = scores[b : b + 1, : rows.units.shape[1]]
-        part = asked(engine(bert, token_budget=1), rows, None, labels[b : b + 1])
+        part = with_engine(engine(bert, token_budget=1), rows, None, labels[b : b + 1])
         alone = AccuracyDrop().measure(*part, own)
         assert torch.equal(alone[0].nan_to_num(7), together[b].nan_to_num(7))
 

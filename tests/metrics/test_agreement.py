@@ -26,7 +26,7 @@ MEASURES = [spearman, kendall, TopKOverlap(1), TopKOverlap(3)]
 
 
 def explanations(seed=0):
-    """Scores (M, B, U) with ties, one explanation without an opinion, and lies beyond the ends."""
+    """Scores (M, B, U) with ties, a constant explanation, and wrong scores beyond the units."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randint(-4, 5, (len(NAMES), len(LENGTHS), max(LENGTHS)), generator=generator)
     scores = scores.double()
@@ -109,11 +109,11 @@ def test_a_text_with_a_score_that_is_not_finite_has_no_value(measure):
     clean = agreement(scores, own, measure)
     scores[1, 3, 2], scores[2, 9, 0] = torch.nan, -torch.inf
     scores[0, 2, 5] = torch.nan  # beyond the three units of this text
-    found = agreement(scores, own, measure)
-    touched = torch.zeros_like(found, dtype=torch.bool)
+    result = agreement(scores, own, measure)
+    touched = torch.zeros_like(result, dtype=torch.bool)
     touched[3, 1] = touched[3, :, 1] = touched[9, 2] = touched[9, :, 2] = True
-    assert found[touched].isnan().all()
-    assert torch.equal(found[~touched].nan_to_num(9), clean[~touched].nan_to_num(9))
+    assert result[touched].isnan().all()
+    assert torch.equal(result[~touched].nan_to_num(9), clean[~touched].nan_to_num(9))
 
 
 @pytest.mark.parametrize(("measure", "slow"), list(zip(MEASURES, SLOW, strict=True)))
@@ -158,12 +158,12 @@ def test_two_measures_in_a_collection():
     same = scores[:1].expand(4, -1, -1)
     collection.update(same, own)  # equal states, which is when groups are formed
     collection.update(scores, own)
-    found = collection.compute()
+    result = collection.compute()
     for name, metric in metrics.items():
         alone = Agreement(NAMES, metric.measure)
         alone.update(same, own)
         alone.update(scores, own)
-        assert torch.equal(found[name].mean, alone.compute().mean)
+        assert torch.equal(result[name].mean, alone.compute().mean)
 
 
 def test_what_is_refused():
@@ -187,5 +187,5 @@ def test_two_ranks_equal_one():
     for metric, rows in zip(metrics, (slice(4), slice(4, None), slice(None)), strict=True):
         metric.update(scores[:, rows], own[rows])
     first, second, whole = metrics
-    for found, expected in zip(synced(first, second), whole.compute(), strict=True):
-        assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+    for result, expected in zip(synced(first, second), whole.compute(), strict=True):
+        assert torch.allclose(result, expected, rtol=0, atol=1e-12)

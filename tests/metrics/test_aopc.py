@@ -17,11 +17,11 @@ from tests.metrics.texts import (
     OPERATORS,
     TARGET,
     TEXTS,
-    asked,
     engine,
     random_scores,
     texts_of,
     undecided,
+    with_engine,
 )
 from tests.oracles.deletion import MASK, asker, ranking, rationale
 from tests.tiny import tiny_batch, tiny_model
@@ -53,14 +53,14 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, kind,
     texts = texts_of(model, batch, operator=operator, unit=unit)
     scores = random_scores(texts.inputs, seed)
     judged = measure_all(*texts, [scores], {n: METRICS[n](ratios) for n in METRICS})
-    for name, (found,) in judged.items():
+    for name, (result,) in judged.items():
         alone = METRICS[name](ratios).measure(*texts, scores)
-        assert torch.allclose(alone, found, rtol=0, atol=1e-12)
+        assert torch.allclose(alone, result, rtol=0, atol=1e-12)
         for b in range(len(TEXTS)):
             ask, _ = asker(model, batch, b, operator, unit)
             ranked = ranking(batch, b, scores[b], unit)
             expected = loop(name, ask, ranked, int(TARGET[b]), ratios)
-            assert found[b].tolist() == pytest.approx(expected, abs=1e-10)
+            assert result[b].tolist() == pytest.approx(expected, abs=1e-10)
 
 
 def eraser(instances, thresholds, key):
@@ -105,7 +105,7 @@ def test_equal_to_eraser_on_the_same_ids(bert, batch):
         assert estimate.mean[:-1].tolist() == pytest.approx(points.tolist(), abs=1e-12)
 
 
-def test_the_empty_bin_of_erasers_formula_is_a_ratio_like_others(bert, batch):
+def test_the_empty_bin_of_erasers_formula_is_the_ratio_0(bert, batch):
     """1 / (|B| + 1) Σ_{k=0}^{|B|}: with the whole text, or nothing, as the bin k = 0."""
     texts = texts_of(bert, batch)
     five, with_empty = (
@@ -122,7 +122,7 @@ def test_the_empty_bin_of_erasers_formula_is_a_ratio_like_others(bert, batch):
 
 @pytest.mark.parametrize("remove", [True, False])
 def test_equal_to_ferret_where_no_bin_is_left_out(remove, tokenizer):
-    """ferret with only_pos=False, on ten tokens: each tenth of them is a rationale of its own."""
+    """ferret with only_pos=False, on ten tokens, where all rationales differ."""
     batch = tiny_batch(tokenizer, ["a good unbelievable film but not great !"])
     assert batch["input_ids"].shape == (1, 12)
     model = tiny_model()
@@ -139,14 +139,14 @@ def test_equal_to_ferret_where_no_bin_is_left_out(remove, tokenizer):
     for v in thresholds:
         id_top = numbers.argsort()[-int(v * len(numbers)) :][::-1]
         not_top = np.setdiff1d(np.arange(len(inner)), id_top)
-        for places, found in ((id_top, compr), (not_top, suff)):
+        for places, result in ((id_top, compr), (not_top, suff)):
             sample = inner.copy()
             sample[places] = MASK
             ids = np.delete(inner, places) if remove else sample
-            found.append(forward(inner) - forward(ids))
+            result.append(forward(inner) - forward(ids))
     for metric, expected in ((Comprehensiveness, compr), (Sufficiency, suff)):
-        found = metric(thresholds.clip(max=1).tolist()).measure(*texts, scores)
-        assert found[0].tolist() == pytest.approx([*expected, mean(expected)], abs=1e-12)
+        result = metric(thresholds.clip(max=1).tolist()).measure(*texts, scores)
+        assert result[0].tolist() == pytest.approx([*expected, mean(expected)], abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS.values())
@@ -156,21 +156,23 @@ def test_repeated_rationales_and_negative_scores_have_all_bins(metric, tokenizer
     texts = texts_of(model, batch, TARGET[:1])
     up = torch.tensor([[0.0, 1.0, 2.0, 3.0, 0.0]])
     for scores in (up, up - 9, -up, torch.zeros(1, 5)):
-        found = metric().measure(*texts, scores)
-        assert found.shape == (1, len(RATIOS) + 1)
-        one, two = found[0, 0], found[0, 4]
-        assert torch.equal(found[0, :4], one.expand(4)) and one != two  # 1, 1, 1, 1 and 2 words
-        assert float(found[0, -1]) == pytest.approx(float(4 * one + two) / 5, abs=1e-12)
+        result = metric().measure(*texts, scores)
+        assert result.shape == (1, len(RATIOS) + 1)
+        one, two = result[0, 0], result[0, 4]
+        assert torch.equal(result[0, :4], one.expand(4)) and one != two  # 1, 1, 1, 1 and 2 words
+        assert float(result[0, -1]) == pytest.approx(float(4 * one + two) / 5, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["comp", "suff"])
 def test_the_class_is_the_callers(name, bert, batch):
-    """Mistake 6: the probabilities of all classes add up, so what they fall by is 0."""
+    """Mistake 6: probabilities of all classes sum to 1, so their drops sum to 0."""
     texts, total = texts_of(bert, batch), 0
     scores = random_scores(texts.inputs)
     for c in range(3):
         target = torch.full((len(TEXTS),), c)
-        total += METRICS[name]().measure(*asked(texts.perturber, texts.inputs, target), scores)
+        total += METRICS[name]().measure(
+            *with_engine(texts.perturber, texts.inputs, target), scores
+        )
     assert torch.allclose(total, torch.zeros_like(total), rtol=0, atol=1e-12)
 
 
@@ -184,31 +186,31 @@ def test_values_go_up_and_down(name, bert, batch):
 
 
 @pytest.mark.parametrize("metric", METRICS.values())
-def test_padding_is_no_unit_and_a_bin_never_empty(metric, bert, tokenizer):
-    """Mistake 8: a short text beside a long one has the values that it has alone."""
+def test_padding_is_not_a_unit_and_bins_are_never_empty(metric, bert, tokenizer):
+    """Mistake 8: a short text has the same values in a batch with a long one and alone."""
     batch = tiny_batch(tokenizer, ["not great", *TEXTS])
     alone = tiny_batch(tokenizer, ["not great"])
     texts = texts_of(bert, batch, torch.tensor([1, *TARGET]))
     scores = random_scores(texts.inputs)
     own = texts_of(bert, alone, torch.tensor([1]))
     expected = metric().measure(*own, scores[:1, :4])
-    found = metric().measure(*texts, scores)[:1]
-    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+    result = metric().measure(*texts, scores)[:1]
+    assert torch.allclose(result, expected, rtol=0, atol=1e-12)
     assert (expected != 0).all()
     assert (metric().measure(*texts, scores)[3] == 0).all()  # the text without words
 
 
 @pytest.mark.parametrize("operator", ["mask", "remove"])
 def test_chunks_of_the_engine_do_not_matter(operator, bert, batch):
-    """Mistake 9: whatever goes through one forward, sufficiency keeps and never deletes the top."""
+    """Mistake 9: in batches of any size, sufficiency keeps the top units and never deletes them."""
     texts = texts_of(bert, batch, operator=operator)
     scores = random_scores(texts.inputs)
     for metric in METRICS.values():
         expected = metric().measure(*texts, scores)
         for budget in (1, 30, 100):
             run = engine(bert, operator, budget)
-            found = metric().measure(*asked(run, texts.inputs, TARGET), scores)
-            assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+            result = metric().measure(*with_engine(run, texts.inputs, TARGET), scores)
+            assert torch.allclose(result, expected, rtol=0, atol=1e-12)
 
 
 def test_sufficiency_of_a_ratio_is_comprehensiveness_of_the_rest(bert, tokenizer):
@@ -221,8 +223,8 @@ def test_sufficiency_of_a_ratio_is_comprehensiveness_of_the_rest(bert, tokenizer
     assert torch.allclose(kept, deleted, rtol=0, atol=1e-12)
 
 
-def test_the_whole_text_is_asked_too(bert, batch):
-    """No probability from the trace: an operator, a precision or a step may lie between."""
+def test_the_whole_text_is_predicted_too(bert, batch):
+    """Probabilities of the trace may differ by the precision, or by a training step in between."""
     texts = texts_of(bert, batch)
     texts.trace.logits.fill_(9)
     with torch.no_grad():
@@ -235,12 +237,14 @@ def test_the_whole_text_is_asked_too(bert, batch):
 def test_log_odds_stay_finite_where_a_probability_underflows(batch):
     model = undecided(tiny_model(dtype=torch.float32), batch, 1e4)
     texts = texts_of(model, batch)
-    floor, found = math.log(torch.finfo(torch.float32).tiny), []
+    floor, result = math.log(torch.finfo(torch.float32).tiny), []
     assert round(floor, 1) == -87.3
     for c in range(3):
         target, scores = torch.full((len(TEXTS),), c), random_scores(texts.inputs)
-        found.append(LogOdds().measure(*asked(texts.perturber, texts.inputs, target), scores))
-    values = torch.stack(found)
+        result.append(
+            LogOdds().measure(*with_engine(texts.perturber, texts.inputs, target), scores)
+        )
+    values = torch.stack(result)
     assert values.dtype == torch.float32 and values.isfinite().all()
     for extreme in (values.min(), values.max()):
         assert abs(float(extreme)) == pytest.approx(-floor, abs=1e-4)  # from 1 to 0 and back
@@ -257,7 +261,7 @@ def test_columns_directions_and_settings():
 
 
 @pytest.mark.parametrize("ratios", [(), (10, 20), (-0.1,), (0.1, math.nan)])
-def test_what_is_no_fraction_is_refused(ratios):
+def test_invalid_fractions_are_refused(ratios):
     for metric in METRICS.values():
         with pytest.raises(InputError, match=r"between 0 and 1, got \["):
             metric(ratios)

@@ -86,10 +86,10 @@ def test_a_collection_does_not_take_one_curve_for_the_other(groups):
     assert not groups or len(collection.compute_groups) == 2
     collection["deletion"].update(VALUES[2:9])
     collection["insertion"].update(VALUES[9:])
-    found = collection.compute()
-    assert float(found["deletion"].value) == pytest.approx(reference(VALUES[:9])[0][-1])
+    result = collection.compute()
+    assert float(result["deletion"].value) == pytest.approx(reference(VALUES[:9])[0][-1])
     others = torch.cat([VALUES[:2], VALUES[9:]])
-    assert float(found["insertion"].value) == pytest.approx(reference(others)[0][-1])
+    assert float(result["insertion"].value) == pytest.approx(reference(others)[0][-1])
 
 
 def test_directions():
@@ -126,26 +126,26 @@ def test_other_points_are_refused():
 def test_two_ranks_equal_one():
     ranks = VALUES[:5], VALUES[5:]
     for kind in (DeletionCurve, InsertionCurve):
-        found = synced(*(updated(kind(6), *shard.split(3)) for shard in ranks))
-        assert equal(found, reference(VALUES))
+        result = synced(*(updated(kind(6), *shard.split(3)) for shard in ranks))
+        assert equal(result, reference(VALUES))
 
 
 def test_an_infinite_value_counts():
-    """Left out, it would make a mean look better than it is."""
+    """Ignoring it would make the mean look better than it is."""
     values = VALUES.clone()
     values[3, 2] = torch.inf
-    for found in (updated(DeletionCurve(6), *values.split(RAGGED)).compute(), mean_of(values)):
-        assert found.mean[2] == torch.inf and found.counts.tolist() == [23] * 7
+    for result in (updated(DeletionCurve(6), *values.split(RAGGED)).compute(), mean_of(values)):
+        assert result.mean[2] == torch.inf and result.counts.tolist() == [23] * 7
 
 
-def test_a_missing_value_counts_nowhere():
+def test_missing_values_are_ignored():
     holes = VALUES.clone()
     holes[::3, 2], holes[1:, 4] = float("nan"), float("nan")
-    found = updated(DeletionCurve(6), *holes.split(RAGGED)).compute()
+    result = updated(DeletionCurve(6), *holes.split(RAGGED)).compute()
     numbers = holes.numpy()
-    assert np.allclose(found.mean, np.nanmean(numbers, 0), atol=1e-12)
-    assert found.counts.tolist() == [23, 23, 15, 23, 1, 23, 23]
+    assert np.allclose(result.mean, np.nanmean(numbers, 0), atol=1e-12)
+    assert result.counts.tolist() == [23, 23, 15, 23, 1, 23, 23]
     few = np.nanstd(numbers[:, 2], ddof=1) / np.sqrt(15)
-    assert float(found.se[2]) == pytest.approx(few, abs=1e-12) and found.se[4].isnan()
+    assert float(result.se[2]) == pytest.approx(few, abs=1e-12) and result.se[4].isnan()
     apart = mean_of(holes)
-    assert all(np.allclose(a, b, equal_nan=True) for a, b in zip(apart, found, strict=True))
+    assert all(np.allclose(a, b, equal_nan=True) for a, b in zip(apart, result, strict=True))

@@ -18,7 +18,7 @@ from bertx.metrics import (
 )
 from bertx.models.inputs import Inputs
 from bertx.perturb import Perturber
-from tests.metrics.texts import asked
+from tests.metrics.texts import with_engine
 from tests.oracles.perturbation import curve, trapezoid
 from tests.tiny import tiny_batch, tiny_model
 
@@ -38,14 +38,14 @@ def random_scores(inputs, methods=1):
 
 def curves(run, inputs, scores, target, grid):
     """Both curves of M methods (M, B, K) from one call of the engine."""
-    texts = asked(run, inputs, target)
+    texts = with_engine(run, inputs, target)
     metrics = {"deletion": DeletionCurve(len(grid)), "insertion": InsertionCurve(len(grid))}
     values = measure_all(*texts, list(scores), metrics)
     return tuple(own[..., :-1] for own in values.values())
 
 
 def deletion_curve(run, inputs, scores, target, grid):
-    return DeletionCurve(len(grid)).measure(*asked(run, inputs, target), scores)[:, :-1]
+    return DeletionCurve(len(grid)).measure(*with_engine(run, inputs, target), scores)[:, :-1]
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, unit, bert, batch
             arguments = (scores[b], int(TARGET[b]), 6, name, operator, unit, MASK, PAD)
             expected = torch.tensor(curve(bert, row, *arguments), dtype=torch.float64)
             assert torch.allclose(values[0, b], expected, rtol=0, atol=1e-12)
-            found = area(values[0, b], fractions(6))
-            assert float(found) == pytest.approx(trapezoid(expected.tolist()), abs=1e-12)
+            result = area(values[0, b], fractions(6))
+            assert float(result) == pytest.approx(trapezoid(expected.tolist()), abs=1e-12)
 
 
 def test_methods_in_one_call_are_methods_each_alone(bert, batch):
@@ -81,7 +81,7 @@ def test_methods_in_one_call_are_methods_each_alone(bert, batch):
     for m, own in enumerate(scores):
         expected = deletion_curve(run, inputs, own, TARGET, fractions(5))
         assert torch.allclose(deletion[m], expected, rtol=0, atol=1e-12)
-        expected = InsertionCurve(5).measure(*asked(run, inputs, TARGET), own)[:, :-1]
+        expected = InsertionCurve(5).measure(*with_engine(run, inputs, TARGET), own)[:, :-1]
         assert torch.allclose(insertion[m], expected, rtol=0, atol=1e-12)
 
 

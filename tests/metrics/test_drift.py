@@ -28,10 +28,10 @@ def slow_drift(a, b):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_loop_over_single_texts_gives_the_same(seed):
     before, after = two_epochs(seed)
-    found = drift(before, after, OWN)
+    result = drift(before, after, OWN)
     for b, n in enumerate(LENGTHS):
         expected = slow_drift(before[b, :n].tolist(), after[b, :n].tolist())
-        assert float(found[b]) == pytest.approx(expected, abs=1e-12)
+        assert float(result[b]) == pytest.approx(expected, abs=1e-12)
         size = sum(map(abs, before[b, :n].tolist()))
         known = [s / size for s in before[b, :n].tolist()] + [0.0] * (7 - n)
         assert shares(before, OWN)[b].tolist() == pytest.approx(known, abs=1e-12)
@@ -53,11 +53,11 @@ def test_limits(seed):
 @given(st.lists(st.floats(-1e30, 1e30), min_size=6, max_size=6))
 def test_it_is_a_share(values):
     before, after = torch.tensor(values).reshape(2, 1, 3)
-    found = float(drift(before, after, torch.ones(1, 3, dtype=torch.bool)))
+    result = float(drift(before, after, torch.ones(1, 3, dtype=torch.bool)))
     if (before == 0).all() or (after == 0).all():
-        assert math.isnan(found)
+        assert math.isnan(result)
     else:
-        assert -1e-12 <= found <= 1 + 1e-12
+        assert -1e-12 <= result <= 1 + 1e-12
 
 
 def test_the_largest_and_the_smallest_scores():
@@ -104,7 +104,7 @@ def test_the_metric_holds_both_numbers():
         ([0.05, 0.05, 0.05], 2, 0),
     ],
 )
-def test_the_stabilisation_point(drifts, patience, expected):
+def test_the_stabilization_point(drifts, patience, expected):
     assert stabilized(drifts, 0.1, patience) == expected
 
 

@@ -1,4 +1,4 @@
-"""Infidelity: a slow loop, captum's values, draws of a text's own, and one run for all methods."""
+"""Infidelity: a slow loop, captum's values, reproducible draws, and one run for all methods."""
 
 import gc
 import pickle
@@ -65,10 +65,10 @@ def test_a_loop_over_single_sentences_gives_the_same(kind, unit, share, seed, ba
     draws = removals(trace.inputs, 6, share, seed)
     expected = slow_infidelity(model, trace.inputs, scores, TARGET, draws)
     expected[trace.inputs.unit_counts < 2, 1] = torch.nan
-    found = infidelity(trace, scores, 6, share, seed)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-13, equal_nan=True)
+    result = infidelity(trace, scores, 6, share, seed)
+    torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-13, equal_nan=True)
     metric = Infidelity(samples=6, share=share, seed=seed)
-    assert same(measured(trace, [scores], metric)[0], found)
+    assert same(measured(trace, [scores], metric)[0], result)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_values_are_those_of_captum(kind, normalize, batch):
         trace.embeddings * trace.gradient, target=trace.target, n_perturb_samples=20,
         normalize=normalize,
     )  # fmt: skip
-    found = infidelity(trace, GradientXInput()(trace), 20, 0.3)[:, int(normalize)]
-    torch.testing.assert_close(found[1:], expected[1:], rtol=1e-6, atol=1e-12)
-    assert normalize or float(found[0]) == pytest.approx(float(expected[0]), rel=1e-6)
+    result = infidelity(trace, GradientXInput()(trace), 20, 0.3)[:, int(normalize)]
+    torch.testing.assert_close(result[1:], expected[1:], rtol=1e-6, atol=1e-12)
+    assert normalize or float(result[0]) == pytest.approx(float(expected[0]), rel=1e-6)
 
 
 def test_draws_remove_whole_units_and_never_none(batch):
@@ -113,7 +113,7 @@ def test_draws_remove_whole_units_and_never_none(batch):
     assert removals(inputs, samples=50, share=1.0)[own[:, None].expand(-1, 50, -1)].all()
 
 
-def test_draws_are_a_texts_own(tokenizer):
+def test_draws_depend_on_the_text_alone(tokenizer):
     texts = ["the film was great", "a dull bad plot", "the film was great"]
     first, other, same = removals(Inputs.from_batch(tiny_batch(tokenizer, texts)))
     assert torch.equal(first, same) and not torch.equal(first, other)
@@ -147,14 +147,14 @@ def test_company_padding_and_order_do_not_matter(bert, batch):
     scores, order = random_scores(trace.inputs), torch.tensor([3, 1, 0, 2])
     together = infidelity(trace, scores)
     shuffled = Trace(bert, trace.inputs.rows(order), TARGET[order], Needs.NOTHING)
-    found = infidelity(shuffled, scores[order])
-    torch.testing.assert_close(found, together[order], rtol=1e-10, atol=1e-14, equal_nan=True)
+    result = infidelity(shuffled, scores[order])
+    torch.testing.assert_close(result, together[order], rtol=1e-10, atol=1e-14, equal_nan=True)
     for b in range(len(TEXTS)):
         own = trace.inputs.rows(slice(b, b + 1))
         alone = Trace(bert, own, TARGET[b : b + 1], Needs.NOTHING)
-        found = infidelity(alone, scores[b : b + 1, : own.units.shape[1]], token_budget=1)
+        result = infidelity(alone, scores[b : b + 1, : own.units.shape[1]], token_budget=1)
         torch.testing.assert_close(
-            found, together[b : b + 1], rtol=1e-10, atol=1e-14, equal_nan=True
+            result, together[b : b + 1], rtol=1e-10, atol=1e-14, equal_nan=True
         )
 
 
@@ -175,11 +175,11 @@ def test_one_run_serves_all_explanations(bert, batch, monkeypatch):
     values = measured(trace, scores, Infidelity(token_budget=10**6))
     handle.remove()
     assert len(calls) == 1 and values.shape == (3, 4, 2)
-    for own, found in zip(scores, values, strict=True):
-        assert same(found, infidelity(trace_of(bert, batch), own))
+    for own, result in zip(scores, values, strict=True):
+        assert same(result, infidelity(trace_of(bert, batch), own))
 
 
-def test_what_is_known_goes_with_its_trace(bert, batch):
+def test_the_cache_is_freed_with_its_trace(bert, batch):
     gc.collect()
     before = len(_CACHE)
     trace = trace_of(bert, batch)
@@ -202,27 +202,27 @@ def test_other_classes_of_a_trace_have_their_own_drops(bert, batch):
 def test_the_scale_of_scores_does_not_matter(bert, batch):
     trace = trace_of(bert, batch)
     scores = random_scores(trace.inputs)
-    found = infidelity(trace, scores)
+    result = infidelity(trace, scores)
     for factor in (1e-20, 50.0, -3.0, 1e20):
         scaled = infidelity(trace, (factor * scores).float())
-        torch.testing.assert_close(scaled[1:, 1], found[1:, 1], rtol=1e-5, atol=1e-9)
-        assert (scaled[2:, 0] != found[2:, 0]).all()
-    assert (found[1:, 1] <= found[1:, 0]).all() and (found[1:] >= 0).all()
+        torch.testing.assert_close(scaled[1:, 1], result[1:, 1], rtol=1e-5, atol=1e-9)
+        assert (scaled[2:, 0] != result[2:, 0]).all()
+    assert (result[1:, 1] <= result[1:, 0]).all() and (result[1:] >= 0).all()
 
 
-def test_what_says_nothing_has_the_mean_square_of_the_drops(bert, batch):
+def test_zero_scores_have_the_mean_square_of_the_drops(bert, batch):
     trace = trace_of(bert, batch)
     nothing = torch.zeros_like(random_scores(trace.inputs))
     draws = removals(trace.inputs)
     expected = slow_infidelity(bert, trace.inputs, nothing, TARGET, draws)
     assert (expected > 0).all()
-    found = infidelity(trace, nothing)
-    torch.testing.assert_close(found[1:], expected[1:], rtol=1e-9, atol=1e-14)
-    torch.testing.assert_close(found[0, 0], expected[0, 0], rtol=1e-9, atol=1e-14)
+    result = infidelity(trace, nothing)
+    torch.testing.assert_close(result[1:], expected[1:], rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(result[0, 0], expected[0, 0], rtol=1e-9, atol=1e-14)
 
 
-def test_an_exact_explanation_has_none(bert, batch):
-    """Of one word: what the logit drops by without it."""
+def test_an_exact_explanation_has_no_error(bert, batch):
+    """Of one word: the drop of the logit without it."""
     trace = trace_of(bert, batch)
     with torch.no_grad():
         logits = bert(**trace.inputs.arguments(bert)).logits[0]
@@ -234,8 +234,8 @@ def test_an_exact_explanation_has_none(bert, batch):
     scores = random_scores(trace.inputs)
     words = trace.inputs.units[0] == 0
     scores[0, words] = (logits - empty)[TARGET[0]] / words.sum()
-    found = infidelity(trace, scores)
-    assert found[0, 0] < 1e-20 and (found[1:] > 1e-10).all()
+    result = infidelity(trace, scores)
+    assert result[0, 0] < 1e-20 and (result[1:] > 1e-10).all()
 
 
 def test_scores_of_special_tokens_and_padding_do_not_matter(bert, batch):
@@ -246,23 +246,23 @@ def test_scores_of_special_tokens_and_padding_do_not_matter(bert, batch):
 
 
 def test_a_text_of_one_unit_has_no_scaled_value(bert, batch):
-    """β would fit its one number: perfect scores and random ones alike."""
+    """β would fit its single drop exactly, for perfect and for random scores."""
     trace = trace_of(bert, batch)
-    found = infidelity(trace, random_scores(trace.inputs))
+    result = infidelity(trace, random_scores(trace.inputs))
     assert trace.inputs.unit_counts.tolist()[:2] == [1, 2]
-    assert found[0].isnan().tolist() == [False, True] and found[1:].isfinite().all()
+    assert result[0].isnan().tolist() == [False, True] and result[1:].isfinite().all()
     metric = Infidelity()
-    metric.update(found)
+    metric.update(result)
     assert metric.compute().counts.tolist() == [4, 3]
 
 
 def test_a_text_without_units_has_no_value(bert, tokenizer):
     inputs = Inputs.from_batch(tiny_batch(tokenizer, ["", "dull film"]))
     trace = Trace(bert, inputs, None, Needs.NOTHING)
-    found = infidelity(trace, random_scores(inputs))
-    assert found[0].isnan().all() and found[1].isfinite().all()
+    result = infidelity(trace, random_scores(inputs))
+    assert result[0].isnan().all() and result[1].isfinite().all()
     metric = Infidelity()
-    metric.update(found)
+    metric.update(result)
     assert metric.compute().value_count == 1
     nothing = Trace(bert, inputs.rows(slice(0, 1)), None, Needs.NOTHING)
     assert infidelity(nothing, torch.zeros(1, 2)).isnan().all()
@@ -272,9 +272,9 @@ def test_nothing_of_the_model_changes(bert, batch):
     model = mixed_modes(bert)
     trace = trace_of(model, batch)
     before = condition(model)
-    found = infidelity(trace, random_scores(trace.inputs))
+    result = infidelity(trace, random_scores(trace.inputs))
     assert_same(before, condition(model))
-    assert same(found, infidelity(trace_of(bert.eval(), batch), random_scores(trace.inputs)))
+    assert same(result, infidelity(trace_of(bert.eval(), batch), random_scores(trace.inputs)))
 
 
 def test_anywhere_and_in_half_precision(batch):
@@ -282,11 +282,11 @@ def test_anywhere_and_in_half_precision(batch):
     scores = random_scores(Inputs.from_batch(batch)).float()
     expected = infidelity(trace_of(model, batch), scores)
     with torch.inference_mode():
-        found = infidelity(trace_of(model, batch), scores.clone())
-    assert same(found, expected) and not found.is_inference()
+        result = infidelity(trace_of(model, batch), scores.clone())
+    assert same(result, expected) and not result.is_inference()
     with torch.autocast("cpu", torch.bfloat16):
-        found = infidelity(trace_of(model, batch), scores)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5, equal_nan=True)
+        result = infidelity(trace_of(model, batch), scores)
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-5, equal_nan=True)
     half = infidelity(trace_of(model.bfloat16(), batch), scores)
     torch.testing.assert_close(half, expected, rtol=0.1, atol=0.02, equal_nan=True)
 

@@ -17,10 +17,10 @@ from tests.metrics.texts import (
     OPERATORS,
     TARGET,
     TEXTS,
-    asked,
     engine,
     random_scores,
     texts_of,
+    with_engine,
 )
 from tests.oracles.deletion import asker, ranking
 from tests.tiny import tiny_batch, tiny_model
@@ -31,7 +31,7 @@ SHORT_TARGET = torch.tensor([2, 0, 1, 1, 0])
 
 
 def aopc(ask, order, c):
-    """Mean over k = 1..n of how much p_c falls when the first k of an order are deleted."""
+    """Mean over k = 1..n of the drop of p_c when the first k units of an order are deleted."""
     falls = [ask([])[c] - ask(order[: k + 1])[c] for k in range(len(order))]
     return sum(falls) / len(falls) if falls else math.nan
 
@@ -46,7 +46,7 @@ def loop(name, ask, ranked, c):
 
 
 def scores_of(texts, orders):
-    """Token scores whose unit ranking is the given one of each text."""
+    """Token scores that rank the units of each text in a given order."""
     units = torch.zeros(texts.inputs.unit_mask().shape)
     for row, order in zip(units, orders, strict=True):
         row[list(order)] = torch.arange(len(order), 0, -1.0)
@@ -61,12 +61,12 @@ def test_all_orders_tried_one_by_one_give_the_same(operator, seed, unit, tokeniz
     texts = texts_of(model, batch, SHORT_TARGET, operator, unit)
     scores = random_scores(texts.inputs, seed)
     judged = measure_all(*texts, [scores], {name: METRICS[name]() for name in METRICS})
-    for name, (found,) in judged.items():
+    for name, (result,) in judged.items():
         for b in range(len(sentences)):
             ask, _ = asker(model, batch, b, operator, unit)
             ranked = ranking(batch, b, scores[b], unit)
             expected = loop(name, ask, ranked, int(SHORT_TARGET[b]))
-            assert found[b].tolist() == pytest.approx(expected, abs=1e-9, nan_ok=True)
+            assert result[b].tolist() == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("operator", ["mask", "remove"])
@@ -75,13 +75,13 @@ def test_over_all_orders_from_0_to_1_and_sufficiency_is_the_reverse(operator, to
     texts = texts_of(tiny_model(seed=1), batch, torch.tensor([0, 2]), operator)
     orders = list(permutations(range(4)))
     scores = [scores_of(texts, [order] * 2) for order in orders]
-    found = measure_all(*texts, scores, {name: METRICS[name]() for name in METRICS})
-    for values in found.values():
+    result = measure_all(*texts, scores, {name: METRICS[name]() for name in METRICS})
+    for values in result.values():
         assert torch.allclose(values[..., 3].amin(0), torch.zeros(2).double(), rtol=0, atol=1e-12)
         assert torch.allclose(values[..., 3].amax(0), torch.ones(2).double(), rtol=0, atol=1e-12)
     backwards = [orders.index(order[::-1]) for order in orders]
-    same = torch.allclose(found["suff"], found["comp"][backwards], rtol=0, atol=1e-12)
-    assert same and not torch.allclose(found["suff"], found["comp"], rtol=0, atol=1e-3)
+    same = torch.allclose(result["suff"], result["comp"][backwards], rtol=0, atol=1e-12)
+    assert same and not torch.allclose(result["suff"], result["comp"], rtol=0, atol=1e-3)
 
 
 def test_the_order_of_the_search_is_the_best_there_is(bert, tokenizer):
@@ -94,7 +94,7 @@ def test_the_order_of_the_search_is_the_best_there_is(bert, tokenizer):
 
 
 def test_equal_to_naopc_on_the_same_ids(bert, tokenizer):
-    """naopc: add up what the probability falls by, word by word, from the top or the bottom."""
+    """naopc: sum the drops of the probability, word by word, from the top or the bottom."""
     batch = tiny_batch(tokenizer, [TEXTS[3]])
     texts = texts_of(bert, batch, TARGET[:1])
     scores = random_scores(texts.inputs)
@@ -113,13 +113,13 @@ def test_equal_to_naopc_on_the_same_ids(bert, tokenizer):
         for word in words:
             ids[:, word] = 4
             total += full - forward(ids)
-        found = metric.measure(*texts, scores)
-        assert float(found[0, 0]) == pytest.approx(total / len(word_ranking), abs=1e-12)
+        result = metric.measure(*texts, scores)
+        assert float(result[0, 0]) == pytest.approx(total / len(word_ranking), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed, highest, normalized", [(3, True, 0), (6, False, 1)])
 def test_limits_come_from_the_beam_and_may_be_missed(seed, highest, normalized, tokenizer):
-    """A greedy search misses a limit here, and an order beyond it is told as such."""
+    """A greedy search misses a limit here, and a better order has a value outside [0, 1]."""
     batch, model = tiny_batch(tokenizer, ["never really great , was"]), tiny_model(seed=seed)
     texts = texts_of(model, batch, TARGET[:1])
     ask, units = asker(model, batch, 0)
@@ -142,10 +142,10 @@ def test_limits_come_from_the_beam_and_may_be_missed(seed, highest, normalized, 
 def test_equal_limits_have_no_normalized_value(name, bert, tokenizer):
     batch = tiny_batch(tokenizer, SHORT)
     texts = texts_of(bert, batch, SHORT_TARGET)
-    found = METRICS[name]().measure(*texts, random_scores(texts.inputs))
-    assert found[0, :3].isfinite().all() and found[0, 1] == found[0, 2] and found[0, 3].isnan()
-    assert found[2].isnan().all()  # no word
-    assert found[[1, 3, 4]].isfinite().all()
+    result = METRICS[name]().measure(*texts, random_scores(texts.inputs))
+    assert result[0, :3].isfinite().all() and result[0, 1] == result[0, 2] and result[0, 3].isnan()
+    assert result[2].isnan().all()  # no word
+    assert result[[1, 3, 4]].isfinite().all()
     bert.classifier.weight.data.zero_()
     fresh = texts_of(bert, batch, SHORT_TARGET)
     indifferent = METRICS[name]().measure(*fresh, random_scores(texts.inputs))
@@ -159,8 +159,8 @@ def test_float32_of_one_word_is_not_noise_over_noise(name, tokenizer):
     model.classifier.weight.data *= 1e-7
     batch = tiny_batch(tokenizer, TEXTS)
     texts = texts_of(model, batch)
-    found = METRICS[name]().measure(*texts, random_scores(texts.inputs))
-    assert found[:, 3].isnan().all()
+    result = METRICS[name]().measure(*texts, random_scores(texts.inputs))
+    assert result[:, 3].isnan().all()
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -170,7 +170,7 @@ def test_the_class_is_the_callers(name, bert, tokenizer):
     for c in range(3):
         target = torch.full((len(TEXTS),), c)
         total += METRICS[name]().measure(
-            *asked(engine(bert), inputs, target), random_scores(inputs)
+            *with_engine(engine(bert), inputs, target), random_scores(inputs)
         )[:, 0]
     assert total[[0, 1, 3]].abs().max() < 1e-12
 
@@ -183,7 +183,7 @@ def test_padding_and_chunks_do_not_matter(name, bert, tokenizer):
     for b in range(len(SHORT)):
         rows = texts.inputs.rows(slice(b, b + 1))
         own = scores[b : b + 1, : rows.units.shape[1]]
-        alone = METRICS[name](2, 3).measure(*asked(run, rows, SHORT_TARGET[b : b + 1]), own)
+        alone = METRICS[name](2, 3).measure(*with_engine(run, rows, SHORT_TARGET[b : b + 1]), own)
         assert torch.allclose(alone[0], together[b], rtol=0, atol=1e-10, equal_nan=True)
 
 

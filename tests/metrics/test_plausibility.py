@@ -1,4 +1,4 @@
-"""Plausibility against loops over single texts, sklearn, and what must hold at the limits."""
+"""Plausibility against loops over single texts, sklearn, and limiting cases."""
 
 import logging
 import math
@@ -69,24 +69,24 @@ def top(scores, k):
 
 
 def slow_f1(scores, marks):
-    found = {u for u in top(scores, sum(marks))}
+    result = {u for u in top(scores, sum(marks))}
     truth = {u for u, marked in enumerate(marks) if marked}
-    precision, recall = len(found & truth) / len(found), len(found & truth) / len(truth)
-    return 2 * precision * recall / (precision + recall) if found & truth else 0.0
+    precision, recall = len(result & truth) / len(result), len(result & truth) / len(truth)
+    return 2 * precision * recall / (precision + recall) if result & truth else 0.0
 
 
 def spans(units):
-    found = []
+    result = []
     for u in sorted(units):
-        if found and u - 1 in found[-1]:
-            found[-1].add(u)
+        if result and u - 1 in result[-1]:
+            result[-1].add(u)
         else:
-            found.append({u})
-    return found
+            result.append({u})
+    return result
 
 
 def slow_iou(scores, marks):
-    """As ERASER's partial_match_score counts it, with the F1 of one text."""
+    """F1 of one text with the matches of ERASER's partial_match_score."""
     predicted = spans(top(scores, sum(marks)))
     truth = spans(u for u, marked in enumerate(marks) if marked)
     best = [max(len(p & t) / len(p | t) for t in truth) for p in predicted]
@@ -113,7 +113,7 @@ PAIRS = [
 
 
 def padded(texts):
-    """Scores, marks and which places are units (B, U), with lies beyond each text's own units."""
+    """Scores, marks and mask (B, U), with wrong scores and marks outside the mask."""
     width = max(len(scores) for scores, _ in texts)
     scores = torch.full((len(texts), width), 99.0, dtype=torch.float64)
     marks = torch.ones(len(texts), width, dtype=torch.bool)
@@ -171,7 +171,7 @@ def test_limits():
         assert float(function(*worst)) == 0
 
 
-def test_random_scores_get_what_is_promised():
+def test_random_scores_have_the_documented_expectation():
     marks = torch.zeros(20000, 10, dtype=torch.bool)
     marks[:, [2, 3, 7]] = True
     own = torch.ones_like(marks)
@@ -200,7 +200,7 @@ def test_spans_match_at_half_of_their_union(predicted, marked, expected):
 
 
 def test_no_two_predicted_spans_match_one_marked_span():
-    """So that the number of right spans is bounded by both: all pairs of sets of seven places."""
+    """The number of correct spans is bounded by both: all pairs of sets of seven places."""
     size = 7
     sets = [[bool(n >> u & 1) for u in range(size)] for n in range(1, 2**size)]
     for predicted in sets:
@@ -218,7 +218,7 @@ TEXTS = ["bad film", "the film was unbelievable", "a good book but never great ,
 
 @pytest.fixture
 def texts(tokenizer):
-    """Three texts: of the first only [CLS] is marked, of the second a piece of the last word."""
+    """Three texts. Only [CLS] is marked in the first, a piece of the last word in the second."""
     batch = tiny_batch(tokenizer, TEXTS)
     inputs, model = Inputs.from_batch(batch), tiny_model()
     rationale = torch.zeros_like(inputs.units, dtype=torch.bool)
@@ -231,15 +231,15 @@ def texts(tokenizer):
 
 
 @pytest.mark.parametrize("kind", METRICS)
-def test_a_metric_is_its_function_of_units_and_asks_the_model_nothing(kind, texts):
+def test_a_metric_is_its_function_of_units_and_does_not_run_the_model(kind, texts):
     scores = torch.randn(2, *texts.inputs.units.shape, dtype=torch.float64)
     metric = kind()
-    found = measure_all(*texts, list(scores), {"it": metric})["it"]
+    result = measure_all(*texts, list(scores), {"it": metric})["it"]
     assert texts.perturber.work.requested == 0 and not metric.uses_operator
-    assert found.shape == (2, 3, len(metric.columns))
+    assert result.shape == (2, 3, len(metric.columns))
     marks = [[3], [1, 2, 7]]
     for method, own in enumerate(scores):
-        assert found[method, 0].isnan().all()  # nothing is marked
+        assert result[method, 0].isnan().all()  # nothing is marked
         for text, marked in enumerate(marks, 1):
             count = int(texts.inputs.unit_counts[text])
             units = [
@@ -253,10 +253,10 @@ def test_a_metric_is_its_function_of_units_and_asks_the_model_nothing(kind, text
                 PrecisionAtK: [slow_precision(1)],
             }[kind]
             expected = [function(*row) for function in slow]
-            assert found[method, text].tolist() == pytest.approx(expected, abs=1e-12)
-    metric.update(found[0])
+            assert result[method, text].tolist() == pytest.approx(expected, abs=1e-12)
+    metric.update(result[0])
     assert metric.estimate().value_count == 2
-    assert float(metric.estimate().value) == pytest.approx(float(found[0, 1:, -1].mean()))
+    assert float(metric.estimate().value) == pytest.approx(float(result[0, 1:, -1].mean()))
     assert metric.higher_is_better is True and metric.limit is None
 
 
@@ -265,16 +265,16 @@ def test_texts_without_rationales_have_no_value(kind, texts, caplog):
     texts.trace.inputs = replace(texts.inputs, rationale=None)
     scores, metric = [torch.zeros(texts.inputs.units.shape)] * 2, kind()
     with caplog.at_level(logging.WARNING, "bertx"):
-        found = measure_all(*texts, scores, {"it": metric})["it"]
+        result = measure_all(*texts, scores, {"it": metric})["it"]
         measure_all(*texts, scores, {"it": metric})
-    assert found.shape == (2, 3, len(metric.columns)) and found.isnan().all()
+    assert result.shape == (2, 3, len(metric.columns)) and result.isnan().all()
     [said] = caplog.messages
     assert kind.__name__ in said and "no rationales" in said
-    metric.update(found[0])
+    metric.update(result[0])
     assert metric.estimate().value_count == 0 and metric.estimate().value.isnan()
 
 
-def test_a_metric_without_values_breaks_no_table_and_no_leaderboard():
+def test_tables_and_leaderboards_work_for_a_metric_without_values():
     metrics = {"f1": RationaleF1(), "auprc": RationaleAUPRC(), "sufficiency": Sufficiency()}
     methods = {"gi": GradientXInput(), "size": GradientSensitivity()}
     verdicts = judge_texts(

@@ -1,4 +1,4 @@
-"""Which weights are which part, what they are drawn from, and that all are as before afterwards."""
+"""Weights of each part, the distribution of their draws, and that all are restored afterwards."""
 
 import random
 
@@ -37,7 +37,7 @@ def names_of(model, part):
 
 
 def bits(model):
-    """All that a state dict knows, copied."""
+    """A copy of the state dict."""
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
@@ -48,10 +48,10 @@ def same(one, other):
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_every_weight_is_in_one_part(kind):
     model = tiny_model(kind)
-    found = parts(model)
+    result = parts(model)
     layers = ["layers 1, 2, 3"] if kind == "albert" else ["layer 3", "layer 2", "layer 1"]
-    assert [part.name for part in found] == ["classifier", *layers, "embeddings"]
-    together = [id(own) for part in found for own in part.parameters]
+    assert [part.name for part in result] == ["classifier", *layers, "embeddings"]
+    together = [id(own) for part in result for own in part.parameters]
     assert sorted(together) == sorted(map(id, model.parameters()))
 
 
@@ -76,7 +76,7 @@ def test_layers_that_share_weights_are_one_part():
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_a_part_moves_what_is_above_it_and_nothing_below(kind, inputs):
+def test_a_part_changes_the_states_above_it_and_none_below(kind, inputs):
     model = tiny_model(kind)
     weights, (states, logits) = redrawn(model), answer(model, inputs)
     lowest = {"classifier": 4, "embeddings": 0, "layers 1, 2, 3": 1}
@@ -94,7 +94,7 @@ def test_a_part_moves_what_is_above_it_and_nothing_below(kind, inputs):
 @pytest.mark.parametrize("loaded", [False, True], ids=["built", "loaded"])
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_weights_are_drawn_as_the_model_draws_them_before_training(kind, loaded, tmp_path):
-    """Also where they were loaded, which marks them as not to be initialized."""
+    """Also for loaded weights, which transformers does not initialize."""
     model = tiny_model(kind, labels=200)
     if loaded:
         model.save_pretrained(tmp_path)
@@ -114,7 +114,7 @@ def test_weights_are_drawn_as_the_model_draws_them_before_training(kind, loaded,
             assert float(drawn.std() / new.std()) == pytest.approx(1, abs=tolerance), name
 
 
-def test_all_parts_on_other_weights_are_a_model_with_these_weights(inputs):
+def test_all_parts_replaced_equal_a_model_with_these_weights(inputs):
     for kind in ARCHITECTURES:
         model = tiny_model(kind)
         weights = redrawn(model, seed=3)
@@ -140,7 +140,7 @@ def test_the_seed_alone_decides():
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_all_is_as_before_also_if_the_body_raises(kind, mode):
+def test_everything_is_restored_also_if_the_body_raises(kind, mode):
     model = tiny_model(kind).train()
     model.get_input_embeddings().weight.requires_grad_(False)
     before, objects = bits(model), [*map(id, model.parameters()), *map(id, model.buffers())]
@@ -219,15 +219,15 @@ def test_a_training_step_is_bit_identical_with_and_without(inputs):
 
 def test_parts_in_parts_are_undone_in_turn(inputs):
     model = tiny_model()
-    weights, found = redrawn(model), parts(model)
+    weights, result = redrawn(model), parts(model)
     logits = answer(model, inputs)[1]
-    with randomized(model, found[:1], weights):
+    with randomized(model, result[:1], weights):
         one = answer(model, inputs)[1]
-        with randomized(model, found[1:2], weights):
+        with randomized(model, result[1:2], weights):
             both = answer(model, inputs)[1]
         assert torch.equal(answer(model, inputs)[1], one)
     assert torch.equal(answer(model, inputs)[1], logits)
-    with randomized(model, found[:2], weights):
+    with randomized(model, result[:2], weights):
         assert torch.equal(answer(model, inputs)[1], both)
     assert not torch.equal(one, both) and not torch.equal(one, logits)
 
@@ -243,7 +243,7 @@ def test_a_weight_in_two_places_stays_one(inputs):
         assert layers[2].output.dense.weight is layers[2].attention.output.dense.weight
 
 
-def test_what_cannot_be_drawn_is_named():
+def test_weights_that_cannot_be_drawn_are_named():
     model = tiny_model()
     model.classifier.temperature = nn.Parameter(torch.ones(2).double())
     with pytest.raises(UnsupportedArchitecture, match=r"leaves out classifier\.temperature"):

@@ -1,4 +1,4 @@
-"""Model randomization against a loop, and what methods must and must not feel."""
+"""Model randomization against a loop, and which explanations must change."""
 
 import math
 
@@ -57,9 +57,9 @@ def batches(tokenizer):
 
 def table(*arguments, **settings):
     rows = randomization(*arguments, **settings)
-    found = {(row.step, row.method): row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    result = {(row.step, row.method): row for row in rows}
+    assert len(result) == len(rows)
+    return result
 
 
 def correlation(a, b):
@@ -87,7 +87,7 @@ def test_a_loop_over_single_texts_gives_the_same(kind, scheme, batches):
     methods = {"input": GradientXInput(), "tracing": LayerwiseAttentionTracing()}
     model, other = tiny_model(kind, seed=3), tiny_model(kind, seed=3)
     batches = [inputs.rows(slice(0, 7)) for inputs in batches]
-    found, weights = table(model, batches, methods, scheme, seed=4), redrawn(model, seed=4)
+    result, weights = table(model, batches, methods, scheme, seed=4), redrawn(model, seed=4)
     targets = []
     for inputs in batches:
         with torch.no_grad():
@@ -104,7 +104,7 @@ def test_a_loop_over_single_texts_gives_the_same(kind, scheme, batches):
                 for a, b in zip(*both, strict=True):
                     absolute = correlation(list(map(abs, a)), list(map(abs, b)))
                     values.append([correlation(a, b), absolute])
-            row, number = found[part.name, name], np.isfinite(values).sum(0)
+            row, number = result[part.name, name], np.isfinite(values).sum(0)
             spread = np.nanstd(values, 0, ddof=1) / np.sqrt(number)
             assert [row.spearman_count, row.absolute_count] == number.tolist() == [13, 13]
             assert [row.spearman, row.absolute] == pytest.approx(np.nanmean(values, 0), abs=1e-9)
@@ -114,22 +114,22 @@ def test_a_loop_over_single_texts_gives_the_same(kind, scheme, batches):
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_what_falls_and_what_stays(kind, batches):
     model, methods = tiny_model(kind), GRADIENT | ATTENTION | BLIND
-    found = table(model, batches, methods)
+    result = table(model, batches, methods)
     first, last = "classifier", "embeddings"
-    for (_, name), row in found.items():
+    for (_, name), row in result.items():
         if name in BLIND:
             assert row.spearman == row.absolute == pytest.approx(1, abs=1e-12)
             assert row.spearman_se < 1e-6 and row.spearman_count == 39
     for name in ATTENTION:
-        assert found[first, name].spearman == pytest.approx(1, abs=1e-12)
-        assert found[last, name].spearman < 0.8
+        assert result[first, name].spearman == pytest.approx(1, abs=1e-12)
+        assert result[last, name].spearman < 0.8
     for name in GRADIENT:
-        assert found[first, name].spearman < 0.95
-        assert found[last, name].spearman < 0.6
+        assert result[first, name].spearman < 0.95
+        assert result[last, name].spearman < 0.6
 
 
 def test_more_random_layers_leave_less_of_the_gradient(batches):
-    """A model that is random throughout shares nothing with the original: on average over draws."""
+    """A fully random model has nothing in common with the original, on average over draws."""
     model = tiny_model()
     rows = [table(model, batches, GRADIENT, seed=seed) for seed in range(4)]
     for name in GRADIENT:
@@ -140,7 +140,7 @@ def test_more_random_layers_leave_less_of_the_gradient(batches):
 
 
 def test_every_text_has_its_own_value(batches):
-    """In the order of the texts; the means are of these."""
+    """In the order of the texts; the rows have the means of these values."""
     model, methods = tiny_model(seed=3), {"input": GradientXInput(), "random": Random()}
     originals, weights = explained(model, batches, methods), redrawn(model, seed=4)
     (step,) = embeddings_only(parts(model))
@@ -154,8 +154,8 @@ def test_every_text_has_its_own_value(batches):
             alone = originals[batch]._replace(
                 inputs=inputs.rows(one), target=target[one], scores=scores[:, one, :width]
             )
-            found = correlations(model, [alone], methods)[..., 0]
-            assert found == pytest.approx(values[..., number], abs=1e-9, nan_ok=True)
+            result = correlations(model, [alone], methods)[..., 0]
+            assert result == pytest.approx(values[..., number], abs=1e-9, nan_ok=True)
     assert values.shape == (2, 2, 40) and values[:, :, 0].isnan().all()
     assert values[0, :, 1:].std() > 0.1
     rows = randomization(model, batches, methods, embeddings_only, seed=4)
@@ -164,26 +164,26 @@ def test_every_text_has_its_own_value(batches):
 
 
 def test_schemes():
-    found = parts(tiny_model())
+    result = parts(tiny_model())
     names = ["classifier", "layer 3", "layer 2", "layer 1", "embeddings"]
-    steps = cascading(found)
+    steps = cascading(result)
     assert [step.name for step in steps] == names
     assert [[part.name for part in step.parts] for step in steps] == [
         names[:n] for n in range(1, 6)
     ]
-    steps = independent(found)
+    steps = independent(result)
     assert [(step.name, [part.name for part in step.parts]) for step in steps] == [
         (name, [name]) for name in names
     ]
-    assert embeddings_only(found) == steps[-1:]
+    assert embeddings_only(result) == steps[-1:]
 
 
 def test_the_classes_stay_those_of_the_original_model(batches):
-    asked = []
+    seen = []
 
     class Asking(GradientXInput):
         def scores(self, trace):
-            asked.append(trace.target.tolist())
+            seen.append(trace.target.tolist())
             return super().scores(trace)
 
     model = tiny_model(seed=3)
@@ -191,11 +191,11 @@ def test_the_classes_stay_those_of_the_original_model(batches):
         known = [model(**own.arguments(model)).logits.argmax(-1) for own in batches]
     plain = table(model, batches, {"it": Asking()})
     assert len(set(known[1].tolist())) == 3
-    assert asked == [own.tolist() for own in known] * 6  # the original and five steps
-    asked.clear()
+    assert seen == [own.tolist() for own in known] * 6  # the original and five steps
+    seen.clear()
     others = [(own + 1) % 3 for own in known]
     chosen = table(model, batches, {"it": Asking()}, targets=others)
-    assert asked == [own.tolist() for own in others] * 6
+    assert seen == [own.tolist() for own in others] * 6
     assert chosen != plain
 
 
@@ -212,9 +212,9 @@ def test_scores_that_overflow_have_no_correlation(batches):
             scores[3] = torch.nan
             return scores
 
-    found = randomization(tiny_model(), batches[1:], {"it": Overflowing()}, independent)
-    assert {row.spearman_count for row in found} == {26}
-    assert all(row.spearman == pytest.approx(1, abs=1e-12) for row in found)
+    result = randomization(tiny_model(), batches[1:], {"it": Overflowing()}, independent)
+    assert {row.spearman_count for row in result} == {26}
+    assert all(row.spearman == pytest.approx(1, abs=1e-12) for row in result)
 
 
 def test_the_model_is_as_before_also_if_a_method_raises(batches):
@@ -241,8 +241,8 @@ def test_the_model_is_as_before_also_if_a_method_raises(batches):
     assert all(own.grad is None for own in model.parameters())
 
 
-def test_a_process_of_several_waits_for_no_other(batches, tmp_path, monkeypatch):
-    """Nothing is exchanged: one rank may randomize while others do not."""
+def test_one_of_several_processes_does_not_wait_for_the_others(batches, tmp_path, monkeypatch):
+    """Ranks do not communicate: one may randomize while others do not."""
 
     def exchanged(*_args, **_settings):
         raise AssertionError("waits for other processes")

@@ -14,7 +14,7 @@ PAIRS = [(kendall, scipy.stats.kendalltau), (spearman, scipy.stats.spearmanr)]
 
 
 def padded(rows):
-    """Scores a and b (B, U), with what must not matter beyond each row, and which are own."""
+    """Scores a and b (B, U), with arbitrary scores outside the mask, and the mask."""
     width = max(map(len, rows)) + 1
     filled = [[*row, *[(9.0 * k, -7.0) for k in range(width - len(row))]] for row in rows]
     a, b = torch.tensor(filled, dtype=torch.float64).unbind(2)
@@ -30,8 +30,8 @@ def constant(numbers):
 @given(ROWS)
 @settings(max_examples=80, deadline=None)
 def test_equal_to_scipy_ties_included(ours, theirs, rows):
-    found = ours(*padded(rows))
-    for row, value in zip(rows, found.tolist(), strict=True):
+    result = ours(*padded(rows))
+    for row, value in zip(rows, result.tolist(), strict=True):
         a, b = [x for x, _ in row], [y for _, y in row]
         if constant(a) or constant(b):
             assert value != value
@@ -48,14 +48,14 @@ def test_many_units(ours, theirs, size):
     ties = torch.randint(-size // 4, size // 4 + 1, (3, size), generator=generator)
     own = torch.ones(3, size, dtype=torch.bool)
     for other in (b, ties):
-        found = ours(a, other, own)
+        result = ours(a, other, own)
         for i in range(3):
             expected = theirs(a[i].numpy(), other[i].numpy()).statistic
-            assert float(found[i]) == pytest.approx(expected, abs=1e-12)
+            assert float(result[i]) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("function", [kendall, spearman])
-def test_own_units_may_stand_anywhere(function):
+def test_units_may_be_anywhere(function):
     a, b = torch.randn(2, 4, 9)
     own = torch.tensor([[True, False, True, True, False, True, False, True, True]]).expand(4, -1)
     dense = torch.ones(4, 6, dtype=torch.bool)

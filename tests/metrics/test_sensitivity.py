@@ -1,4 +1,4 @@
-"""Max-sensitivity: the same from a model whose table was really changed, and captum's values."""
+"""Max-sensitivity: a model with a modified embedding table, and captum's values."""
 
 import pickle
 
@@ -71,7 +71,7 @@ def root_mean_square(model):
 
 
 def slow(method, model, inputs, samples, radius, seed):
-    """One text and one draw after the other, with a copy of the model whose table has moved."""
+    """One text and one draw at a time, with a copy of the model whose table is shifted."""
     values = []
     for text in range(len(inputs)):
         row = inputs.rows(slice(text, text + 1))
@@ -97,24 +97,24 @@ def slow(method, model, inputs, samples, radius, seed):
 def test_a_changed_table_and_single_sentences_give_the_same(kind, method, inputs):
     model = tiny_model(kind)
     scores = explain(method, model, inputs)
-    found = max_sensitivity(Trace(model, inputs, TARGET), scores, method, 2, 0.05, 1)
+    result = max_sensitivity(Trace(model, inputs, TARGET), scores, method, 2, 0.05, 1)
     expected = slow(method, model, inputs, 2, 0.05, 1)
     assert (expected > 0).all()
-    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(result, expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
-def test_every_kind_of_method_sees_the_same_moved_model(method, bert, inputs):
+def test_every_kind_of_method_sees_the_same_shifted_model(method, bert, inputs):
     scores = explain(method, bert, inputs)
-    found = max_sensitivity(Trace(bert, inputs, TARGET, Needs.NOTHING), scores, method, 2)
+    result = max_sensitivity(Trace(bert, inputs, TARGET, Needs.NOTHING), scores, method, 2)
     expected = slow(method, bert, inputs, 2, 0.02, 0)
     assert (expected > 0).all()
-    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(result, expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_values_are_those_of_captum(kind, tokenizer):
-    """On texts in which no token repeats: captum moves places, not words."""
+    """On texts without repeated tokens: captum shifts positions, not words."""
     model = tiny_model(kind)
     inputs = Inputs.from_batch(tiny_batch(tokenizer, ["the film was great", "a dull unbelievable"]))
     assert all(len(set(row)) == len(row) for row in inputs.input_ids.tolist())
@@ -143,11 +143,11 @@ def test_values_are_those_of_captum(kind, tokenizer):
     words = table(inputs.input_ids).detach()
     expected = sensitivity_max(explanation, words, perturb, n_perturb_samples=samples)
     trace = Trace(model, inputs, target, Needs.GRADIENT)
-    found = max_sensitivity(trace, GradientXInput()(trace), GradientXInput(), samples)
-    torch.testing.assert_close(found[:, 0], expected, rtol=1e-6, atol=1e-12)
+    result = max_sensitivity(trace, GradientXInput()(trace), GradientXInput(), samples)
+    torch.testing.assert_close(result[:, 0], expected, rtol=1e-6, atol=1e-12)
 
 
-def test_a_word_moves_alike_wherever_it_stands(bert, inputs):
+def test_a_word_has_the_same_shift_everywhere(bert, inputs):
     table = bert.get_input_embeddings()
     ids = torch.tensor([[9, 6, 9, MASK], [6, PAD, 30, 9]])
     still = table(ids)
@@ -178,7 +178,7 @@ def test_noise_fills_the_ball_and_follows_seed_draw_and_id(bert, inputs):
     assert 0.29 < float(largest) <= 0.3
 
 
-def test_the_model_is_as_before_also_when_the_body_raises(bert, inputs):
+def test_the_model_is_restored_also_if_the_body_raises(bert, inputs):
     model = mixed_modes(bert)
     before = condition(model)
     with pytest.raises(MemoryError, match="full"), shifted_words(model, inputs, 0.1, 0, FIRST):
@@ -206,8 +206,8 @@ def test_the_class_and_the_needs_are_the_callers(bert, inputs):
     trace = Trace(bert, inputs, TARGET, Needs.GRADIENT)
     assert not torch.equal(trace.logits.argmax(1), TARGET)
     max_sensitivity(trace, method(trace), method, samples=3)
-    asked = torch.cat([target for target, _ in seen])
-    assert torch.equal(asked.bincount(), 4 * TARGET.bincount())
+    targets = torch.cat([target for target, _ in seen])
+    assert torch.equal(targets.bincount(), 4 * TARGET.bincount())
     assert {needs for _, needs in seen} == {Needs.GRADIENT}
     method.needs = Needs.ATTENTION
     max_sensitivity(trace, method(trace), method, samples=1)
@@ -217,18 +217,18 @@ def test_the_class_and_the_needs_are_the_callers(bert, inputs):
 @pytest.mark.parametrize("together", [True, False])
 def test_draws_share_batches_unless_the_method_runs_the_model(together, bert, inputs, monkeypatch):
     monkeypatch.setattr(packing, "CPU", packing.Budget(10**6, 10**6))
-    asked, trace = [], Trace(bert, inputs, TARGET, Needs.GRADIENT)
+    sizes, trace = [], Trace(bert, inputs, TARGET, Needs.GRADIENT)
 
     def method(moved):
-        asked.append(len(moved.inputs))
+        sizes.append(len(moved.inputs))
         if not together:
             bert(**moved.inputs.arguments(bert))
         return GradientXInput()(moved)
 
-    found = max_sensitivity(trace, GradientXInput()(trace), method, 3)
-    assert asked == ([12] if together else [12, 4, 4, 4])
+    result = max_sensitivity(trace, GradientXInput()(trace), method, 3)
+    assert sizes == ([12] if together else [12, 4, 4, 4])
     expected = slow(GradientXInput(), bert, inputs, 3, 0.02, 0)
-    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(result, expected, rtol=1e-7, atol=1e-9)
 
 
 def test_the_largest_of_all_draws_counts(bert, inputs):
@@ -240,13 +240,13 @@ def test_the_largest_of_all_draws_counts(bert, inputs):
     assert (wide > 3 * few).all()
 
 
-def test_what_does_not_look_at_the_model_is_not_sensitive(bert, inputs):
+def test_methods_that_ignore_the_model_are_not_sensitive(bert, inputs):
     trace = Trace(bert, inputs, None, Needs.NOTHING)
-    found = max_sensitivity(trace, Random()(trace), Random())
-    assert torch.equal(found, torch.zeros(len(TEXTS), 1, dtype=torch.float64))
+    result = max_sensitivity(trace, Random()(trace), Random())
+    assert torch.equal(result, torch.zeros(len(TEXTS), 1, dtype=torch.float64))
     nothing = torch.zeros(inputs.units.shape)
     none = max_sensitivity(trace, nothing, lambda moved: torch.zeros(moved.inputs.units.shape))
-    assert torch.equal(none, found)
+    assert torch.equal(none, result)
     ones = max_sensitivity(trace, nothing, lambda moved: torch.ones(moved.inputs.units.shape))
     assert torch.equal(ones[:, 0], (inputs.units >= 0).sum(1).double().sqrt())
 
@@ -268,20 +268,20 @@ def test_company_padding_and_order_do_not_matter(bert, inputs):
     scores = explain(method, bert, inputs)
     together = max_sensitivity(Trace(bert, inputs, TARGET), scores, method, 3)
     shuffled = Trace(bert, inputs.rows(order), TARGET[order])
-    found = max_sensitivity(shuffled, scores[order], method, 3)
-    torch.testing.assert_close(found, together[order], rtol=1e-8, atol=1e-10)
+    result = max_sensitivity(shuffled, scores[order], method, 3)
+    torch.testing.assert_close(result, together[order], rtol=1e-8, atol=1e-10)
     for b in range(len(TEXTS)):
         alone = Trace(bert, inputs.rows(slice(b, b + 1)), TARGET[b : b + 1])
         own = scores[b : b + 1, : alone.inputs.units.shape[1]]
-        found = max_sensitivity(alone, own, method, 3)
-        torch.testing.assert_close(found, together[b : b + 1], rtol=1e-8, atol=1e-10)
+        result = max_sensitivity(alone, own, method, 3)
+        torch.testing.assert_close(result, together[b : b + 1], rtol=1e-8, atol=1e-10)
 
 
 def test_a_text_without_units_has_no_value(bert, tokenizer):
     texts = tiny_batch(tokenizer, ["", "dull film"])
     trace = Trace(bert, Inputs.from_batch(texts, tokenizer=tokenizer), None, Needs.GRADIENT)
-    found = max_sensitivity(trace, GradientXInput()(trace), GradientXInput(), 2)
-    assert found[0].isnan().all() and (found[1] > 0).all()
+    result = max_sensitivity(trace, GradientXInput()(trace), GradientXInput(), 2)
+    assert result[0].isnan().all() and (result[1] > 0).all()
 
 
 def test_anywhere_and_in_half_precision(tokenizer, inputs):
@@ -292,8 +292,8 @@ def test_anywhere_and_in_half_precision(tokenizer, inputs):
     with torch.inference_mode():
         copied = inputs.rows(torch.arange(4))
         scores = explain(method, model, copied)
-        found = max_sensitivity(Trace(model, copied, TARGET), scores, method, 2)
-    assert torch.equal(found, expected) and not found.is_inference()
+        result = max_sensitivity(Trace(model, copied, TARGET), scores, method, 2)
+    assert torch.equal(result, expected) and not result.is_inference()
     model = model.bfloat16()
     scores = explain(method, model, inputs)
     half = max_sensitivity(Trace(model, inputs, TARGET), scores, method, 2, radius=0.5)

@@ -1,4 +1,4 @@
-"""Soft comprehensiveness and sufficiency: a slow loop, the engine's zeros, and peers' mistakes."""
+"""Soft comprehensiveness and sufficiency: a slow loop, the engine's zeros, mistakes of peers."""
 
 import pickle
 
@@ -42,7 +42,7 @@ def random_scores(inputs, seed=3):
 
 
 def gaining(model, inputs):
-    """A trace of the classes that lose most when all words are zeroed: all have Soft-NC."""
+    """A trace of the classes with the largest drop without words, which have a Soft-NC."""
     nothing = torch.zeros(len(inputs), 1, int(inputs.unit_counts.max()), dtype=torch.bool)
     engine = Perturber(model, "zero", mask_token_id=4, pad_token_id=0)
     whole, empty = engine(inputs, torch.cat([~nothing, nothing], 1)).unbind(1)
@@ -50,7 +50,7 @@ def gaining(model, inputs):
 
 
 def expected(model, inputs, scores, target, samples, mean, seed):
-    """Both metrics of every text, one plain model call at a time."""
+    """Both metrics of every text, one forward pass at a time."""
     width = model.get_input_embeddings().weight.shape[1]
     values = []
     for text in range(len(inputs)):
@@ -63,11 +63,11 @@ def expected(model, inputs, scores, target, samples, mean, seed):
             numbers.append(torch.rand(len(ids), width, generator=generator))
         shares = slow.importances(scores[text].tolist(), units, mean)
         faded = [a if a is None else 1 - a for a in shares]
-        found = []
+        result = []
         for kept, sufficient in ((faded, False), (shares, True)):
             loss = slow.soft(model, row, units, kept, numbers, int(target[text]))
-            found.append([1 - value if sufficient else value for value in loss])
-        values.append(found)
+            result.append([1 - value if sufficient else value for value in loss])
+        values.append(result)
     return torch.tensor(values, dtype=torch.float64).unbind(1)
 
 
@@ -83,10 +83,10 @@ def test_a_loop_over_single_sentences_gives_the_same(kind, unit, mean, tokenizer
     engine = Perturber(model, "zero", mask_token_id=4, pad_token_id=0)
     for function, metric, values in zip(FUNCTIONS, METRICS, both, strict=True):
         assert values.isfinite().all()
-        found = function(trace, scores, 3, mean, 5)
-        torch.testing.assert_close(found, values, rtol=1e-8, atol=1e-12)
+        result = function(trace, scores, 3, mean, 5)
+        torch.testing.assert_close(result, values, rtol=1e-8, atol=1e-12)
         metrics = {"soft": metric(samples=3, mean=mean, seed=5)}
-        assert torch.equal(measure_all(engine, trace, [scores], metrics)["soft"][0], found)
+        assert torch.equal(measure_all(engine, trace, [scores], metrics)["soft"][0], result)
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
@@ -95,15 +95,15 @@ def test_a_class_that_loses_nothing_without_words_has_no_normalized_value(target
     scores = random_scores(inputs)
     both = expected(bert, inputs, scores, trace.target, 4, 0.5, 0)
     for function, values in zip(FUNCTIONS, both, strict=True):
-        found = function(trace, scores, 4)
-        torch.testing.assert_close(found, values, rtol=1e-8, atol=1e-12, equal_nan=True)
-        assert found[:, 0].isfinite().all() and found[:, 1].isnan().any()
-        assert (found[~found.isnan()] >= 0).all() and (found[~found.isnan()] <= 1).all()
+        result = function(trace, scores, 4)
+        torch.testing.assert_close(result, values, rtol=1e-8, atol=1e-12, equal_nan=True)
+        assert result[:, 0].isfinite().all() and result[:, 1].isnan().any()
+        assert (result[~result.isnan()] >= 0).all() and (result[~result.isnan()] <= 1).all()
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_certain_words_are_those_that_the_engine_zeroes(kind, tokenizer):
-    """Importances 0 and 1 leave nothing to chance."""
+    """Importances of 0 and 1 are deterministic."""
     model = tiny_model(kind)
     inputs = Inputs.from_batch(tiny_batch(tokenizer, ["unbelievable film", "dull plot"]))
     trace = gaining(model, inputs)
@@ -123,8 +123,8 @@ def test_certain_words_are_those_that_the_engine_zeroes(kind, tokenizer):
     torch.testing.assert_close(sufficient[:, 1], ((s - zero) / (1 - zero)).clamp(min=0))
 
 
-def test_the_model_gets_the_texts_own_ids_and_faded_words(bert, inputs, monkeypatch):
-    """A peer faded the last hidden state and fed its argmax over D as token ids."""
+def test_the_model_gets_the_ids_of_the_text_and_partly_zeroed_words(bert, inputs, monkeypatch):
+    """A peer zeroes the last hidden state and uses its argmax over D as token ids."""
     monkeypatch.setattr(packing, "CPU", packing.Budget(10**6, 10**6))
     bert.get_input_embeddings().weight.data[0] = 0.5  # [PAD], which is 0 as it comes
     ids, states = [], []
@@ -154,7 +154,7 @@ def test_the_model_gets_the_texts_own_ids_and_faded_words(bert, inputs, monkeypa
 
 
 def test_nothing_accumulates(bert, inputs):
-    """A peer took 1e-4 from the same baseline in place, each time a method was judged."""
+    """A peer subtracts 1e-4 from a shared baseline in place for each method."""
     trace, scores = gaining(bert, inputs), random_scores(inputs)
     kept, logits = scores.clone(), trace.logits.clone()
     for function in FUNCTIONS:
@@ -170,15 +170,15 @@ def test_importances_keep_the_order_and_share_one_mean(unit, tokenizer):
     ranked = inputs.units >= 0
     for seed, mean in ((0, 0.5), (1, 0.2), (2, 0.9)):
         scores = random_scores(inputs, seed) ** 3
-        found = importances(inputs, scores, mean)
-        assert (found >= 0).all() and (found <= 1).all() and (found[~ranked] == 0).all()
-        means = found.sum(1) / ranked.sum(1)
+        result = importances(inputs, scores, mean)
+        assert (result >= 0).all() and (result <= 1).all() and (result[~ranked] == 0).all()
+        means = result.sum(1) / ranked.sum(1)
         torch.testing.assert_close(means, torch.full_like(means, mean))
         plain = importances(inputs, scores, None)
         for b in range(1, len(TEXTS)):
             own = ranked[b]
             units = merge_by_unit(scores, inputs.units)[b, inputs.units[b, own]]
-            assert torch.equal(found[b, own].argsort(stable=True), units.argsort(stable=True))
+            assert torch.equal(result[b, own].argsort(stable=True), units.argsort(stable=True))
             scaled = (units - units.min()) / (units.max() - units.min())
             torch.testing.assert_close(plain[b, own], scaled)
 
@@ -188,10 +188,10 @@ def test_scale_and_shift_of_scores_do_not_matter(bert, inputs):
     sizes = merge_by_unit((inputs.units >= 0).double(), inputs.units)
     sizes = sizes.gather(1, inputs.units.clamp(min=0))
     for function in FUNCTIONS:
-        found = function(trace, scores)
-        torch.testing.assert_close(function(trace, 1e-30 * scores + 1e-29 / sizes), found)
+        result = function(trace, scores)
+        torch.testing.assert_close(function(trace, 1e-30 * scores + 1e-29 / sizes), result)
         other = scores.masked_fill(inputs.units < 0, -99.0)  # special tokens and padding
-        assert torch.equal(function(trace, other), found)
+        assert torch.equal(function(trace, other), result)
 
 
 def test_equal_scores_have_no_preference(bert, inputs):
@@ -202,13 +202,13 @@ def test_equal_scores_have_no_preference(bert, inputs):
     assert torch.equal(importances(inputs, equal, None), half)
     assert torch.equal(importances(inputs, equal, 0.5), half)
     assert torch.equal(importances(inputs, equal, 0.25), half / 2)
-    found = soft_comprehensiveness(trace, equal)
-    assert torch.equal(found, soft_comprehensiveness(trace, torch.zeros_like(equal)))
-    assert torch.equal(found[0], soft_comprehensiveness(trace, random_scores(inputs))[0])  # 1 word
+    result = soft_comprehensiveness(trace, equal)
+    assert torch.equal(result, soft_comprehensiveness(trace, torch.zeros_like(equal)))
+    assert torch.equal(result[0], soft_comprehensiveness(trace, random_scores(inputs))[0])  # 1 word
 
 
-def test_all_explanations_fade_the_same_share_unless_told_otherwise(inputs):
-    """The paper's own importances fade nearly all of a text, or nearly nothing."""
+def test_all_explanations_zero_the_same_share_by_default(inputs):
+    """The paper's importances zero nearly all of a text, or nearly nothing."""
     high, low = (inputs.units != 0).double(), (inputs.units == 0).double()
     plain = [importances(inputs, scores, None).sum(1) for scores in (high, low)]
     assert plain[0][3] > 5 * plain[1][3]
@@ -220,13 +220,13 @@ def test_company_padding_and_order_do_not_matter(bert, inputs):
     for function in FUNCTIONS:
         together = function(trace, scores)
         shuffled = Trace(bert, inputs.rows(order), trace.target[order], Needs.NOTHING)
-        found = function(shuffled, scores[order])
-        torch.testing.assert_close(found, together[order], rtol=1e-10, atol=1e-12)
+        result = function(shuffled, scores[order])
+        torch.testing.assert_close(result, together[order], rtol=1e-10, atol=1e-12)
         for b in range(len(TEXTS)):
             own = inputs.rows(slice(b, b + 1))
             alone = Trace(bert, own, trace.target[b : b + 1], Needs.NOTHING)
-            found = function(alone, scores[b : b + 1, : own.units.shape[1]], token_budget=1)
-            torch.testing.assert_close(found, together[b : b + 1], rtol=1e-10, atol=1e-12)
+            result = function(alone, scores[b : b + 1, : own.units.shape[1]], token_budget=1)
+            torch.testing.assert_close(result, together[b : b + 1], rtol=1e-10, atol=1e-12)
 
 
 def test_draws_follow_the_seed_alone_and_average(bert, inputs):
@@ -243,10 +243,10 @@ def test_a_text_without_units_has_no_value(bert, tokenizer):
     inputs = Inputs.from_batch(tiny_batch(tokenizer, ["", "dull film"]))
     trace = gaining(bert, inputs)
     for function, metric in zip(FUNCTIONS, METRICS, strict=True):
-        found = function(trace, random_scores(inputs))
-        assert found[0].isnan().all() and found[1].isfinite().all()
+        result = function(trace, random_scores(inputs))
+        assert result[0].isnan().all() and result[1].isfinite().all()
         own = metric()
-        own.update(found)
+        own.update(result)
         assert own.compute().counts.tolist() == [1, 1]
 
 
@@ -255,9 +255,9 @@ def test_nothing_of_the_model_changes(bert, inputs):
     model = mixed_modes(bert)
     trace = gaining(model, inputs)
     before = condition(model)
-    found = [function(trace, random_scores(inputs)) for function in FUNCTIONS]
+    result = [function(trace, random_scores(inputs)) for function in FUNCTIONS]
     assert_same(before, condition(model))
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
 
 
 def test_anywhere_and_in_half_precision(inputs):
@@ -267,14 +267,14 @@ def test_anywhere_and_in_half_precision(inputs):
         plain = function(trace, scores)
         with torch.inference_mode():
             copied = Trace(model, inputs.rows(torch.arange(4)), trace.target.clone())
-            found = function(copied, scores.clone())
-        assert torch.equal(found, plain) and not found.is_inference()
+            result = function(copied, scores.clone())
+        assert torch.equal(result, plain) and not result.is_inference()
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(function(trace, scores), plain)
     half = Trace(tiny_model(dtype=torch.bfloat16), inputs, trace.target, Needs.NOTHING)
     for function in FUNCTIONS:
-        found, plain = function(half, scores)[:, 0], function(trace, scores)[:, 0]
-        torch.testing.assert_close(found, plain, rtol=0, atol=0.03)
+        result, plain = function(half, scores)[:, 0], function(trace, scores)[:, 0]
+        torch.testing.assert_close(result, plain, rtol=0, atol=0.03)
 
 
 def test_settings_and_the_metrics(bert, inputs):
@@ -289,8 +289,8 @@ def test_settings_and_the_metrics(bert, inputs):
         metric = kind()
         values = measure_all(engine, trace, scores, {"soft": metric})["soft"]
         assert not metric.uses_operator and values.shape == (3, 4, 2)
-        for own, found in zip(scores, values, strict=True):
-            torch.testing.assert_close(function(trace, own), found, equal_nan=True)
+        for own, result in zip(scores, values, strict=True):
+            torch.testing.assert_close(function(trace, own), result, equal_nan=True)
         for own in (metric, pickle.loads(pickle.dumps(metric)), metric.clone()):
             own.reset()
             own.update(values[0])

@@ -12,10 +12,10 @@ from tests.metrics.texts import (
     OPERATORS,
     TARGET,
     TEXTS,
-    asked,
     engine,
     random_scores,
     texts_of,
+    with_engine,
 )
 from tests.oracles.deletion import asker
 from tests.oracles.perturbation import units_of
@@ -45,13 +45,13 @@ def test_a_loop_over_single_sentences_gives_the_same(operator, seed, unit, batch
     model = tiny_model(seed=seed)
     texts = texts_of(model, batch, operator=operator, unit=unit)
     scores = random_scores(texts.inputs, seed).round()  # with ties
-    found = LeaveOneOutTau().measure(*texts, scores)
+    result = LeaveOneOutTau().measure(*texts, scores)
     for b in range(len(TEXTS)):
         a = sums(batch, b, scores[b], unit)
         expected = math.nan
         if len(set(a)) > 1:
             expected = scipy.stats.kendalltau(a, falls(model, batch, b, operator, unit)).statistic
-        assert float(found[b, 0]) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+        assert float(result[b, 0]) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_equal_to_ferret_on_the_same_ids(tokenizer):
@@ -67,8 +67,8 @@ def test_equal_to_ferret_on_the_same_ids(tokenizer):
             without.append(model(left).logits.softmax(-1)[0, TARGET[1]].item())
     importance = [-(p - baseline) for p in without]
     expected = scipy.stats.kendalltau(importance, scores[0, 1:-1].numpy())[0]
-    found = LeaveOneOutTau().measure(*texts, scores)
-    assert float(found[0, 0]) == pytest.approx(expected, abs=1e-12)
+    result = LeaveOneOutTau().measure(*texts, scores)
+    assert float(result[0, 0]) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("operator", ["mask", "remove"])
@@ -100,6 +100,6 @@ def test_padding_and_company_do_not_matter(bert, batch):
     for b in (1, 3):
         rows = texts.inputs.rows(slice(b, b + 1))
         own = scores[b : b + 1, : rows.units.shape[1]]
-        alone = LeaveOneOutTau().measure(*asked(engine(bert), rows, TARGET[b : b + 1]), own)
+        alone = LeaveOneOutTau().measure(*with_engine(engine(bert), rows, TARGET[b : b + 1]), own)
         assert float(alone) == pytest.approx(float(together[b]), abs=1e-12)
     assert LeaveOneOutTau().columns == ("tau",) and LeaveOneOutTau.higher_is_better

@@ -1,4 +1,4 @@
-"""Short texts before an engine, of a tiny model: one word, an unknown word, none, many."""
+"""Short texts with an engine of a tiny model: one word, an unknown word, no word, many words."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,11 +18,11 @@ TEXTS = [
 ]
 TARGET = torch.tensor([2, 0, 1, 1])
 OPERATORS = [("remove", 0), ("mask", 1), ("pad", 2), ("attention", 3), ("zero", 4)]
-"""Each with the seed of a model and of scores."""
+"""Operators, each with a seed for the model and the scores."""
 
 
 class Texts(NamedTuple):
-    """What a metric measures explanations by: an engine and the recorded forward of texts."""
+    """The first arguments of `measure`: an engine and the recorded forward pass of texts."""
 
     perturber: Perturber
     trace: Trace
@@ -43,7 +43,7 @@ def engine(model, operator="mask", token_budget=None):
 
 
 def texts_of(model, batch, target=TARGET, operator="mask", unit="word", labels=None):
-    return asked(engine(model, operator), Inputs.from_batch(batch, unit), target, labels)
+    return with_engine(engine(model, operator), Inputs.from_batch(batch, unit), target, labels)
 
 
 def random_scores(inputs, seed=0):
@@ -51,14 +51,14 @@ def random_scores(inputs, seed=0):
     return torch.randn(inputs.units.shape, generator=generator, dtype=torch.float64)
 
 
-def asked(run, inputs, target, labels=None):
-    """Some inputs before another engine."""
+def with_engine(run, inputs, target, labels=None):
+    """Record inputs with the model of an engine."""
     inputs = replace(inputs, labels=labels)
     return Texts(run, Trace(run.model, inputs, target, Needs.NOTHING))
 
 
 def measuring(kind):
-    """A function that measures scores by a metric of the settings that it is given."""
+    """Return a function that measures scores by a metric with the given settings."""
 
     def measure(trace, scores, *settings, method=None, **named):
         return kind(*settings, **named).measure(engine(trace.model), trace, scores, method)
@@ -67,7 +67,7 @@ def measuring(kind):
 
 
 def undecided(model, batch, scale=1.0):
-    """The same BERT with a bias that lets its answers differ, and its logits scaled."""
+    """Change the bias of a BERT so that its predictions differ, and scale its logits."""
     inputs = Inputs.from_batch(batch)
     bare = torch.zeros(len(inputs), 2, int(inputs.unit_counts.max()), dtype=torch.bool)
     bare[:, 0] = True

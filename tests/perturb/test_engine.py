@@ -35,7 +35,7 @@ def random_kept(inputs, versions=6, seed=1):
 
 
 def forwarded(model, work):
-    """Keyword arguments of every forward during ``work``."""
+    """Keyword arguments of each forward pass during ``work``."""
     calls = []
     handle = model.register_forward_pre_hook(
         lambda _m, _args, named: calls.append(named), with_kwargs=True
@@ -100,7 +100,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_hiding_from_attention_is_exact_also_where_distances_count(kind, inputs):
+def test_hiding_from_attention_is_exact_also_with_relative_positions(kind, inputs):
     model = AutoModelForSequenceClassification.from_config(OTHERS[kind]()).double().eval()
     kept = random_kept(inputs)
     probabilities = engine(model, "attention")(inputs, kept)
@@ -304,7 +304,7 @@ def test_what_cannot_work_is_refused(bert):
         engine(bert, token_budget=0)
 
 
-def test_a_compiled_model_answers_alike_in_few_shapes(batch, monkeypatch):
+def test_a_compiled_model_predicts_the_same_in_few_shapes(batch, monkeypatch):
     model, inputs = tiny_model(), Inputs.from_batch(batch)
     kept = random_kept(inputs, 9)
     plain = engine(model, "attention")
@@ -335,29 +335,29 @@ def calculating(monkeypatch):
 
 
 def products(model):
-    """The precisions of what all linear layers give."""
-    found = set()
+    """The precisions of the outputs of all linear layers."""
+    result = set()
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):
-            module.register_forward_hook(lambda _m, _args, output: found.add(output.dtype))
-    return found
+            module.register_forward_hook(lambda _m, _args, output: result.add(output.dtype))
+    return result
 
 
-def test_bfloat16_is_near_and_of_perturbed_forwards_alone(calculating, inputs):
+def test_bfloat16_is_close_and_only_for_perturbed_texts(calculating, inputs):
     model = tiny_model(dtype=torch.float32)
     kept = random_kept(inputs)
     expected = engine(model)(inputs, kept)
-    found = products(model)
+    result = products(model)
     answers = engine(model, precision="bf16")(inputs, kept)
-    assert found == {torch.bfloat16} and answers.dtype == torch.float32
+    assert result == {torch.bfloat16} and answers.dtype == torch.float32
     assert 0 < (answers - expected).abs().max() < 0.02
     assert (answers.sum(-1) - 1).abs().max() < 1e-6
-    found.clear()
-    assert torch.equal(engine(model)(inputs, kept), expected) and found == {torch.float32}
+    result.clear()
+    assert torch.equal(engine(model)(inputs, kept), expected) and result == {torch.float32}
 
 
 @pytest.mark.parametrize(("avx512", "amx"), [(False, False), (True, False), (False, True)])
-def test_who_calculates_in_bfloat16(monkeypatch, avx512, amx):
+def test_devices_that_calculate_in_bfloat16(monkeypatch, avx512, amx):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: (
@@ -377,7 +377,7 @@ def test_bfloat16_that_is_emulated_is_refused(monkeypatch):
         engine(tiny_model(), precision="fp8")
 
 
-def test_a_text_of_which_nothing_would_be_left_is_refused(bert, tokenizer):
+def test_a_version_without_tokens_is_refused(bert, tokenizer):
     batch = tiny_batch(tokenizer, ["dull"])
     inputs = Inputs.from_batch({**batch, "special_tokens_mask": batch["input_ids"] * 0}, "token")
     kept = torch.zeros(1, 2, int(inputs.unit_counts.max()), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Batches that cost least, against all ways of cutting."""
+"""The cheapest batches, against all possible divisions."""
 
 from itertools import pairwise, product
 from random import Random
@@ -10,12 +10,12 @@ from bertx.perturb.packing import Budget, budget_for, chunks, pack
 
 
 def cost(cut, lengths, budget):
-    """Tokens with padding, and what the calls cost."""
+    """Tokens with padding, plus the fixed costs of the batches."""
     return sum((end - start) * max(lengths[start], 1) + budget.call for start, end in cut)
 
 
 def every_cut(lengths):
-    """All ways of cutting a list anywhere."""
+    """All divisions of a list into consecutive parts."""
     for cuts in product([False, True], repeat=len(lengths) - 1):
         borders = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), len(lengths)]
         yield list(pairwise(borders))
@@ -26,7 +26,7 @@ def fits(cut, lengths, budget):
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_no_way_of_cutting_costs_less(seed):
+def test_no_division_costs_less(seed):
     draw = Random(seed)
     lengths = sorted((draw.randint(1, 9) for _ in range(draw.randint(1, 9))), reverse=True)
     budget = Budget(10_000, draw.choice([0, 1, 5, 20]))
@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_cut_into_even_batches():
     assert list(pack([4] * 9, Budget(tokens=16))) == [(0, 3), (3, 6), (6, 9)]
 
 
-def test_calls_are_saved_where_they_are_dear():
+def test_expensive_calls_are_saved():
     lengths = list(range(64, 0, -1))
     assert len(list(pack(lengths, Budget(4096, 0)))) == 64
     assert 1 < len(list(pack(lengths, Budget(4096, 64)))) < 16
@@ -58,11 +58,11 @@ def test_calls_are_saved_where_they_are_dear():
 
 def test_items_come_in_batches_of_similar_length():
     words = ["to", "be", "or", "not", "that", "is", "question"]
-    found = list(chunks(words, len, Budget(tokens=16, call=3)))
-    assert found == [["question"], ["that", "not"], ["to", "be", "or", "is"]]
+    result = list(chunks(words, len, Budget(tokens=16, call=3)))
+    assert result == [["question"], ["that", "not"], ["to", "be", "or", "is"]]
 
 
-def test_recording_takes_half_of_the_tokens_but_not_of_what_was_asked_for():
+def test_recording_halves_the_default_budget_only():
     cpu, meta = torch.device("cpu"), torch.device("meta")
     assert budget_for(cpu, recorded=True).tokens * 2 == budget_for(cpu).tokens
     assert budget_for(cpu, 7, recorded=True).tokens == 7

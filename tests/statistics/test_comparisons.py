@@ -1,4 +1,4 @@
-"""Paired bootstrap, Holm, sample sizes: against hand-worked numbers, scipy, and their promises."""
+"""Paired bootstrap, Holm and sample sizes against worked examples, scipy, and their levels."""
 
 from math import isnan, nan, sqrt
 
@@ -26,7 +26,7 @@ def generator(seed=0):
 
 
 def anova(table):
-    """Variance of a table's mean, the textbook way: mean squares of rows, columns and the rest."""
+    """Variance of a table's mean from the mean squares of rows, columns and residuals."""
     seeds, examples = len(table), len(table[0])
     mean = sum(map(sum, table)) / seeds / examples
     rows = [sum(row) / examples for row in table]
@@ -44,15 +44,15 @@ def anova(table):
 
 
 @pytest.mark.parametrize("shape", [(40,), (1, 40), (2, 7), (5, 30)])
-def test_a_mean_has_the_error_of_a_draw_of_examples_and_seeds(shape):
+def test_the_error_of_a_mean_is_that_of_a_two_way_analysis(shape):
     values = generator(1).exponential(size=shape) + generator(2).normal(size=(*shape[:-1], 1))
-    found = summarize(values)
+    result = summarize(values)
     table = np.atleast_2d(values).tolist()
-    assert found.mean == pytest.approx(values.mean())
-    assert found.se == pytest.approx(sqrt(anova(table)), rel=1e-9)
-    assert found.count == shape[-1]
+    assert result.mean == pytest.approx(values.mean())
+    assert result.se == pytest.approx(sqrt(anova(table)), rel=1e-9)
+    assert result.count == shape[-1]
     if len(table) == 1:
-        assert found.se == pytest.approx(stats.sem(table[0]))
+        assert result.se == pytest.approx(stats.sem(table[0]))
 
 
 def test_an_example_counts_that_has_a_value_in_every_seed():
@@ -64,18 +64,18 @@ def test_an_example_counts_that_has_a_value_in_every_seed():
 
 @pytest.mark.parametrize("seeds", [1, 2, 4])
 def test_weights_are_draws_with_replacement(seeds):
-    """The closed form of every draw's mean and error is that of the table that was drawn."""
+    """The closed form of each resample's mean and error equals that of the resampled table."""
     rng, examples = generator(3), 9
     values = rng.normal(size=(2, seeds, examples))
     rows, columns = rng.integers(seeds, size=(6, seeds)), rng.integers(examples, size=(6, examples))
     shares = np.array([np.bincount(r, minlength=seeds) / seeds for r in rows])
     counts = np.array([np.bincount(c, minlength=examples) for c in columns], dtype=float)
-    found = weighted_spread(values, shares, counts)
+    result = weighted_spread(values, shares, counts)
     for p in range(2):
         for r in range(6):
             table = values[p][rows[r]][:, columns[r]]
-            assert found.mean[p, r] == pytest.approx(table.mean())
-            assert found.variance[p, r] == pytest.approx(anova(table.tolist()), rel=1e-9)
+            assert result.mean[p, r] == pytest.approx(table.mean())
+            assert result.variance[p, r] == pytest.approx(anova(table.tolist()), rel=1e-9)
 
 
 def test_draws_are_uniform_and_enough(monkeypatch):
@@ -93,13 +93,13 @@ def test_many_normal_examples_give_the_t_test_and_scipys_bootstrap(effect):
     rng = generator(4)
     a = rng.normal(effect, 1, 600)
     b = a - rng.normal(effect, 1, 600)
-    found, test = paired_bootstrap(a, b), stats.ttest_rel(a, b)
-    assert found.mean == pytest.approx((a - b).mean()) and found.count == 600
-    assert found.p == pytest.approx(max(test.pvalue, 1e-4), abs=0.02)
+    result, test = paired_bootstrap(a, b), stats.ttest_rel(a, b)
+    assert result.mean == pytest.approx((a - b).mean()) and result.count == 600
+    assert result.p == pytest.approx(max(test.pvalue, 1e-4), abs=0.02)
     low, high = test.confidence_interval()
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
+    assert (result.low, result.high) == pytest.approx((low, high), abs=0.01)
     theirs = stats.bootstrap((a - b,), np.mean, rng=generator(5)).confidence_interval
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.015)
+    assert (result.low, result.high) == pytest.approx((theirs.low, theirs.high), abs=0.015)
 
 
 @settings(max_examples=60, deadline=None)
@@ -107,10 +107,10 @@ def test_many_normal_examples_give_the_t_test_and_scipys_bootstrap(effect):
 def test_the_interval_excludes_zero_if_and_only_if_p_is_small(differences):
     zeros = [0.0] * len(differences)
     for alpha in (k / 20 for k in range(1, 20)):  # all p-values that 19 draws allow
-        found = paired_bootstrap(differences, zeros, alpha, 19)
-        assert (found.low > 0 or found.high < 0) == (found.p <= alpha)
+        result = paired_bootstrap(differences, zeros, alpha, 19)
+        assert (result.low > 0 or result.high < 0) == (result.p <= alpha)
     swapped = paired_bootstrap(zeros, differences, alpha, 19)
-    assert swapped.p == found.p and swapped.low == pytest.approx(-found.high)
+    assert swapped.p == result.p and swapped.low == pytest.approx(-result.high)
 
 
 def test_pairs_without_both_values_are_dropped():
@@ -153,7 +153,7 @@ def test_holm_by_hand():
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.sampled_from([0.01, 0.05, 0.5]))
 def test_holm_rejects_step_by_step(p, alpha):
-    """As Holm wrote it: go on while the k-th smallest is at most alpha / (m - k + 1)."""
+    """Holm's formulation: continue while the k-th smallest is at most alpha / (m - k + 1)."""
     order, rejected = sorted(range(len(p)), key=p.__getitem__), set()
     for k, index in enumerate(order):
         if p[index] * (len(p) - k) > alpha:
@@ -177,16 +177,16 @@ def test_equal_methods_are_seldom_told_apart(kind):
     for _ in range(cases):
         shared = rng.exponential(size=60)
         values = {str(m): shared + KINDS[kind](rng, 60) for m in range(5)}
-        found = compare(values, True, resamples=999)
-        any_shown += any(c.verdict == "beats" for c in found)
-        single += any(c.p <= 0.05 for c in found)
+        result = compare(values, True, resamples=999)
+        any_shown += any(c.verdict == "beats" for c in result)
+        single += any(c.p <= 0.05 for c in result)
     assert any_shown / cases <= 0.05 + 2.6 * sqrt(0.05 * 0.95 / cases)
     assert single / cases > 0.1  # without Holm
 
 
 @pytest.mark.parametrize(("seeds", "low", "high"), [(5, 0, 0.08), (3, 0.04, 0.14), (2, 0.1, 0.25)])
-def test_what_few_seeds_do_to_the_level(seeds, low, high):
-    """As `paired_bootstrap` says, where seeds spread the mean more than examples do."""
+def test_the_level_with_few_seeds(seeds, low, high):
+    """As documented in `paired_bootstrap`, if seeds contribute more variance than examples."""
     rng, cases, shown = generator(9), 400, 0
     for _ in range(cases):
         a = rng.normal(size=(seeds, 1)) + rng.normal(size=(1, 60)) + rng.normal(size=(seeds, 60))
@@ -238,16 +238,16 @@ def three(count=100, seed=13):
 
 def test_all_pairs_with_their_verdicts():
     values = three()
-    found = compare(values, False)
-    assert [(c.better, c.worse) for c in found[:2]] == [("a", "b"), ("a", "c")]
-    assert [c.verdict for c in found] == ["beats", "beats", "too few examples"]
+    result = compare(values, False)
+    assert [(c.better, c.worse) for c in result[:2]] == [("a", "b"), ("a", "c")]
+    assert [c.verdict for c in result] == ["beats", "beats", "too few examples"]
     single = [paired_bootstrap(values[x], values[y]) for x, y in ("ab", "ac", "bc")]
-    assert [c.p for c in found] == [s.p for s in single]
-    assert [c.adjusted for c in found] == holm([s.p for s in single]).tolist()
-    assert [c.needed for c in found] == [
+    assert [c.p for c in result] == [s.p for s in single]
+    assert [c.adjusted for c in result] == holm([s.p for s in single]).tolist()
+    assert [c.needed for c in result] == [
         examples_needed(values[x] - values[y], alpha=0.05 / 3) for x, y in ("ab", "ac", "bc")
     ]
-    first = found[0]
+    first = result[0]
     assert first.difference == pytest.approx((values["b"] - values["a"]).mean())
     assert 0 < first.low < first.difference < first.high and first.count == 100
     assert [(c.better, c.worse) for c in compare(values, True)[:2]] == [("b", "a"), ("c", "a")]
@@ -262,8 +262,8 @@ def test_too_few_examples_or_no_difference():
         (few.detectable * 0.99, "too few examples"),
         (few.detectable, "no difference shown"),
     ):
-        [found] = compare({"b": three()["b"], "c": three()["c"]}, True, relevant)
-        assert found.verdict == verdict
+        [result] = compare({"b": three()["b"], "c": three()["c"]}, True, relevant)
+        assert result.verdict == verdict
     short = {name: own[: MINIMUM - 1] for name, own in three().items()}
     assert {c.verdict for c in compare(short, True, relevant=9.0)} == {"too few examples"}
     enough = {name: own[:MINIMUM] for name, own in three().items()}
@@ -273,9 +273,9 @@ def test_too_few_examples_or_no_difference():
 def test_pairs_that_lack_other_examples_do_not_change_each_other():
     values = three()
     values["c"] = np.where(np.arange(100) < 30, nan, values["c"])
-    found = compare(values, True)
-    assert [c.count for c in found] == [100, 70, 70]
-    for c, (x, y) in zip(found, ("ab", "ac", "bc"), strict=True):
+    result = compare(values, True)
+    assert [c.count for c in result] == [100, 70, 70]
+    for c, (x, y) in zip(result, ("ab", "ac", "bc"), strict=True):
         assert c.p == paired_bootstrap(values[x], values[y]).p
     assert compare({"a": values["a"]}, True) == [] == compare({}, True)
 

@@ -1,4 +1,4 @@
-"""Deciding with as few examples as it takes: intervals, verdicts, and how often they are wrong."""
+"""Sequential comparison: intervals, verdicts, and how often they are wrong."""
 
 from itertools import combinations
 
@@ -45,11 +45,11 @@ def test_intervals_are_of_the_first_n_differences():
     assert (low[none] == -np.inf).all() and (high[none] == np.inf).all()
 
 
-def test_p_is_one_by_the_largest_martingale():
+def test_p_is_the_inverse_of_the_largest_martingale():
     rng = np.random.default_rng(3)
     values = rng.normal(0.1, 1, 50)
     values[:25] += np.where(np.arange(25) < 15, 3, -1)  # clearest before it counts, then less
-    [found] = compare_in_order({"a": values, "b": np.zeros(50)}, True, alpha=1e-9)
+    [result] = compare_in_order({"a": values, "b": np.zeros(50)}, True, alpha=1e-9)
     scale = np.maximum.accumulate(np.maximum(values, 0)) - np.minimum.accumulate(
         np.minimum(values, 0)
     )
@@ -58,7 +58,7 @@ def test_p_is_one_by_the_largest_martingale():
         own = values[:n]
         deviation = np.sqrt((((own - own.mean()) ** 2).sum() + scale[n - 1] ** 2 / 2) / (n - 1))
         largest = max(largest, martingale(own.mean() / deviation * np.sqrt(n), n))
-    assert found.p == pytest.approx(1 / largest, rel=1e-5)
+    assert result.p == pytest.approx(1 / largest, rel=1e-5)
 
 
 def drawn(rng, shape, kind):
@@ -74,27 +74,27 @@ def drawn(rng, shape, kind):
 def test_equal_methods_are_told_apart_in_few_runs(kind):
     runs, alpha = 400, 0.05
     values = drawn(np.random.default_rng(1), (runs, 300), kind)
-    found = [
+    result = [
         compare_in_order({"a": a, "b": b}, True, 0.001, alpha)[0].verdict
         for a, b in zip(*values, strict=True)
     ]
-    wrong = found.count("beats") / runs
+    wrong = result.count("beats") / runs
     assert wrong <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
 
 
-def test_what_is_rare_and_large_is_not_taken_for_equal():
+def test_rare_large_values_are_not_mistaken_for_equality():
     rng = np.random.default_rng(2)
     runs = 300
     wins = (rng.random((runs, 300)) < 0.04).astype(float)
     floor = (rng.random((runs, 300)) < 0.5).astype(float)
-    found = [
+    result = [
         compare_in_order({"a": np.minimum(f + w, 1), "b": f}, True, 0.01)[0].verdict
         for w, f in zip(wins, floor, strict=True)
     ]
-    assert found.count("no relevant difference") / runs <= 0.05
+    assert result.count("no relevant difference") / runs <= 0.05
 
 
-def test_verdicts_and_what_they_took():
+def test_verdicts_and_the_examples_they_took():
     rng = np.random.default_rng(4)
     base = rng.uniform(0.2, 0.8, 2000)
     values = {
@@ -103,19 +103,19 @@ def test_verdicts_and_what_they_took():
         "other": base + rng.normal(0, 0.01, 2000),
         "close": base + 0.0095 + rng.normal(0, 0.3, 2000),
     }
-    found = {frozenset((c.better, c.worse)): c for c in compare_in_order(values, False)}
-    best = found[frozenset(("best", "same"))]
+    result = {frozenset((c.better, c.worse)): c for c in compare_in_order(values, False)}
+    best = result[frozenset(("best", "same"))]
     assert (best.verdict, best.better) == ("beats", "best")
     assert MINIMUM <= best.count == best.needed < 60 and best.low > 0
-    same = found[frozenset(("same", "other"))]
+    same = result[frozenset(("same", "other"))]
     assert same.verdict == "no relevant difference" and same.count < 600
     assert -0.01 < same.low < same.high < 0.01
-    close = found[frozenset(("same", "close"))]
+    close = result[frozenset(("same", "close"))]
     assert close.verdict == "too few examples" and close.count == 2000 < close.needed
 
 
 @pytest.mark.parametrize(("mean", "relevant"), [(0.02, 0.01), (0.001, 0.03)])
-def test_what_is_needed_is_what_a_verdict_would_take(mean, relevant):
+def test_the_needed_examples_decide_a_pair(mean, relevant):
     noise = np.random.default_rng(9).normal(0, 0.2, 200)
     values = {"a": 0.5 + mean + noise - noise.mean(), "b": np.full(200, 0.5), "c": np.zeros(200)}
     pair = compare_in_order(values, True, relevant)[0]
@@ -144,9 +144,9 @@ def test_examples_without_a_value_do_not_count():
     a, b = rng.normal(0.5, 0.2, 200), rng.normal(0.4, 0.2, 200)
     holes = a.copy()
     holes[::3] = np.nan
-    [found] = compare_in_order({"a": holes, "b": b}, True)
+    [result] = compare_in_order({"a": holes, "b": b}, True)
     [expected] = compare_in_order({"a": a[~np.isnan(holes)], "b": b[~np.isnan(holes)]}, True)
-    assert found.count == expected.count and found.verdict == expected.verdict
+    assert result.count == expected.count and result.verdict == expected.verdict
     b[190] = 9.0  # seen by all intervals from there on, though it is compared with none
     holes[190] = np.nan
     [wide] = compare_in_order({"a": holes, "b": b}, True, alpha=1e-9)
@@ -163,15 +163,15 @@ def test_the_level_is_shared_by_all_pairs():
     rng = np.random.default_rng(7)
     values = {name: rng.normal(0.5, 0.2, 100) for name in "abcd"}
     spread = np.ptp(np.stack(list(values.values())))
-    for pair, found in zip(combinations(values, 2), compare_in_order(values, True), strict=True):
+    for pair, result in zip(combinations(values, 2), compare_in_order(values, True), strict=True):
         apart = values[pair[0]] - values[pair[1]]
         deviation = np.sqrt(
-            (((apart - apart.mean()) ** 2).sum() + spread**2 / 2) / (found.count - 1)
+            (((apart - apart.mean()) ** 2).sum() + spread**2 / 2) / (result.count - 1)
         )
-        assert found.count == 100
+        assert result.count == 100
         half = deviation * float(half_width(100, 0.05 / 6))
-        assert found.high - found.difference == pytest.approx(half, rel=1e-9)
-        assert found.adjusted == pytest.approx(min(1, 6 * found.p))
+        assert result.high - result.difference == pytest.approx(half, rel=1e-9)
+        assert result.adjusted == pytest.approx(min(1, 6 * result.p))
 
 
 @pytest.mark.parametrize(("mean", "relevant", "count"), [(0.12, 0.01, 60), (0.0, 0.4, 30)])
