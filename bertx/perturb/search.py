@@ -60,12 +60,7 @@ class Search:
         """
         key = (beam, exact, highest)
         if key not in self._orders:
-            counts, sign = self._counts, -1 if highest else 1
-            small = [text for text, units in enumerate(counts) if units <= exact]
-            large = [text for text, units in enumerate(counts) if units > exact]
-            orders = _exact_search(self._sets, small, counts, sign)
-            orders |= _beam_search(self._sets, large, counts, beam, sign)
-            self._orders[key] = [orders[text] for text in range(len(counts))]
+            self._orders[key] = self._search(beam, exact, highest)
         return self._orders[key]
 
     def ceiling(self, limit: Limit, beam: int = 1, exact: int = 8) -> Tensor:
@@ -77,6 +72,14 @@ class Search:
             ranked = deletion.order if limit == "deletion" else deletion.order[::-1]
             row[list(ranked)] = descending
         return scores
+
+    def _search(self, beam: int, exact: int, highest: bool) -> list[Deletion]:
+        counts, sign = self._counts, -1 if highest else 1
+        small = [text for text, units in enumerate(counts) if units <= exact]
+        large = [text for text, units in enumerate(counts) if units > exact]
+        orders = _exact_search(self._sets, small, counts, sign)
+        orders |= _beam_search(self._sets, large, counts, beam, sign)
+        return [orders[text] for text in range(len(counts))]
 
 
 class _SetProbabilities:

@@ -291,13 +291,13 @@ def test_the_ceiling_is_asked_with_all_that_is_known(searched):
 
 
 def test_what_was_searched_is_not_searched_again_for_the_ceiling(monkeypatch):
-    asked, orders = [], Search._searched
+    asked, orders = [], Search._search
 
-    def counted(self, beam, exact, highest=False):
+    def counted(self, beam, exact, highest):
         asked.append((beam, highest))
         return orders(self, beam, exact, highest)
 
-    monkeypatch.setattr(Search, "_searched", counted)
+    monkeypatch.setattr(Search, "_search", counted)
     metrics = {"naopc": NormalizedComprehensiveness(beam=2, exact=0)}
     evaluated(recorded(), asked=metrics, searched=lambda number: number == 7)
     assert sorted(asked) == [(1, False), (2, False), (2, True)]
