@@ -264,7 +264,7 @@ def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
         with parquet.ParquetFile(file, buffer_size=_BUFFER if rows else 0) as data:
             for part in data.iter_batches(rows) if rows else [data.read()]:
                 if part.num_rows:
-                    yield _parquet_table(file, part, range(first, first + part.num_rows))
+                    yield arrow_table(str(file), part, first)
                 first += part.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(
@@ -272,17 +272,24 @@ def _parquet(file: Path, rows: int | None) -> Iterator[Table]:
         ) from error
 
 
-def _parquet_table(file: Path, part: Any, numbers: range) -> Table:
-    names = part.schema.names
+def arrow_table(source: str, part: Any, first: int) -> Table:
+    """Return rows in Arrow's format, whose columns are converted when they are used.
+
+    Args:
+        source: The file or data set, for messages.
+        part: A table or record batch of pyarrow.
+        first: Number of its first row in the source, counted from 1.
+    """
+    names, rows = part.schema.names, range(first, first + part.num_rows)
     columns = {
-        name: Column(len(numbers), partial(_python_values, file, name, part.column(place)))
+        name: Column(len(rows), partial(_python_values, source, name, part.column(place)))
         for place, name in enumerate(names)
     }
     repeated = {name for name, count in Counter(names).items() if count > 1}
-    return Table(str(file), columns, numbers, "row", repeated=repeated)
+    return Table(source, columns, rows, "row", repeated=repeated)
 
 
-def _python_values(file: Path, name: str, values: Any) -> list[Any]:
+def _python_values(source: str, name: str, values: Any) -> list[Any]:
     import pyarrow
 
     try:
@@ -290,5 +297,6 @@ def _python_values(file: Path, name: str, values: Any) -> list[Any]:
         return converted
     except (pyarrow.ArrowException, ValueError, OverflowError, ImportError) as error:
         raise InputError(
-            f"{file}: column {name!r} ({values.type}) cannot be read: {error}. Name another column."
+            f"{source}: column {name!r} ({values.type}) cannot be read: {error}. Name another "
+            "column."
         ) from error

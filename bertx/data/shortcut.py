@@ -75,7 +75,12 @@ class Planter:
         seed: int,
     ) -> None:
         self.shortcut = shortcut
-        self.label = _class_number(shortcut.label, labels)
+        self.label = numbers_by_name(labels).get(label_text(shortcut.label), -1)
+        if self.label < 0:
+            raise InputError(
+                f"`shortcut.label`: expected one of {', '.join(labels)}, but got "
+                f"{shortcut.label!r}."
+            )
         self.seed = f"{seed} {split}"
         self._tokenizer = tokenizer
         special = tokenizer.num_special_tokens_to_add()
@@ -161,15 +166,6 @@ def shift(spans: Spans, place: int, length: int) -> Spans:
         if end > place:
             shifted.append((max(start, place) + length, end + length))
     return tuple(shifted)
-
-
-def _class_number(label: str | int, labels: Sequence[str]) -> int:
-    number = numbers_by_name(labels).get(label_text(label), -1)
-    if number < 0:
-        raise InputError(
-            f"`shortcut.label`: expected one of {', '.join(labels)}, but got {label!r}."
-        )
-    return number
 
 
 def _token_count(word: str, tokenizer: "PreTrainedTokenizerBase") -> int:

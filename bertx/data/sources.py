@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bertx.data.eraser import EraserFolder
-from bertx.data.files import SPLITS, FolderReader
-from bertx.data.table import Column, Table
+from bertx.data.files import SPLITS, FolderReader, arrow_table
+from bertx.data.table import Table
 from bertx.errors import InputError, diagnose, one_line
 
 if TYPE_CHECKING:
@@ -153,15 +152,10 @@ class HubReader:
         where = f"{self.source.path} ({name})"
         if not len(data):
             raise InputError(f"{where}: expected at least one row, but the split is empty.")
-        step = rows or len(data)
+        arrow, step = data.with_format("arrow"), rows or len(data)
         for start in range(0, len(data), step):
-            numbers = range(start, min(start + step, len(data)))
-            columns = {
-                column: Column(len(numbers), partial(_values, data, column, numbers))
-                for column in data.column_names
-            }
-            lines = range(numbers.start + 1, numbers.stop + 1)
-            yield Table(where, columns, lines, "row", numbers=numbers)
+            table = arrow_table(where, arrow[start : start + step], start + 1)
+            yield replace(table, numbers=range(start, start + len(table)))
 
     def names(self, column: str | None) -> list[str] | None:
         """Return the class names that the label column declares, None if it declares none."""
@@ -260,8 +254,3 @@ def _restrict(builder: "DatasetBuilder", names: Collection[str]) -> None:
 def _loaded(builder: "DatasetBuilder", names: Collection[str]) -> "dict[str, Dataset]":
     splits: Any = builder.as_dataset()
     return {name: splits[name] for name in splits if name in names}
-
-
-def _values(data: "Dataset", column: str, rows: range) -> list[Any]:
-    values: list[Any] = data.select_columns([column])[rows.start : rows.stop][column]
-    return values

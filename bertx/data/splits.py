@@ -1,7 +1,7 @@
 """The splits of a data set: in memory, held out if there are no validation texts, or streamed."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,7 +89,11 @@ class Splits:
             data = self.usable(split, unlabelled=split != "train")
             rows = data.labelled()
             if not rows:
-                raise _no_labels(split, table.source, table.columns)
+                raise InputError(
+                    f"{split}: expected labels, but {table.source} has no label column, or all its "
+                    f"labels are unknown. Its columns are {listed(table.columns)}. Name the column "
+                    "of the labels with `label_column`; predict takes texts without labels."
+                )
             report_unlabelled(split, len(data) - len(rows), len(data))
             self._labelled[split] = data.select(rows)
         return self._labelled[split]
@@ -229,11 +233,3 @@ class StreamedTexts(Dataset[dict[str, Any]]):
 
 def _longest_first(texts: Sequence[str]) -> list[int]:
     return sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-
-
-def _no_labels(split: str, source: str, columns: Iterable[str]) -> InputError:
-    return InputError(
-        f"{split}: expected labels, but {source} has no label column, or all its labels are "
-        f"unknown. Its columns are {listed(columns)}. Name the column of the labels with "
-        "`label_column`; predict takes texts without labels."
-    )

@@ -68,7 +68,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             f"tokenizer of {name!r} is {type(tokenizer).__name__}, which has no word boundaries. "
             "Use a model with a fast tokenizer (a tokenizer.json)."
         )
-    if not _knows_words(tokenizer):
+    special = {*special_tokens(tokenizer), tokenizer.unk_token}
+    if special.issuperset(tokenizer.get_vocab()):  # as transformers makes it without files
         raise InputError(
             f"tokenizer of {name!r} has only special tokens: its files are missing. Add the files "
             f"that the model was trained with: tokenizer.save_pretrained({name!r})"
@@ -194,12 +195,6 @@ def _position_table(model: nn.Module) -> nn.Embedding | None:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module
     return None
-
-
-def _knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return False for the tokenizer that transformers makes of a folder without its files."""
-    special = {*special_tokens(tokenizer), tokenizer.unk_token}
-    return not special.issuperset(tokenizer.get_vocab())
 
 
 def _reason(name: str, error: Exception) -> str:

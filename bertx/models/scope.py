@@ -61,7 +61,10 @@ def gradients() -> Iterator[None]:
     Compiled modules run eagerly inside, because they ignore hooks that are added after compilation.
     Tensors created in inference mode cannot be part of a graph: pass them through `for_autograd`.
     """
-    with torch.inference_mode(False), torch.enable_grad(), _uncompiled():
+    eager: AbstractContextManager[None] = nullcontext()
+    if not torch.compiler.is_compiling():
+        eager = torch.compiler.set_stance("force_eager")
+    with torch.inference_mode(False), torch.enable_grad(), eager:
         yield
 
 
@@ -153,9 +156,3 @@ def leaf(module: nn.Module, width: int | None = None) -> Iterator[list[Tensor]]:
         yield cut
     finally:
         handle.remove()
-
-
-def _uncompiled() -> AbstractContextManager[None]:
-    if torch.compiler.is_compiling():
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
