@@ -1,4 +1,4 @@
-"""Progress of what takes long: a bar on a terminal, a line every so often in a log."""
+"""Progress of long tasks: bars on a terminal, occasional lines in a log."""
 
 import os
 import sys
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 SECONDS_BETWEEN_LINES = 30.0
-"""Seconds between two lines in a log; what takes less than that is not mentioned."""
+"""Seconds between two lines in a log; shorter tasks print nothing."""
 
 Advance = Callable[[int], None]
-"""Called with the number of items that are done since the last call."""
+"""Called with the number of items completed since the last call."""
 
 
 class Display(ABC):
@@ -26,11 +26,11 @@ class Display(ABC):
 
     @abstractmethod
     def task(self, what: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Show how far something is until the context ends.
+        """Show the progress of a task until the context ends.
 
         Args:
-            what: What is done, such as ``Explaining texts``.
-            total: How many items there are; None if that is unknown.
+            what: The task, such as ``Explaining texts``.
+            total: Number of items; None if unknown.
         """
 
 
@@ -43,28 +43,28 @@ class Silent(Display):
 
 
 class Within(Display):
-    """Shows nothing of its own, and adds what is done to another task.
+    """Counts the items of nested tasks toward an outer task.
 
     Args:
-        advance: The other task's.
+        advance: Advances the outer task.
     """
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
 
     def task(self, what: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Add to the other task."""
+        """Advance the outer task."""
         return nullcontext(self._advance if total else lambda count: None)
 
 
 class Bars(Display):
-    """Bars of rich on standard error, which vanish when they are done.
+    """Rich progress bars on standard error, removed when they are done.
 
-    Without a total no bar is drawn: that is for loading and downloading, where the libraries of
-    Hugging Face draw their own.
+    Tasks without a total, such as loading and downloading, get no bar: the Hugging Face libraries
+    draw one.
 
     Args:
-        live: What shows the bars; None for one that all tasks share, in all threads.
+        live: The rich display to add bars to; None for one that all tasks and threads share.
     """
 
     def __init__(self, live: "Progress | None" = None) -> None:
@@ -85,11 +85,11 @@ class Bars(Display):
 
 
 class Lines(Display):
-    """Lines for a log, from a thread of their own: also while nothing gets done for long.
+    """Lines for a log, printed from a thread so that they appear even while no item completes.
 
     Args:
-        say: What prints a line; None for standard error.
-        every: Seconds between two lines; None for `EVERY`.
+        say: Prints a line; None for standard error.
+        every: Seconds between two lines; None for `SECONDS_BETWEEN_LINES`.
     """
 
     def __init__(
@@ -99,29 +99,29 @@ class Lines(Display):
 
     @contextmanager
     def task(self, what: str, total: int | None) -> Iterator[Advance]:
-        """Print lines, the first one after a while."""
-        state, over = Status(what, total), Event()
-        thread = Thread(target=self._watch, args=(state, over), daemon=True)
+        """Print a line at every interval."""
+        status, over = Status(what, total), Event()
+        thread = Thread(target=self._watch, args=(status, over), daemon=True)
         thread.start()
         try:
-            yield state.advance
+            yield status.advance
         finally:
             over.set()
             thread.join()
 
-    def _watch(self, state: "Status", over: Event) -> None:
+    def _watch(self, status: "Status", over: Event) -> None:
         while not over.wait(self._every):
-            if not state.finished:
-                self._say(state.line())
+            if not status.finished:
+                self._say(status.line())
 
 
 class Status:
-    """How far something is.
+    """The progress of one task.
 
     Args:
-        what: What is done.
-        total: How many items there are; None if that is unknown.
-        clock: The time in seconds.
+        what: The task.
+        total: Number of items; None if unknown.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -132,15 +132,15 @@ class Status:
 
     @property
     def finished(self) -> bool:
-        """Whether all items are done."""
+        """Whether all items are completed."""
         return self._total is not None and self._done >= self._total
 
     def advance(self, count: int) -> None:
-        """Add items that are done."""
+        """Add completed items."""
         self._done += count
 
     def line(self) -> str:
-        """How far it is, how long that took, and how long the rest will take."""
+        """Return the completed items, the elapsed time and the estimated remaining time."""
         spent = self._clock() - self._began
         so_far = f"{duration(spent)} so far"
         if self._total is None:
@@ -151,17 +151,17 @@ class Status:
 
 
 def progress(what: str, total: int | None = None) -> AbstractContextManager[Advance]:
-    """Show the progress of what runs in the context, where whoever called wants to see it.
+    """Show the progress of a task that runs in the context.
 
-    Unless a display was chosen (`displayed`, `wanted`), that is on a terminal and in a notebook.
-    Only the first process of several shows anything.
+    Without a chosen display (`displayed`, `wanted`), bars are shown on a terminal and in a
+    notebook. Only the first process shows anything.
 
     Args:
-        what: What is done, such as ``Explaining texts``.
-        total: How many items there are; None if that is unknown.
+        what: The task, such as ``Explaining texts``.
+        total: Number of items; None if unknown.
 
     Returns:
-        A context whose value is called with the number of items that are done.
+        A context whose value is called with the number of newly completed items.
     """
     if not _is_first():
         return Silent().task(what, total)
@@ -171,7 +171,7 @@ def progress(what: str, total: int | None = None) -> AbstractContextManager[Adva
 
 @contextmanager
 def displayed(display: Display) -> Iterator[None]:
-    """Show the progress of what runs in the context there, and nowhere else."""
+    """Show the progress of tasks in the context on this display."""
     token = _chosen.set(display)
     try:
         yield
@@ -180,31 +180,31 @@ def displayed(display: Display) -> Iterator[None]:
 
 
 def chosen() -> Display | None:
-    """The display that was chosen by `displayed`, if any."""
+    """Return the display chosen by `displayed`, if any."""
     return _chosen.get()
 
 
 def wanted(show: bool | None) -> AbstractContextManager[None]:
-    """What a caller wants to see: everything, nothing, or, for None, what is usual."""
+    """Show progress in the context if ``show``; None leaves the display as it is."""
     if show is None:
         return nullcontext()
     return displayed(usual_display() if show else Silent())
 
 
 def usual_display() -> Display:
-    """Bars where they can be drawn, lines elsewhere."""
+    """Return bars where they can be drawn, lines elsewhere."""
     return Bars() if interactive() else Lines()
 
 
 def interactive() -> bool:
-    """Whether standard error is a terminal that can draw bars, or this is a notebook that can."""
+    """Return whether standard error is a terminal, or this a notebook, that can draw bars."""
     if sys.stderr.isatty():
         return os.environ.get("TERM") != "dumb"
     return "ipykernel" in sys.modules and find_spec("ipywidgets") is not None
 
 
 def duration(seconds: float) -> str:
-    """A time for people.
+    """Format a duration.
 
     Examples:
         >>> duration(7.4), duration(65), duration(3725)
@@ -225,7 +225,7 @@ _lives: list["Progress"] = []
 
 @contextmanager
 def _shared_live() -> Iterator["Progress"]:
-    """One display for all tasks that run at once: two would write over each other."""
+    """Share one display between concurrent tasks: two would overwrite each other."""
     with _lock:
         live = _lives[0] if _lives else _new_live()
         _lives.append(live)
@@ -251,14 +251,14 @@ def _new_live() -> "Progress":
         Remaining(),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=False,  # it may be a file or a pipe, into which nothing must be lost
+        redirect_stdout=False,  # standard output may be a file or a pipe and must stay complete
     )
     live.start()
     return live
 
 
 def _is_first() -> bool:
-    """Whether this is the only process, or the first of several."""
+    """Return whether this is the only process, or the first of several."""
     torch = sys.modules.get("torch")
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
         return bool(torch.distributed.get_rank() == 0)

@@ -125,7 +125,7 @@ class BertxCLI(LightningCLI):
     def before_fit(self) -> None:
         """Warn of weights beside the head that are trained from scratch."""
         prefix = f"{self.model.model.base_model_prefix}."
-        new = [name for name in self.model.drawn if name.startswith(prefix)]
+        new = [name for name in self.model.untrained if name.startswith(prefix)]
         if new and not self._options.get("ckpt_path"):
             more = f" and {len(new) - 3} more" if len(new) > 3 else ""
             rank_zero_only(log.warning)(
@@ -135,10 +135,10 @@ class BertxCLI(LightningCLI):
 
     def _check_trained(self) -> None:
         """Refuse a head that was not trained."""
-        if self.model.drawn and not self._options.get("ckpt_path"):
+        if self.model.untrained and not self._options.get("ckpt_path"):
             raise InputError(
                 f"model {self._options['model']['name']!r} was not trained to classify texts: it "
-                f"has no weights for {', '.join(self.model.drawn[:3])}. Give the checkpoint of a "
+                f"has no weights for {', '.join(self.model.untrained[:3])}. Give the checkpoint of a "
                 "run with --ckpt_path last, best or a path."
             )
 

@@ -1,4 +1,4 @@
-"""Parts of a classifier that stand still while the rest is trained, and when they are released."""
+"""Freezing parts of a classifier during training, and unfreezing them later."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,26 +10,28 @@ from bertx.errors import InputError
 from bertx.models.anatomy import Part, weight_parts
 
 Frozen = Literal["embeddings", "encoder"] | int
-"""What stands still: the embeddings; with them the first n layers, or all: the head is trained."""
+"""What is frozen: the embeddings; the embeddings and the first n layers; or all but the head."""
 
 
 class Freezing:
-    """The weights that are not trained, and until when.
+    """The frozen weights of a classifier, and when they are unfrozen.
 
-    Weights that stand still have no gradient, so that an optimizer that holds them from the
-    beginning passes them over, and trains them at its current rate once they are released.
+    Frozen weights have no gradient. An optimizer that holds them from the beginning skips them,
+    and trains them at its current learning rate once they are unfrozen.
 
     Args:
-        model: The classifier. Its modes are left alone: dropout goes on in frozen layers.
-        frozen: What stands still; None for nothing.
-        epoch: The epoch, counted from 0, from which on it is trained, or
-        step: the step of the optimizer; None for never.
+        model: The classifier. Train and eval modes stay as they are: frozen layers keep dropout.
+        frozen: What is frozen; None for nothing.
+        epoch: The epoch, counted from 0, at which the weights are unfrozen; None for never.
+        step: The same, as a step of the optimizer.
 
     Attributes:
-        weights: What stands still at first.
+        weights: The weights that are frozen at first.
+        held: Whether they are frozen now.
 
     Raises:
-        InputError: If the model has no such part, or the moment is none.
+        InputError: If the model has no such part, or ``epoch`` or ``step`` is below 1, given
+            without ``frozen``, or both are given.
     """
 
     def __init__(
@@ -46,27 +48,24 @@ class Freezing:
         self._hold(True)
 
     def prepare(self, processes: int) -> None:
-        """Prepare for training in so many processes.
+        """Prepare for training in ``processes`` processes.
 
-        Which gradients several processes exchange is settled before the first step: weights that
-        will be released take part from the beginning, and their gradients are dropped until then.
+        DDP settles before the first step which gradients it exchanges. Weights that will be
+        unfrozen therefore take part from the beginning, and their gradients are dropped until then.
         """
-        releasing = self._epoch is not None or self._step is not None
-        self._masked = processes > 1 and releasing
+        self._masked = processes > 1 and not (self._epoch is None and self._step is None)
         self._hold(self.held)
 
-    def go_to(self, epoch: int, step: int) -> None:
-        """Hold or release the weights, as is due in an epoch and at a step of the optimizer."""
-        passed = [
-            now >= due
-            for now, due in ((epoch, self._epoch), (step, self._step))
-            if due is not None
-        ]  # fmt: skip
-        if self.weights and self.held is any(passed):
-            self._hold(not any(passed))
+    def update(self, epoch: int, step: int) -> None:
+        """Freeze or unfreeze the weights as is due at this epoch and step of the optimizer."""
+        due = (self._epoch is not None and epoch >= self._epoch) or (
+            self._step is not None and step >= self._step
+        )
+        if self.weights and self.held is due:
+            self._hold(not due)
 
     def drop_gradients(self) -> None:
-        """Drop those of weights that stand still but take part in what processes exchange."""
+        """Drop the gradients of frozen weights that are exchanged between processes."""
         if self._masked and self.held:
             for weight in self.weights:
                 weight.grad = None
@@ -79,17 +78,15 @@ class Freezing:
 
 
 def frozen_weights(model: PreTrainedModel, frozen: Frozen) -> list[nn.Parameter]:
-    """The weights that stand still.
-
-    The head is never among them; BERT's pooler is a part of it.
+    """Return the weights to freeze, never any of the head, to which BERT's pooler belongs.
 
     Args:
         model: The classifier.
-        frozen: What stands still.
+        frozen: What is frozen.
 
     Raises:
-        InputError: If the model has no such layers, or shares them with others.
-        UnsupportedArchitecture: If its layers are not known.
+        InputError: If the model has fewer layers, or they share weights with layers above.
+        UnsupportedArchitecture: If the layers of the model cannot be told apart.
     """
     _, *layers, embeddings = weight_parts(model, "`freeze`")
     chosen = [embeddings]
@@ -119,7 +116,7 @@ def _check_moment(frozen: Frozen | None, epoch: int | None, step: int | None) ->
         if frozen is None:
             raise InputError(f"{option}: nothing is frozen. Set `freeze` too.")
         if value < 1:
-            raise InputError(f"{option}: expected 1 or more, as those before are counted from 0.")
+            raise InputError(f"{option}: expected 1 or more, as {name}s are counted from 0.")
     if epoch is not None and step is not None:
         raise InputError(
             f"`unfreeze_at_epoch` {epoch} and `unfreeze_at_step` {step}: expected one of them."

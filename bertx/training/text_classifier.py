@@ -1,4 +1,4 @@
-"""The module: a Hugging Face sequence classifier, trained by Lightning."""
+"""The Lightning module that trains a Hugging Face sequence classifier."""
 
 import math
 from collections.abc import Mapping
@@ -22,13 +22,14 @@ from bertx.models.classifier import logits_of, takes
 from bertx.models.inputs import UNKNOWN
 from bertx.models.last_layer import first_token_alone
 from bertx.models.pretrained import Dtype, load_with_missing, longest_input
-from bertx.training.class_weights import ClassWeights, check_class_weights, weights_of
+from bertx.training.class_weights import ClassWeights, check_class_weights, loss_weights
 from bertx.training.freezing import Freezing, Frozen
 
 MODEL_FIELDS = ("input_ids", "attention_mask", "token_type_ids")
-"""What the forward of an encoder may take from a batch."""
+"""Fields of a batch that the forward of an encoder may take."""
 
 _SHOWN = 80
+"""Characters of a text that an error message quotes."""
 
 EvaluationStage = Literal["train", "val", "test", "predict"]
 
@@ -36,35 +37,35 @@ EvaluationStage = Literal["train", "val", "test", "predict"]
 class TextClassifier(LightningModule):
     """Fine-tunes a pretrained encoder with AdamW, linear warm-up and linear decay.
 
-    Logs ``train/loss``, which is what is minimized, at every step and, at the end of an epoch,
-    ``val/loss``, ``val/accuracy`` and ``val/macro_f1``; ``test/...`` likewise. Rows whose label is
-    -100 or whose ``index`` is -1 (a distributed sampler's repetitions) count in none of them.
-    ``val/loss`` is the mean cross-entropy over the examples, without class weights or smoothing,
-    so that runs with others can be compared by it.
+    Logs ``train/loss``, the minimized loss, at every step and ``val/loss``, ``val/accuracy`` and
+    ``val/macro_f1`` at the end of an epoch; ``test/...`` likewise. Rows whose label is -100 or
+    whose ``index`` is -1 (the padding of a distributed sampler) are ignored. ``val/loss`` is the
+    mean cross-entropy over the examples without class weights or label smoothing, so that it can
+    be compared between runs with different settings.
 
     Args:
         name: The pretrained model: a hub id, a folder, package:MODULE/FOLDER, or the path of
             another run's checkpoint (.ckpt).
         labels: Names of the C classes, in the order of their numbers.
         learning_rate: Highest learning rate, reached at the end of the warm-up.
-        weight_decay: Decay of the weights; biases and norms have none.
-        warmup: Share of all training steps in which the learning rate rises from 0.
+        weight_decay: Weight decay; biases and norms are not decayed.
+        warmup: Share of all training steps over which the learning rate rises from 0.
         dtype: Precision of the weights.
-        class_weights: What each class counts in the training loss: ``balanced``, by which all
-            classes of the training split count the same, or a weight for each, in the order of
-            ``labels`` or by name. Default: each text counts the same.
-        label_smoothing: Share of the target that is spread evenly over all classes, in training.
-        freeze: What is not trained: ``embeddings``, a number of layers from below (with the
-            embeddings), or ``encoder``, all but the head, to which BERT's pooler belongs. Dropout
-            goes on in frozen layers.
-        unfreeze_at_epoch: The epoch, counted from 0, from which on all is trained, at the current
-            rate of the schedule. Default: never.
-        unfreeze_at_step: The same, by the number of the optimizer's step.
+        class_weights: Weight of each class in the training loss: ``balanced``, with which all
+            classes of the training split have the same total weight, or one weight per class, in
+            the order of ``labels`` or by name. Default: all texts have the same weight.
+        label_smoothing: Share of the target that is spread evenly over all classes in training.
+        freeze: What is not trained: ``embeddings``, a number of layers counted from the embeddings
+            (which are then frozen too), or ``encoder``, all but the head, to which BERT's pooler
+            belongs. Dropout stays on in frozen layers.
+        unfreeze_at_epoch: The epoch, counted from 0, from which on all weights are trained, at the
+            current learning rate of the schedule. Default: never.
+        unfreeze_at_step: The same, as a step of the optimizer.
 
     Attributes:
         model: The classifier.
-        drawn: Names of its weights that the pretrained model has not, and that only training or a
-            checkpoint can give.
+        untrained: Names of the weights that the pretrained model lacks and that are drawn at
+            random until they are trained or loaded from a checkpoint.
 
     Raises:
         InputError: If a number is out of range or the model cannot be loaded.
@@ -94,24 +95,24 @@ class TextClassifier(LightningModule):
         self.warmup = warmup
         self.class_weights = class_weights
         self.label_smoothing = label_smoothing
-        self.model, self.drawn = load_with_missing(name, labels, dtype)
+        self.model, self.untrained = load_with_missing(name, labels, dtype)
         self._files: dict[str, bytes] = {}
         self._longest = longest_input(self.model)
         self._fields = [field for field in MODEL_FIELDS if takes(self.model, field)]
         self.metrics = EpochMetrics(len(labels))
         self.freezing = Freezing(self.model, freeze, unfreeze_at_epoch, unfreeze_at_step)
         self._weights: Tensor | None = None
-        self._scheduled = learning_rate
+        self._scheduled_rate = learning_rate
 
     def setup(self, stage: str) -> None:
-        """Count the classes of the training split, if they are to be balanced."""
+        """Compute the class weights and prepare the frozen weights for training."""
         if stage == "fit":
             counts = self._counts() if self.class_weights == "balanced" else None
-            self._weights = weights_of(self.class_weights, self.labels, counts)
+            self._weights = loss_weights(self.class_weights, self.labels, counts)
             self.freezing.prepare(self.trainer.world_size)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
-        """Logits (B, C) of a collated batch."""
+        """Return the logits (B, C) of a collated batch."""
         width = batch["input_ids"].shape[1]
         if self._longest is not None and width > self._longest:
             raise InputError(
@@ -119,11 +120,12 @@ class TextClassifier(LightningModule):
                 f"positions. Set `max_length` to {self._longest} or less."
             )
         arguments = {field: batch[field] for field in self._fields if field in batch}
-        with nullcontext() if _runs_again(self.model) else first_token_alone(self.model):
+        recomputed = _checkpoints_activations(self.model)
+        with nullcontext() if recomputed else first_token_alone(self.model):
             return logits_of(self.model, arguments)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """The mean loss of a batch, and its logits (B, C)."""
+        """Return the mean loss of a batch and its logits (B, C)."""
         self._check_labels("train", batch)
         logits = self._finite_logits("train", batch)
         weights = None if self._weights is None else self._weights.to(logits.device)
@@ -138,60 +140,59 @@ class TextClassifier(LightningModule):
         return {"loss": loss, "logits": logits.detach()}
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """The mean loss of a batch, and its logits (B, C)."""
+        """Return the mean loss of a batch and its logits (B, C)."""
         return self._evaluate("val", batch)
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """The mean loss of a batch, and its logits (B, C)."""
+        """Return the mean loss of a batch and its logits (B, C)."""
         return self._evaluate("test", batch)
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """``index`` (B,) and ``probabilities`` (B, C); NaN for a text whose logits overflowed."""
+        """Return ``index`` (B,) and ``probabilities`` (B, C); NaN where logits overflowed."""
         logits = self(batch)
         finite = logits.isfinite().all(-1, keepdim=True)
         logits = logits.masked_fill(~finite, torch.nan)  # no text is lost for another one
         return {"index": batch["index"], "probabilities": logits.float().softmax(-1)}
 
     def on_train_epoch_start(self) -> None:
-        """Go by the rate that is set now: a learning rate finder sets it after the schedule."""
+        """Update the schedule if ``learning_rate`` has changed since, as by LearningRateFinder."""
         schedule, rate = self.lr_schedulers(), self.learning_rate
-        if rate == self._scheduled or not isinstance(schedule, LambdaLR):
+        if rate == self._scheduled_rate or not isinstance(schedule, LambdaLR):
             return
-        self._scheduled, schedule.base_lrs = rate, [rate] * len(schedule.base_lrs)
+        self._scheduled_rate, schedule.base_lrs = rate, [rate] * len(schedule.base_lrs)
         for group, share in zip(schedule.optimizer.param_groups, schedule.lr_lambdas, strict=True):
             group.update(initial_lr=rate, lr=rate * share(schedule.last_epoch))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Release what is frozen when it is due, also after a resumption."""
-        self.freezing.go_to(self.current_epoch, self.global_step)
+        """Unfreeze the frozen weights when it is due, also after resuming."""
+        self.freezing.update(self.current_epoch, self.global_step)
 
     def on_after_backward(self) -> None:
-        """Drop gradients of what is frozen."""
+        """Drop the gradients of frozen weights."""
         self.freezing.drop_gradients()
 
     def on_validation_epoch_start(self) -> None:
-        """Count from zero."""
+        """Reset the metrics."""
         self.metrics.reset()
 
     def on_test_epoch_start(self) -> None:
-        """Count from zero."""
+        """Reset the metrics."""
         self.metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log what the epoch came to."""
-        self._report("val")
+        """Log the metrics of the epoch."""
+        self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log what the epoch came to."""
-        self._report("test")
+        """Log the metrics of the epoch."""
+        self._log_metrics("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW; the learning rate rises and falls linearly, step by step."""
+        """Return AdamW with linear warm-up and linear decay, stepped after every batch."""
         from transformers import get_linear_schedule_with_warmup
 
-        self._scheduled = self.learning_rate
-        rate, fused = self.learning_rate, self._fuses()
-        optimizer = torch.optim.AdamW(self._groups(), lr=rate, fused=fused)
+        rate = self._scheduled_rate = self.learning_rate
+        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=rate, fused=self._fused())
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise InputError(
@@ -207,7 +208,7 @@ class TextClassifier(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what model and tokenizer are built from: a checkpoint needs nothing beside it."""
+        """Add the files of model and tokenizer, so that the checkpoint can be loaded by itself."""
         if not self._files:
             tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
             usable = isinstance(tokenizer, PreTrainedTokenizerBase)
@@ -215,10 +216,10 @@ class TextClassifier(LightningModule):
         checkpoint[FILES] = self._files
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another model; let this run's settings win over the saved ones.
+        """Refuse the checkpoint of another model; replace saved settings by those of this run.
 
         Raises:
-            InputError: If the classes or the weights are not those of this model.
+            InputError: If the classes differ, or names or shapes of the weights.
         """
         self._check_checkpoint(checkpoint)
         rates = [self.learning_rate] * 2
@@ -230,14 +231,15 @@ class TextClassifier(LightningModule):
         for state in checkpoint.get("lr_schedulers", []):
             state["base_lrs"] = rates
 
-    def _fuses(self) -> bool | None:
-        """Whether AdamW goes through the weights once instead of once for each operation."""
-        mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)  # it would not clip
+    def _fused(self) -> bool | None:
+        """Return whether to use the fused AdamW; None for torch's default."""
+        # Lightning's mixed precision does not clip gradients with a fused optimizer.
+        mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)
         return True if self.device.type in ("cpu", "cuda") and not mixed else None
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """Matrices, which decay, and biases and norms, which are vectors and do not."""
-        frozen = {*self.freezing.weights}  # held from the beginning, to be released
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return matrices, which are decayed, and vectors (biases, norms), which are not."""
+        frozen = {*self.freezing.weights}  # part of the optimizer from the beginning
         trained = [p for p in self.model.parameters() if p.requires_grad or p in frozen]
         return [
             {"params": [p for p in trained if p.dim() > 1], "weight_decay": self.weight_decay},
@@ -245,7 +247,7 @@ class TextClassifier(LightningModule):
         ]
 
     def _counts(self) -> list[int]:
-        """The number of training texts of each class."""
+        """Return the number of training texts of each class."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if not hasattr(data, "class_counts"):
             raise InputError(
@@ -266,9 +268,9 @@ class TextClassifier(LightningModule):
             self.metrics.add(losses[counted], logits[counted], labels[counted])
         return {"loss": losses.sum() / (labels != UNKNOWN).sum().clamp(min=1), "logits": logits}
 
-    def _report(self, stage: EvaluationStage) -> None:
+    def _log_metrics(self, stage: EvaluationStage) -> None:
         for key, value in self.metrics.compute().items():
-            # Summed over the processes already: their mean is one of equal numbers.
+            # The values cover all processes already and are equal on each: averaging is harmless.
             self.log(f"{stage}/{key}", value, prog_bar=True, sync_dist=True)
 
     def _check_labels(self, stage: EvaluationStage, batch: Mapping[str, Any]) -> None:
@@ -278,19 +280,19 @@ class TextClassifier(LightningModule):
             row = int(wrong.nonzero()[0])
             raise InputError(
                 f"{stage}, step {self.global_step}: expected labels 0..{classes - 1} "
-                f"({', '.join(self.labels)}), but {_shown(batch, row)} has label "
+                f"({', '.join(self.labels)}), but {_example(batch, row)} has label "
                 f"{int(labels[row])}. Check the label column and `labels`."
             )
 
     def _finite_logits(self, stage: EvaluationStage, batch: Mapping[str, Any]) -> Tensor:
-        """Logits (B, C); finite logits have a finite loss."""
+        """Return the logits (B, C), and refuse NaN and infinity."""
         logits = self(batch)
         finite = logits.isfinite().all(-1)
         if not finite.all():
             row = int((~finite).nonzero()[0])
             raise InputError(
                 f"{stage}, step {self.global_step}: expected finite logits, but "
-                f"{_shown(batch, row)} has {logits[row].tolist()}. Lower `learning_rate`, "
+                f"{_example(batch, row)} has {logits[row].tolist()}. Lower `learning_rate`, "
                 f"check the weights of {self.hparams['name']!r}, or use "
                 "`precision` 32-true."
             )
@@ -301,20 +303,20 @@ class TextClassifier(LightningModule):
         if list(saved.get("labels", self.labels)) != self.labels:
             raise InputError(
                 f"the checkpoint has the classes {saved['labels']}, this run {self.labels}. Give "
-                "the data set of the checkpoint, or its classes by `labels`."
+                "the data set of the checkpoint, or its classes as `labels`."
             )
         saved_shapes = {key: value.shape for key, value in checkpoint["state_dict"].items()}
         shapes = {key: value.shape for key, value in self.state_dict().items()}
         if saved_shapes != shapes:
             key = sorted({k for k, _ in saved_shapes.items() ^ shapes.items()})[0]
             raise InputError(
-                f"the checkpoint's weights are those of {saved.get('name', 'another model')!r}, "
-                f"not of {self.hparams['name']!r}: they differ in {key}. Give that model as `name`."
+                f"the checkpoint has the weights of {saved.get('name', 'another model')!r}, not of "
+                f"{self.hparams['name']!r}: they differ in {key}. Give that model as `name`."
             )
 
 
 class EpochMetrics(nn.Module):
-    """What is measured in an epoch, exact over several processes.
+    """Metrics of an epoch, exact over several processes.
 
     Args:
         classes: Number of classes C.
@@ -333,13 +335,13 @@ class EpochMetrics(nn.Module):
         self.macro_f1.update(logits, labels)
 
     def compute(self) -> dict[str, Tensor]:
-        """The values by the name under which they are logged; a collective call."""
+        """Return the values by the name under which they are logged; a collective call."""
         metrics = {"loss": self.loss, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
         return {name: metric.compute() for name, metric in metrics.items()}
 
     def reset(self) -> None:
-        """Begin anew."""
-        # A state that is made in inference mode (trainer.validate) cannot be updated in fit.
+        """Reset all metrics."""
+        # A state created in inference mode (trainer.validate) cannot be updated in fit.
         with torch.inference_mode(False):
             for metric in (self.loss, self.accuracy, self.macro_f1):
                 metric.reset()
@@ -358,15 +360,16 @@ def _check_settings(
             raise InputError(f"`{name}`: expected {expected}, but got {value}.")
 
 
-def _shown(batch: Mapping[str, Any], row: int) -> str:
-    """Which example it is, with the beginning of its text."""
+def _example(batch: Mapping[str, Any], row: int) -> str:
+    """Name an example, and quote the beginning of its text."""
     index = f"example {int(batch['index'][row])}" if "index" in batch else f"row {row}"
     text = batch["text"][row] if "text" in batch else ""
     return f"{index} ({text[:_SHOWN]!r}{'...' if len(text) > _SHOWN else ''})" if text else index
 
 
-def _runs_again(model: PreTrainedModel) -> bool:
-    """Whether layers are run again in the backward, when no hook of the forward is there."""
-    names = ("is_activation_checkpointing", "is_gradient_checkpointing")  # as versions call it
-    asked = (bool(getattr(model, name)) for name in names if hasattr(type(model), name))
-    return next(asked, False)
+def _checkpoints_activations(model: PreTrainedModel) -> bool:
+    """Return whether the backward runs layers again, when hooks of the forward are gone."""
+    for name in ("is_activation_checkpointing", "is_gradient_checkpointing"):  # newer name first
+        if hasattr(type(model), name):
+            return bool(getattr(model, name))
+    return False

@@ -77,8 +77,8 @@ def test_balanced_needs_texts_of_every_class(tmp_path, folder):
     [
         ([1.0, 2.0], r"each of the 3 classes \(bad, so so, good\), but got \[1.0, 2.0\]"),
         ({"bad": 1.0, "good": 2.0}, "but got weights for bad, good"),
-        ([1.0, 0.0, 1.0], "above 0, but that of 'so so' is 0"),
-        ([1.0, 1.0, float("inf")], "above 0, but that of 'good' is inf"),
+        ([1.0, 0.0, 1.0], "above 0, but the weight of 'so so' is 0"),
+        ([1.0, 1.0, float("inf")], "above 0, but the weight of 'good' is inf"),
         ("even", "expected balanced, or a weight for each"),
     ],
 )

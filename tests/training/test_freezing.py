@@ -131,7 +131,7 @@ def test_several_processes_exchange_what_will_be_released():
     freezing.prepare(processes=2)
     assert all(own.requires_grad for own in model.parameters())
     for step in range(4):
-        freezing.go_to(0, step)
+        freezing.update(0, step)
         ids = torch.tensor([[2, 5, 6, 3]])
         model(ids).logits.sum().backward()
         freezing.drop_gradients()

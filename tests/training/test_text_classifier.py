@@ -210,7 +210,7 @@ def test_a_checkpoint_of_another_model_is_refused(module, tmp_path):
     runner.fit(module, loader(), loader())
     other = TextClassifier(save_model(tmp_path / "other", 3, "distilbert"), LABELS)
     best = runner.checkpoint_callback.best_model_path
-    with pytest.raises(InputError, match=r"those of .* differ in model\..*`name`"):
+    with pytest.raises(InputError, match=r"weights of .* differ in model\..*`name`"):
         trainer().validate(other, loader(), ckpt_path=best)
 
 
