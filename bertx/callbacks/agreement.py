@@ -1,4 +1,4 @@
-"""AgreementMonitor: whether the methods say the same of a model, while it trains."""
+"""AgreementMonitor: how far attribution methods agree while a model trains."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -9,8 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.base import Chunk, Probe, log
-from bertx.callbacks.run import here, run_folder
+from bertx.callbacks.epoch_explainer import Chunk, EpochExplainer, log
+from bertx.callbacks.trainer import epoch_and_step, run_folder
 from bertx.errors import InputError
 from bertx.metrics import Agreement, Estimate, explained_trace, spearman
 from bertx.models.classifier import ModelChoice
@@ -23,21 +23,21 @@ from bertx.report.loggers import log_figure, to_each
 
 _NOTE = (
     "Spearman's correlation of {unit} scores, mean over {count} texts; of absolute values unless "
-    "both methods have a sign"
+    "both methods are signed"
 )
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """How far two methods agree.
+    """Agreement of two methods.
 
     Attributes:
-        a: The one.
-        b: The other.
+        a: Name of the first method.
+        b: Name of the second method.
         spearman: Mean rank correlation of their unit scores over texts, in [-1, 1].
         spearman_se: Its standard error.
-        count: Number of texts that have one.
-        absolute: Whether absolute values are compared, as not both methods have a sign.
+        count: Number of texts that have a correlation.
+        absolute: Whether absolute values are compared, as at least one method is unsigned.
     """
 
     a: str
@@ -48,28 +48,28 @@ class PairResult:
     absolute: bool
 
     def scalars(self) -> dict[str, float]:
-        """Every number under the key by which it is logged."""
+        """Return the numbers by the key under which they are logged."""
         key = f"agreement/{self.a}/{self.b}"
         return {key: self.spearman, f"{key}_se": self.spearman_se}
 
 
-class AgreementMonitor(Probe):
-    """Compares the explanations of each two methods with each other.
+class AgreementMonitor(EpochExplainer):
+    """Compares the explanations of every pair of methods.
 
-    At the end of every validation and test epoch, for each two methods:
+    At the end of every validation and test epoch, it logs for each pair
     ``val/agreement/<a>/<b>``, the mean over texts of Spearman's correlation of their unit scores,
-    with its standard error ``..._se``. Unless both methods have a sign, absolute values are
-    compared. A text whose scores are all equal has no correlation. A picture of all pairs goes to
-    every logger under ``val/agreement_matrix`` and to ``<run>/bertx/<stage>/agreement.svg``, the
-    numbers to ``agreement.csv``. Methods that agree need not be right.
+    and its standard error ``..._se``. Absolute values are compared unless both methods are signed.
+    A text whose scores are all equal has no correlation. A matrix plot goes to every logger under
+    ``val/agreement_matrix`` and to ``<run>/bertx/<stage>/agreement.svg``, the numbers to
+    ``agreement.csv``. Agreement does not mean that the methods are right.
 
     Args:
         methods: At least two attribution methods by the name under which they are logged; null for
-            AttnLRP, the paper's four, as far as the model supports them, and a random control,
-            with which nothing should agree.
+            AttnLRP and the paper's four methods, if the model supports them, and a random control,
+            with which no method should agree.
 
     Attributes:
-        results: The last results, one for each two methods.
+        results: The last results, one for each pair.
 
     References:
         Order in the Court: Explainable AI Methods Prone to Disagreement (Neely et al., 2021),
@@ -93,14 +93,14 @@ class AgreementMonitor(Probe):
         )
         if methods is not None and len(methods) == 1:
             raise InputError(
-                f"AgreementMonitor: expected two methods or more, got {', '.join(methods)} alone"
+                f"AgreementMonitor: expected two methods or more, got only {', '.join(methods)}"
             )
         self.results: list[PairResult] = []
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
-        """Compare the methods on all texts, and log what that comes to."""
+        """Compare the methods on all texts and log the results."""
         names = list(self._methods)
         metrics = [Agreement(names, spearman).to(pl_module.device) for _ in range(2)]
         for _, trace in chunks:
@@ -108,21 +108,23 @@ class AgreementMonitor(Probe):
             mask = trace.inputs.unit_mask(scores.shape[2])
             for metric, compared in zip(metrics, (scores, scores.abs()), strict=True):
                 metric.update(compared, mask)
-            del trace  # and the graph, before the next one is made
+            del trace  # frees the graph before the next one is built
         raw, absolute = (metric.compute() for metric in metrics)
         if not raw.counts.any():
             log.warning(f"{stage}: no example of the sample has units to rank; nothing is compared")
             return
         signs = torch.tensor([method.signed for method in self._methods.values()])
-        both = (signs[:, None] & signs).to(pl_module.device)
-        chosen = Estimate(*(torch.where(both, *parts) for parts in zip(raw, absolute, strict=True)))
-        self.results = self._pairs(chosen)
+        signed = (signs[:, None] & signs).to(pl_module.device)
+        estimate = Estimate(
+            *(torch.where(signed, *parts) for parts in zip(raw, absolute, strict=True))
+        )
+        self.results = self._pairs(estimate)
         for pair in self.results:
             self._log(pl_module, stage, pair.scalars())
         self._append(trainer, stage, "agreement.csv", map(asdict, self.results))
-        self._write(trainer, stage, chosen)
+        self._write(trainer, stage, estimate)
 
-    def _groups(self) -> tuple[str, ...]:
+    def _logged_groups(self) -> tuple[str, ...]:
         return ("agreement",)
 
     def _pairs(self, estimate: Estimate) -> list[PairResult]:
@@ -137,11 +139,11 @@ class AgreementMonitor(Probe):
         folder = run_folder(trainer) / "bertx" / stage
         if not trainer.is_global_zero:
             return
-        epoch, step = here(trainer)
+        epoch, step = epoch_and_step(trainer)
         when = f"epoch {epoch}, step {step}"
         note = _NOTE.format(unit=noun(self.unit), count=int(estimate.counts.max()))
         figure = matrix_figure(list(self._methods), estimate.mean.tolist(), "Agreement", when, note)
-        picture = figure_svg(figure)
-        write_whole(folder / "agreement" / f"step={step:05d}.svg", picture)
-        write_whole(folder / "agreement.svg", picture)
+        svg = figure_svg(figure)
+        write_whole(folder / "agreement" / f"step={step:05d}.svg", svg)
+        write_whole(folder / "agreement.svg", svg)
         to_each(trainer.loggers, log_figure, f"{stage}/agreement_matrix", figure, when, step)

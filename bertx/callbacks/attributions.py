@@ -1,4 +1,4 @@
-"""AttributionWriter: the words of whole corpora, with what each method makes of them."""
+"""AttributionWriter: attributions of all texts of a prediction, as Parquet files."""
 
 import os
 from collections.abc import Mapping, Sequence, Sized
@@ -8,79 +8,70 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.attribution.choices import ALL, GOLD, PREDICTED, Methods
+from bertx.callbacks.attribution_table import AttributionTable
 from bertx.callbacks.batches import read_batch
-from bertx.callbacks.methods import blamed, say_choice, tokenizer_of
-from bertx.callbacks.records import Records
-from bertx.callbacks.run import check_within, gather, run_folder
+from bertx.callbacks.explaining import ExplainingCallback, find_tokenizer, log_choice
 from bertx.callbacks.sample import Sample
 from bertx.callbacks.shards import ShardWriter, read_shards, shards
-from bertx.errors import InputError
+from bertx.callbacks.trainer import check_within, gather, run_folder
+from bertx.errors import InputError, check_positive
 from bertx.evaluation.forwards import gold_class
 from bertx.explanation import Explanation
 from bertx.explanation.parts import Part, parts_of
 from bertx.explanation.provenance import describe
-from bertx.explanation.reading import Reader, check_unit
+from bertx.explanation.reading import Reader
 from bertx.explanation.scoring import Scoring
 from bertx.models.classifier import ModelChoice, class_number
 from bertx.models.encode import Reading, UnitTokenizer
-from bertx.models.heads import Logits, classifier_for
+from bertx.models.heads import Logits
 from bertx.models.inputs import Merge, Unit
 
 
-class AttributionWriter(Callback):
+class AttributionWriter(ExplainingCallback):
     """Explains every text of ``trainer.predict`` and writes Parquet files as it goes.
 
-    One row a text, of a batch as it comes: ``index``, the number of its row in the data, from 0;
-    ``text``; ``input_ids``, special tokens included; ``words``, and in which characters of the text
-    they are (``starts``, ``ends``), as `bertx.explain` has them; ``left_out``, how many more the
-    text has than the batch, which cuts long ones; ``prediction``; ``probabilities``; ``target``,
-    the explained class; ``scores_NAME``, one number a word, for each method, or one such list for
-    each class (then ``target`` is null); ``error``, null or why scores are null: a computation
-    overflowed, or the text is missing or cannot be explained, even alone (too little memory, no
-    gold label). Such a text keeps nobody from having scores, and one without words has a row
-    without scores. The schema's metadata says how they were made, under ``bertx``. All files below
-    the folder are one table for ``pandas.read_parquet``, ``pyarrow.dataset`` and
-    ``datasets.load_dataset``.
+    There is one row per text, for the tokens in its batch: ``index``, its row in the data, from 0;
+    ``text``; ``input_ids``, special tokens included; ``words``, and the characters of the text at
+    which they start and end (``starts``, ``ends``), as in `bertx.explain`; ``left_out``, how many
+    more words the text has, if the batch has cut it; ``prediction``; ``probabilities``;
+    ``target``, the explained class; ``scores_NAME`` for each method, one number per word, or one
+    such list per class (then ``target`` is null); ``error``, null or the reason why scores are
+    null: a computation overflowed, or the text is missing or cannot be explained, even by itself
+    (too little memory, no gold label). A text that fails does not affect the others; a text
+    without words has a row without scores. The schema's metadata records under ``bertx`` how the
+    scores were computed. All files below the folder are one table for ``pandas.read_parquet``,
+    ``pyarrow.dataset`` and ``datasets.load_dataset``.
 
-    Each process writes files of its own, ``rank-00000/part-000000.parquet`` and so on, which
-    appear when they are whole; neither memory nor open files grow with the number of texts. Texts
-    that a folder holds are not explained again, so that a killed run can be resumed.
+    Each process writes its own files, ``rank-00000/part-000000.parquet`` and so on, which appear
+    when they are complete; neither memory nor open files grow with the number of texts. Texts that
+    are already in the folder are not explained again, so that a killed run can be resumed.
 
     The model may belong to any LightningModule that holds a Hugging Face sequence classifier. It
-    is called directly, in the run's precision. Foreign batches can be translated by overriding
-    `read`. Without methods nothing is done.
+    is called directly, in the precision of the run. Batches of another format can be translated by
+    overriding `read`. Without methods, nothing is done.
 
     Args:
-        methods: Attribution methods by the name of their column; null or none: write nothing.
+        methods: Attribution methods by the name of their column; null or empty: write nothing.
         target: The explained class: ``predicted``, ``gold``, the name or number of one, or ``all``.
-        unit: What has a score: ``word``, ``whitespace`` or ``token``.
-        merge: How the scores of a word's tokens become one: ``sum``, or ``max`` for unsigned
+        merge: How the scores of a word's tokens are combined: ``sum``, or ``max`` for unsigned
             methods; signed ones are always summed.
-        window: Explain the ``text`` of a batch to its end, not only the tokens that the batch has
-            of it, in windows of this many tokens (see `bertx.explain`). Predictions are then the
-            mean over its windows.
-        folder: The name of a folder within the run's, or a path (something with a ``/``).
-        resume: Continue the newest run beside this one that has such a folder. A path is always
+        window: Explain the whole ``text`` of a batch, not only the tokens in the batch, in windows
+            of this many tokens (see `bertx.explain`). Predictions are then the mean over windows.
+        folder: The name of a folder within the run's, or a path (a name with a ``/``).
+        resume: Continue the newest neighbouring run that has such a folder. A path is always
             continued.
-        rows_per_shard: Rows of a file; a process that is killed loses fewer.
-        tokenizer: A tokenizer or the name of its model, where neither the module nor the data
-            module has one.
-        model: Which classifier, where the module holds several: the path of an attribute, such as
-            ``student``, or a function from the module to it.
-        logits: For an encoder with a head of your own: the name of a method of the module, or a
-            function, from a mapping of ``input_ids``, ``attention_mask``, ... to the logits (B, C);
-            see `bertx.models.heads.EncoderForSequenceClassification`.
+        rows_per_shard: Rows of a file. A killed process loses the rows of its last file.
 
     Raises:
-        InputError: Before the first batch, if the module holds no classifier, a method is not
-            defined for it, there are several loaders, or the folder holds attributions of another
-            model, tokenizer, method, unit, target, precision, window or length of texts; at the
-            first, if it has no ``text`` for a window.
+        InputError: Before the first batch, if the module holds no classifier, a method does not
+            support it, there are several loaders, or the folder holds attributions of another
+            model, tokenizer, method, unit, target, precision, window or maximum length; at the
+            first batch, if it has no ``text`` for a window.
     """
 
     def __init__(
@@ -97,44 +88,33 @@ class AttributionWriter(Callback):
         model: ModelChoice | None = None,
         logits: Logits | None = None,
     ) -> None:
-        if rows_per_shard < 1:
-            raise InputError(f"rows_per_shard must be at least 1, got {rows_per_shard}")
-        check_unit(unit)
+        super().__init__(methods, target, unit, tokenizer, model, logits)
+        check_positive(rows_per_shard=rows_per_shard)
         if os.path.basename(folder) == folder:
             check_within("AttributionWriter: folder", folder)
-        self.methods = methods
-        self.target = target
-        self.unit = unit
         self.merge = merge
         self.window = window
         self.folder = folder
         self.resume = resume
         self.rows_per_shard = rows_per_shard
-        self.tokenizer = tokenizer
-        self.model = model
-        self.logits = logits
         self.path: Path | None = None
         self._shards: ShardWriter | None = None
 
-    def read(self, batch: Any) -> Any:
-        """Translate a foreign batch into a mapping with ``input_ids`` and what else it knows."""
-        return batch
-
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what cannot work, and see what is there."""
+        """Check the settings, and read which texts the folder already holds."""
         self._shards = None
         if not self.methods:
             return
         methods = self._prepare(trainer, pl_module, self.methods)
         settings = describe(self._model, self._tokenizer, methods, self._settings(trainer))
-        self._records = Records(self._model, methods, self.target == ALL, settings)
-        self.path = self._find(trainer)
+        self._table = AttributionTable(self._model, methods, self.target == ALL, settings)
+        self.path = self._folder_path(trainer)
         self._stored = read_shards(self.path)
-        self._records.check(self.path, self._stored.settings)
+        self._table.check(self.path, self._stored.settings)
         self._sample: Sample | None = None
         self._counts = {"written": 0, "skipped": 0, "failed": 0}
         rank = self.path / f"rank-{trainer.global_rank:05d}"
-        self._shards = ShardWriter(rank, self._records.schema, self.rows_per_shard)
+        self._shards = ShardWriter(rank, self._table.schema, self.rows_per_shard)
 
     def on_predict_batch_end(
         self,
@@ -145,13 +125,14 @@ class AttributionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Explain the texts of a batch that are not there yet."""
+        """Explain the texts of a batch that are not in the folder yet."""
         if self._shards is None:
             return
         batch = self.read(batch)
-        numbered = isinstance(batch, Mapping) and "index" in batch
-        sample = self._sample = self._sample or _whole(trainer, numbered)
-        sample.add(batch, self._texts)
+        if self._sample is None:
+            self._sample = _all_rows(trainer, isinstance(batch, Mapping) and "index" in batch)
+        sample = self._sample
+        sample.add(batch, self._read_batch)
         new = [e for e in sample.examples if not self._stored.holds(e.index, e.text)]
         self._counts["skipped"] += len(sample.examples) - len(new)
         sample.examples = []
@@ -159,53 +140,53 @@ class AttributionWriter(Callback):
             self._write(self._rows(new), self._shards)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Finish the last file, and say on rank zero where all are."""
+        """Finish the last file, and print on rank zero where the files are."""
         if self._shards is None:
             return
         self._shards.close()
         self._shards = None
-        everyone = gather([self._counts])
+        all_counts = gather([self._counts])
         if trainer.is_global_zero:
-            total = {key: sum(counts[key] for counts in everyone) for key in self._counts}
+            total = {key: sum(counts[key] for counts in all_counts) for key in self._counts}
             failed = f", {total['failed']:,} of them with an error" if total["failed"] else ""
             print(
                 f"Attributions: {self.path} ({total['written']:,} texts written{failed}, "
-                f"{total['skipped']:,} skipped that were there)"
+                f"{total['skipped']:,} skipped that it already held)"
             )
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Keep what is done."""
+        """Save the rows so far."""
         if self._shards is not None:
-            with suppress(OSError):  # the disk may be what failed
+            with suppress(OSError):  # the disk may have caused the exception
                 self._shards.close()
         self._shards = None
 
     def _prepare(
         self, trainer: Trainer, module: LightningModule, methods: Methods
     ) -> dict[str, Attribution]:
-        with blamed(self):
-            model = self._model = classifier_for(module, self.logits, self.model)
+        model = self._model = self._find_classifier(module)
         if self.model is not None:
-            say_choice(self, "explains", module, model)
+            log_choice(self, "explains", module, model)
         loaders = trainer.predict_dataloaders
         if isinstance(loaders, (list, tuple)) and len(loaders) > 1:
             raise InputError(
                 f"AttributionWriter: expected one loader, got {len(loaders)}, whose texts would "
-                "have the same numbers. Predict with one after the other."
+                "have the same indices. Predict with one loader at a time."
             )
-        self._tokenizer = tokenizer_of(trainer, module, model, self.tokenizer)
+        self._tokenizer = find_tokenizer(trainer, module, model, self.tokenizer)
         if self.target not in (PREDICTED, GOLD, ALL):
             class_number(self.target, model, (PREDICTED, GOLD, ALL))
         target = PREDICTED if self.target == GOLD else self.target
         self._score = Scoring(model, self._tokenizer, methods, target, self.merge)
-        whole = self.window is not None
-        self._reader = Reader(self._tokenizer, model, self.unit, self.window) if whole else None
+        self._reader: Reader | None = None
+        if self.window is not None:
+            self._reader = Reader(self._tokenizer, model, self.unit, self.window)
         return self._score.methods
 
     def _settings(self, trainer: Trainer) -> dict[str, Any]:
-        """What decides the rows beside the model, its tokenizer and the methods."""
+        """Return the settings that affect the rows, besides model, tokenizer and methods."""
         collator = getattr(_loader(trainer), "collate_fn", None)
         return {
             "target": str(self.target),
@@ -216,15 +197,17 @@ class AttributionWriter(Callback):
             "max_length": getattr(collator, "max_length", None),
         }
 
-    def _find(self, trainer: Trainer) -> Path:
+    def _folder_path(self, trainer: Trainer) -> Path:
         run = run_folder(trainer)
         if os.path.basename(self.folder) != self.folder:
             return Path(self.folder)
         folder = run / self.folder
         if self.resume and not shards(folder):
-            others = [shards(other / self.folder) for other in run.parent.iterdir()]
-            newest = max(filter(None, others), key=lambda o: o[-1].stat().st_mtime, default=None)
-            folder = newest[0].parents[1] if newest else folder
+            runs = [shards(other / self.folder) for other in run.parent.iterdir()]
+            last_shards = [paths[-1] for paths in runs if paths]
+            if last_shards:
+                newest = max(last_shards, key=lambda path: path.stat().st_mtime)
+                folder = newest.parents[1]
         return Path(trainer.strategy.broadcast(str(folder)))
 
     def _write(self, rows: list[dict[str, Any]], to: ShardWriter) -> None:
@@ -232,35 +215,34 @@ class AttributionWriter(Callback):
         self._counts["written"] += len(rows)
         self._counts["failed"] += sum(row["error"] is not None for row in rows)
 
-    def _texts(self, batch: Any) -> list[Reading]:
-        """What a batch has of its texts; with windows, nothing of their words."""
+    def _read_batch(self, batch: Any) -> list[Reading]:
+        """Read the texts of a batch; with windows, their units are read later."""
         readings = read_batch(batch, self._tokenizer, self.unit)
         if self._reader is None:
             return readings
         return [
-            replace(one, text=text, units=(-1,) * len(one.ids))
-            for one, text in zip(readings, _whole_texts(batch), strict=True)
+            replace(reading, text=text, units=(-1,) * len(reading.ids))
+            for reading, text in zip(readings, _whole_texts(batch), strict=True)
         ]
 
     def _rows(self, examples: Sequence[Reading]) -> list[dict[str, Any]]:
-        """The rows of some texts, also of those that fail."""
-        readings = [self._read(example) for example in examples]
-        scored = iter(self._score([self._parts(one) for one in readings if one.error is None]))
-        return [
-            self._records.row(
-                one,
-                next(scored)
-                if one.error is None
-                else [Explanation(one.index, one.text, error=one.error)],
-            )
-            for one in readings
-        ]
+        """Return a row for each text, also for texts that fail."""
+        readings = [self._prepared(example) for example in examples]
+        scored = iter(self._score([self._parts(each) for each in readings if each.error is None]))
+        rows = []
+        for reading in readings:
+            if reading.error is None:
+                explanations = next(scored)
+            else:
+                explanations = [Explanation(reading.index, reading.text, error=reading.error)]
+            rows.append(self._table.row(reading, explanations))
+        return rows
 
     def _parts(self, reading: Reading) -> list[Part]:
         return parts_of(reading, None if self._reader is None else self._reader.windows(reading))
 
-    def _read(self, example: Reading) -> Reading:
-        """A text as it is to be explained, or with why it cannot be."""
+    def _prepared(self, example: Reading) -> Reading:
+        """Return a text with its units and target, or with the error that prevents explaining."""
         if self._reader is None:
             example = replace(example, left_out=self._left_out(example))
         if example.error is not None:
@@ -274,7 +256,7 @@ class AttributionWriter(Callback):
         return replace(example, target=target)
 
     def _left_out(self, reading: Reading) -> int | None:
-        """How many units of a text its batch has not as a whole; None if it cannot be known."""
+        """Count the units of a text that its batch lacks or has cut; None if unknown."""
         text, spans = reading.text, reading.spans
         if spans and not (text[: spans[0][0]] + text[spans[-1][1] :]).strip():
             return 0
@@ -286,28 +268,29 @@ class AttributionWriter(Callback):
 
 
 def _whole_texts(batch: Mapping[str, Any]) -> Sequence[str]:
-    """The texts of a batch as they were before they became tokens."""
+    """Return the texts of a batch as they were before tokenization."""
     if "text" not in batch:
         raise InputError(
             "AttributionWriter: a window needs whole texts, but the batches have no 'text'. Add "
-            "it, or leave the window out."
+            "it, or omit the window."
         )
     if torch.as_tensor(batch.get("token_type_ids", 0)).any():
         raise InputError(
             "AttributionWriter: a window needs whole texts, but the batches have pairs of texts. "
-            "Leave the window out."
+            "Omit the window."
         )
     texts: Sequence[str] = batch["text"]
     return texts
 
 
-def _whole(trainer: Trainer, numbered: bool) -> Sample:
-    """All rows; where the batches do not number them, without those that only fill a rank up."""
+def _all_rows(trainer: Trainer, has_index: bool) -> Sample:
+    """Return a sample of all rows, without the padding of a rank if batches have no index."""
     loader = _loader(trainer)
     data = getattr(loader, "dataset", None)
-    # A loader that does not make batches of its data set's items has another number of rows.
-    numbered = numbered or getattr(loader, "batch_sampler", None) is None
-    size = len(data) if isinstance(data, Sized) and not numbered else None
+    size = None
+    # A loader that does not batch the items of its data set has another number of rows.
+    if not has_index and getattr(loader, "batch_sampler", None) is not None:
+        size = len(data) if isinstance(data, Sized) else None
     return Sample(None, size, trainer.world_size, trainer.global_rank)
 
 

@@ -1,4 +1,4 @@
-"""Reading the batches of any project: what bertx's collator makes, or less."""
+"""Reading texts from the batches of any project, with or without bertx's collator."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,39 +14,39 @@ from bertx.models.words import Span
 
 _WORD_STARTS = ("Ġ", "▁")
 
-_TOKENS = ("input_ids", "word_ids", "token_type_ids", "rationale")
-"""What is read of each token, where the batch has it."""
+_TOKEN_FIELDS = ("input_ids", "word_ids", "token_type_ids", "rationale")
+"""Row of a batch with a value per token, all but the first optional."""
 
-Fields = Mapping[str, tuple[Any, ...]]
-"""What a batch has of each of t tokens, without padding."""
+Row = Mapping[str, tuple[Any, ...]]
+"""The values of each of the t tokens of one text, by field, without padding."""
 
 Units = tuple[str, Sequence[int], Sequence[Span]]
-"""A text, the number of each token's unit (t,), and the characters of each token (t,)."""
+"""A text, the unit of each token (t,), and the characters of each token (t,)."""
 
 
 def read_batch(
     batch: Any, tokenizer: PreTrainedTokenizerBase, unit: Unit = "word"
 ) -> list[Reading]:
-    """Read the texts of a batch from what it holds.
+    """Read the texts of a batch.
 
     Args:
-        batch: A mapping with ``input_ids`` (B, T). ``attention_mask``, ``special_tokens_mask``
-            and ``labels`` (or ``label``) are worked out if they are missing. With ``text``, the
-            strings that a fast tokenizer made the ids of, words and offsets are read from it again
-            if there are no ``word_ids`` (B, T). Where that does not give the ids of the batch,
-            ``text`` is kept together with ``offsets`` (B, T, 2; or Hugging Face's
-            ``offset_mapping``) alone; if either is missing, both are spelt from the tokens. So are
-            missing ``word_ids``, parted at the white space of a text that is kept.
-        tokenizer: The tokenizer that made the ids.
+        batch: A mapping with ``input_ids`` (B, T). Missing ``attention_mask`` and
+            ``special_tokens_mask`` are derived from the ids; ``labels`` (or ``label``) are
+            optional. With ``text``, the B strings, and a fast tokenizer, words and offsets come
+            from tokenizing it again, unless there are ``word_ids`` (B, T). If that does not give
+            the ids of the batch, ``text`` is used only together with ``offsets`` (B, T, 2; or
+            Hugging Face's ``offset_mapping``); if either is missing, text and offsets are spelled
+            from the tokens. So are missing ``word_ids``, which are also split at white space.
+        tokenizer: The tokenizer of the ids.
         unit: What will be ranked.
 
     Returns:
         The texts with their labels, rationales and errors, each without padding.
 
     Raises:
-        InputError: If the batch is no mapping with ``input_ids``, its labels are no class numbers,
-            its texts are not those of its offsets, or it does not show where white space is, though
-            words as it parts them are to be ranked.
+        InputError: If the batch is not a mapping with ``input_ids``, its labels are not class
+            numbers, its offsets do not fit its texts, or units are to be separated by white space
+            but the batch does not show where it is.
     """
     if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
         raise InputError(
@@ -57,7 +57,9 @@ def read_batch(
     rows = _rows(batch, tokenizer)
     labels = _labels(batch, len(rows)).tolist()
     errors = batch.get("error", [None] * len(rows))
-    texts = _read_again(batch, rows, tokenizer, unit) or _given(batch, rows, tokenizer, unit)
+    texts = _units_from_text(batch, rows, tokenizer, unit)
+    if not texts:
+        texts = _units_from_tokens(batch, rows, tokenizer, unit)
     return [
         Reading(
             text=text,
@@ -77,35 +79,35 @@ def read_batch(
     ]
 
 
-def _rows(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[Fields]:
-    """What a batch has of the tokens of each text, and whether these may be ranked."""
+def _rows(batch: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+    """Return the token fields of each text, with ``ranked``: whether a token may be ranked."""
     ids = batch["input_ids"]
     mask = torch.as_tensor(batch.get("attention_mask", ids != tokenizer.pad_token_id)).bool()
     special = batch.get("special_tokens_mask")
     if special is None:
         special = torch.isin(ids, torch.tensor(special_ids(tokenizer), dtype=ids.dtype))
-    fields = {name: batch[name] for name in _TOKENS if name in batch}
+    fields = {name: batch[name] for name in _TOKEN_FIELDS if name in batch}
     fields["ranked"] = ~special.bool()
     if isinstance(offsets := batch.get("offsets", batch.get("offset_mapping")), Tensor):
         fields["offsets"] = offsets
     return [
-        {name: tuple(values[row][here].tolist()) for name, values in fields.items()}
-        for row, here in enumerate(mask)
+        {name: tuple(values[row][present].tolist()) for name, values in fields.items()}
+        for row, present in enumerate(mask)
     ]
 
 
 def _labels(batch: Mapping[str, Any], count: int) -> Tensor:
-    """Class numbers (B,), -100 where there are none."""
-    given = batch.get("labels", batch.get("label"))
-    if given is None:
+    """Return class numbers (B,), all -100 if the batch has no labels."""
+    labels = batch.get("labels", batch.get("label"))
+    if labels is None:
         return torch.full((count,), UNKNOWN)
-    numbers = _numbers(given)
+    numbers = _integers(labels)
     if numbers is None or numbers.shape not in ((count,), (count, 1)):
-        kind = type(given).__name__
-        if isinstance(given, Tensor):
-            kind = f"{tuple(given.shape)} of {str(given.dtype).removeprefix('torch.')}"
-        elif isinstance(given, (list, tuple)) and given:
-            kind = f"a {kind} with {given[0]!r}"
+        kind = type(labels).__name__
+        if isinstance(labels, Tensor):
+            kind = f"{tuple(labels.shape)} of {str(labels.dtype).removeprefix('torch.')}"
+        elif isinstance(labels, (list, tuple)) and labels:
+            kind = f"a {kind} with {labels[0]!r}"
         raise InputError(
             f"labels: expected {count} class numbers, one for each text, got {kind}. Override "
             "read(batch) of the callback to return them, or a batch without 'labels'."
@@ -113,10 +115,10 @@ def _labels(batch: Mapping[str, Any], count: int) -> Tensor:
     return numbers.reshape(count)
 
 
-def _numbers(given: Any) -> Tensor | None:
-    """Whole numbers as a tensor; None for anything else."""
+def _integers(values: Any) -> Tensor | None:
+    """Return integers as a tensor; None for anything else."""
     try:
-        numbers = torch.as_tensor(given)
+        numbers = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
         return None
     if numbers.is_complex() or not torch.equal(numbers, numbers.long().to(numbers.dtype)):
@@ -124,10 +126,10 @@ def _numbers(given: Any) -> Tensor | None:
     return numbers.long()
 
 
-def _read_again(
-    batch: Mapping[str, Any], rows: Sequence[Fields], tokenizer: PreTrainedTokenizerBase, unit: Unit
+def _units_from_text(
+    batch: Mapping[str, Any], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, unit: Unit
 ) -> list[Units]:
-    """The units of the texts, where these give the ids of the batch; else nothing."""
+    """Return units by tokenizing the texts again; empty unless that gives the batch's ids."""
     texts = batch.get("text")
     if not tokenizer.is_fast or "word_ids" in batch or not isinstance(texts, (list, tuple)):
         return []
@@ -135,7 +137,7 @@ def _read_again(
         return []
     texts_units: list[Units] = []
     for row, whole in zip(rows, UnitTokenizer(tokenizer, unit)(texts), strict=True):
-        part = _part(whole, [*row["input_ids"]])
+        part = _find_in(whole, [*row["input_ids"]])
         if part is None:
             return []
         units, offsets = part.around(part.units, -1), part.around(part.offsets, (0, 0))
@@ -143,8 +145,8 @@ def _read_again(
     return texts_units
 
 
-def _part(whole: Reading, ids: list[int]) -> Reading | None:
-    """What a batch has of a text that was cut on either side; None if it has other tokens."""
+def _find_in(whole: Reading, ids: list[int]) -> Reading | None:
+    """Return the part of a text that has these ids, cut on either side; None if it has none."""
     room = min(len(ids) - whole.specials, len(whole.ids))
     for start in (0, len(whole.ids) - room) if room > 0 else ():
         part = whole.cut(start, start + room)
@@ -153,12 +155,12 @@ def _part(whole: Reading, ids: list[int]) -> Reading | None:
     return None
 
 
-def _given(
-    batch: Mapping[str, Any], rows: Sequence[Fields], tokenizer: PreTrainedTokenizerBase, unit: Unit
+def _units_from_tokens(
+    batch: Mapping[str, Any], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, unit: Unit
 ) -> list[Units]:
-    """The units of the texts by their offsets, or else as their tokens spell them."""
+    """Return units from the offsets of the texts, or else as spelled by the tokens."""
     texts = batch["text"] if "text" in batch and all("offsets" in row for row in rows) else None
-    marked = _marks_words(tokenizer)
+    marked = any(piece.startswith(_WORD_STARTS) for piece in tokenizer.tokenize("a a"))
     if unit == "whitespace" and texts is None and not marked:
         raise InputError(
             "unit 'whitespace': the tokens of this tokenizer do not show where white space is. Add "
@@ -174,61 +176,57 @@ def _given(
         if texts is not None:
             text, spans = texts[number], [(start, end) for start, end in row["offsets"]]
         if unit == "word" and (texts is None or "word_ids" in row):
-            units = _runs(row.get("word_ids", words), row["ranked"])
+            units = _number_runs(row.get("word_ids", words), row["ranked"])
         else:
             units = units_of(text, spans, words, row["ranked"], unit)
         texts_units.append((text, units, spans))
     return texts_units
 
 
-def _runs(words: Sequence[int], ranked: Sequence[bool]) -> list[int]:
-    """Number the runs of equal words that may be ranked, -1 for what may not (t,)."""
+def _number_runs(words: Sequence[int], ranked: Sequence[bool]) -> list[int]:
+    """Number runs of equal words (t,); -1 for tokens that may not be ranked."""
     numbers: list[int] = []
-    last, before = -1, None
-    for word, ranks in zip(words, ranked, strict=True):
-        last += ranks and word != before
-        numbers.append(last if ranks else -1)
-        before = word if ranks else None
+    last, previous = -1, None
+    for word, may_rank in zip(words, ranked, strict=True):
+        last += may_rank and word != previous
+        numbers.append(last if may_rank else -1)
+        previous = word if may_rank else None
     return numbers
 
 
-def _check_texts(texts: Any, rows: Sequence[Fields]) -> None:
-    """Refuse texts that are not what the offsets count the characters of."""
-    alike = isinstance(texts, (list, tuple)) and len(texts) == len(rows)
-    if not alike or not all(isinstance(text, str) for text in texts):
+def _check_texts(texts: Any, rows: Sequence[Row]) -> None:
+    """Check that there is a text for each row, and that offsets lie within the texts in order."""
+    is_list = isinstance(texts, (list, tuple)) and len(texts) == len(rows)
+    if not is_list or not all(isinstance(text, str) for text in texts):
         raise InputError(
             f"text: expected a list of {len(rows)} strings, got {texts!r:.80}. Override "
             "read(batch) of the callback to return them, or a batch without 'text'."
         )
     for text, row in zip(texts, rows, strict=True):
         pairs = zip(row["offsets"], row["ranked"], strict=True)
-        starts, ends = zip(*[(0, 0), *(span for span, ranks in pairs if ranks)], strict=True)
-        if list(starts) != sorted(starts) or max(ends) > len(text):
+        spans = [span for span, may_rank in pairs if may_rank]
+        starts = [start for start, _ in spans]
+        if starts != sorted(starts) or any(end > len(text) for _, end in spans):
             raise InputError(
-                f"text {text[:60]!r}: its tokens' offsets are not all places in it, as those of a "
-                "pair of texts are. Override read(batch) of the callback to return a batch without "
-                "'text': the words are then spelt from the tokens."
+                f"text {text[:60]!r}: the offsets of its tokens do not all lie within it in order, "
+                "as is usual for pairs of texts. Override read(batch) of the callback to return a "
+                "batch without 'text': the words are then spelled from the tokens."
             )
-
-
-def _marks_words(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether tokens show where white space was."""
-    return any(piece.startswith(_WORD_STARTS) for piece in tokenizer.tokenize("a a"))
 
 
 def spell(
     pieces: Iterable[tuple[str, bool]], marked: bool = False
 ) -> tuple[str, list[int], list[tuple[int, int]]]:
-    """Join the pieces of WordPiece, byte-level BPE or SentencePiece to words.
+    """Join the pieces of WordPiece, byte-level BPE or SentencePiece into words.
 
     Args:
-        pieces: Each token with whether it is special.
-        marked: Whether the tokenizer marks the beginnings of words, as the last two do; seen by
-            itself where a piece is marked, which a text of one word need not have.
+        pieces: Each token, and whether it is special.
+        marked: Whether the tokenizer marks the beginnings of words, as the last two do. It is
+            also inferred from marked pieces, which a text of one word may lack.
 
     Returns:
         The text with one space between words; for each token the number of its word (-1 for
-        special ones) and its span in the text.
+        special tokens) and its span in the text.
 
     Examples:
         >>> spell([("[CLS]", True), ("un", False), ("##able", False), ("to", False)])
@@ -236,18 +234,20 @@ def spell(
     """
     pieces = list(pieces)
     marked = marked or any(piece.startswith(_WORD_STARTS) for piece, _ in pieces)
-    text, words, spans, word, fresh = "", [], [], -1, True
+    text, word, after_special = "", -1, True
+    words: list[int] = []
+    spans: list[Span] = []
     for piece, special in pieces:
         if special:
             words.append(-1)
             spans.append((0, 0))
-            fresh = True
+            after_special = True
             continue
         starts = piece.startswith(_WORD_STARTS) if marked else not piece.startswith("##")
         surface = piece.lstrip("".join(_WORD_STARTS)) if marked else piece.removeprefix("##")
-        if starts or fresh:
+        if starts or after_special:
             word, text = word + 1, text + (" " if text else "")
         words.append(word)
         spans.append((len(text), len(text) + len(surface)))
-        text, fresh = text + surface, False
+        text, after_special = text + surface, False
     return text, words, spans

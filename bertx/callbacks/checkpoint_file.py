@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or not there, and what is said of one that is not whole."""
+"""Writing checkpoint files atomically, and reading them with clear errors."""
 
 import os
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from bertx.rendering.files import drafted
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and then moves it there.
+    """Writes a checkpoint beside its final path and then moves it there.
 
-    The one before stays until then, and a run that is killed leaves no half of one. Lightning's own
-    writes to the system's temporary folder, from which moving is copying where that is another
-    file system. Remote places are Lightning's matter.
+    The previous checkpoint stays until then, and a killed run leaves no partial file. Lightning
+    writes to the system's temporary folder instead; if that is on another file system, moving the
+    file copies it. Remote paths are left to Lightning.
     """
 
     def save_checkpoint(
@@ -53,7 +53,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint on disk holds; its tensors are read when they are used.
+    """Return the contents of a checkpoint on disk; its tensors are read when they are used.
 
     Raises:
         InputError: If the file is damaged.
@@ -70,22 +70,22 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def damaged(path: str | Path, error: Exception) -> InputError:
-    """The error of a checkpoint that cannot be read, which names another one."""
+    """Return the error for a checkpoint that cannot be read; it suggests another checkpoint."""
     others = [] if is_remote(path) else checkpoints_beside(Path(path))
-    way_out = f"Take another one, such as {others[0]}" if others else "Take that of another run"
+    other = f"another one, such as {others[0]}" if others else "the checkpoint of another run"
     return InputError(
-        f"checkpoint {path}: expected a whole file, but it cannot be read: "
-        f"{first_line(error)}. {way_out}."
+        f"checkpoint {path}: expected a complete file, but it cannot be read: "
+        f"{first_line(error)}. Use {other}."
     )
 
 
 def checkpoints_beside(path: Path) -> list[Path]:
-    """The other checkpoints in the folder of one, the newest first."""
+    """Return the other complete checkpoints in the folder of a checkpoint, the newest first."""
     others = [other for other in path.parent.glob(f"*{ENDING}") if other.name != path.name]
-    whole = [other for other in others if not other.name.startswith(".")]
-    return sorted(whole, key=lambda other: other.stat().st_mtime, reverse=True)
+    complete = [other for other in others if not other.name.startswith(".")]
+    return sorted(complete, key=lambda other: other.stat().st_mtime, reverse=True)
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether a path is a URL."""
+    """Return whether a path is a URL."""
     return "://" in str(path)

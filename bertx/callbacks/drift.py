@@ -1,4 +1,4 @@
-"""DriftMonitor: how much the explanations of the same texts change while a model trains."""
+"""DriftMonitor: how much explanations of the same texts change while a model trains."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,10 +14,10 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.base import Chunk, Probe
-from bertx.callbacks.run import gather
+from bertx.callbacks.epoch_explainer import Chunk, EpochExplainer
 from bertx.callbacks.shards import checksum
-from bertx.errors import InputError
+from bertx.callbacks.trainer import gather
+from bertx.errors import InputError, check_positive
 from bertx.metrics import Drift, Estimate, stabilized
 from bertx.models.classifier import ModelChoice
 from bertx.models.encode import Reading
@@ -26,27 +26,27 @@ from bertx.models.inputs import Unit, merge_by_unit
 from bertx.trace import Trace
 
 Key = tuple[int, int, int]
-"""What is explained: number and checksum of a text, and the class."""
+"""Index and checksum of a text, and the explained class."""
 
 TextScores = dict[Key, Tensor]
-"""Scores of the units (U,) of each text, on the CPU."""
+"""Unit scores (U,) of each text, on the CPU."""
 
 Packed = tuple[str, list[Key], list[int], Tensor]
-"""A method's `Scores` in few parts: its name, the keys, the numbers of units, all scores."""
+"""A method's `TextScores` as its name, the keys, the numbers of units and all scores in one."""
 
 
 @dataclass(frozen=True)
 class DriftResult:
-    """How far the explanations of one method have moved since the validation before.
+    """How far the explanations of one method have changed since the previous validation.
 
     Attributes:
-        method: Its name.
+        method: Name of the method.
         drift: Mean of `bertx.metrics.drift` over texts, in [0, 1].
         drift_se: Its standard error.
-        spearman: Mean rank correlation of the scores then and now, in [-1, 1].
+        spearman: Mean rank correlation of the previous and the current scores, in [-1, 1].
         spearman_se: Its standard error.
         count: Number of texts that have a drift.
-        settled: The epoch from which on the drift is low; None as long as it is not.
+        settled: The epoch since which the drift is low; None if it is not low yet.
     """
 
     method: str
@@ -58,7 +58,7 @@ class DriftResult:
     settled: int | None
 
     def scalars(self) -> dict[str, float]:
-        """Every number under the key by which it is logged."""
+        """Return the numbers by the key under which they are logged."""
         return {
             f"drift/{self.method}": self.drift,
             f"drift/{self.method}_se": self.drift_se,
@@ -67,28 +67,29 @@ class DriftResult:
         }
 
 
-class DriftMonitor(Probe):
+class DriftMonitor(EpochExplainer):
     """Follows the explanations of a fixed sample of the validation texts while a model trains.
 
-    At the end of every validation of a training run, for each method: ``val/drift/<method>``, the
-    share of a text's attribution that has moved to other words, or to the other sign, since the
-    explained validation before (`bertx.metrics.drift`, in [0, 1]), with its standard error
-    ``..._se``; ``val/drift_rank/<method>``, Spearman's correlation of the scores then and now;
-    ``val/drift_settled/<method>``, the epoch from which on the drift is low. The same goes to
-    ``<run>/bertx/val/drift.csv``. At the first validation there is nothing to compare with: its
-    values are NaN, at which `EarlyStopping` stops unless ``check_finite`` is false. What was
-    explained last is part of the checkpoint: a resumed run goes on with the curve.
+    At the end of every validation of a training run, it logs for each method
+    ``val/drift/<method>``, the share of a text's attribution that has moved to other words, or to
+    the other sign, since the previous explained validation (`bertx.metrics.drift`, in [0, 1]), and
+    its standard error ``..._se``; ``val/drift_rank/<method>``, Spearman's correlation of the
+    previous and the current scores; and ``val/drift_settled/<method>``, the epoch since which the
+    drift is low. The same numbers go to ``<run>/bertx/val/drift.csv``. The first validation has
+    nothing to compare with: its values are NaN, at which `EarlyStopping` stops unless
+    ``check_finite`` is false. The last explanations are part of the checkpoint: a resumed run
+    continues the curve.
 
     Args:
         methods: Attribution methods by the name under which they are logged; null for AttnLRP, the
-            paper's four, as far as the model supports them, and a random control, which never
-            drifts.
+            paper's four methods that the model supports, and a random control, which never drifts.
         every_n_epochs: Explain after every n-th training epoch.
         target: The explained class: ``gold``, the name or number of one class, or ``predicted``.
-            Explanations of two classes are not compared: a text whose prediction changes is left
-            out of that validation.
-        low: Largest drift that is low, as a share of the largest drift of the run.
-        patience: How many low drifts in a row, up to the last one, it takes to have settled.
+            Explanations of different classes are not compared: a text whose prediction changes is
+            left out of that validation.
+        low: Largest drift that counts as low, as a share of the largest drift of the run.
+        patience: Number of low drifts in a row, up to the last one, after which explanations have
+            settled.
 
     Attributes:
         results: The last results, one for each method.
@@ -121,58 +122,57 @@ class DriftMonitor(Probe):
         )
         if not 0 <= low <= 1:
             raise InputError(f"low: expected a share of the largest drift, in [0, 1], got {low}")
-        if patience < 1:
-            raise InputError(f"patience must be at least 1, got {patience}")
+        check_positive(patience=patience)
         self.low = low
         self.patience = patience
         self.results: list[DriftResult] = []
         self._path: Path | None = None
         self._epoch = 0
-        self._before: dict[str, TextScores] = {}
+        self._previous: dict[str, TextScores] = {}
         self._curves: dict[str, list[tuple[int, float]]] = {}
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
-        """Compare the explanations with the last ones, and keep them."""
-        now: dict[str, TextScores] = {name: {} for name in self._methods}
+        """Compare the explanations with the previous ones, and store them."""
+        current: dict[str, TextScores] = {name: {} for name in self._methods}
         metrics = {name: Drift().to(pl_module.device) for name in self._methods}
         for examples, trace in chunks:
             for name, method in self._methods.items():
                 unit_scores = _unit_scores(examples, trace, method(trace))
-                _compare(metrics[name], self._before.get(name, {}), unit_scores)
-                now[name] |= unit_scores
-            del trace  # and the graph, before the next one is made
+                _compare(metrics[name], self._previous.get(name, {}), unit_scores)
+                current[name] |= unit_scores
+            del trace  # frees the graph before the next one is built
         self.results = [self._result(name, metric) for name, metric in metrics.items()]
         for result in self.results:
             self._log(pl_module, stage, result.scalars())
         self._path = self._append(trainer, stage, "drift.csv", map(asdict, self.results))
-        # A text may come to another rank the next time, and rank zero alone writes checkpoints.
-        self._before = _unpack(gather(_pack(now)))
+        # Another rank may get a text the next time, and only rank zero writes checkpoints.
+        self._previous = _unpack(gather(_pack(current)))
         self._epoch = trainer.current_epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """The last explanations, their epoch, and the drifts so far."""
-        return {"scores": _pack(self._before), "epoch": self._epoch, "curves": self._curves}
+        """Return the last explanations, their epoch, and the drifts so far."""
+        return {"scores": _pack(self._previous), "epoch": self._epoch, "curves": self._curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint was written."""
-        self._before = _unpack(state_dict["scores"])
+        """Restore the explanations and drifts of a checkpoint."""
+        self._previous = _unpack(state_dict["scores"])
         self._epoch = state_dict["epoch"]
         self._curves = state_dict["curves"]
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: Any) -> None:
-        """Only while training: a run of its own has no epoch before."""
+        """Begin a sample in training only: separate validation and test runs have no drift."""
         super()._begin(trainer, pl_module, loaders)
         if trainer.state.fn != TrainerFn.FITTING:
             self._sample = None
 
-    def _groups(self) -> tuple[str, ...]:
+    def _logged_groups(self) -> tuple[str, ...]:
         return ("drift", "drift_rank", "drift_settled")
 
     def _result(self, name: str, metric: Drift) -> DriftResult:
-        """What a metric came to, added to the curve; a collective call but for the first time."""
-        if name not in self._before:
+        """Return a result and add it to the curve; a collective call from the second time on."""
+        if name not in self._previous:
             return DriftResult(name, nan, nan, nan, nan, 0, None)
         means: Estimate = metric.compute()
         (spearman, drift), (spearman_se, drift_se) = means.mean.tolist(), means.se.tolist()
@@ -184,11 +184,11 @@ class DriftMonitor(Probe):
     def _settled(self, curve: list[tuple[int, float]]) -> int | None:
         drifts = [drift for _, drift in curve]
         largest = max((drift for drift in drifts if not isnan(drift)), default=0.0)
-        place = stabilized(drifts, self.low * largest, self.patience)
-        return None if place is None else curve[place][0]
+        position = stabilized(drifts, self.low * largest, self.patience)
+        return None if position is None else curve[position][0]
 
     def announce(self) -> None:
-        """Say where the table is, and what has settled."""
+        """Print the path of the table and the methods that have settled."""
         if self._path is not None:
             epochs = [(r.method, r.settled) for r in self.results if r.settled is not None]
             settled = ", ".join(f"{name} since epoch {epoch}" for name, epoch in epochs)
@@ -206,16 +206,15 @@ def _unit_scores(examples: Sequence[Reading], trace: Trace, scores: Tensor) -> T
     }
 
 
-def _compare(metric: Drift, before: Mapping[Key, Tensor], now: TextScores) -> None:
-    """Add the texts that were explained before, for the same class and cut to the same units."""
-    both = [key for key in now if key in before and len(before[key]) == len(now[key])]
-    if both:
-        then, after = (
-            pad_sequence([scores[key] for key in both], batch_first=True)
-            for scores in (before, now)
-        )
-        counts = torch.tensor([len(now[key]) for key in both])
-        metric.update(then, after, torch.arange(then.shape[1]) < counts[:, None])
+def _compare(metric: Drift, before: TextScores, after: TextScores) -> None:
+    """Add the texts that were explained before for the same class and with as many units."""
+    both = [key for key in after if key in before and len(before[key]) == len(after[key])]
+    if not both:
+        return
+    old = pad_sequence([before[key] for key in both], batch_first=True)
+    new = pad_sequence([after[key] for key in both], batch_first=True)
+    counts = torch.tensor([len(after[key]) for key in both])
+    metric.update(old, new, torch.arange(new.shape[1]) < counts[:, None])
 
 
 def _pack(methods: Mapping[str, TextScores]) -> list[Packed]:
@@ -226,8 +225,8 @@ def _pack(methods: Mapping[str, TextScores]) -> list[Packed]:
     ]
 
 
-def _unpack(parts: list[Packed]) -> dict[str, TextScores]:
+def _unpack(packed: list[Packed]) -> dict[str, TextScores]:
     methods: dict[str, TextScores] = {}
-    for name, keys, counts, scores in parts:
+    for name, keys, counts, scores in packed:
         methods.setdefault(name, {}).update(zip(keys, scores.split(counts), strict=True))
     return methods

@@ -1,4 +1,4 @@
-"""FaithfulnessMonitor: how much the explanations of a model are worth, while it trains."""
+"""FaithfulnessMonitor: how faithful the explanations of a model are while it trains."""
 
 from collections.abc import Iterator, Sequence
 from math import inf, nan
@@ -8,9 +8,9 @@ from lightning.pytorch import LightningModule, Trainer
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
-from bertx.callbacks.base import Chunk, Probe, log
-from bertx.callbacks.run import gather, here, run_folder
+from bertx.callbacks.epoch_explainer import Chunk, EpochExplainer, log
 from bertx.callbacks.sample import Sample
+from bertx.callbacks.trainer import epoch_and_step, gather, run_folder
 from bertx.errors import InputError
 from bertx.evaluation import (
     Estimates,
@@ -34,47 +34,49 @@ from bertx.rendering import MethodResult, faithfulness_table, gain_name, write_c
 from bertx.report.loggers import log_curves, to_each
 
 
-class FaithfulnessMonitor(Probe):
-    """Perturbs the words that each method ranks, and logs what that does to the model.
+class FaithfulnessMonitor(EpochExplainer):
+    """Perturbs words in the order of each method's scores, and logs the effect on the model.
 
-    At the end of every validation and test epoch, for each metric and method:
-    ``val/<metric>/<method>``, such as ``val/deletion_auc/attnlrp``, with its standard error
-    ``..._se``; ``val/<metric>_gain/<method>``, how much better the method is than the random
-    control on the same examples, if there is one (the gain of ``deletion_auc`` is
-    ``deletion_gain``); ``val/<metric>/ceiling``, what a search for the best order reaches,
-    with, if it was run on some of the examples, the methods on the same: ``val/<metric>_searched``;
-    ``val/fully_perturbed/<class>``, the probability of a class when nothing of its texts is left;
-    and ``val/cost/<method>`` in forward-equivalents (time of the method alone by the time of one
-    plain batched forward). The curves go to every logger and to ``<run>/bertx/<stage>``, and
-    there the values of every example to ``examples/``, which ``bertx leaderboard`` compares. In
-    two-process training each rank explains its own examples, and the sums are exact.
+    At the end of every validation and test epoch, it logs for each metric and method
+    ``val/<metric>/<method>``, such as ``val/deletion_auc/attnlrp``, and its standard error
+    ``..._se``. With a random control, ``val/<metric>_gain/<method>`` is how much better the method
+    is on the same examples (the gain of ``deletion_auc`` is ``deletion_gain``).
+    ``val/<metric>/ceiling`` is the value that a search for the best order reaches; if only some
+    examples were searched, ``val/<metric>_searched`` has the values of the methods on these.
+    ``val/fully_perturbed/<class>`` is the probability of a class after all words of its texts are
+    perturbed, and ``val/cost/<method>`` the cost in forward-equivalents (time of the method alone
+    divided by the time of one plain batched forward).
+
+    The curves go to every logger and to ``<run>/bertx/<stage>``, where ``examples/`` holds the
+    values of every example, which ``bertx leaderboard`` compares. In distributed training each
+    rank explains its share of the examples, and the sums are exact.
 
     Args:
         methods: Attribution methods by the name under which they are logged; null for AttnLRP,
-            the paper's four, as far as the model supports them, and a random control.
+            the paper's four methods that the model supports, and a random control.
         metrics: Metrics by the name under which they are logged; null for deletion and insertion
-            curves, comprehensiveness and sufficiency. The versions of a text that all of them ask
-            about, for all methods, go through the model in one call per chunk of examples.
-        target: The explained class: ``predicted`` on the clean input, ``gold``, or the name or
-            number of one class.
+            curves, comprehensiveness and sufficiency. The perturbed texts of all metrics and
+            methods are evaluated together, in one call per chunk of examples.
+        target: The explained class: ``predicted`` on the unperturbed text, ``gold``, or the name
+            or number of one class.
         unit: What is ranked, deleted and inserted: ``word``, ``whitespace`` or ``token``.
-        operator: What deleting does: ``remove``, ``mask``, ``pad``, ``attention`` or ``zero``.
-        ceiling_examples: About how many of the examples, drawn by their number, are searched for
-            the best order (greedily; exactly up to 8 units), which costs U² forwards for U units;
+        operator: How units are deleted: ``remove``, ``mask``, ``pad``, ``attention`` or ``zero``.
+        ceiling_examples: About how many of the examples, drawn by their index, are searched for
+            the best order (greedily; exactly up to 8 units), which takes U² forwards for U units;
             0 for no ceiling, null for all. Texts of more than 40 units are never searched.
-        budget: The largest share of training time to spend on this, such as ``5%`` or ``0.05``:
-            at the end of an epoch, as many examples of the sample are explained as that allows, in
-            a fixed random order and at least 20. ``val/faithfulness_examples`` says how many.
-            Null: all of them.
-        compiled: Run the model on perturbed texts with ``torch.compile``, in few shapes: it takes
-            some minutes before the first result and is faster afterwards; see `Perturber`.
-        precision: Precision of these forwards: ``bf16`` for bfloat16, on a device that supports it
-            natively; null for the run's.
+        budget: The largest share of training time to spend on this, such as ``5%`` or ``0.05``.
+            At the end of an epoch, as many examples of the sample are explained as that allows, in
+            a fixed random order and at least 20; their number is logged as
+            ``val/faithfulness_examples``. Null: all examples.
+        compiled: Run the model on perturbed texts with ``torch.compile``, in few shapes: the first
+            result takes some minutes longer, later ones are faster; see `Perturber`.
+        precision: Precision of the forwards on perturbed texts: ``bf16`` for bfloat16, on a device
+            that supports it natively; null for the precision of the run.
 
     Raises:
         InputError: Before training, if the module holds no classifier, a method does not support
             it, the tokenizer lacks the token that the operator writes, the operator cannot be
-            compiled, or a callback monitors one of these numbers after epochs that have none.
+            compiled, or a callback monitors a metric after epochs in which it is not logged.
     """
 
     def __init__(
@@ -105,31 +107,31 @@ class FaithfulnessMonitor(Probe):
         self.compiled = compiled
         self.precision = precision
         self._share = None if budget is None else _share(budget)
-        self._free_since: float | None = None
+        self._training_since: float | None = None
         self.results: list[MethodResult] = []
         check_asked(methods or (), self.metrics, ceiling_examples)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of the budget."""
-        self._free_since = monotonic()
+        """Start to measure the training time, from which the budget follows."""
+        self._training_since = monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop it: validation and test runs of their own have no budget."""
-        self._free_since = None
+        """Stop: separate validation and test runs have no budget."""
+        self._training_since = None
 
     def _end(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super()._end(trainer, pl_module, stage)
-        if self._free_since is not None:
-            self._free_since = monotonic()
+        if self._training_since is not None:
+            self._training_since = monotonic()
 
     def _portions(self, sample: Sample) -> Iterator[Sequence[Reading]]:
-        """As many as the budget has time for."""
-        if self._share is None or self._free_since is None:
+        """Yield as many examples as the budget has time for."""
+        if self._share is None or self._training_since is None:
             yield from super()._portions(sample)
             return
         start, done = monotonic(), 0
-        seconds = self._share * (start - self._free_since)
-        for portion in portions(sample.drawn()):
+        seconds = self._share * (start - self._training_since)
+        for portion in portions(sample.shuffled()):
             spent = monotonic() - start
             if done and spent * (done + len(portion)) / done > seconds:
                 break
@@ -143,25 +145,27 @@ class FaithfulnessMonitor(Probe):
         classes = class_names(self._model)
         searched = drawn_by_number(self.ceiling_examples, self._count)
         evaluator = Evaluator(self._perturber, self._methods, self.metrics, classes, searched)
-        spent = []
+        timings = []
         for examples, trace in chunks:
             scores, seconds = timed_scores(trace, self._methods)
             evaluator.add(trace, scores, [example.index for example in examples])
-            spent.append(seconds)
-            del trace  # and the graph, before the next one is made
+            timings.append(seconds)
+            del trace  # frees the graph before the next one is built
         evaluator.table = gather(evaluator.table)
-        evaluator.seconds = gather(spent[1:] or spent)  # the first forwards after training are slow
+        # Without the first chunk: the first forwards after training are slow.
+        evaluator.seconds = gather(timings[1:] or timings)
         estimates = evaluator.compute()
         if not estimates.count:
             if not evaluator.left_out:
-                log.warning(f"{stage}: no example of the sample was seen; nothing is explained")
+                log.warning(f"{stage}: no batch held an example of the sample; none is explained")
             return
         scalars = estimates.scalars()
         if self._share is not None:
             scalars["faithfulness_examples"] = estimates.count
         self._log(pl_module, stage, scalars)
         self.results = estimates.results({n: m.signed for n, m in self._methods.items()})
-        self._append(trainer, stage, "faithfulness.csv", [one.row() for one in self.results])
+        rows = [result.row() for result in self.results]
+        self._append(trainer, stage, "faithfulness.csv", rows)
         self._write(trainer, stage, estimates, evaluator)
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -177,25 +181,21 @@ class FaithfulnessMonitor(Probe):
             precision=self.precision,
         )
 
-    def _groups(self) -> tuple[str, ...]:
-        names = (name(metric) for metric in self.metrics for name in (gain_name, searched_name))
-        return (*self.metrics, *names, "cost", EMPTY)
+    def _logged_groups(self) -> tuple[str, ...]:
+        gains = map(gain_name, self.metrics)
+        return (*self.metrics, *gains, *map(searched_name, self.metrics), "cost", EMPTY)
 
     def _write(
-        self,
-        trainer: Trainer,
-        stage: str,
-        estimates: Estimates,
-        evaluator: Evaluator,
+        self, trainer: Trainer, stage: str, estimates: Estimates, evaluator: Evaluator
     ) -> None:
         folder = run_folder(trainer) / "bertx" / stage
         if not trainer.is_global_zero:
             return
-        epoch, step = here(trainer)
-        for part, drawn, note in estimates.figures(evaluator.control):
-            figures = write_curves(folder / part, drawn, epoch, step, self.unit, note)
-            key = "_".join(filter(None, (f"{stage}/curves", part)))
-            to_each(trainer.loggers, log_curves, key, drawn, figures, epoch, step, self.unit)
+        epoch, step = epoch_and_step(trainer)
+        for part, curves, note in estimates.figures(evaluator.control):
+            figures = write_curves(folder / part, curves, epoch, step, self.unit, note)
+            key = f"{stage}/curves_{part}" if part else f"{stage}/curves"
+            to_each(trainer.loggers, log_curves, key, curves, figures, epoch, step, self.unit)
         write_examples(examples_path(folder, epoch, step), evaluator.values)
 
     def announce(self) -> None:
@@ -210,7 +210,7 @@ class FaithfulnessMonitor(Probe):
 
 
 def _share(budget: float | str) -> float:
-    """A share of a time, as a number or in percent."""
+    """Parse a share, given as a number or in percent."""
     text = str(budget).strip()
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)

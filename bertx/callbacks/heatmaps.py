@@ -1,4 +1,4 @@
-"""HeatmapLogger: the words of a few sentences, coloured by what each method makes of them."""
+"""HeatmapLogger: the words of a few texts, coloured by the scores of each method."""
 
 from collections.abc import Iterator, Sequence
 from math import nan
@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
-from bertx.callbacks.base import Chunk, Probe
-from bertx.callbacks.run import gather, here, run_folder, texts_are_logged
+from bertx.callbacks.epoch_explainer import Chunk, EpochExplainer
+from bertx.callbacks.trainer import epoch_and_step, gather, run_folder, texts_are_logged
 from bertx.metrics import agreement, spearman
 from bertx.models.classifier import ModelChoice, class_names
 from bertx.models.encode import Reading
@@ -23,26 +23,26 @@ from bertx.report.loggers import log_heatmaps, to_each
 from bertx.trace import Trace
 
 MOST_CLASSES = 8
-"""Up to how many classes all of them are explained, beside the one that is asked for."""
+"""With up to this many classes, scores for every class are stored, not only for the target."""
 
 
-class HeatmapLogger(Probe):
+class HeatmapLogger(EpochExplainer):
     """Logs a table of heatmaps at the end of every validation and test epoch.
 
-    One row an example: epoch, step, text, gold and predicted class, probability of the predicted
-    class, and one heatmap per method, with the scores of word pieces added up to words. It goes to
-    every logger under ``val/heatmaps`` or ``test/heatmaps`` and, as one page, to
-    ``<run>/bertx/<stage>/heatmaps.html``. The scores for every class, where these are up to eight,
-    are kept beside it in ``heatmaps.json``, from which ``bertx report`` draws.
+    There is one row per example: epoch, step, text, gold and predicted class, probability of the
+    predicted class, and one heatmap per method, with the scores of word pieces summed to words. The
+    table goes to every logger under ``val/heatmaps`` or ``test/heatmaps`` and, as a page, to
+    ``<run>/bertx/<stage>/heatmaps.html``. ``heatmaps.json`` beside it holds the scores, for every
+    class if there are at most eight, from which ``bertx report`` draws.
 
     Args:
         methods: Attribution methods by the name of their column; null for AttnLRP, the paper's
-            four, as far as the model supports them, and a random control.
-        max_examples: How many examples, the same ones in every epoch.
+            four methods that the model supports, and a random control.
+        max_examples: Number of examples, the same ones in every epoch.
         unit: What is coloured: ``word``, ``whitespace`` or ``token``.
-        log_text: Whether texts may go to the loggers. If false, for all callbacks of the trainer,
-            they get the number of each text and of its words in place of these, with classes,
-            lengths and scores; the page and the files of the run are unaffected.
+        log_text: Whether texts may go to the loggers. If false, no callback of the trainer sends
+            any: loggers get the index of each text and its number of words instead, with classes
+            and scores. The page and the other files of the run are unaffected.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class HeatmapLogger(Probe):
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
-        """Draw this rank's examples, bring all together, and send them off from rank zero."""
-        epoch, step = here(trainer)
+        """Explain this rank's examples, gather those of all ranks, and write and log the table."""
+        epoch, step = epoch_and_step(trainer)
         explained: list[ExplainedText] = []
         for examples, trace in chunks:
             explained += self._texts(examples, trace)
-            del trace  # and the graph, before the next one is made
+            del trace  # frees the graph before the next one is built
         texts = sorted(gather(explained), key=lambda text: text.index)
         folder = run_folder(trainer) / "bertx" / stage
         if not texts or not trainer.is_global_zero:
@@ -86,33 +86,32 @@ class HeatmapLogger(Probe):
         to_each(trainer.loggers, log_heatmaps, f"{stage}/heatmaps", shown, step)
 
     def announce(self) -> None:
-        """Say where the page is."""
+        """Print the path of the page."""
         if self.page is not None:
             print(f"Heatmaps: {self.page}")
 
     def _without_texts(
         self, texts: Sequence[ExplainedText], rows: Sequence[HeatmapRow]
     ) -> list[HeatmapRow]:
-        counts = [len(text.words) for text in texts]
-        lines = [
-            f"example {text.index}, {count} {self.unit}{'' if count == 1 else 's'}"
-            for text, count in zip(texts, counts, strict=True)
-        ]
-        return [row.without_text(words) for row, words in zip(rows, lines, strict=True)]
+        anonymous = []
+        for text, row in zip(texts, rows, strict=True):
+            count = len(text.words)
+            units = self.unit if count == 1 else f"{self.unit}s"
+            anonymous.append(row.without_text(f"example {text.index}, {count} {units}"))
+        return anonymous
 
     def _texts(self, examples: Sequence[Reading], trace: Trace) -> Iterator[ExplainedText]:
-        """The texts of a chunk with the scores of their words, for every class if these are few."""
+        """Yield the texts of a chunk with unit scores, for every class if there are few."""
         classes = trace.logits.shape[1]
-        scores = {
-            name: (
-                method.every_class(trace) if classes <= MOST_CLASSES else method(trace)[:, None]
-            ).cpu()
-            for name, method in self._methods.items()
-        }
+        scores = {}
+        for name, method in self._methods.items():
+            every = classes <= MOST_CLASSES
+            rows = method.every_class(trace) if every else method(trace)[:, None]
+            scores[name] = rows.cpu()
         for i, example in enumerate(examples):
             units, target = trace.inputs.units[i].cpu(), int(trace.target[i])
             spans = example.spans
-            cut = Heatmap.from_offsets(example.text, spans, [0.0] * len(spans), True)
+            heatmap = Heatmap.from_offsets(example.text, spans, [0.0] * len(spans), True)
             merged = {
                 name: merge_by_unit(rows[i], units.expand(rows.shape[1], -1))[:, : len(spans)]
                 for name, rows in scores.items()
@@ -123,15 +122,15 @@ class HeatmapLogger(Probe):
                 gold=example.label if 0 <= example.label < classes else None,
                 explained=target,
                 probabilities=trace.probabilities[i].tolist(),
-                words=cut.words,
-                gaps=cut.gaps,
-                marked=_marked(example),
+                words=heatmap.words,
+                gaps=heatmap.gaps,
+                marked=_in_rationale(example),
                 scores={name: _by_class(rows, target, classes) for name, rows in merged.items()},
                 disagreement=self._disagreement(merged, target),
             )
 
     def _disagreement(self, merged: dict[str, Tensor], target: int) -> float:
-        """1 - the mean rank correlation of each two methods, the random control apart."""
+        """Return 1 - the mean rank correlation of pairs of methods, without random controls."""
         names = [name for name, method in self._methods.items() if not isinstance(method, Random)]
         if len(names) < 2:
             return nan
@@ -146,15 +145,15 @@ class HeatmapLogger(Probe):
 
 
 def _by_class(scores: Tensor, target: int, classes: int) -> list[list[float] | None]:
-    """The scores of each class; None where the explained one alone has any."""
+    """Return the scores for each class; None for classes that are not explained."""
     if len(scores) == classes:
         return [list(row) for row in scores.tolist()]
     return [scores[0].tolist() if number == target else None for number in range(classes)]
 
 
-def _marked(example: Reading) -> list[bool] | None:
-    """Whether each word decides the label."""
+def _in_rationale(example: Reading) -> list[bool] | None:
+    """Return whether each unit belongs to the rationale."""
     if example.rationale is None:
         return None
-    deciding = {u for u, marked in zip(example.units, example.rationale, strict=True) if marked}
-    return [unit in deciding for unit in range(len(example.spans))]
+    marked = {unit for unit, is_in in zip(example.units, example.rationale, strict=True) if is_in}
+    return [unit in marked for unit in range(len(example.spans))]

@@ -1,4 +1,4 @@
-"""The examples that a callback explains: the same ones in every epoch and for any batch size."""
+"""The sample of examples that a callback explains, equal in every epoch and for any batch size."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,103 +14,105 @@ from bertx.models.encode import Reading
 
 
 class Sample:
-    """A fixed, seeded choice of a data set's rows, gathered from the batches that come by.
+    """A fixed, seeded sample of a data set's rows, collected from batches.
+
+    Where batches have no ``index``, a row's index follows from its position: ranks take turns.
 
     Args:
-        limit: How many examples at most; None for all.
-        size: Number of rows of the data set, or None if it has no length: then the first ones are
+        limit: Size of the sample; None for all rows.
+        size: Number of rows of the data set; None if it has no length. Then the first rows are
             taken.
-        stride: The number of ranks over which the rows are dealt out, and
-        offset: this process's rank, from which the place of each row follows: its number where a
-            batch has no ``index``.
-        dealt: Number of places that hold a row of their own, see `rows_dealt`; None if unknown.
-        once: Whether a row that comes again is left, which takes memory for each one.
+        ranks: Number of ranks that share the rows.
+        rank: This process's rank.
+        dealt: Number of rows before a sampler repeats some, see `rows_dealt`; None if unknown.
+        once: Whether repeated rows are ignored, which takes memory for each row.
     """
 
     def __init__(
         self,
         limit: int | None,
         size: int | None,
-        stride: int = 1,
-        offset: int = 0,
+        ranks: int = 1,
+        rank: int = 0,
         dealt: int | None = None,
         once: bool = False,
     ) -> None:
         self.examples: list[Reading] = []
-        self._limit, self._size, self._stride = limit, size, stride
-        self._next, self._dealt = offset, dealt
+        self._limit, self._size, self._ranks = limit, size, ranks
+        self._next_position, self._dealt = rank, dealt
         self._seen: set[int] | None = set() if once else None
-        self._chosen = _choose(limit, size)
+        self._chosen: set[int] | None = None
+        if limit is not None and size is not None and limit < size:
+            self._chosen = set(_order(size)[:limit].tolist())
 
     @property
     def expected(self) -> int | None:
-        """How many examples all ranks have together if all rows come by; None if unknown."""
+        """Number of examples on all ranks together after all rows were added; None if unknown."""
         if self._size is None or self._limit is None:
             return self._size
         return min(self._limit, self._size)
 
     def add(self, batch: Any, read: Callable[[Any], list[Reading]]) -> None:
-        """Take the chosen rows of a batch; rows that only fill a rank up are left.
+        """Add the sampled rows of a batch, without rows that only pad a rank.
 
         Args:
             batch: A batch.
-            read: Reads its texts. It gets the chosen rows alone, and no batch without any.
+            read: Reads the texts of a batch. It is called with the sampled rows alone.
         """
         if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
-            read(batch)  # says what is wrong with it
-        chosen = {r: n for r, n in enumerate(self._numbers(batch)) if self._takes(n)}
-        if not chosen:
-            return
-        readings = read(_cut(batch, list(chosen)))
-        numbered = zip(readings, chosen.values(), strict=True)
-        self.examples += [replace(example, index=number) for example, number in numbered]
+            read(batch)  # raises an error that says what is wrong with the batch
+        taken = {row: i for row, i in enumerate(self._indices(batch)) if self._takes(i)}
+        if taken:
+            readings = read(_rows_of(batch, list(taken)))
+            indexed = zip(readings, taken.values(), strict=True)
+            self.examples += [replace(reading, index=index) for reading, index in indexed]
 
-    def drawn(self) -> list[Reading]:
-        """The examples in the random order by which they are chosen.
+    def shuffled(self) -> list[Reading]:
+        """Return the examples in the random order by which they are sampled.
 
-        The first n of all are those that a sample of n has.
+        The first n are the sample of size n. Without a size, they are in the order of the data.
         """
         if self._size is None:
             return sorted(self.examples, key=lambda e: e.index)
-        places = _order(self._size).argsort().tolist()
-        return sorted(self.examples, key=lambda e: places[e.index])
+        ranks = _order(self._size).argsort().tolist()
+        return sorted(self.examples, key=lambda e: ranks[e.index])
 
     def _takes(self, index: int) -> bool:
         if index < 0 or (self._size is not None and index >= self._size):
             return False
-        if self._chosen is not None:
-            chosen = index in self._chosen
-        else:
-            chosen = self._limit is None or index < self._limit
-        if not chosen or self._seen is None:
-            return chosen
-        fresh = index not in self._seen
+        if self._chosen is not None and index not in self._chosen:
+            return False
+        if self._size is None and self._limit is not None and index >= self._limit:
+            return False
+        if self._seen is None:
+            return True
+        repeated = index in self._seen
         self._seen.add(index)
-        return fresh
+        return not repeated
 
-    def _numbers(self, batch: Mapping[str, Any]) -> list[int]:
-        """The number of each row; -1 for those that only fill this rank up."""
-        first, self._next = self._next, self._next + len(batch["input_ids"]) * self._stride
-        places = list(range(first, self._next, self._stride))
-        numbers = torch.as_tensor(batch["index"]).tolist() if "index" in batch else places
+    def _indices(self, batch: Mapping[str, Any]) -> list[int]:
+        """Return the index of each row; -1 for rows that only pad this rank."""
+        first = self._next_position
+        self._next_position += len(batch["input_ids"]) * self._ranks
+        positions = list(range(first, self._next_position, self._ranks))
+        indices = torch.as_tensor(batch["index"]).tolist() if "index" in batch else positions
         if self._dealt is None:
-            return numbers
-        pairs = zip(numbers, places, strict=True)
-        return [number if place < self._dealt else -1 for number, place in pairs]
+            return indices
+        pairs = zip(indices, positions, strict=True)
+        return [index if position < self._dealt else -1 for index, position in pairs]
 
 
 def rows_dealt(loader: Any, ranks: int) -> int | None:
-    """How many rows a loader deals out to the ranks, turn by turn, before it begins again.
+    """Return how many rows a loader deals to the ranks in turn before it repeats rows.
 
-    It begins again where a rank would have fewer rows than another.
+    Rows are repeated where a rank would have fewer rows than another.
 
     Args:
-        loader: What makes the batches.
+        loader: Makes the batches.
         ranks: Number of processes.
 
     Returns:
-        The number, or None where another sampler than the one that Lightning puts into a loader
-        shares the rows out.
+        The number, or None if the rows are not shared by the sampler that Lightning uses.
     """
     batches: Any = getattr(loader, "batch_sampler", None)
     sampler: Any = batches.sampler if type(batches) is BatchSampler else None
@@ -119,26 +121,17 @@ def rows_dealt(loader: Any, ranks: int) -> int | None:
     return len(sampler.dataset) if sampler.num_replicas == ranks else None
 
 
-def _cut(batch: Mapping[str, Any], rows: list[int]) -> dict[str, Any]:
-    """These rows of everything that a batch has for each text."""
-    count = len(batch["input_ids"])
+def _rows_of(batch: Mapping[str, Any], rows: list[int]) -> dict[str, Any]:
+    """Select rows in every field that has one value per row."""
+    count, selected = len(batch["input_ids"]), dict(batch)
     if len(rows) == count:
-        return dict(batch)
-    return {name: _part(value, count, rows) for name, value in batch.items()}
-
-
-def _part(value: Any, count: int, rows: list[int]) -> Any:
-    if isinstance(value, (Tensor, np.ndarray)) and value.shape[:1] == (count,):
-        return value[rows]
-    if isinstance(value, (list, tuple)) and len(value) == count:
-        return [value[row] for row in rows]
-    return value
-
-
-def _choose(limit: int | None, size: int | None) -> set[int] | None:
-    if limit is None or size is None or limit >= size:
-        return None
-    return set(_order(size)[:limit].tolist())
+        return selected
+    for name, value in batch.items():
+        if isinstance(value, (Tensor, np.ndarray)) and value.shape[:1] == (count,):
+            selected[name] = value[rows]
+        elif isinstance(value, (list, tuple)) and len(value) == count:
+            selected[name] = [value[row] for row in rows]
+    return selected
 
 
 def _order(size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Parquet files that are whole or not there: what a killed run leaves can be resumed."""
+"""Parquet shards that appear only when they are complete, so that a killed run can be resumed."""
 
 import json
 import os
@@ -16,19 +16,20 @@ from pyarrow import parquet
 from bertx.errors import InputError
 
 METADATA_KEY = b"bertx"
-"""Under this key the metadata of every shard's schema says how its rows were made."""
+"""Key of the schema's metadata under which every shard holds the settings of its rows."""
 
-_TOGETHER = 256  # rows of a row group: what waits in memory to be written
+_ROW_GROUP = 256  # rows that are held in memory and written together
 
 
 class ShardWriter:
     """Appends rows to ``part-000000.parquet`` and its successors in a folder.
 
-    A file has a hidden name, which readers of folders leave out, until it is whole; then it is
-    synchronized and renamed. Numbers go on after those that are there.
+    An incomplete file has a hidden name, which readers of folders skip; a complete one is synced
+    to disk and renamed. Numbering continues after the files in the folder.
 
     Args:
-        folder: The folder, made when the first row comes. Hidden files in it are remains.
+        folder: The folder, created with the first row. Hidden files left by a killed run are
+            deleted.
         schema: The columns.
         rows_per_shard: Rows of a file.
     """
@@ -40,8 +41,8 @@ class ShardWriter:
         self._waiting: list[dict[str, Any]] = []
         self._count = 0
         self._file: parquet.ParquetWriter | None = None
-        for remains in folder.glob(".part-*"):
-            remains.unlink()
+        for incomplete in folder.glob(".part-*"):
+            incomplete.unlink()
         numbers = [int(path.stem.rpartition("-")[2]) for path in folder.glob("part-*.parquet")]
         self._number = max(numbers, default=-1) + 1
 
@@ -50,7 +51,7 @@ class ShardWriter:
         for row in rows:
             self._waiting.append(row)
             whole = self._count + len(self._waiting) == self._limit
-            if whole or len(self._waiting) == _TOGETHER:
+            if whole or len(self._waiting) == _ROW_GROUP:
                 self._flush()
             if whole:
                 self._finish()
@@ -66,7 +67,7 @@ class ShardWriter:
         return self.folder / f".{name}", self.folder / name
 
     def _flush(self) -> None:
-        # Emptied first: an interruption may lose rows, which are made again, but doubles none.
+        # Emptied first: an interruption may lose rows, which are recomputed, but duplicates none.
         rows, self._waiting = self._waiting, []
         if not rows:
             return
@@ -89,13 +90,13 @@ class ShardWriter:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What a folder's shards hold.
+class StoredRows:
+    """The rows in the shards of a folder.
 
     Attributes:
-        settings: How the rows were made, from the metadata; None without shards.
-        indices: The rows' numbers (N,), sorted.
-        texts: For the rows of some shards, a checksum of the text.
+        settings: How the rows were computed, from the metadata; None without shards.
+        indices: Indices of the rows (N,), sorted.
+        texts: Checksums of texts by index, for the first shard of each rank.
     """
 
     settings: Mapping[str, Any] | None = None
@@ -103,10 +104,10 @@ class Stored:
     texts: Mapping[int, int] = field(default_factory=dict)
 
     def holds(self, index: int, text: str) -> bool:
-        """Whether a row is there.
+        """Return whether a row is stored.
 
         Raises:
-            InputError: If it is, with another text.
+            InputError: If it is stored with another text.
         """
         place = int(np.searchsorted(self.indices, index))
         if place == len(self.indices) or self.indices[place] != index:
@@ -114,38 +115,38 @@ class Stored:
         if self.texts.get(index, checksum(text)) != checksum(text):
             raise InputError(
                 f"the folder holds attributions of other data: its text {index} is not "
-                f"{text[:80]!r}. Give another `AttributionWriter.folder`."
+                f"{text[:80]!r}. Choose another `AttributionWriter.folder`."
             )
         return True
 
 
 def checksum(text: str) -> int:
-    """A short number that tells texts apart, as far as `writable` does."""
+    """Return a checksum of a text, with ? for surrogates as in `writable`."""
     return zlib.crc32(text.encode(errors="replace"))
 
 
 def writable(text: str) -> str:
-    """The text with ? in place of half a surrogate pair, which no file of text can hold."""
+    """Return a text with ? in place of lone surrogates, which cannot be encoded."""
     return text.encode(errors="replace").decode()
 
 
 def shards(folder: Path) -> list[Path]:
-    """The whole shards of all ranks below a folder."""
+    """Return the complete shards of all ranks below a folder."""
     return sorted(folder.glob("rank-*/part-*.parquet"))
 
 
-def read_shards(folder: Path) -> Stored:
-    """What is in a folder.
+def read_shards(folder: Path) -> StoredRows:
+    """Read which rows a folder holds.
 
     Raises:
-        InputError: If a file is not a shard, or the shards were not all made in the same way.
+        InputError: If a file is not a shard, or the settings of two shards differ.
     """
     first: Any = None
     indices, texts, seen = array("q"), dict[int, int](), set[Path]()
     for path in shards(folder):
         rows, settings = _read(path, with_text=path.parent not in seen)
         if first not in (None, settings):
-            raise InputError(f"{path}: made with other settings than those before it. Remove it.")
+            raise InputError(f"{path}: its settings differ from the shards before it. Remove it.")
         first = settings
         seen.add(path.parent)
         numbers = rows.column("index").to_numpy()
@@ -153,7 +154,7 @@ def read_shards(folder: Path) -> Stored:
         if "text" in rows.column_names:
             pairs = zip(numbers.tolist(), rows.column("text").to_pylist(), strict=True)
             texts |= {index: checksum(text) for index, text in pairs}
-    return Stored(first, np.sort(np.array(indices, dtype=np.int64)), texts)
+    return StoredRows(first, np.sort(np.array(indices, dtype=np.int64)), texts)
 
 
 def _read(path: Path, with_text: bool) -> tuple[pa.Table, Any]:
@@ -164,5 +165,5 @@ def _read(path: Path, with_text: bool) -> tuple[pa.Table, Any]:
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: expected a shard of attributions, but it cannot be read ({error}). Remove "
-            "it, or give another `AttributionWriter.folder`."
+            "it, or choose another `AttributionWriter.folder`."
         ) from error

@@ -1,4 +1,4 @@
-"""ShortcutAlarm: warns where a class hangs on one word, as it does when the data has a leak."""
+"""ShortcutAlarm: warns if a class depends on a single word, as when labels leak into texts."""
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity
 from bertx.attribution.choices import GOLD, PREDICTED, supported
-from bertx.callbacks.base import Chunk, Probe, log
-from bertx.callbacks.run import texts_are_logged
-from bertx.callbacks.wordshares import Ledger, WordShare, evidence
-from bertx.errors import InputError
+from bertx.callbacks.epoch_explainer import Chunk, EpochExplainer, log
+from bertx.callbacks.trainer import texts_are_logged
+from bertx.callbacks.word_shares import WordShare, WordShareSums, evidence
+from bertx.errors import InputError, check_positive
 from bertx.models.classifier import ModelChoice, class_names
 from bertx.models.encode import Reading
 from bertx.models.heads import Logits
@@ -23,42 +23,43 @@ from bertx.rendering.files import Cell
 from bertx.trace import Trace
 
 _LISTED = 10
-"""How many words of each class the table names."""
+"""Number of words per class in the table."""
 
 
-class ShortcutAlarm(Probe):
-    """Warns when one word carries more of a class than words do where the data is sound.
+class ShortcutAlarm(EpochExplainer):
+    """Warns if one word carries more of the evidence for a class than is usual in sound data.
 
-    At the end of every validation and test epoch a sample is explained. The share of a word in a
-    class is the mean, over the texts that are explained for the class, of its part in what speaks
-    for the class: 1 if it is all there is in every one of them. It counts as far as the word is
-    more frequent in these texts than in those of the other classes (`WordShare.excess`): a full
-    stop or an article gives no class away, a word that a leak has put into one class does. Where
-    the rest is above ``bound``, a warning names the word, the class, its share and an example,
-    once; what was found last is printed at the end.
+    At the end of every validation and test epoch a sample is explained. A word's share in a class
+    is its share of the evidence for the class, averaged over the texts that are explained for the
+    class: 1 if it is all the evidence in every text. The share is weighted by how much more
+    frequent the word is in these texts than in the texts of other classes (`WordShare.excess`): a
+    full stop or an article gives no class away, a word that leaked into one class does. If the
+    weighted share is above ``bound``, a warning names the word, the class, its share and an
+    example, once. The last alarms are printed at the end.
 
-    For each class the largest such share is logged as ``val/shortcut_share/<class>``. Where too few
-    texts are explained there is no value; a warning names these classes, each once. A callback
-    that monitors a class needs a value from the first epoch on: with ``predicted``, a model that
-    has learnt little may leave a class without texts. The ten words that stand out most go to
-    ``<run>/bertx/<stage>/shortcuts.csv``. Accuracy shows nothing of this: with the same leak in the
-    validation data, it rises.
+    For each class the largest weighted share is logged as ``val/shortcut_share/<class>``. If too
+    few texts are explained for a class there is no value, and a warning names the class once. A
+    callback that monitors a class needs a value from the first epoch on: with ``predicted``, an
+    undertrained model may leave a class without texts. The ten words of each class with the
+    largest weighted shares go to ``<run>/bertx/<stage>/shortcuts.csv``. Accuracy does not show a
+    leak: if the validation data has it too, accuracy rises.
 
     Args:
-        method: Attribution method; null for AttnLRP, or gradient sensitivity where the model does
-            not support it. If its scores have a sign, what speaks against the class is left out.
-        bound: Share above which a word raises the alarm, below 1. The largest share of AttnLRP with
-            the packaged encoder: .06 on the demonstration, .03 on SST-2; with a word planted into
-            30 % of the texts of a class .2, into all of them .99.
-        min_texts: How many texts must be explained for a class, and for all others together, before
-            anything is said of it: among few texts some word stands out by chance.
+        method: Attribution method; null for AttnLRP, or gradient sensitivity if the model does not
+            support AttnLRP. Negative scores of signed methods are ignored.
+        bound: Weighted share above which a word raises the alarm, below 1. The largest value of
+            AttnLRP with the packaged encoder is .06 on the demonstration and .03 on SST-2; with a
+            word planted into 30 % of the texts of a class it is .2, into all of them .99.
+        min_texts: Number of texts that must be explained for a class, and for all others together,
+            to judge the class: among few texts some word stands out by chance.
         target: The explained class: ``predicted`` or ``gold``.
         unit: What has a share: ``word``, ``whitespace`` or ``token``.
-        log_text: Whether warnings may name words and quote texts: what is printed goes to some
-            loggers. False holds for all callbacks of the trainer; the table has the words.
+        log_text: Whether warnings may name words and quote texts, as some loggers record what is
+            printed. If false, no callback of the trainer sends texts to loggers; the table still
+            has the words.
 
     Attributes:
-        alarms: The words above the bound, as of the last epoch that was explained.
+        alarms: The words above the bound in the last explained epoch.
 
     Raises:
         InputError: If a setting is out of range; before training, if the module holds no classifier
@@ -85,12 +86,11 @@ class ShortcutAlarm(Probe):
         )
         if not 0 <= bound < 1:
             raise InputError(f"bound: expected a share of at least 0 and below 1, got {bound}")
-        if min_texts < 1:
-            raise InputError(f"min_texts must be at least 1, got {min_texts}")
+        check_positive(min_texts=min_texts)
         if target not in (PREDICTED, GOLD):
             raise InputError(
                 f"target {target!r}: expected {PREDICTED!r} or {GOLD!r}. A word gives a class away "
-                "if it speaks for that class and for no other, so that all have to be explained."
+                "if it is evidence for that class alone, so all classes must be explained."
             )
         self.method = method
         self.bound = bound
@@ -98,52 +98,55 @@ class ShortcutAlarm(Probe):
         self.log_text = log_text
         self.alarms: list[WordShare] = []
         self._path: Path | None = None
-        self._named = True
+        self._show_text = True
         self._warned: set[tuple[str, str]] = set()
-        self._unjudged: set[str] = set()
+        self._warned_few: set[str] = set()
 
     def report(
         self, trainer: Trainer, pl_module: LightningModule, stage: str, chunks: Iterator[Chunk]
     ) -> None:
-        """Add up the words of all texts, log the largest shares and warn of those too large."""
-        ledger = self._read(stage, chunks).gathered()
+        """Sum the shares of words, log the largest one of each class, and warn."""
+        sums = self._sums(stage, chunks).gathered()
         self.alarms, listed, few = [], [], []
         for number, name in enumerate(class_names(self._model)):
-            words = ledger.shares(number, name)
+            words = sums.shares(number, name)
             listed += words[:_LISTED]
-            if min(ledger.counts(number)) < self.min_texts:
+            if min(sums.counts(number)) < self.min_texts:
                 few.append(name)
                 continue
             self.alarms += [word for word in words if word.excess > self.bound]
             largest = max((word.excess for word in words), default=0.0)
             self._log(pl_module, stage, {f"shortcut_share/{name}": largest})
-        self._named = texts_are_logged(trainer)
-        self._warn(stage)
-        self._warn_of_few(stage, few)
+        self._show_text = texts_are_logged(trainer)
+        self._warn(stage, few)
         self._path = self._append(trainer, stage, "shortcuts.csv", map(_row, listed))
 
     def _prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.methods = {"shortcut": self.method or _default(self._find(pl_module))}
+        method = self.method
+        if method is None:
+            attnlrp, model = AttnLRP(), self._find_classifier(pl_module)
+            method = attnlrp if supported({"": attnlrp}, model) else GradientSensitivity()
+        self.methods = {"shortcut": method}
         super()._prepare(trainer, pl_module)
 
-    def _groups(self) -> tuple[str, ...]:
+    def _logged_groups(self) -> tuple[str, ...]:
         return ("shortcut_share",)
 
-    def _read(self, stage: str, chunks: Iterator[Chunk]) -> Ledger:
-        """The words of this rank's texts."""
-        ledger, left = Ledger(), list[int]()
+    def _sums(self, stage: str, chunks: Iterator[Chunk]) -> WordShareSums:
+        """Return the sums over this rank's texts; warn of scores that are not finite."""
+        sums, skipped = WordShareSums(), list[int]()
         for examples, trace in chunks:
-            left += self._add(ledger, examples, trace)
-            del trace  # and the graph, before the next one is made
-        if left:
+            skipped += self._add(sums, examples, trace)
+            del trace  # frees the graph before the next one is built
+        if skipped:
             log.warning(
-                f"{stage}: scores of {len(left)} texts, such as example {left[0]}, are not finite; "
-                "they are left out of the shares of words"
+                f"{stage}: scores of {len(skipped)} texts, such as example {skipped[0]}, are not "
+                "finite; these texts are not part of the shares of words"
             )
-        return ledger
+        return sums
 
-    def _add(self, ledger: Ledger, examples: Sequence[Reading], trace: Trace) -> Iterator[int]:
-        """Add the texts of a chunk; the numbers of those whose scores are not finite."""
+    def _add(self, sums: WordShareSums, examples: Sequence[Reading], trace: Trace) -> Iterator[int]:
+        """Add the texts of a chunk; yield the indices of texts whose scores are not finite."""
         (method,) = self._methods.values()
         counts, targets = trace.inputs.unit_counts.tolist(), trace.target.tolist()
         shares = evidence(method(trace), trace.inputs.units, method.signed)
@@ -153,34 +156,32 @@ class ShortcutAlarm(Probe):
                 yield example.index
             elif count:
                 words = [normal(example.text[start:end]) for start, end in example.spans]
-                ledger.add(targets[i], example.index, example.text, words, row)
+                sums.add(targets[i], example.index, example.text, words, row)
 
     @rank_zero_only
-    def _warn(self, stage: str) -> None:
+    def _warn(self, stage: str, few: list[str]) -> None:
+        """Warn once of each alarm, and once of each class with too few texts."""
         for alarm in self.alarms:
             if (alarm.label, alarm.word) not in self._warned:
                 self._warned.add((alarm.label, alarm.word))
-                log.warning(f"{stage}: a shortcut? {alarm.described(self._named)}")
-
-    @rank_zero_only
-    def _warn_of_few(self, stage: str, classes: list[str]) -> None:
-        """Say once of each class that too few texts are explained to judge it."""
-        new = [name for name in classes if name not in self._unjudged]
-        self._unjudged.update(new)
+                log.warning(f"{stage}: a shortcut? {alarm.describe(self._show_text)}")
+        new = [name for name in few if name not in self._warned_few]
+        self._warned_few.update(new)
         if new:
-            much = self.max_examples
-            more = f"raise max_examples, now {much}," if much else "validate on more texts"
+            limit = self.max_examples
+            more = f"raise max_examples, now {limit}," if limit else "validate on more texts"
             log.warning(
-                f"{stage}: nothing is said of {', '.join(map(repr, new))} and no shortcut_share "
-                f"is logged: fewer than min_texts, {self.min_texts}, are explained for the class "
-                f"or for all others together. To judge it, {more} or lower min_texts."
+                f"{stage}: too few texts to judge {', '.join(map(repr, new))}, so that no "
+                f"shortcut_share is logged: fewer than min_texts, {self.min_texts}, are explained "
+                f"for the class or for all others together. To judge it, {more} or lower "
+                "min_texts."
             )
 
     def announce(self) -> None:
-        """Say what was found last, and where the table is."""
+        """Print the alarms of the last epoch and the path of the table."""
         if self._path is not None:
             for alarm in self.alarms:
-                print(f"A shortcut? {alarm.described(self._named)}")
+                print(f"A shortcut? {alarm.describe(self._show_text)}")
             print(f"Words of each class: {self._path} ({len(self.alarms)} above {self.bound:.0%})")
 
 
@@ -190,8 +191,3 @@ def _row(word: WordShare) -> dict[str, Cell]:
         "texts": word.texts, "of": word.of, "elsewhere": word.elsewhere, "others": word.others,
         "example": word.example,
     }  # fmt: skip
-
-
-def _default(model: PreTrainedModel) -> Attribution:
-    best: dict[str, Attribution] = {"attnlrp": AttnLRP()}
-    return supported(best, model).get("attnlrp", GradientSensitivity())

@@ -33,7 +33,7 @@ from bertx.callbacks import (
     ReportWriter,
     Resumption,
 )
-from bertx.callbacks.run import check_logger, check_within, texts_are_logged
+from bertx.callbacks.trainer import check_logger, check_within, texts_are_logged
 from bertx.cli import TRAINING
 from bertx.cli.checkpoints import (
     AUTO,

@@ -126,7 +126,7 @@ def test_a_sample_of_which_nothing_comes_by_is_reported(tmp_path, caplog):
 
 
 def test_one_method_alone_is_refused():
-    with pytest.raises(InputError, match="expected two methods or more, got gs alone"):
+    with pytest.raises(InputError, match="expected two methods or more, got only gs"):
         AgreementMonitor({"gs": GradientSensitivity()})
 
 

@@ -21,7 +21,7 @@ from bertx.attribution import (
     Random,
 )
 from bertx.callbacks import AttributionWriter
-from bertx.callbacks.records import Records
+from bertx.callbacks.attribution_table import AttributionTable
 from bertx.callbacks.shards import read_shards, shards
 from bertx.cli import main
 from bertx.data import Collator
@@ -79,7 +79,7 @@ def test_one_row_a_text_with_everything(tmp_path, capsys):
         for name, expected in scores.items():
             assert row[f"scores_{name}"] == pytest.approx(expected.tolist(), abs=1e-5)
         assert row["error"] is None
-    said = f"Attributions: {tmp_path / 'kept'} (57 texts written, 0 skipped that were there)"
+    said = f"Attributions: {tmp_path / 'kept'} (57 texts written, 0 skipped that it already held)"
     assert said in capsys.readouterr().out
 
 
@@ -455,7 +455,7 @@ def test_after_an_exception_nothing_is_lost_and_the_rest_is_added(tmp_path, caps
     assert len(table(folder)) == 24
     before = {path: path.read_bytes() for path in shards(folder)}
     predict(tmp_path, writer(folder))
-    assert "33 texts written, 24 skipped that were there" in capsys.readouterr().out
+    assert "33 texts written, 24 skipped that it already held" in capsys.readouterr().out
     assert [row["text"] for row in table(folder)] == TEXTS
     assert all(path.read_bytes() == content for path, content in before.items())
     predict(tmp_path, writer(folder))
@@ -516,13 +516,13 @@ def test_other_settings_are_refused(tmp_path):
 def test_rows_with_other_columns_are_refused(tmp_path, monkeypatch):
     folder = tmp_path / "kept"
     predict(tmp_path, writer(folder))
-    written = Records.__init__
+    written = AttributionTable.__init__
 
     def with_another_column(self, *args):
         written(self, *args)
         self._settings["columns"] = ["added", *self._settings["columns"]]
 
-    monkeypatch.setattr(Records, "__init__", with_another_column)
+    monkeypatch.setattr(AttributionTable, "__init__", with_another_column)
     with pytest.raises(InputError, match=r'columns \["index", .* columns \["added", "index"'):
         predict(tmp_path, writer(folder))
 

@@ -49,8 +49,8 @@ def test_a_cut_one_is_refused_and_another_is_named(kept, read, place):
         read(place)
     message = str(refused.value)
     assert "\n" not in message
-    assert f"{place}: expected a whole file" in message
-    assert message.endswith(f"Take another one, such as {other}.")
+    assert f"{place}: expected a complete file" in message
+    assert message.endswith(f"Use another one, such as {other}.")
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):

@@ -234,7 +234,7 @@ def test_a_run_without_training_has_no_drift(tmp_path, call):
     ("settings", "message"),
     [
         ({"low": 1.5}, "low: expected a share"),
-        ({"patience": 0}, "patience must be at least 1"),
+        ({"patience": 0}, "patience must be a whole number of at least 1"),
         ({"every_n_epochs": 0}, "every_n_epochs"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from bertx.attribution import GradientSensitivity, GradientXInput, Random
-from bertx.callbacks import HeatmapLogger, ShortcutAlarm, base, heatmaps
+from bertx.callbacks import HeatmapLogger, ShortcutAlarm, epoch_explainer, heatmaps
 from bertx.callbacks.batches import read_batch
 from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.rendering.heatmap_file import read_heatmap_file
@@ -109,7 +109,7 @@ def test_only_the_rows_of_the_sample_are_completed(tmp_path, monkeypatch, size):
         completed.append(len(batch["input_ids"]))
         return read_batch(batch, **settings)
 
-    monkeypatch.setattr(base, "read_batch", reading)
+    monkeypatch.setattr(epoch_explainer, "read_batch", reading)
     maps = Keeping({"gi": GradientXInput()}, max_examples=size)
     trainer(tmp_path, [maps]).validate(ForeignModule(), loader(3), verbose=False)
     first, *chosen = completed  # all of the first batch is read, to see what is wrong with it

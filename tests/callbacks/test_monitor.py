@@ -416,8 +416,8 @@ class Untrained(ForeignModule):
         (lambda: FaithfulnessMonitor(target="postive"), "target 'postive': expected"),
         (lambda: FaithfulnessMonitor(metrics={"auc": 3}), "metric 'auc': expected an instance"),
         (lambda: FaithfulnessMonitor(ceiling_examples=-1), "ceiling_examples must be at least 0"),
-        (lambda: FaithfulnessMonitor(every_n_epochs=0), "every_n_epochs must be at least 1"),
-        (lambda: FaithfulnessMonitor(max_examples=0), "max_examples must be at least 1"),
+        (lambda: FaithfulnessMonitor(every_n_epochs=0), "every_n_epochs must be a whole number"),
+        (lambda: FaithfulnessMonitor(max_examples=0), "max_examples must be a whole number"),
         (lambda: HeatmapLogger(tokenizer="no/such/folder"), "no/such/folder"),
     ],
 )  # fmt: skip

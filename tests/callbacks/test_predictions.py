@@ -44,7 +44,7 @@ def row(index, text, *probabilities):
 
 @pytest.mark.parametrize("at_once", [1, 4, 100])
 def test_one_row_a_text_in_order(tmp_path, capsys, monkeypatch, at_once):
-    monkeypatch.setattr(predictions, "AT_ONCE", at_once)
+    monkeypatch.setattr(predictions, "ROWS_PER_SHARD", at_once)
     module, writer = Predicting().eval(), PredictionWriter()
     module.net.config.id2label = {0: "bad", 1: "so so", 2: "good"}
     trainer(tmp_path, [writer]).predict(module, batches())
@@ -94,7 +94,7 @@ def test_nothing_is_left_of_a_run_that_fails(tmp_path, monkeypatch):
                 raise RuntimeError("broken")
             return super().predict_step(batch, batch_idx)
 
-    monkeypatch.setattr(predictions, "AT_ONCE", 1)
+    monkeypatch.setattr(predictions, "ROWS_PER_SHARD", 1)
     with pytest.raises(RuntimeError, match="broken"):
         trainer(tmp_path, [PredictionWriter()]).predict(Failing(), batches())
     assert not list(tmp_path.rglob("*.parquet")) and not list(tmp_path.rglob("*.csv"))
@@ -102,7 +102,7 @@ def test_nothing_is_left_of_a_run_that_fails(tmp_path, monkeypatch):
 
 def test_processes_that_do_not_share_a_folder_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions, "gather", lambda counts: [*counts, 5])
-    with pytest.raises(InputError, match=r"expected 13 predictions in .*, but 8 are there"):
+    with pytest.raises(InputError, match=r"expected 13 predictions in .*, but found 8"):
         trainer(tmp_path, [PredictionWriter()]).predict(Predicting(), batches())
 
 

@@ -191,8 +191,8 @@ def test_rows_are_numbered_as_they_come():
 
 
 def test_ranks_number_their_shares_and_drop_the_rows_that_fill_up():
-    assert add(Sample(None, 5, stride=2, offset=0), [0, 2, 4]) == [0, 2, 4]
-    assert add(Sample(None, 5, stride=2, offset=1), [1, 3, 0]) == [1, 3]
+    assert add(Sample(None, 5, ranks=2, rank=0), [0, 2, 4]) == [0, 2, 4]
+    assert add(Sample(None, 5, ranks=2, rank=1), [1, 3, 0]) == [1, 3]
 
 
 def test_an_index_is_followed_and_fillers_are_left():
@@ -279,12 +279,12 @@ def test_the_choice_depends_on_the_size_of_the_data_alone():
 def test_the_first_that_are_drawn_are_a_smaller_choice():
     every, unknown = Sample(None, 100), Sample(None, None)
     add(every, range(100))
-    order = [example.index for example in every.drawn()]
+    order = [example.index for example in every.shuffled()]
     assert sorted(order) == list(range(100))
     for limit in (1, 4, 50):
         assert sorted(order[:limit]) == sorted(add(Sample(limit, 100), range(100)))
     add(unknown, [0, 1, 2], index=[[5, 1, 3]])
-    assert [example.index for example in unknown.drawn()] == [1, 3, 5]
+    assert [example.index for example in unknown.shuffled()] == [1, 3, 5]
 
 
 def test_chunks_hold_similar_lengths_under_the_budget():

@@ -30,7 +30,7 @@ def visible(folder):
 @pytest.mark.parametrize("together", [1, 3, 256])
 @pytest.mark.parametrize("at_once", [1, 3, 11])
 def test_rows_are_cut_into_shards_as_they_come(tmp_path, monkeypatch, together, at_once):
-    monkeypatch.setattr(module, "_TOGETHER", together)
+    monkeypatch.setattr(module, "_ROW_GROUP", together)
     out = writer(tmp_path)
     for start in range(0, 11, at_once):
         out.write(rows(*range(start, min(start + at_once, 11))))
@@ -124,7 +124,7 @@ def test_shards_of_different_making_are_refused(tmp_path):
         out = writer(tmp_path, rank=rank, schema=schema)
         out.write(rows(rank))
         out.close()
-    with pytest.raises(InputError, match=r"part-000000.parquet: made with other settings"):
+    with pytest.raises(InputError, match=r"part-000000.parquet: its settings differ"):
         read_shards(tmp_path)
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity, GradientXInput
 from bertx.callbacks.shortcut import ShortcutAlarm
-from bertx.callbacks.wordshares import Ledger, evidence
+from bertx.callbacks.word_shares import WordShareSums, evidence
 from bertx.cli import main
 from bertx.errors import InputError
 from bertx.models.anatomy import UnsupportedArchitecture
@@ -120,9 +120,11 @@ def test_the_planted_word_is_named_and_shared_ones_are_not(tmp_path, caplog, cap
     assert metrics["val/shortcut_share/LABEL_1"] == pytest.approx(3 / 5.5)
     assert metrics["val/shortcut_share/LABEL_0"] == 0
     warning, few = [record.message for record in caplog.records if record.name == "bertx"]
-    assert warning.startswith("val: a shortcut? 'plot' carries 55% of what speaks for 'LABEL_1'.")
+    assert warning.startswith("val: a shortcut? 'plot' carries 55% of the evidence for 'LABEL_1'.")
     assert "10 of the 10 texts of that class and in 0 of 10 others; example 10:" in warning
-    assert few.startswith("val: nothing is said of 'LABEL_2' and no shortcut_share is logged")
+    assert few.startswith(
+        "val: too few texts to judge 'LABEL_2', so that no shortcut_share is logged"
+    )
     printed = capsys.readouterr().out
     path = tmp_path / "version_0/bertx/val/shortcuts.csv"
     assert printed.count("A shortcut? 'plot' carries 55%") == 1
@@ -168,7 +170,7 @@ def test_classes_that_cannot_be_judged_are_named_once_and_not_logged(tmp_path, c
             runner.fit(module, numbered(data), numbered(data))
         found[size] = {key for key in runner.callback_metrics if "shortcut_share" in key}
         if size:
-            few = [r.message for r in caplog.records if "nothing is said of" in r.message]
+            few = [r.message for r in caplog.records if "too few texts to judge" in r.message]
             named = set(re.findall("'(LABEL_.)'", " ".join(few)))
             assert len(few) == 1 and named == {f"LABEL_{n}" for n in range(9)} - {
                 key.rpartition("/")[2] for key in found[size]
@@ -184,7 +186,7 @@ def test_words_may_stay_in_the_table(told, tmp_path, caplog, capsys):
         validated(tmp_path, alarm, numbered(planted()))
     for said in (caplog.text, capsys.readouterr().out):
         assert ("plot" in said) == ("film" in said) == told
-        assert "carries 100% of what speaks for 'LABEL_1'" in said and "example 10" in said
+        assert "carries 100% of the evidence for 'LABEL_1'" in said and "example 10" in said
     assert any(row["word"] == "plot" for row in table(tmp_path, "shortcuts"))
 
 
@@ -269,7 +271,7 @@ def test_the_default_method_is_one_that_the_model_supports(tmp_path):
     [
         ({"bound": 1.0}, "bound: expected a share of at least 0 and below 1, got 1.0"),
         ({"bound": -0.1}, "bound"),
-        ({"min_texts": 0}, "min_texts must be at least 1"),
+        ({"min_texts": 0}, "min_texts must be a whole number of at least 1"),
         ({"target": "LABEL_0"}, "target 'LABEL_0': expected 'predicted' or 'gold'"),
     ],
 )
@@ -288,7 +290,7 @@ def test_evidence_of_large_and_odd_scores():
 
 
 def test_a_ledger_keeps_the_first_of_the_strongest_examples():
-    ledger = Ledger()
+    ledger = WordShareSums()
     for index, share in ((9, 0.5), (7, 0.75), (3, 0.75), (5, 0.25)):
         ledger.add(0, index, f"text {index}", ["word", ""], [share, 1 - share])
     [found] = ledger.shares(0, "class")

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from bertx.attribution import GradientSensitivity, Random
-from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, base
+from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger, epoch_explainer
 from bertx.callbacks.agreement import AgreementMonitor
 from bertx.callbacks.drift import DriftMonitor
 from bertx.callbacks.shortcut import ShortcutAlarm
@@ -116,7 +116,7 @@ def test_one_graph_is_held_at_a_time(tmp_path, monkeypatch, callback):
         return trace
 
     monkeypatch.setattr(forwards, "Trace", traced)
-    monkeypatch.setattr(base, "budget_for", lambda *_, **__: Budget(60))
+    monkeypatch.setattr(epoch_explainer, "budget_for", lambda *_, **__: Budget(60))
     trainer(tmp_path, [callback]).fit(ForeignModule(), loader(), loader())
     assert len(held) > 3
 

@@ -8,11 +8,13 @@ from lightning.pytorch.cli import LightningCLI
 
 from bertx import callbacks
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
-from bertx.callbacks.base import Probe
+from bertx.callbacks.explaining import ExplainingCallback
 from bertx.cli import COMMANDS, TRAINING, main
 
-PROBES = [
-    cls for cls in vars(callbacks).values() if isinstance(cls, type) and issubclass(cls, Probe)
+EXPLAINING = [
+    cls
+    for cls in vars(callbacks).values()
+    if isinstance(cls, type) and issubclass(cls, ExplainingCallback)
 ]
 
 
@@ -29,7 +31,7 @@ def test_help_shows_the_documented_settings(capsys):
             assert re.search(rf"--{key}\.{name} [^\s\]]+ [A-Z]\w* ", shown), name
 
 
-@pytest.mark.parametrize("callback", PROBES)
+@pytest.mark.parametrize("callback", EXPLAINING)
 def test_docstrings_describe_every_setting_in_its_place(callback):
     _, arguments = getdoc(callback).split("\nArgs:\n")
     described = re.findall(r"^ {4}(\w+): \w", arguments.split("\n\n")[0], re.MULTILINE)
@@ -47,7 +49,8 @@ def test_a_description_of_its_own_comes_first_and_none_needs_no_arguments():
     class Undescribed(FaithfulnessMonitor):
         """Two."""
 
-    assert "    unit: What it is.\n    tokenizer: A tokenizer or" in Described.__doc__
+    assert "    unit: What it is.\n    operator: How" in Described.__doc__
+    assert "null for the precision of the run.\n    tokenizer: A tokenizer or" in Described.__doc__
     assert Undescribed.__doc__ == "Two."
 
 

@@ -44,7 +44,7 @@ def peak(model, count, *more):
 
 def test_predict_needs_no_more_memory_for_more_texts(model, monkeypatch):
     monkeypatch.setattr("bertx.data.splits.CHUNK", 250)
-    monkeypatch.setattr(predictions, "AT_ONCE", 250)
+    monkeypatch.setattr(predictions, "ROWS_PER_SHARD", 250)
     more = ["--attributions.methods={random: Random}", "--attributions.rows_per_shard=250"]
     peak(model, 100, *more)  # what is loaded once
     few, many = peak(model, 500, *more), peak(model, 2_000, *more)

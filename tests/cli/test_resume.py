@@ -163,5 +163,5 @@ def test_what_cannot_be_gone_on_with_is_refused_in_a_line(run, fails, model, dat
     assert "seed 42 (now 3). Restore these settings" in error
     last.write_bytes(last.read_bytes()[:-99])
     error = fails(arguments("fit", model, data, *on))
-    assert f"checkpoint {last}: expected a whole file" in error
+    assert f"checkpoint {last}: expected a complete file" in error
     assert len(error.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""What is written for each text that is explained."""
+"""The Parquet table of attributions: its columns, and the row of a text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,20 +16,18 @@ from bertx.explanation import Explanation
 from bertx.models.classifier import class_names
 from bertx.models.encode import Reading
 
-_TEXT = ("index", "text", "input_ids", "words", "starts", "ends", "left_out")
 
-
-class Records:
-    """The rows of a table of attributions.
+class AttributionTable:
+    """The columns and rows of a table of attributions.
 
     Args:
         model: The explained model.
         methods: The methods by name.
         every_class: Whether each method has a list of scores for each class.
-        settings: How the rows are made (see `bertx.explanation.provenance.describe`).
+        settings: How the rows are computed (see `bertx.explanation.provenance.describe`).
 
     Attributes:
-        schema: The columns.
+        schema: The columns, with the settings as metadata.
     """
 
     def __init__(
@@ -41,7 +39,6 @@ class Records:
     ) -> None:
         self._names = class_names(model)
         self._methods, self._every_class = tuple(methods), every_class
-        self._settings = json.loads(json.dumps(settings))
         numbers, integers = pa.list_(pa.float32()), pa.list_(pa.int32())
         scores = pa.list_(numbers) if every_class else numbers
         columns = [
@@ -51,64 +48,68 @@ class Records:
             ("prediction", pa.string()), ("probabilities", numbers), ("target", pa.string()),
             *((f"scores_{name}", scores) for name in methods), ("error", pa.string()),
         ]  # fmt: skip
+        self._settings = json.loads(json.dumps(settings))
         self._settings["columns"] = [name for name, _ in columns]
         self.schema = pa.schema(columns, {METADATA_KEY: json.dumps(self._settings)})
 
     def check(self, folder: Path, stored: Mapping[str, Any] | None) -> None:
-        """Raise `InputError` if what is in a folder was not made as these rows are."""
+        """Check that the rows stored in a folder were computed with the same settings.
+
+        Raises:
+            InputError: If a setting other than the version of bertx differs.
+        """
         if stored is None:
             return
-        others = [key for key, value in self._settings.items() if stored.get(key) != value]
-        keys = [key for key in others if key != "version"]
+        differing = [key for key, value in self._settings.items() if stored.get(key) != value]
+        keys = [key for key in differing if key != "version"]
         if keys:
-            there, here = ({key: of.get(key) for key in keys} for of in (stored, self._settings))
             raise InputError(
-                f"{folder} holds attributions of another run: {_listed(there)} there, "
-                f"{_listed(here)} here. Give another `AttributionWriter.folder`, or the settings "
-                "of that run."
+                f"{folder} holds attributions of another run: {_listed(stored, keys)} there, "
+                f"{_listed(self._settings, keys)} here. Choose another `AttributionWriter.folder`, "
+                "or the settings of that run."
             )
 
     def row(self, reading: Reading, explanations: Sequence[Explanation]) -> dict[str, Any]:
-        """The row of a text.
+        """Return the row of a text.
 
         Args:
             reading: The text.
             explanations: Its explanations: one, or one for each class.
         """
-        row = {**_text(reading), **dict.fromkeys(self.schema.names[len(_TEXT) :])}
+        row: dict[str, Any] = dict.fromkeys(self.schema.names)
+        row |= {
+            "index": reading.index,
+            "text": writable(reading.text),
+            "input_ids": reading.input_ids,
+            "words": [reading.text[start:end] for start, end in reading.spans],
+            "starts": [start for start, _ in reading.spans],
+            "ends": [end for _, end in reading.spans],
+            "left_out": reading.left_out,
+        }
         first = explanations[0]
         if first.predicted is None:
-            return {**row, "error": first.error}
+            return row | {"error": first.error}
         row["prediction"] = self._names[first.predicted]
         row["probabilities"] = first.probabilities
         if not self._every_class and first.target is not None:
             row["target"] = self._names[first.target]
-        scores = {name: self._scores(name, explanations) for name in self._methods}
-        bad = [name for name, values in scores.items() if values is None]
-        row |= {f"scores_{name}": values for name, values in scores.items()}
-        return {**row, "error": f"no finite scores from {', '.join(bad)}" if bad else None}
+        overflowed = []
+        for name in self._methods:
+            row[f"scores_{name}"] = scores = self._scores(name, explanations)
+            if scores is None:
+                overflowed.append(name)
+        if overflowed:
+            row["error"] = f"no finite scores from {', '.join(overflowed)}"
+        return row
 
     def _scores(self, name: str, explanations: Sequence[Explanation]) -> Any:
-        """(U,) or, of all classes, (C, U); None where one of them is no number in float32."""
+        """Return scores (U,), or (C, U) for all classes; None if one is not finite in float32."""
         with np.errstate(over="ignore"):
-            scores = np.asarray([one.scores[name] for one in explanations], dtype=np.float32)
+            scores = np.asarray([each.scores[name] for each in explanations], dtype=np.float32)
         if not np.isfinite(scores).all():
             return None
         return scores.tolist() if self._every_class else scores[0].tolist()
 
 
-def _text(reading: Reading) -> dict[str, Any]:
-    values = (
-        reading.index,
-        writable(reading.text),
-        reading.input_ids,
-        [reading.text[start:end] for start, end in reading.spans],
-        [start for start, _ in reading.spans],
-        [end for _, end in reading.spans],
-        reading.left_out,
-    )
-    return dict(zip(_TEXT, values, strict=True))
-
-
-def _listed(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items())
+def _listed(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key} {json.dumps(settings.get(key))}" for key in keys)

@@ -69,7 +69,7 @@ def test_beside_a_bar_there_are_no_lines(tmp_path, capsys):
 
 def test_evaluation_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch):
     seen = Remembered()
-    monkeypatch.setattr("bertx.callbacks.lines.Lines", lambda: seen)
+    monkeypatch.setattr("bertx.callbacks.progress_lines.Lines", lambda: seen)
     trainer(tmp_path, [ProgressLines()]).test(ForeignModule(), loader(), verbose=False)
     assert seen.tasks == [("Testing, batches", 4, 4)]
 
