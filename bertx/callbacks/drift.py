@@ -81,8 +81,9 @@ class DriftMonitor(EpochExplainer):
     continues the curve.
 
     Args:
-        methods: Attribution methods by the name under which they are logged; null for AttnLRP, the
-            paper's four methods that the model supports, and a random control, which never drifts.
+        methods: Attribution methods by the name under which they are logged; null for AttnLRP and
+            the paper's four methods, if the model supports them, and a random control, which never
+            drifts.
         every_n_epochs: Explain after every n-th training epoch.
         target: The explained class: ``gold``, the name or number of one class, or ``predicted``.
             Explanations of different classes are not compared: a text whose prediction changes is

@@ -52,8 +52,8 @@ class FaithfulnessMonitor(EpochExplainer):
     rank explains its share of the examples, and the sums are exact.
 
     Args:
-        methods: Attribution methods by the name under which they are logged; null for AttnLRP,
-            the paper's four methods that the model supports, and a random control.
+        methods: Attribution methods by the name under which they are logged; null for AttnLRP and
+            the paper's four methods, if the model supports them, and a random control.
         metrics: Metrics by the name under which they are logged; null for deletion and insertion
             curves, comprehensiveness and sufficiency. The perturbed texts of all metrics and
             methods are evaluated together, in one call per chunk of examples.

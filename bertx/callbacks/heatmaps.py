@@ -36,8 +36,8 @@ class HeatmapLogger(EpochExplainer):
     class if there are at most eight, from which ``bertx report`` draws.
 
     Args:
-        methods: Attribution methods by the name of their column; null for AttnLRP, the paper's
-            four methods that the model supports, and a random control.
+        methods: Attribution methods by the name of their column; null for AttnLRP and the paper's
+            four methods, if the model supports them, and a random control.
         max_examples: Number of examples, the same ones in every epoch.
         unit: What is coloured: ``word``, ``whitespace`` or ``token``.
         log_text: Whether texts may go to the loggers. If false, no callback of the trainer sends

@@ -141,4 +141,4 @@ def test_a_callback_that_needs_a_number_in_between_is_refused(tmp_path, make, ke
 )
 def test_the_default_methods_are_named(make):
     said = " ".join(make.__doc__.split())
-    assert "AttnLRP, the paper's four, as far as the model supports them, and a random" in said
+    assert "AttnLRP and the paper's four methods, if the model supports them, and a random" in said
