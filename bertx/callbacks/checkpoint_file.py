@@ -13,7 +13,7 @@ from bertx.models.checkpoint import ENDING
 from bertx.rendering.files import drafted
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its final path and then moves it there.
 
     The previous checkpoint stays until then, and a killed run leaves no partial file. Lightning

@@ -111,26 +111,23 @@ def find_tokenizer(
     Raises:
         InputError: If there is none, or it has no padding token.
     """
-    holders: tuple[Any, ...] = pl_module, getattr(trainer, "datamodule", None)
-    for candidate in (tokenizer, *(getattr(holder, "tokenizer", None) for holder in holders)):
-        if isinstance(candidate, PreTrainedTokenizerBase):
-            return _check_padding(candidate)
-        if isinstance(candidate, str):
-            return _check_padding(load_tokenizer(candidate))
-    try:
-        loaded = load_tokenizer(str(model.name_or_path))
-    except InputError as error:
+    data = getattr(trainer, "datamodule", None)
+    candidates = [tokenizer, *(getattr(holder, "tokenizer", None) for holder in (pl_module, data))]
+    kinds = (str, PreTrainedTokenizerBase)
+    chosen = next((each for each in candidates if isinstance(each, kinds)), None)
+    if isinstance(chosen, str):
+        chosen = load_tokenizer(chosen)
+    if chosen is None:
+        try:
+            chosen = load_tokenizer(str(model.name_or_path))
+        except InputError as error:
+            raise InputError(
+                f"no tokenizer: neither the callback, {type(pl_module).__name__} nor the data "
+                f"module has one, and {error} Give the callback tokenizer=..."
+            ) from error
+    if chosen.pad_token_id is None:
         raise InputError(
-            f"no tokenizer: neither the callback, {type(pl_module).__name__} nor the data module "
-            f"has one, and {error} Give the callback tokenizer=..."
-        ) from error
-    return _check_padding(loaded)
-
-
-def _check_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    if tokenizer.pad_token_id is None:
-        raise InputError(
-            f"{type(tokenizer).__name__} has no padding token, but batches need padding. Set "
+            f"{type(chosen).__name__} has no padding token, but batches need padding. Set "
             "tokenizer.pad_token."
         )
-    return tokenizer
+    return chosen

@@ -11,7 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from bertx.callbacks.checkpoint_file import WholeCheckpoints
+from bertx.callbacks.checkpoint_file import AtomicCheckpointIO
 from bertx.callbacks.trainer import gather
 
 STATE_KEY = "bertx_resumption"
@@ -29,7 +29,7 @@ class Resumption(Callback):
     the weights of an uninterrupted run, bit for bit on a CPU. The loader must have a state, as the
     loaders of `bertx.data.TextDataModule` do.
 
-    Checkpoints are written by `WholeCheckpoints`, unless the trainer has a checkpoint plugin.
+    Checkpoints are written by `AtomicCheckpointIO`, unless the trainer has a checkpoint plugin.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Resumption(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write checkpoints atomically."""
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = WholeCheckpoints()
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record that the validation after the last batch is done."""

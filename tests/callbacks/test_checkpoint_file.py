@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from bertx.callbacks.checkpoint_file import WholeCheckpoints, load_checkpoint
+from bertx.callbacks.checkpoint_file import AtomicCheckpointIO, load_checkpoint
 from bertx.errors import InputError
 from bertx.rendering.files import drafted_folder
 
@@ -15,7 +15,7 @@ WEIGHTS = {"state_dict": {"weight": torch.arange(99.0)}}
 @pytest.fixture
 def place(tmp_path):
     path = tmp_path / "checkpoints/last.ckpt"
-    WholeCheckpoints().save_checkpoint(WEIGHTS, path)
+    AtomicCheckpointIO().save_checkpoint(WEIGHTS, path)
     return path
 
 
@@ -29,7 +29,7 @@ def test_the_one_before_stays_until_the_next_is_whole(place, monkeypatch):
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(OSError, match="killed"):
-        WholeCheckpoints().save_checkpoint({"state_dict": {"weight": torch.zeros(99)}}, place)
+        AtomicCheckpointIO().save_checkpoint({"state_dict": {"weight": torch.zeros(99)}}, place)
     ((draft, path),) = moved
     assert draft.parent == path.parent == place.parent  # no other file system
     assert not draft.match("*.ckpt")
@@ -38,7 +38,7 @@ def test_the_one_before_stays_until_the_next_is_whole(place, monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [0, 9, 1000])
-@pytest.mark.parametrize("read", [load_checkpoint, WholeCheckpoints().load_checkpoint])
+@pytest.mark.parametrize("read", [load_checkpoint, AtomicCheckpointIO().load_checkpoint])
 def test_a_cut_one_is_refused_and_another_is_named(kept, read, place):
     other = place.with_name("epoch=0-step=2.ckpt")
     other.write_bytes(place.read_bytes())

@@ -418,6 +418,7 @@ class Untrained(ForeignModule):
         (lambda: FaithfulnessMonitor(ceiling_examples=-1), "ceiling_examples must be at least 0"),
         (lambda: FaithfulnessMonitor(every_n_epochs=0), "every_n_epochs must be a whole number"),
         (lambda: FaithfulnessMonitor(max_examples=0), "max_examples must be a whole number"),
+        (lambda: FaithfulnessMonitor(unit="sentence"), "unit 'sentence': expected 'word'"),
         (lambda: HeatmapLogger(tokenizer="no/such/folder"), "no/such/folder"),
     ],
 )  # fmt: skip
