@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
 
 from bertx.callbacks import run_folder
-from bertx.callbacks.run import texts_are_logged
+from bertx.callbacks.trainer import texts_are_logged
 from bertx.rendering.files import write_whole
 from bertx.report.loggers import to_each
 

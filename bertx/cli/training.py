@@ -138,8 +138,8 @@ class BertxCLI(LightningCLI):
         if self.model.untrained and not self._options.get("ckpt_path"):
             raise InputError(
                 f"model {self._options['model']['name']!r} was not trained to classify texts: it "
-                f"has no weights for {', '.join(self.model.untrained[:3])}. Give the checkpoint of a "
-                "run with --ckpt_path last, best or a path."
+                f"has no weights for {', '.join(self.model.untrained[:3])}. Give the checkpoint of "
+                "a run with --ckpt_path last, best or a path."
             )
 
     before_validate = before_test = before_predict = _check_trained
