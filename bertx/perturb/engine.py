@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bertx.errors import InputError
+from bertx.errors import InputError, check_positive
 from bertx.models.classifier import check_chooses, logits_of, takes
 from bertx.models.inputs import Inputs
 from bertx.models.last_layer import first_token_alone
@@ -132,8 +132,7 @@ class Perturber:
         check_chooses(model)
         check_operator(operator)
         check_precision(precision, model.device)
-        if token_budget is not None and token_budget < 1:
-            raise InputError(f"token_budget must be at least 1, got {token_budget}")
+        check_positive(token_budget=token_budget)
         if compiled and operator == "zero":
             raise InputError(
                 "operator 'zero' sets a hook, which compiled models ignore. Choose another "

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from bertx.errors import InputError
+from bertx.errors import check_positive
 from bertx.statistics.spread import Z95, Array
 
 
@@ -82,8 +82,7 @@ def overlap(a: ArrayLike, b: ArrayLike, k: int) -> Array:
     Raises:
         InputError: If ``k`` is less than 1.
     """
-    if k < 1:
-        raise InputError(f"k must be at least 1 (the highest alone), got {k}")
+    check_positive(k=k)
     a, b = _paired(a, b)
     common = (_top(a, k) & _top(b, k)).sum(-1)
     return np.where((~np.isnan(a)).sum(-1) > k, common / k, nan)

@@ -63,7 +63,7 @@ def test_overlap_counts_the_common_top_values():
         top = [set(known[np.argsort(-z[known], kind="stable")[:4]]) for z in (x, y)]
         assert result == len(top[0] & top[1]) / 4
     assert np.isnan(overlap(np.arange(4.0), np.arange(4.0), 4))
-    with pytest.raises(InputError, match="k must be at least 1"):
+    with pytest.raises(InputError, match="k must be a whole number"):
         overlap(a, b, 0)
 
 
