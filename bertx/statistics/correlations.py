@@ -101,12 +101,12 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> Array:
     Returns:
         In [0, 1] (...); NaN if there are no positive or no negative items.
     """
-    values, positives = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    values, is_positive = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
     valid = ~np.isnan(values)
-    above, below = (valid & positives).sum(-1), (valid & ~positives).sum(-1)
-    total = np.where(valid & positives, _ranks(values), 0.0).sum(-1)
+    positives, negatives = (valid & is_positive).sum(-1), (valid & ~is_positive).sum(-1)
+    rank_sum = np.where(valid & is_positive, _ranks(values), 0.0).sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return (total - above * (above + 1) / 2) / (above * below)
+        return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 def fisher_interval(value: float, draws: ArrayLike) -> Interval:
