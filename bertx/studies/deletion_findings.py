@@ -24,10 +24,10 @@ from bertx.studies.findings import Cell, Finding, Picture, Table, pivot
 from bertx.studies.method_curves import MethodCurve, cells, grouped
 from bertx.studies.settings import Settings
 
-RELEVANT = 0.02
+_RELEVANT = 0.02
 """The smallest difference in accuracy that matters."""
 
-SEARCHED = 5
+_SEARCHED = 5
 """The fewest searched texts for which a share of what the search reaches is reported."""
 
 _HEADS = ("data", "operator", "method", "texts")
@@ -234,7 +234,7 @@ def _compare(
                 where = _where(curve) if len(pairs) == 1 else f"{first}, {_where(curve)}"
                 values = {each.method: sign * each.effect(points.words) for each in both}
                 effects.append((where, first, values))
-    return compare_pairs(effects, RELEVANT, settings)
+    return compare_pairs(effects, _RELEVANT, settings)
 
 
 def _reach(right: Curves, method: str, points: Points) -> str:
@@ -242,7 +242,7 @@ def _reach(right: Curves, method: str, points: Points) -> str:
     shares = []
     for best in right:
         searched = complete(best.values[..., 0])
-        if best.role != "ceiling" or searched.sum() < SEARCHED:
+        if best.role != "ceiling" or searched.sum() < _SEARCHED:
             continue
         random, accuracy, lowest = (
             float(curve.effect(points.words)[:, searched].mean())

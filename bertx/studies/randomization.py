@@ -94,7 +94,7 @@ class Randomizer:
             originals = self._originals(numbers)
             by_parts: dict[tuple[str, ...], Tensor] = {}  # the schemes share their first step
             steps = self._steps()
-            with progress("Explaining by random models", len(numbers)) as advance:
+            with progress("Explaining with random models", len(numbers)) as advance:
                 for number, (other, step) in enumerate(steps):
                     names = tuple(part.name for part in step.parts)
                     if names not in by_parts:
@@ -108,7 +108,7 @@ class Randomizer:
         """Compare with another model of the same classes and tokenizer; see `randomized`."""
         with isolated_rng():
             originals = self._originals(numbers)
-            with progress("Explaining by the other model", len(numbers)) as advance:
+            with progress("Explaining with the other model", len(numbers)) as advance:
                 results = self._correlations(model, originals)
                 advance(len(numbers))
         return self._rows({OtherModel(SHUFFLED, SHUFFLED, 0): results}, originals, 0)

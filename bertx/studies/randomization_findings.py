@@ -18,6 +18,39 @@ MEASURES = ("spearman", "absolute")
 """Rank correlation of signed scores, for signed methods only; and of absolute scores, which say how
 much words matter regardless of direction, for all methods."""
 
+_NEAR = 0.1
+"""Explanations whose rank correlation is below this count as unrelated."""
+
+_RELEVANT = 0.05
+"""The smallest difference between two rank correlations that matters."""
+
+_COMPARED = {"spearman": "scores with their sign", "absolute": "|scores|"}
+"""What each measure compares."""
+
+_WITH = {
+    CASCADING: "With random weights throughout",
+    INDEPENDENT: "With random embeddings",
+    SHUFFLED: "After training on shuffled labels",
+}
+_END = {CASCADING: "all weights", INDEPENDENT: "embeddings", SHUFFLED: SHUFFLED}
+"""What is random at the last step of each scheme."""
+
+_HOW = {CASCADING: "from the top down to this part", INDEPENDENT: "this part alone"}
+
+_TITLES = {
+    CASCADING: "random from the top down to",
+    INDEPENDENT: "random alone",
+    SHUFFLED: "trained on shuffled labels",
+}
+
+_HEADS = ("run", "method")
+
+_MEANING = (
+    "Scores with their sign are compared among methods that have one: which words speak for the "
+    "class, and which against it. |scores| say only how much a word matters; words that stand out "
+    "in any text, such as rare ones or punctuation, keep them alike even where the model is random."
+)
+
 
 def correlation_curves(run: str, table: pa.Table, settings: Settings) -> Iterator[MethodCurve]:
     """Yield the curves of all methods, schemes and measures of a run.
@@ -47,34 +80,6 @@ def correlation_curves(run: str, table: pa.Table, settings: Settings) -> Iterato
             yield from with_means(curves, settings, -1.0)
 
 
-NEAR = 0.1
-"""Explanations whose rank correlation is below this count as unrelated."""
-
-RELEVANT = 0.05
-"""The smallest difference between two rank correlations that matters."""
-
-COMPARED = {"spearman": "scores with their sign", "absolute": "|scores|"}
-"""What each measure compares."""
-
-_WITH = {
-    CASCADING: "With random weights throughout",
-    INDEPENDENT: "With random embeddings",
-    SHUFFLED: "After training on shuffled labels",
-}
-_END = {CASCADING: "all weights", INDEPENDENT: "embeddings", SHUFFLED: SHUFFLED}
-"""What is random at the last step of each scheme."""
-
-_HOW = {CASCADING: "from the top down to this part", INDEPENDENT: "this part alone"}
-
-_HEADS = ("run", "method")
-
-MEANING = (
-    "Scores with their sign are compared among methods that have one: which words speak for the "
-    "class, and which against it. |scores| say only how much a word matters; words that stand out "
-    "in any text, such as rare ones or punctuation, keep them alike even where the model is random."
-)
-
-
 def randomization_findings(curves: Sequence[MethodCurve], settings: Settings) -> list[Finding]:
     """Return the findings on the last step of each scheme, by measure."""
     compared = [curve for curve in curves if settings.explains(curve.method)]
@@ -99,11 +104,11 @@ def randomization_tables(curves: Sequence[MethodCurve]) -> list[Table]:
     """Return the correlations at the last step of each scheme, and at every step."""
     tables = []
     for measure, same in grouped(curves, "group").items():
-        what = f"Rank correlation of {COMPARED[measure]}"
+        what = f"Rank correlation of {_COMPARED[measure]}"
         ends = [cell for curve in same for cell in cells([curve], _key, {_END[curve.by]: -1})]
         note = (
             "Spearman's correlation of each text's words, mean with its 95 % interval over texts "
-            f"and draws of random weights. {MEANING}"
+            f"and draws of random weights. {_MEANING}"
         )
         tables.append(
             pivot(f"{measure}-ends", f"{what} with those of other models", _HEADS, ends, note)
@@ -122,7 +127,7 @@ def _key(curve: MethodCurve) -> tuple[Cell, ...]:
 
 def _related(curves: Sequence[MethodCurve]) -> Finding:
     """Which methods' explanations are still related to those of the trained model."""
-    scores, trained = COMPARED[curves[0].group], "those of the trained model"
+    scores, trained = _COMPARED[curves[0].group], "those of the trained model"
     verdicts = {
         name: [_unrelated(curve) for curve in of_method]
         for name, of_method in grouped(curves, "method").items()
@@ -147,7 +152,7 @@ def _related(curves: Sequence[MethodCurve]) -> Finding:
     )
     return Finding(
         f"{_WITH[curves[0].by]}, {'; '.join(parts)}.",
-        f"Rank correlation of each text's words, mean: {evidence}. Within ±{NEAR} counts as none.",
+        f"Rank correlation of each text's words, mean: {evidence}. Within ±{_NEAR} counts as none.",
     )
 
 
@@ -156,15 +161,15 @@ def _unrelated(curve: MethodCurve) -> bool | None:
     _, low, high = curve.means[-1]
     if curve.counts[-1] < MINIMUM:
         return None
-    if max(abs(low), abs(high)) <= NEAR:
+    if max(abs(low), abs(high)) <= _NEAR:
         return True
-    return False if low > NEAR or high < -NEAR else None
+    return False if low > _NEAR or high < -_NEAR else None
 
 
 def _needed(curve: MethodCurve) -> str:
     """Say how many texts would decide a correlation that cannot be told from none."""
     (value, low, high), count = curve.means[-1], curve.counts[-1]
-    room = abs(NEAR - abs(value))
+    room = abs(_NEAR - abs(value))
     if _unrelated(curve) is not None or count < 2 or not room:
         return ""
     return f" ({would_tell(max(MINIMUM, ceil(count * ((high - low) / 2 / room) ** 2)))})"
@@ -188,22 +193,15 @@ def _extremes(curves: Sequence[MethodCurve], settings: Settings) -> Iterator[Fin
             (run, most, {name: by_method[name][run].values[..., -1] for name in (least, most)})
             for run in grouped(curves, "data")
         ],
-        RELEVANT,
+        _RELEVANT,
         settings,
     )
     if overall(tests) == "agree":
         yield Finding(
-            f"{_WITH[curves[0].by]}, {COMPARED[curves[0].group]} are least like those of the "
+            f"{_WITH[curves[0].by]}, {_COMPARED[curves[0].group]} are least like those of the "
             f"trained model by {most} and most like them by {least}.",
             f"Difference between their mean rank correlations: {evidence_of(tests)}.",
         )
-
-
-_TITLES = {
-    CASCADING: "random from the top down to",
-    INDEPENDENT: "random alone",
-    SHUFFLED: "trained on shuffled labels",
-}
 
 
 def randomization_pictures(curves: Sequence[MethodCurve]) -> list[Picture]:
@@ -221,7 +219,7 @@ def _picture(curves: Sequence[MethodCurve], run: str) -> Picture:
     bottom = max(min(-0.2, round(lowest - 0.15, 1)), -1.0)
     title = f"Explanations of {run} and of random models"
     schemes = ", ".join(_TITLES[scheme] for scheme in grouped(curves, "by"))
-    measures = ", ".join(COMPARED[measure] for measure in grouped(curves, "group"))
+    measures = ", ".join(_COMPARED[measure] for measure in grouped(curves, "group"))
     return Picture(
         f"cascade-{_file_name(run)}",
         title,
@@ -242,7 +240,7 @@ def _panel(curves: Sequence[MethodCurve]) -> LinePanel:
     ]
     places = [""] * len(curves) if single else curves[0].steps
     texts = max(count for curve in curves for count in curve.counts)
-    note = f"{COMPARED[curves[0].group]}, {texts:,} texts"
+    note = f"{_COMPARED[curves[0].group]}, {texts:,} texts"
     return LinePanel(_TITLES[curves[0].by], lines, note, places)
 
 

@@ -122,7 +122,8 @@ def predictions(
         InputError: If no text has finite scores.
     """
     count = len(subject.texts)
-    searched = frozenset(filter(drawn_by_number(options.ceiling_texts, count), range(count)))
+    is_searched = drawn_by_number(options.ceiling_texts, count)
+    searched = {number for number in range(count) if is_searched(number)}
 
     @cache  # loads the model when it is needed
     def deleter() -> Deleter:
@@ -150,7 +151,7 @@ def run(
     points, every = options.points(settings), rankers(settings, options)
     data = list(by_data(subjects, tables, settings.operators, every, points))
     curves: list[MethodCurve] = []
-    with progress("Drawing texts again for intervals", len(data)) as advance:
+    with progress("Computing confidence intervals", len(data)) as advance:
         for name, dataset, right in data:
             curves += accuracy_curves(name, dataset, right, every, settings)
             advance(1)

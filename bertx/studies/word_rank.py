@@ -33,10 +33,10 @@ from bertx.studies.store import Store
 from bertx.studies.subjects import Subject
 
 NAME = "word-rank"
-LEAST = 10
+_LEAST = 10
 """The least number of words to rank."""
 
-DRAWN = 12
+_DRAWN = 12
 """The number of highest and of lowest words in a figure."""
 
 
@@ -48,7 +48,7 @@ def check(subjects: Sequence[Subject], settings: Settings, options: WordRankOpti
     """
     poles(subjects[0].classes, options)
     words = frequent_words(subjects[0], settings) - set(options.stop_words)
-    check_words(words, LEAST, settings, f"in the texts of {subjects[0].source.dataset}")
+    check_words(words, _LEAST, settings, f"in the texts of {subjects[0].source.dataset}")
     if options.lexicon is not None:
         valences = [options.lexicon.valences.get(word, 0.0) for word in words]
         good, bad = sum(v > 0 for v in valences), sum(v < 0 for v in valences)
@@ -288,8 +288,8 @@ def _pictures(
         WordBars(
             each.method,
             each.signed,
-            [_bar(each, index) for index in each.order[:DRAWN]],
-            [_bar(each, index) for index in each.order[-DRAWN:]] if each.signed else [],
+            [_bar(each, index) for index in each.order[:_DRAWN]],
+            [_bar(each, index) for index in each.order[-_DRAWN:]] if each.signed else [],
         )
         for each in shown
     ]
