@@ -95,7 +95,7 @@ def run(rows: list[ExampleValue], texts: list[int], of: int) -> tuple[float, int
                 if asked is None or row.method in asked[row.metric, row.operator]
             ]
         count += len(portion)
-        asked = rounds.open(seen, count, of)
+        asked = rounds.undecided(seen, count, of)
         if not any(asked.values()):
             break
     return len(seen), count, verdicts(seen, 0.95)

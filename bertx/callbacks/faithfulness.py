@@ -15,7 +15,7 @@ from bertx.errors import InputError
 from bertx.evaluation import (
     Estimates,
     Evaluator,
-    check_asked,
+    check_settings,
     default_metrics,
     drawn_by_number,
     portions,
@@ -109,7 +109,7 @@ class FaithfulnessMonitor(EpochExplainer):
         self._share = None if budget is None else _share(budget)
         self._training_since: float | None = None
         self.results: list[MethodResult] = []
-        check_asked(methods or (), self.metrics, ceiling_examples)
+        check_settings(methods or (), self.metrics, ceiling_examples)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to measure the training time, from which the budget follows."""
@@ -156,7 +156,7 @@ class FaithfulnessMonitor(EpochExplainer):
         evaluator.seconds = gather(timings[1:] or timings)
         estimates = evaluator.compute()
         if not estimates.count:
-            if not evaluator.left_out:
+            if not evaluator.skipped:
                 log.warning(f"{stage}: no batch held an example of the sample; none is explained")
             return
         scalars = estimates.scalars()

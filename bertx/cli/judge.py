@@ -178,10 +178,10 @@ def _snake_case(name: str) -> str:
 
 
 def _report_left_out(verdicts: "Verdicts") -> None:
-    for number, reason in list(verdicts.left_out.items())[:3]:
+    for number, reason in list(verdicts.skipped.items())[:3]:
         print(f"Left out: text {number}: {reason}", file=sys.stderr)
-    if len(verdicts.left_out) > 3:
-        print(f"Left out: {len(verdicts.left_out)} texts in all", file=sys.stderr)
+    if len(verdicts.skipped) > 3:
+        print(f"Left out: {len(verdicts.skipped)} texts in all", file=sys.stderr)
 
 
 def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:

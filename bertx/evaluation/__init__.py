@@ -1,6 +1,6 @@
-"""Which explanation to trust: all methods by the same metrics, while training or after it."""
+"""Comparison of attribution methods by the same metrics, during training or after it."""
 
-from bertx.evaluation.checks import check_asked
+from bertx.evaluation.checks import check_settings
 from bertx.evaluation.estimates import Estimates
 from bertx.evaluation.evaluator import Evaluator, default_metrics, drawn_by_number
 from bertx.evaluation.forwards import Recorder, Text, engines, timed_scores
@@ -13,7 +13,7 @@ __all__ = [
     "Recorder",
     "Text",
     "Verdicts",
-    "check_asked",
+    "check_settings",
     "default_metrics",
     "drawn_by_number",
     "engines",

@@ -1,4 +1,4 @@
-"""What cannot be judged is refused before anything is explained."""
+"""Checks of methods, metrics and settings, made before anything is explained."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -11,27 +11,27 @@ from bertx.rendering import gain_name
 
 log = logging.getLogger("bertx")
 
-TAKEN = frozenset(
+RESERVED = frozenset(
     (CEILING, EMPTY, "cost", "count", "epoch", "method", "operator", "signed", "step")
 )
-"""Names that mean something else in logs and tables, so that no metric can have them."""
+"""Names that mean something else in logs and tables, and which no metric may have."""
 
 
-def check_asked(
+def check_settings(
     methods: Iterable[str],
     metrics: Mapping[str, FaithfulnessMetric],
     ceiling_examples: int | None,
 ) -> None:
-    """Refuse what cannot be asked, and warn of curves that are not drawn.
+    """Check names, metrics and the number of searched texts, and warn of curves not drawn.
 
     Args:
         methods: Names of the methods.
         metrics: The metrics by name.
-        ceiling_examples: How many texts are searched for the best order, None for all.
+        ceiling_examples: How many texts are searched for the best order; None for all.
 
     Raises:
-        InputError: If a metric is none, two metrics or a method have a name that is taken, or the
-            number is negative.
+        InputError: If a value is not a `FaithfulnessMetric`, the name of a metric or method is
+            reserved, two metrics would share a key, or ``ceiling_examples`` is negative.
     """
     check_method_names(methods)
     if ceiling_examples is not None and ceiling_examples < 0:
@@ -44,11 +44,11 @@ def check_asked(
 
 
 def check_method_names(methods: Iterable[str]) -> None:
-    """Raise `InputError` if a method has a name that is taken."""
+    """Raise `InputError` if a method has a reserved name."""
     if CEILING in methods:
         raise InputError(
-            f"method {CEILING!r}: that is the name of what a search for the best order reaches; "
-            "give the method another one"
+            f"method {CEILING!r}: this name is reserved for the search for the best order; give "
+            "the method another one"
         )
 
 
@@ -58,20 +58,20 @@ def _check_metric(name: str, metric: FaithfulnessMetric) -> None:
             f"metric {name!r}: expected an instance of bertx.metrics.FaithfulnessMetric, "
             f"got {metric!r}"
         )
-    if name in TAKEN:
+    if name in RESERVED:
         raise InputError(
-            f"metric {name!r}: expected a name other than {', '.join(sorted(TAKEN))}, which "
+            f"metric {name!r}: expected a name other than {', '.join(sorted(RESERVED))}, which "
             "mean something else in logs and tables"
         )
 
 
 def _check_names(metrics: Mapping[str, FaithfulnessMetric]) -> None:
-    """Refuse keys that two numbers would share, and tell which curves a figure leaves out."""
+    """Refuse metrics that would share a key, and warn of curves that no figure shows."""
     for name in metrics:
         if searched_name(name) in metrics:
             raise InputError(
-                f"metric {searched_name(name)!r}: that is also what {name!r} is called over the "
-                "texts that were searched for the ceiling; give one of them another name"
+                f"metric {searched_name(name)!r}: this is also the name of {name!r} over the texts "
+                "searched for the ceiling; give one of them another name"
             )
     gains = {gain_name(name): name for name in reversed(list(metrics))}
     drawn: dict[str, str] = {}
@@ -79,11 +79,11 @@ def _check_names(metrics: Mapping[str, FaithfulnessMetric]) -> None:
         key = name if name in gains else gain_name(name)
         if gains[key] != name:
             raise InputError(
-                f"metric {name!r}: {key!r} is also what the gain of {gains[key]!r} over the random "
-                "control is called; give one of them another name"
+                f"metric {name!r}: {key!r} is also the name of the gain of {gains[key]!r} over the "
+                "random control; give one of them another name"
             )
         if isinstance(metric, CurveMetric) and drawn.setdefault(metric.kind, name) != name:
             log.warning(
-                f"metric {name!r}: its curves are not drawn, because the figure of {metric.kind} "
-                f"shows those of {drawn[metric.kind]!r}"
+                f"metric {name!r}: its curves are not drawn, because the {metric.kind} figure "
+                f"shows the curves of {drawn[metric.kind]!r}"
             )

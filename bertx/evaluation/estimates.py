@@ -1,4 +1,4 @@
-"""What the table of values comes to: means, differences to the control and cost of every method."""
+"""Means, gains over the control, ceilings and costs, computed from the table of values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,29 +7,32 @@ from math import isnan
 import torch
 from torch import Tensor
 
-from bertx.evaluation.table import CEILING, EMPTY, Measured, Metrics, joined
+from bertx.evaluation.table import CEILING, EMPTY, BatchValues, Metrics
 from bertx.metrics import CurveMetric, Estimate
 from bertx.metrics.curve_metrics import Kind
 from bertx.metrics.estimates import mean_of
 from bertx.rendering import Curve, MethodResult, Score, gain_name
 from bertx.rendering.curves import Role
+from bertx.statistics.correlations import Interval
 from bertx.statistics.spread import Z95
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a table of values comes to.
+    """The results of an evaluation, over all examples.
 
     Attributes:
-        metrics: The metrics.
-        means: For each metric and method.
-        gains: Likewise how much better a method is than the control, positive where it is; empty
-            without a control.
-        ceilings: For each metric that a search has a limit for, over the examples searched.
-        searched: For each of these metrics and each method, over the same examples.
-        empty: The probability of the explained class when nothing is left, class by class.
-        costs: For each method, in forward-equivalents.
-        count: Number of examples that were judged.
+        metrics: The metrics by name.
+        means: The mean of each metric and method.
+        gains: For each metric and method the mean difference to the control, positive where the
+            method is better; empty without a control.
+        ceilings: For each metric with a limit its mean under the best order found, over the
+            searched examples.
+        searched: For each of these metrics the mean of each method over the same examples.
+        empty: For each class the probability of the class when all units are deleted, over the
+            examples where it is explained.
+        costs: The cost of each method in forward-equivalents.
+        count: Number of evaluated examples.
     """
 
     metrics: Metrics
@@ -41,12 +44,12 @@ class Estimates:
     costs: dict[str, float]
     count: int
 
-    def filled(self, other: "Estimates") -> "Estimates":
-        """Estimates by one operator, and those of metrics that only another one's tally has.
+    def completed(self, other: "Estimates") -> "Estimates":
+        """Add the metrics that only the estimates by another operator have.
 
         Args:
-            other: What the tally of all metrics came to, on the same examples. What it alone has
-                uses no operator, so that it holds for this one too.
+            other: The estimates of all metrics on the same examples. The metrics missing here
+                use no operator, so their estimates hold for this one too.
         """
         return replace(
             self,
@@ -56,7 +59,7 @@ class Estimates:
         )
 
     def scalars(self) -> dict[str, float]:
-        """Every number under the key by which it is logged."""
+        """Return every number by its logged key."""
         scores = {
             f"{name}/{method}": _score(estimate)
             for name, by_method in self.means.items()
@@ -66,18 +69,18 @@ class Estimates:
             for method, gain in gains.items():
                 scores[f"{gain_name(name)}/{method}"] = _score(gain)
         scores |= {f"{name}/{CEILING}": _score(e) for name, e in self.ceilings.items()}
-        for name in filter(self._in_part, self.ceilings):
+        for name in filter(self._partly_searched, self.ceilings):
             searched = {**self.searched[name], CEILING: self.ceilings[name]}
             scores |= {f"{searched_name(name)}/{who}": _score(e) for who, e in searched.items()}
         scores |= {f"{EMPTY}/{name}": score for name, score in self.empty.items()}
         numbers: dict[str, float] = {}
         for key, score in scores.items():
-            if not isnan(score.mean):  # of a class that no text has, there is nothing to say
+            if not isnan(score.mean):  # NaN: no example has this class
                 numbers |= {key: score.mean, f"{key}_se": score.se}
         return numbers | {f"cost/{name}": cost for name, cost in self.costs.items()}
 
     def results(self, signed: Mapping[str, bool]) -> list[MethodResult]:
-        """One row a method for the table."""
+        """Return one row of the table for each method."""
         return [
             MethodResult(
                 method=method,
@@ -94,103 +97,70 @@ class Estimates:
             for method, sign in signed.items()
         ]
 
-    def drawn(self, control: str | None) -> dict[Kind, list[Curve]]:
-        """The curves with their 95 % bands, for figures: of each kind those of its first metric.
-
-        The ceiling is among them if all examples were searched; else it is in `drawn_searched`.
-        """
-        return {
-            self._kind(name): self._lines(name, means, control, not self._in_part(name))
-            for name, means in self._curves(self.means)
-        }
-
-    def drawn_searched(self, control: str | None) -> dict[Kind, list[Curve]]:
-        """The same over the examples that were searched, where these are a part of all."""
-        return {
-            self._kind(name): self._lines(name, means, control, True)
-            for name, means in self._curves(self.searched)
-            if self._in_part(name)
-        }
-
     def figures(self, control: str | None) -> Iterator[tuple[str, dict[Kind, list[Curve]], str]]:
-        """What is drawn, with a note: of all examples, and of those that were searched.
+        """Yield the curves to draw, with their 95 % bands: of each kind those of its first metric.
 
-        Returns:
-            The folder of the figures within that of the stage, empty for the stage's own; the
-            curves; the note.
+        The ceiling is among the curves of all examples if all of them were searched. If only some
+        were, it is among the curves of these.
+
+        Yields:
+            The folder of the figures within the folder of the stage, the curves, and a note: first
+            of all examples, then of the searched ones.
         """
-        yield "", self.drawn(control), self.note()
-        counts = [self.ceilings[name].value_count for name in filter(self._in_part, self.ceilings)]
-        if beside := self.drawn_searched(control):
-            yield "searched", beside, f"over the {max(counts)} texts\nthat were searched"
+        everywhere: dict[Kind, list[Curve]] = {}
+        searched: dict[Kind, list[Curve]] = {}
+        for name, metric in self.metrics.items():
+            if isinstance(metric, CurveMetric) and metric.kind not in everywhere:
+                curves = everywhere[metric.kind] = _curves(metric, self.means[name], control)
+                if self._partly_searched(name):
+                    curves = searched[metric.kind] = _curves(metric, self.searched[name], control)
+                if name in self.ceilings and self.ceilings[name].value_count:
+                    curves.append(_curve(CEILING, self.ceilings[name], metric, "ceiling"))
+        yield "", everywhere, self._note()
+        if searched:
+            partly = filter(self._partly_searched, self.ceilings)
+            count = max(self.ceilings[name].value_count for name in partly)
+            yield "searched", searched, f"over the {count} texts\nthat were searched"
 
-    def _in_part(self, name: str) -> bool:
-        """Whether some examples alone were searched for the best values of a metric."""
+    def _partly_searched(self, name: str) -> bool:
+        """Whether only some of the examples were searched for the limit of a metric."""
         return name in self.ceilings and 0 < self.ceilings[name].value_count < self.count
 
-    def _curves(
-        self, means: Mapping[str, dict[str, Estimate]]
-    ) -> Iterator[tuple[str, dict[str, Estimate]]]:
-        """The first metric of each kind of curve, with its means."""
-        kinds = set[Kind]()
-        for name, metric in self.metrics.items():
-            if isinstance(metric, CurveMetric) and metric.kind not in kinds and name in means:
-                kinds.add(metric.kind)
-                yield name, means[name]
-
-    def _kind(self, name: str) -> Kind:
-        metric = self.metrics[name]
-        assert isinstance(metric, CurveMetric)
-        return metric.kind
-
-    def _lines(
-        self, name: str, means: Mapping[str, Estimate], control: str | None, limited: bool
-    ) -> list[Curve]:
-        metric = self.metrics[name]
-        assert isinstance(metric, CurveMetric)
-        lines = [
-            _line(method, estimate, metric, "floor" if method == control else "method")
-            for method, estimate in means.items()
-        ]
-        if limited and name in self.ceilings and self.ceilings[name].value_count:
-            lines.append(_line(CEILING, self.ceilings[name], metric, "ceiling"))
-        return lines
-
-    def note(self) -> str:
-        """What the model says of texts without their units, class by class."""
+    def _note(self) -> str:
+        """The probabilities of texts without their units, class by class."""
         means = [(n, s.mean) for n, s in self.empty.items() if not isnan(s.mean)]
         return "\n".join(["p of an empty text", *(f"{p:.2f}  {name}" for name, p in means)])
 
 
 def estimates(
-    table: Sequence[Measured],
+    table: Sequence[BatchValues],
     seconds: Sequence[Mapping[str | None, float]],
     metrics: Metrics,
     methods: Sequence[str],
     control: str | None,
     classes: Sequence[str],
 ) -> Estimates:
-    """Means, gains, ceilings and costs from the values of all texts.
+    """Compute means, gains, ceilings and costs from the values of all texts.
 
     Args:
-        table: The values.
+        table: The values, batch by batch.
         seconds: For some batches the time of each method and, under None, of the plain forward.
         metrics: The metrics by name.
         methods: Names of the M methods.
-        control: The one that the others are compared with, if any.
+        control: The name of the random control, if there is one.
         classes: Names of the C classes.
     """
     searched = torch.cat([part.searched for part in table]) if table else torch.zeros(0).bool()
     values = {
-        name: joined([part.values[name] for part in table], len(methods), 0, len(metric.columns))
+        name: _joined([part.values[name] for part in table], len(methods), 0, len(metric.columns))
         for name, metric in metrics.items()
     }
     ceilings = {
-        name: joined([part.ceilings[name] for part in table], 0, len(metric.columns))[searched]
+        name: _joined([part.ceilings[name] for part in table], 0, len(metric.columns))[searched]
         for name, metric in metrics.items()
         if metric.limit is not None
     }
-    empty = mean_of(joined([part.empty for part in table], 0, len(classes) + 1))
+    empty = mean_of(_joined([part.empty for part in table], 0, len(classes) + 1))
     pairs = zip(classes, empty.mean.tolist(), empty.se.tolist(), strict=False)
     return Estimates(
         metrics,
@@ -200,12 +170,17 @@ def estimates(
             for name, numbers in values.items()
             if metrics[name].higher_is_better is not None
         },
-        {name: mean_of(reached) for name, reached in ceilings.items()},
+        {name: mean_of(numbers) for name, numbers in ceilings.items()},
         {name: _means(methods, values[name][:, searched]) for name in ceilings},
         {name: Score(mean, se) for name, mean, se in pairs},
         _costs(methods, seconds),
         int(empty.counts[-1]),
     )
+
+
+def _joined(parts: Sequence[Tensor], *shape: int) -> Tensor:
+    """Join tensors (..., b, J) to one (..., B, J); without any, the result has ``shape``."""
+    return torch.cat(list(parts), -2) if parts else torch.zeros(*shape, dtype=torch.float64)
 
 
 def _means(methods: Sequence[str], values: Tensor) -> dict[str, Estimate]:
@@ -215,12 +190,12 @@ def _means(methods: Sequence[str], values: Tensor) -> dict[str, Estimate]:
 def _gains(
     methods: Sequence[str], control: str | None, values: Tensor, higher: bool | None
 ) -> dict[str, Estimate]:
-    """How much better each method is than the control, of values (M, B)."""
+    """The mean gain of each method over the control, from values (M, B)."""
     if control is None:
         return {}
-    apart = (values - values[methods.index(control)]) * (1 if higher else -1)
-    pairs = zip(methods, apart[..., None], strict=True)
-    return {name: mean_of(part) for name, part in pairs if name != control}
+    gains = (values - values[methods.index(control)]) * (1 if higher else -1)
+    pairs = zip(methods, gains[..., None], strict=True)
+    return {name: mean_of(gain) for name, gain in pairs if name != control}
 
 
 def _costs(
@@ -231,7 +206,7 @@ def _costs(
 
 
 def searched_name(metric: str) -> str:
-    """What a metric is called over the examples that were searched, where these are a part."""
+    """The name of a metric over the searched examples, where these are only some of all."""
     return f"{metric}_searched"
 
 
@@ -239,15 +214,16 @@ def _score(estimate: Estimate) -> Score:
     return Score(float(estimate.value), float(estimate.value_se))
 
 
-def _line(name: str, estimate: Estimate, metric: CurveMetric, role: Role) -> Curve:
+def _curves(metric: CurveMetric, means: Mapping[str, Estimate], control: str | None) -> list[Curve]:
+    return [
+        _curve(method, estimate, metric, "floor" if method == control else "method")
+        for method, estimate in means.items()
+    ]
+
+
+def _curve(name: str, estimate: Estimate, metric: CurveMetric, role: Role) -> Curve:
     mean = estimate.mean[:-1]
     band = Z95 * estimate.se[:-1].nan_to_num(0.0)
-    return Curve(
-        name=name,
-        fractions=metric.grid.tolist(),
-        mean=mean.tolist(),
-        low=(mean - band).clamp(0, 1).tolist(),
-        high=(mean + band).clamp(0, 1).tolist(),
-        auc=float(estimate.value),
-        role=role,
-    )
+    ends = torch.stack([mean - band, mean + band], 1).clamp(0, 1).tolist()
+    means = [Interval(p, *pair) for p, pair in zip(mean.tolist(), ends, strict=True)]
+    return Curve(name, metric.grid.tolist(), means, float(estimate.value), role)

@@ -1,4 +1,4 @@
-"""Evaluating the explanations of many texts, batch by batch, by any set of metrics."""
+"""Evaluation of many texts' explanations, batch by batch, by any set of metrics."""
 
 import logging
 import random
@@ -14,7 +14,7 @@ from bertx.attribution import Attribution, Random
 from bertx.errors import InputError
 from bertx.evaluation.checks import check_method_names
 from bertx.evaluation.estimates import Estimates, estimates
-from bertx.evaluation.table import EMPTY, Measured, Metrics
+from bertx.evaluation.table import EMPTY, BatchValues, Metrics
 from bertx.leaderboard.example_values import ExampleValue
 from bertx.metrics import (
     Comprehensiveness,
@@ -36,7 +36,7 @@ log = logging.getLogger("bertx")
 LIMITS = get_args(Limit)
 
 MOST_UNITS = 40
-"""Units of the longest text that is searched for the best order: U units take U² forwards."""
+"""Longest text, in units, that is searched for the best order: U units take U² forwards."""
 
 
 class Evaluator:
@@ -47,16 +47,16 @@ class Evaluator:
         methods: The methods by name. The first `Random` is the control, the floor of every figure.
         metrics: The metrics by name.
         classes: Names of the C classes.
-        searched: Whether an example, by its number, is searched for the best order: the ceiling.
+        searched: Whether to search for the best order of an example, given its number.
 
     Attributes:
-        table: What was measured, one entry for each batch; other processes' may be added.
+        table: The values, one entry for each batch; entries of other processes may be added.
         seconds: For some batches the time of each method and, under None, of the plain forward.
-        control: Name of the control, None if there is none.
-        left_out: Number of texts that were left out with a warning.
+        control: Name of the control; None without one.
+        skipped: Number of texts that were skipped with a warning.
 
     Raises:
-        InputError: If a method has a name that is taken.
+        InputError: If a method has a reserved name.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Evaluator:
     ) -> None:
         check_method_names(methods)
         self.control = next((n for n, m in methods.items() if isinstance(m, Random)), None)
-        self.table: list[Measured] = []
+        self.table: list[BatchValues] = []
         self.seconds: list[dict[str | None, float]] = []
-        self.left_out = 0
+        self.skipped = 0
         self._perturber, self._methods, self._metrics = perturber, methods, metrics
         self._searched, self._classes = searched, classes
         self._limits = {n: m.limit for n, m in metrics.items() if m.limit is not None}
@@ -81,45 +81,46 @@ class Evaluator:
         trace: Trace,
         scores: Mapping[str, Tensor],
         examples: Sequence[int],
-        asked: Mapping[str, Collection[str]] | None = None,
+        evaluated: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """Evaluate the explanations of the B texts of a trace; all questions are asked at once.
+        """Evaluate the explanations of the B texts of a trace, in one call of the engine.
 
-        Texts without units, and those with a score or a probability that is not finite, are left
-        out, the latter with a warning.
+        Texts without units are skipped, and so are texts with a score or a probability that is
+        not finite, with a warning.
 
         Args:
             trace: The recorded forward of the texts.
-            scores: Token scores (B, T) of each method that is asked about.
-            examples: Their numbers.
-            asked: The methods that each metric is asked about; None for all.
+            scores: Token scores (B, T) of each evaluated method.
+            examples: The numbers of the texts.
+            evaluated: The methods that each metric evaluates; None for all.
         """
         valid = usable(trace, scores, examples)
         counts = trace.inputs.unit_counts
-        self.left_out += int((~valid & (counts > 0)).sum())
+        self.skipped += int((~valid & (counts > 0)).sum())
         if not valid.any():
             return
         chosen = torch.tensor([self._searched(example) for example in examples])
         searched = valid & (counts <= MOST_UNITS) & chosen.to(valid.device) & bool(self._limits)
-        asked = dict.fromkeys(self._metrics, tuple(self._methods)) if asked is None else asked
-        finite = {name: one.masked_fill(~valid[:, None], 0) for name, one in scores.items()}
+        if evaluated is None:
+            evaluated = dict.fromkeys(self._metrics, tuple(self._methods))
+        finite = {name: row.masked_fill(~valid[:, None], 0) for name, row in scores.items()}
         values = {
             name: value.masked_fill(~valid[:, None], nan).to("cpu", torch.float64)
-            for name, value in self._measure(trace, finite, searched, asked).items()
+            for name, value in self._measure(trace, finite, searched, evaluated).items()
         }
-        count, others = len(self._methods), ~searched.cpu()[:, None]
+        count, unsearched = len(self._methods), ~searched.cpu()[:, None]
         self.table.append(
-            Measured(
+            BatchValues(
                 examples=list(examples),
                 texts=_checksums(trace.inputs),
                 targets=trace.target.tolist(),
                 operator=self._perturber.operator,
                 empty=values.pop(EMPTY)[0],
                 values={name: value[:count] for name, value in values.items()},
-                asked=asked,
+                evaluated=evaluated,
                 searched=searched.cpu(),
                 ceilings={
-                    name: values[name][count + LIMITS.index(limit)].masked_fill(others, nan)
+                    name: values[name][count + LIMITS.index(limit)].masked_fill(unsearched, nan)
                     for name, limit in self._limits.items()
                 },
             )
@@ -127,15 +128,15 @@ class Evaluator:
 
     @property
     def values(self) -> list[ExampleValue]:
-        """The metrics' numbers: one for each text, method and metric."""
+        """The scalar value of each metric, one row for each text, method and metric."""
         return [
             row
-            for part in self.table
-            for row in part.rows(self._metrics, self._methods, self.control)
+            for batch in self.table
+            for row in batch.rows(self._metrics, self._methods, self.control)
         ]
 
     def compute(self) -> Estimates:
-        """Means, gains, ceilings and costs of what is in the table."""
+        """Compute means, gains, ceilings and costs from the table."""
         return estimates(
             self.table,
             self.seconds,
@@ -150,13 +151,13 @@ class Evaluator:
         trace: Trace,
         scores: Mapping[str, Tensor],
         searched: Tensor,
-        asked: Mapping[str, Collection[str]],
+        evaluated: Mapping[str, Collection[str]],
     ) -> dict[str, Tensor]:
-        """The values of all metrics (M + 2, B, J), the last two of the best orders, and `EMPTY`."""
-        others = next(iter(scores.values()))
-        every = [scores.get(name, others) for name in self._methods]
+        """Measure all metrics and `EMPTY`: (M + 2, B, J), the last two under the best orders."""
+        filler = next(iter(scores.values()))
+        every = [scores.get(name, filler) for name in self._methods]
         numbers = {
-            metric: [n for n, name in enumerate(self._methods) if name in asked[metric]]
+            metric: [n for n, name in enumerate(self._methods) if name in evaluated[metric]]
             for metric in self._metrics
         }
         if searched.any():
@@ -165,19 +166,19 @@ class Evaluator:
         return measure_all(
             self._perturber,
             trace,
-            [*every, *self._best(trace, others, searched)],
+            [*every, *self._best(trace, filler, searched)],
             {**self._metrics, EMPTY: FullyPerturbed(self._classes)},
             list(self._methods.values()),
             {**numbers, EMPTY: [0]},
         )
 
-    def _best(self, trace: Trace, others: Tensor, searched: Tensor) -> list[Tensor]:
-        """Token scores (B, T) that rank as the best orders by each limit.
+    def _best(self, trace: Trace, filler: Tensor, searched: Tensor) -> list[Tensor]:
+        """Search the best order by each limit, as token scores (B, T) that rank the units so.
 
-        Texts that are not searched have the scores of ``others``: equal questions are answered
-        once.
+        Texts that are not searched get the scores of ``filler``. These cost nothing, because the
+        engine forwards equal sequences once.
         """
-        best = [others.clone() for _ in LIMITS]
+        best = [filler.clone() for _ in LIMITS]
         if searched.any():
             inputs = trace.inputs.rows(searched)
             search = Search(self._perturber, inputs, trace.target[searched])
@@ -189,17 +190,14 @@ class Evaluator:
 
 
 def usable(trace: Trace, scores: Mapping[str, Tensor], examples: Sequence[int]) -> Tensor:
-    """Which texts have units, and probabilities and scores that are finite.
+    """Return which texts have units and only finite probabilities and scores (B,).
 
-    It warns of those whose probabilities or scores are not.
+    Logs a warning for each text that has units, but a probability or a score that is not finite.
 
     Args:
         trace: The forward of B texts.
         scores: Token scores (B, T) of each method.
         examples: The numbers of the texts.
-
-    Returns:
-        (B,).
     """
     valid = trace.inputs.unit_counts > 0
     tensors = {"probabilities": trace.probabilities}
@@ -208,33 +206,33 @@ def usable(trace: Trace, scores: Mapping[str, Tensor], examples: Sequence[int]) 
         finite = tensor.isfinite().all(1)
         for row in (~finite & valid).nonzero()[:, 0].tolist():
             log.warning(
-                f"{what} of example {examples[row]} are not finite; it is left out of all metrics"
+                f"{what} of example {examples[row]} are not finite; all metrics skip this example"
             )
         valid = valid & finite
     return valid
 
 
 def _checksums(inputs: Inputs) -> list[int]:
-    """A number for each text that tells other tokens apart, however they are padded."""
+    """A checksum of the tokens of each text, independent of padding."""
     rows = zip(inputs.input_ids.cpu().long(), inputs.attention_mask.cpu().bool(), strict=True)
     return [zlib.crc32(ids[mask].numpy().tobytes()) for ids, mask in rows]
 
 
 def drawn_by_number(count: int | None, of: int) -> Callable[[int], bool]:
-    """Tells by its number whether an example is one of about ``count``; all if that is None.
+    """Return a function that tells, given its number, whether an example is in a random sample.
 
-    The same examples are drawn every time, on every rank and in any order.
+    The sample is the same every time, on every rank and in any order.
 
     Args:
-        count: How many.
-        of: The number of all.
+        count: Expected size of the sample; None for all examples.
+        of: Number of all examples.
     """
     share = 1.0 if count is None else count / max(of, 1)
     return lambda number: random.Random(number).random() < share
 
 
 def default_metrics() -> dict[str, FaithfulnessMetric]:
-    """What is asked where nothing else is said: both curves, and ERASER's two."""
+    """Return the default metrics: both curves, and the two metrics of ERASER."""
     return {
         "deletion_auc": DeletionCurve(),
         "insertion_auc": InsertionCurve(),
@@ -244,19 +242,19 @@ def default_metrics() -> dict[str, FaithfulnessMetric]:
 
 
 def with_control(methods: Mapping[str, Attribution]) -> dict[str, Attribution]:
-    """The methods and, if there is no `Random` among them, one under the name ``random``.
+    """Add a `Random` under the name ``random`` to the methods, unless they contain one.
 
     Args:
         methods: The methods by name.
 
     Raises:
-        InputError: If another method has that name.
+        InputError: If another method has the name ``random``.
     """
     if any(isinstance(method, Random) for method in methods.values()):
         return dict(methods)
     if "random" in methods:
         raise InputError(
-            f"method 'random': the random control that is added needs that name, but "
-            f"{methods['random']!r} has it. Give it another one, or add a Random() yourself."
+            f"method 'random': this name is reserved for the random control, but "
+            f"{methods['random']!r} has it. Give the method another name, or add a Random()."
         )
     return {**methods, "random": Random()}

@@ -1,4 +1,4 @@
-"""Texts to be judged on, and their recorded forwards."""
+"""Texts for an evaluation, and their recorded forwards."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from bertx.trace import Trace, plain_seconds
 from bertx.trace.needs import Needs
 
 Spans = Sequence[tuple[int, int]]
-"""Characters (start, end) of a text that decide its label, the end exclusive."""
+"""Character ranges (start, end) of a text that decide its label, the end exclusive."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text to be judged on.
+    """A text with its gold class and rationale.
 
     Attributes:
         text: The text.
-        label: Number of its gold class, negative if it is unknown.
-        rationale: What decides the label, None if that is unknown.
+        label: Number of its gold class; negative if unknown.
+        rationale: The characters that decide the label; None if unknown.
     """
 
     text: str
@@ -38,16 +38,16 @@ class Text:
 
 
 class Recorder:
-    """Records the forwards of texts that have been read.
+    """Records the forwards of tokenized texts.
 
     Args:
         model: The classifier.
         tokenizer: Its tokenizer.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
-        budget: What may go into one forward.
+        budget: The largest batch of one forward.
 
     Raises:
-        InputError: If there is no such class.
+        InputError: If the model has no class ``target``.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Recorder:
         self._fixed = None if chosen else class_number(target, model, (PREDICTED, GOLD))
 
     def chunks(self, readings: Sequence[Reading]) -> Iterator[list[Reading]]:
-        """Those that go together, longest first."""
+        """Group texts to batches within the budget, the longest texts first."""
         return chunks(sorted(readings, key=lambda reading: reading.index), len, self._budget)
 
     def record(self, readings: Sequence[Reading], needs: Needs) -> Trace:
-        """Run the model on some texts, which know their labels and rationales.
+        """Record a forward of the model.
 
         Args:
             readings: The texts.
-            needs: What is recorded.
+            needs: What to record.
 
         Raises:
-            InputError: If ``gold`` is explained, and a text has no label of the model's classes.
+            InputError: If the target is ``gold`` and a label is not one of the model's classes.
         """
         inputs = inputs_of(readings, self._tokenizer, self.model.device)
         return Trace(self.model, inputs, self._target(readings), needs)
@@ -88,7 +88,12 @@ class Recorder:
 def timed_scores(
     trace: Trace, methods: Mapping[str, Attribution]
 ) -> tuple[dict[str, Tensor], dict[str | None, float]]:
-    """The scores of methods, and what each would have taken alone; under None, a plain forward."""
+    """Compute the scores of methods and the seconds that each takes alone.
+
+    Returns:
+        The token scores (B, T) of each method; its seconds and, under None, those of a plain
+        forward.
+    """
     scores: dict[str, Tensor] = {}
     seconds: dict[str | None, float] = {None: plain_seconds(trace.model, trace.inputs)}
     for name, method in methods.items():
@@ -97,10 +102,10 @@ def timed_scores(
 
 
 def gold_class(reading: Reading, model: PreTrainedModel) -> int:
-    """The label of a text.
+    """Return the label of a text.
 
     Raises:
-        InputError: If it is none of the model's classes.
+        InputError: If the label is not one of the model's classes.
     """
     classes = len(class_names(model))
     if 0 <= reading.label < classes:
@@ -113,13 +118,13 @@ def gold_class(reading: Reading, model: PreTrainedModel) -> int:
 
 
 def marks(reading: Reading, rationale: Spans) -> tuple[bool, ...]:
-    """Which of a text's own tokens belong to a unit that a rationale touches (t,)."""
-    touched = {
+    """Return which of the t tokens of a text belong to a unit that overlaps a rationale (t,)."""
+    overlapping = {
         unit
         for unit, (start, end) in enumerate(reading.spans)
         if any(start < last and end > first for first, last in rationale)
     }
-    return tuple(unit in touched for unit in reading.units)
+    return tuple(unit in overlapping for unit in reading.units)
 
 
 def engines(
@@ -128,10 +133,10 @@ def engines(
     operators: Sequence[Operator],
     precision: Precision | None = None,
 ) -> dict[Operator, Perturber]:
-    """An engine for each operator, in their order.
+    """Create an engine for each operator, in their order.
 
     Raises:
-        InputError: If there is no operator, or one cannot be used with the tokenizer.
+        InputError: If ``operators`` is empty, or the tokenizer lacks the token of an operator.
     """
     if not operators:
         raise InputError("expected at least one operator, such as mask")

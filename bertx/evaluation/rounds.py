@@ -1,9 +1,8 @@
-"""Asking no more texts than verdicts take: which comparisons are open after each portion."""
+"""Sequential evaluation: the comparisons that are still open after each portion of texts."""
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeVar
 
 from bertx.errors import InputError
@@ -14,15 +13,15 @@ from bertx.statistics.sequential import chance_of_verdict
 
 T = TypeVar("T")
 
-Asked = Mapping[tuple[str, str], Collection[str]]
-"""The methods that are asked, by metric and operator."""
+Selection = Mapping[tuple[str, str], Collection[str]]
+"""The methods to evaluate, by metric and operator."""
 
 HOPELESS = 0.2
-"""The chance of a verdict by the last text below which a pair is not asked any further."""
+"""The chance of a verdict by the last text below which a pair is given up."""
 
 
 def portions(texts: Sequence[T], first: int = MINIMUM) -> Iterator[Sequence[T]]:
-    """Parts of the texts, each a quarter of those before it, and never less than `MINIMUM`.
+    """Yield parts of the texts, each a quarter of all texts before it, but at least `MINIMUM`.
 
     Args:
         texts: The texts.
@@ -36,15 +35,15 @@ def portions(texts: Sequence[T], first: int = MINIMUM) -> Iterator[Sequence[T]]:
 
 @dataclass(frozen=True)
 class Rounds:
-    """Portions of texts in random order, and what is left to ask after each of them.
+    """Portions of texts in random order, and the methods to evaluate on the next portion.
 
     Attributes:
-        confidence: The chance that all verdicts of a table are right.
+        confidence: The probability that all verdicts of a table are right.
         relevant: The smallest difference that matters.
-        first: Texts of the first portion, of which everything is asked.
+        first: Size of the first portion, on which all methods are evaluated.
 
     Raises:
-        InputError: If the confidence or the difference is none.
+        InputError: If ``confidence`` is not between 0 and 1, or ``relevant`` is not positive.
     """
 
     confidence: float
@@ -52,7 +51,7 @@ class Rounds:
     first: int = MINIMUM
 
     def __post_init__(self) -> None:
-        """Refuse what is no confidence and no difference."""
+        """Check the confidence and the difference."""
         if not 0 < self.confidence < 1:
             raise InputError(
                 f"confidence must be between 0 and 1, such as 0.95, got {self.confidence}"
@@ -60,39 +59,39 @@ class Rounds:
         if not self.relevant > 0:
             raise InputError(f"relevant must be above 0, got {self.relevant}")
 
-    def drawn(self, texts: Sequence[T]) -> list[T]:
-        """The texts in random order, the same each time."""
+    def shuffled(self, texts: Sequence[T]) -> list[T]:
+        """Return the texts in random order, the same each time."""
         return random.Random(0).sample(texts, len(texts))
 
     def portions(self, texts: Sequence[T]) -> Iterator[Sequence[T]]:
-        """The texts of each portion."""
+        """Yield the texts of each portion."""
         return portions(texts, self.first)
 
-    def open(self, values: Sequence[ExampleValue], asked: int, of: int) -> Asked:
-        """Whom to ask on: the methods of pairs that are open, and likely enough to be decided.
+    def undecided(self, values: Sequence[ExampleValue], count: int, total: int) -> Selection:
+        """Return the methods of pairs that are undecided, but likely enough to be decided.
 
         Args:
-            values: What has been measured, in the order in which the texts were drawn.
-            asked: How many texts that were.
-            of: The number of all texts.
+            values: The values so far, in the order of the shuffled texts.
+            count: Number of texts so far.
+            total: Number of all texts.
         """
+        methods: dict[tuple[str, str], set[str]] = {}
         boards = leaderboards({"": values}, relevant=self.relevant, confidence=self.confidence)
-        return {
-            (board.metric, board.operator): set(
-                chain.from_iterable(
-                    (pair.better, pair.worse)
-                    for league in board.leagues.values()
-                    for pair in league.verdicts
-                    if pair.verdict == "too few examples"
-                    if self._chance(pair, len(league.verdicts), asked, of) > HOPELESS
-                )
-            )
-            for board in boards
-        }
+        for board in boards:
+            undecided = methods[board.metric, board.operator] = set()
+            for league in board.leagues.values():
+                pairs = len(league.verdicts)
+                for pair in league.verdicts:
+                    if (
+                        pair.verdict == "too few examples"
+                        and self._chance(pair, pairs, count, total) > HOPELESS
+                    ):
+                        undecided |= {pair.better, pair.worse}
+        return methods
 
-    def _chance(self, pair: Comparison, pairs: int, asked: int, of: int) -> float:
-        """How likely it is to be decided by the last text."""
-        last = pair.count * of // asked
+    def _chance(self, pair: Comparison, pairs: int, count: int, total: int) -> float:
+        """The probability of a verdict by the last text."""
+        last = pair.count * total // count
         if last < MINIMUM:
             return 0.0
         half, level = pair.high - pair.difference, (1 - self.confidence) / pairs

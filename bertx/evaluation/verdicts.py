@@ -1,4 +1,4 @@
-"""Judging a trained classifier's explanations: many methods, metrics and operators at once."""
+"""`bertx.judge`: compare methods on a trained classifier by many metrics and operators at once."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution import Attribution
 from bertx.attribution.choices import COMPARED_METHODS, GOLD, PREDICTED, Methods, named, several
 from bertx.errors import InputError, check_positive
-from bertx.evaluation.checks import check_asked
+from bertx.evaluation.checks import check_settings
 from bertx.evaluation.estimates import Estimates
 from bertx.evaluation.evaluator import Evaluator, default_metrics, drawn_by_number, with_control
 from bertx.evaluation.forwards import Recorder, Text, engines, marks, timed_scores
-from bertx.evaluation.rounds import Asked, Rounds
+from bertx.evaluation.rounds import Rounds, Selection
 from bertx.explanation.reading import Reader
 from bertx.leaderboard.board import leaderboards, operator_tables
 from bertx.leaderboard.example_values import ExampleValue
@@ -38,29 +38,29 @@ log = logging.getLogger("bertx")
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What judging came to; in a notebook it shows its leaderboards.
+    """The result of `judge`; a notebook shows it as leaderboards.
 
     Attributes:
-        estimates: Means, gains, ceilings and costs, by operator. Those of metrics that use none
-            (`FaithfulnessMetric.uses_operator`) are the same under each.
-        values: What each metric says of each explanation of each text, by each operator; once, with
-            an empty operator, for metrics that use none. Leaderboards follow from these.
+        estimates: Means, gains, ceilings and costs, by operator. The estimates of metrics without
+            an operator (`FaithfulnessMetric.uses_operator`) are the same under each.
+        values: The value of each metric for each explanation of each text, by each operator; once,
+            with an empty operator, for metrics without one. Leaderboards are computed from these.
         signed: For each method whether its scores have a sign.
-        control: Name of the random control, None if there was none.
-        left_out: Numbers of the texts that could not be used, and why.
-        confidence: The confidence at which pairs of methods were decided, text by text; then the
-            values are in the order of the texts. None if all were asked of all texts.
+        control: Name of the random control; None without one.
+        skipped: For each text that could not be used, by its number, the reason.
+        confidence: The confidence at which pairs of methods were decided, text by text; the values
+            are then in the order of the texts. None if every text was used for every pair.
     """
 
     estimates: Mapping[Operator, Estimates]
     values: Sequence[ExampleValue]
     signed: Mapping[str, bool]
     control: str | None
-    left_out: Mapping[int, str]
+    skipped: Mapping[int, str]
     confidence: float | None = None
 
     def leaderboards(self, relevant: float = 0.01) -> list[Leaderboard]:
-        """What follows for each pair of methods, by each metric and operator.
+        """Compute a leaderboard for each metric and operator.
 
         Args:
             relevant: The smallest difference that matters; see `bertx.statistics.compare`.
@@ -68,12 +68,12 @@ class Verdicts:
         return leaderboards({"judge": self.values}, (), relevant, confidence=self.confidence)
 
     def markdown(self, relevant: float = 0.01) -> str:
-        """The leaderboards and, with several operators, their tables, as Markdown."""
+        """Return the leaderboards and, with several operators, their tables, as Markdown."""
         boards = self.leaderboards(relevant)
         return leaderboard_markdown(boards, operator_tables(boards))
 
     def __repr__(self) -> str:
-        """What was judged: the values themselves are too many to be read."""
+        """Summarize what was compared, without the values."""
         texts = len({value.example for value in self.values})
         metrics = sorted({value.metric for value in self.values})
         return (
@@ -104,40 +104,40 @@ def judge(
 ) -> Verdicts:
     """Find out which explanations of a classifier can be trusted.
 
-    Every method is judged on the same texts, class, units and bins, and by the same operator. A
+    Every method is evaluated on the same texts, class, units and bins, and by the same operator. A
     random control is added if there is none. Nothing is exchanged with other processes.
 
     Args:
         model: A Hugging Face sequence classifier, or a module that holds one; left as it was. With
             ``logits``, an encoder.
-        tokenizer: Its fast tokenizer, or the name of a model that has the same.
-        texts: One or several; as `Text` with a gold class or a rationale. Texts longer than the
-            model takes are cut between two words, on the tokenizer's ``truncation_side``, with a
-            warning.
-        methods: One, several, or several by name; None for AttnLRP and the four of the paper, as
-            far as the model supports them.
+        tokenizer: Its fast tokenizer, or the name of a model with the same tokenizer.
+        texts: One text or several; as `Text` with a gold class or a rationale. Texts longer than
+            the model's longest input are cut between two words, on the tokenizer's
+            ``truncation_side``, with a warning.
+        methods: One method, several, or several by name; None for AttnLRP and the four methods of
+            the paper, as far as the model supports them.
         metrics: The metrics by name; None for `default_metrics`.
-        operators: What deleting a unit does; with several, methods that explain by deleting with
-            one of them can be told from those that are good for all.
+        operators: What deleting a unit does. Several of them show whether a method that explains
+            by deleting is good under any operator or only under its own.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
         unit: What is ranked, deleted and inserted: ``word``, ``whitespace`` or ``token``.
-        ceiling_examples: About how many texts are searched for the best order; None for all, 0 for
-            none. Texts of more than 40 units never are. The metrics of `NormalizedAOPC` search
-            all texts for their limits, whatever this says.
-        token_budget: Padded tokens that are explained at once. Default: 1024 on a CPU, else 8192.
-        logits: For an encoder with a head of your own, as in `bertx.explain`.
-        progress: Whether to show how far it is, on standard error: a bar on a terminal, elsewhere
-            a line every 30 s. None: on a terminal and in a notebook.
-        confidence: Ask the texts in random order, and each pair of methods until it is decided
-            with this confidence or is unlikely to be by the last text; see
-            `bertx.statistics.compare_in_order`. The ceiling is searched for the first of them.
-            None: ask everything of all texts.
+        ceiling_examples: About how many texts to search for the best order; None for all, 0 for
+            none. Texts of more than 40 units are never searched. The metrics of `NormalizedAOPC`
+            search all texts for their limits in any case.
+        token_budget: Padded tokens in one batch. Default: 1024 on a CPU, else 8192.
+        logits: For an encoder with a custom head, as in `bertx.explain`.
+        progress: Whether to show progress on standard error: a bar on a terminal, elsewhere a line
+            every 30 s. None: on a terminal and in a notebook.
+        confidence: Evaluate the texts in random order, and each pair of methods until it is
+            decided with this confidence or is unlikely to be by the last text; see
+            `bertx.statistics.compare_in_order`. The first ``ceiling_examples`` texts are searched
+            for the ceiling. None: evaluate all methods on all texts.
         relevant: The smallest difference that matters where ``confidence`` is given.
         precision: ``bf16`` for perturbed forwards in bfloat16, see `bertx.perturb.Perturber`; the
-            methods' own forwards and backwards stay as they are.
+            forwards and backwards of the methods keep the precision of the model.
 
     Raises:
-        InputError: If a setting, the model or the tokenizer cannot be used, or no text can.
+        InputError: If a setting, the model, the tokenizer or every text is unusable.
         UnsupportedArchitecture: If a method is not defined for the model.
     """
     model, tokenizer = checked_arguments(model, tokenizer)
@@ -166,14 +166,14 @@ def _rounds(confidence: float, relevant: float, ceiling_examples: int | None) ->
     if ceiling_examples is None:
         raise InputError(
             "ceiling_examples: expected a number, got None for all texts: with a confidence, pairs "
-            "are measured until they are decided, and that may not take all texts."
+            "are evaluated until they are decided, which may not need all texts."
         )
     return Rounds(confidence, relevant, ceiling_examples)
 
 
 @dataclass
 class _Evaluation:
-    """How explanations are evaluated, and what that takes; see `judge`."""
+    """The settings of `judge`, checked, and the evaluation itself."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -186,10 +186,10 @@ class _Evaluation:
     budget: Budget
     precision: Precision | None = None
     rounds: Rounds | None = None
-    left_out: dict[int, str] = field(default_factory=dict)
+    skipped: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_asked(self.methods, self.metrics, self.ceiling_examples)
+        check_settings(self.methods, self.metrics, self.ceiling_examples)
         self.reader = Reader(self.tokenizer, self.model, self.unit, None)
         self.engines = engines(self.model, self.tokenizer, self.operators, self.precision)
         self.recorder = Recorder(self.model, self.tokenizer, self.target, self.budget)
@@ -197,68 +197,66 @@ class _Evaluation:
     def run(self, texts: Sequence[Text]) -> Verdicts:
         readings = self._read(texts)
         if self.rounds is not None:
-            readings = self.rounds.drawn(readings)
+            readings = self.rounds.shuffled(readings)
         places = {reading.index: place for place, reading in enumerate(readings)}
         evaluators = self._evaluators(places)
-        spent = self._ask(readings, places, evaluators)
-        for one in evaluators.values():
-            one.seconds += spent[1:] or spent  # the first forwards are slow
-        estimates = {operator: one.compute() for operator, one in evaluators.items()}
+        seconds = self._evaluate(readings, places, evaluators)
+        for evaluator in evaluators.values():
+            evaluator.seconds += seconds[1:] or seconds  # the first forwards are slow
+        estimates = {operator: each.compute() for operator, each in evaluators.items()}
         first = next(iter(estimates.values()))
         return Verdicts(
-            {operator: estimate.filled(first) for operator, estimate in estimates.items()},
+            {operator: each.completed(first) for operator, each in estimates.items()},
             self._values(evaluators, places),
             {name: method.signed for name, method in self.methods.items()},
             next(iter(evaluators.values())).control,
-            self.left_out,
+            self.skipped,
             None if self.rounds is None else self.rounds.confidence,
         )
 
-    def _ask(
+    def _evaluate(
         self,
         readings: Sequence[Reading],
         places: Mapping[int, int],
         evaluators: Mapping[Operator, Evaluator],
     ) -> list[dict[str | None, float]]:
-        """Evaluate the explanations of the texts, as long as there is something to ask.
+        """Evaluate the explanations of the texts until the last text or the last verdict.
 
         Returns:
-            What it cost, chunk by chunk, where all methods were asked.
+            The seconds of each chunk on which all methods were evaluated.
         """
         portions = iter([readings]) if self.rounds is None else self.rounds.portions(readings)
-        asked, count = self._everything(), 0
-        spent = []
-        with task("Judging explanations of texts", len(readings)) as advance:
-            for portion in portions:
-                for chunk in self.recorder.chunks(portion):
-                    seconds = self._explain(chunk, evaluators, asked)
-                    spent += [seconds] if seconds else []
-                    advance(len(chunk))
-                count += len(portion)
-                if self.rounds is not None:
-                    asked = self.rounds.open(self._values(evaluators, places), count, len(readings))
-                    if not any(asked.values()):
-                        break
-        return spent
-
-    def _everything(self) -> Asked:
-        return {
+        selected: Selection = {
             (name, operator if metric.uses_operator else ""): self.methods
             for name, metric in self.metrics.items()
             for operator in self.engines
         }
+        spent, count = [], 0
+        with task("Judging explanations of texts", len(readings)) as advance:
+            for portion in portions:
+                for chunk in self.recorder.chunks(portion):
+                    if seconds := self._explain(chunk, evaluators, selected):
+                        spent.append(seconds)
+                    advance(len(chunk))
+                count += len(portion)
+                if self.rounds is not None:
+                    values = self._values(evaluators, places)
+                    selected = self.rounds.undecided(values, count, len(readings))
+                    if not any(selected.values()):
+                        break
+        return spent
 
     def _values(
         self, evaluators: Mapping[Operator, Evaluator], places: Mapping[int, int]
     ) -> list[ExampleValue]:
-        """All values, where texts come in random order in that order."""
-        values = [value for one in evaluators.values() for value in one.values]
+        """All values, in the order of the texts if that is random."""
+        values = [value for evaluator in evaluators.values() for value in evaluator.values]
         if self.rounds is not None:
             values.sort(key=lambda value: places[value.example])
         return values
 
     def _evaluators(self, places: Mapping[int, int]) -> dict[Operator, Evaluator]:
-        """One for each operator; what uses none is asked by the first alone."""
+        """An evaluator for each operator; the first alone has the metrics without an operator."""
         using = {name: metric for name, metric in self.metrics.items() if metric.uses_operator}
         first = self.ceiling_examples or 0
         searched = (
@@ -278,28 +276,30 @@ class _Evaluation:
         }
 
     def _read(self, texts: Sequence[Text]) -> list[Reading]:
-        """What can be read of the texts."""
+        """Tokenize the texts; those that cannot be used are `skipped`."""
         readings = []
         marked = any(text.rationale is not None for text in texts)
         for number, text in enumerate(texts):
             try:
                 reading = self.reader.read(number, text.text, text.label)
             except InputError as error:
-                self.left_out[number] = str(error)
+                self.skipped[number] = str(error)
                 continue
             if not reading.spans:
-                self.left_out[number] = "it has no words"
+                self.skipped[number] = "it has no words"
             elif self.target == GOLD and not 0 <= text.label < len(class_names(self.model)):
-                self.left_out[number] = "target 'gold', but it has no label of the model's classes"
+                self.skipped[number] = "target 'gold', but it has no label of the model's classes"
             else:
                 rationale = marks(reading, text.rationale or ()) if marked else None
                 readings.append(replace(reading, rationale=rationale))
         cut = sum(bool(reading.left_out) for reading in readings)
         if cut:
-            log.warning(f"{cut} texts are longer than the model takes and were cut off")
+            log.warning(f"{cut} texts are longer than the model's longest input and were cut off")
         if not readings:
-            number, reason = next(iter(self.left_out.items()), (0, "there is none"))
-            raise InputError(f"expected at least one text to judge on; text {number}: {reason}")
+            why = next(
+                (f"; text {n}: {reason}" for n, reason in self.skipped.items()), ", got none"
+            )
+            raise InputError(f"texts: expected at least one usable text{why}")
         return readings
 
     @isolated_rng()
@@ -307,22 +307,21 @@ class _Evaluation:
         self,
         chunk: list[Reading],
         evaluators: Mapping[Operator, Evaluator],
-        asked: Asked,
+        selected: Selection,
     ) -> dict[str | None, float]:
-        """Evaluate the explanations of some texts; what they cost, if all were asked."""
-        some = set().union(*asked.values())
-        methods = {name: method for name, method in self.methods.items() if name in some}
-        needs = Needs.of(*methods.values(), *self.metrics.values())
-        trace, numbers = self.recorder.record(chunk, needs), [one.index for one in chunk]
-        scores, seconds = (
-            timed_scores(trace, methods)
-            if len(methods) == len(self.methods)
-            else ({name: method(trace) for name, method in methods.items()}, {})
-        )
+        """Evaluate the selected methods on some texts; return their seconds if these are all."""
+        names = set().union(*selected.values())
+        methods = {name: method for name, method in self.methods.items() if name in names}
+        trace = self.recorder.record(chunk, Needs.of(*methods.values(), *self.metrics.values()))
+        seconds: dict[str | None, float] = {}
+        if len(methods) == len(self.methods):
+            scores, seconds = timed_scores(trace, methods)
+        else:
+            scores = {name: method(trace) for name, method in methods.items()}
         for operator, evaluator in evaluators.items():
-            whom = {
-                name: asked.get((name, operator if metric.uses_operator else ""), scores)
+            evaluated = {
+                name: selected.get((name, operator if metric.uses_operator else ""), scores)
                 for name, metric in self.metrics.items()
             }
-            evaluator.add(trace, scores, numbers, whom)
+            evaluator.add(trace, scores, [reading.index for reading in chunk], evaluated)
         return seconds

@@ -1,4 +1,4 @@
-"""Curves of deletion and insertion as figures, and in the files of a run."""
+"""Deletion and insertion curves: as figures, and in the files of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, cast
 from bertx.errors import InputError
 from bertx.rendering.canvas import blank_figure, figure_svg, styled
 from bertx.rendering.colours import BLACK, GREY, PALETTE
-from bertx.rendering.files import Cell, append_scores, write_whole
+from bertx.rendering.files import append_scores, write_whole
+from bertx.statistics.correlations import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bertx.models.inputs import Unit
 
 Role = Literal["method", "floor", "ceiling"]
-"""What made a ranking: a method, the random control, or the search for the best order."""
+"""The origin of a ranking: a method, the random control, or the search for the best order."""
 
 Stroke = str | tuple[float, tuple[float, ...]]
 _STROKES: tuple[Stroke, ...] = ("-", "-.", (0, (5, 1, 1, 1, 1, 1)))
@@ -33,10 +34,9 @@ STYLES: dict[str, tuple[str, Stroke]] = {
         for c, colour in enumerate(PALETTE)
     },
 }
-"""Colour and stroke of a line by its look; pages have classes of the same names."""
+"""Colour and stroke of a line by its look; the style sheets of pages have the same names."""
 _WIDTH, _HEIGHT = 6.4, 3.6
-_ENTRY = 0.22
-"""Height of an entry of the legend, in inches like the two above."""
+_ENTRY = 0.22  # height of an entry of the legend, in inches like the two above
 BETTER: dict[str, str] = {"deletion": "lower", "insertion": "higher"}
 DONE: dict[str, str] = {"deletion": "deleted", "insertion": "inserted"}
 
@@ -48,33 +48,33 @@ class Curve:
     Attributes:
         name: The method.
         fractions: The K shares of changed units, 0 to 1.
-        mean: Mean probability of the explained class at each (K).
-        low: Lower end of its interval (K).
-        high: Upper end of its interval (K).
+        means: Mean probability of the explained class at each, with its interval (K).
         auc: Area under the mean curve, 0 to 1.
         role: What it is; the floor is drawn grey and dashed, the ceiling black and dotted.
     """
 
     name: str
     fractions: Sequence[float]
-    mean: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
+    means: Sequence[Interval]
     auc: float
     role: Role = "method"
 
     def __post_init__(self) -> None:
-        """Refuse parts of different lengths.
+        """Check the lengths.
 
         Raises:
-            InputError: If there are not K numbers in each.
+            InputError: If there are not as many means as fractions.
         """
-        lengths = [len(part) for part in (self.fractions, self.mean, self.low, self.high)]
-        if len(set(lengths)) > 1:
+        if len(self.fractions) != len(self.means):
             raise InputError(
-                f"curve {self.name!r}: fractions, mean, low and high must have one length, got "
-                f"{lengths}"
+                f"curve {self.name!r}: expected as many means as fractions, got {len(self.means)} "
+                f"and {len(self.fractions)}"
             )
+
+    @property
+    def points(self) -> list[tuple[float, float, float, float]]:
+        """Fraction, mean, and lower and upper end of its interval, point by point (K)."""
+        return [(x, *mean) for x, mean in zip(self.fractions, self.means, strict=True)]
 
 
 @styled
@@ -87,25 +87,25 @@ def curves_figure(
 ) -> "Figure":
     """Draw one line with its band per method.
 
-    The axes are the same in every epoch, so that pictures can be compared. A method keeps the
-    colour of its place in ``curves``; the legend is sorted from the best area to the worst.
+    The axes are the same in every epoch, so pictures can be compared. A method keeps the colour of
+    its place in ``curves``; the legend is sorted from the best area to the worst.
 
     Args:
         curves: The curves, always in the same order.
-        kind: What was done to the units.
+        kind: Whether units were deleted or inserted.
         subtitle: Printed small beside the title, such as the epoch.
         unit: What was deleted or inserted.
-        note: Printed small below the legend, such as what the model says of an empty text.
+        note: Printed small below the legend, such as the probabilities of an empty text.
 
     Returns:
-        A figure with an Agg canvas that pyplot does not know of: nothing to close.
+        A figure with an Agg canvas, independent of pyplot: it need not be closed.
     """
     from matplotlib.ticker import PercentFormatter
 
     height = max(_HEIGHT, _ENTRY * (len(curves) + note.count("\n") + 4))
     axes = blank_figure(_WIDTH, height).add_subplot()
     styles = looks({curve.name: curve.role for curve in curves})
-    lines = [draw_line(axes, c.fractions, c.mean, c.low, c.high, styles[c.name]) for c in curves]
+    lines = [draw_line(axes, c.fractions, c.means, styles[c.name]) for c in curves]
     units = "tokens" if unit == "token" else "words"
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"share of {units} {DONE[kind]}")
     axes.set_ylabel("probability of the explained class")
@@ -126,13 +126,13 @@ def write_curves(
     unit: "Unit" = "word",
     note: str = "",
 ) -> "dict[Kind, Figure]":
-    """Write a picture per kind, and every point of every curve to a table.
+    """Write a picture per kind, and append every point of every curve to a table.
 
-    The files are ``curves/deletion_step=00063.svg``, its copy ``deletion.svg``, always the latest,
-    and ``curves.csv``, which grows: epoch, step, kind, method, fraction, mean, low, high.
+    The files are ``curves/deletion_step=00063.svg``, ``deletion.svg``, a copy of the latest, and
+    the table ``curves.csv`` of epoch, step, kind, method, fraction, mean, low and high.
 
     Args:
-        folder: Where to; made if it is missing.
+        folder: The folder; created if it is missing.
         curves: The curves of each kind.
         epoch: The epoch.
         step: The optimizer step.
@@ -148,33 +148,28 @@ def write_curves(
         picture = figure_svg(figure)
         write_whole(folder / "curves" / f"{kind}_step={step:05d}.svg", picture)
         write_whole(folder / f"{kind}.svg", picture)
-    points = [
-        {"epoch": epoch, "step": step, "kind": kind, **point}
+    columns = ("epoch", "step", "kind", "method", "fraction", "mean", "low", "high")
+    rows = [
+        dict(zip(columns, (epoch, step, kind, curve.name, *point), strict=True))
         for kind, lines in curves.items()
         for curve in lines
-        for point in _points(curve)
+        for point in curve.points
     ]
-    append_scores(folder / "curves.csv", points)
+    append_scores(folder / "curves.csv", rows)
     return figures
 
 
 def looks(roles: Mapping[str, Role]) -> dict[str, str]:
-    """The look of each name by its role; when the colours are used up, the next stroke."""
+    """Return the look of each name by its role; after the last colour comes the next stroke."""
     methods = [name for name, role in roles.items() if role == "method"]
     count = len(PALETTE)
     places = {name: f"c{i % count} s{i // count % len(_STROKES)}" for i, name in enumerate(methods)}
     return {name: places.get(name, role) for name, role in roles.items()}
 
 
-def draw_line(
-    axes: "Axes",
-    x: Sequence[float],
-    mean: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
-    look: str,
-) -> "Line2D":
+def draw_line(axes: "Axes", x: Sequence[float], means: Sequence[Interval], look: str) -> "Line2D":
     """Draw a line with its band; floors and ceilings are thinner than methods."""
+    mean, low, high = zip(*means, strict=True)
     colour, stroke = STYLES[look]
     method = look not in ("floor", "ceiling")
     axes.fill_between(x, low, high, color=colour, alpha=0.14 if method else 0.08, lw=0)
@@ -194,9 +189,3 @@ def _legend(axes: "Axes", curves: Sequence[Curve], lines: Sequence["Line2D"], ki
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0,
     )
-
-
-def _points(curve: Curve) -> list[dict[str, Cell]]:
-    columns = zip(curve.fractions, curve.mean, curve.low, curve.high, strict=True)
-    names = ("method", "fraction", "mean", "low", "high")
-    return [dict(zip(names, (curve.name, *point), strict=True)) for point in columns]

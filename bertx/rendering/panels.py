@@ -138,7 +138,7 @@ def _size(rows: Sequence[Sequence[LinePanel]], entries: int) -> tuple[float, flo
 
 def _draw(axes: "Axes", line: PanelLine, look: str) -> "Line2D":
     mean, low, high = zip(*line.means, strict=True)
-    drawn = draw_line(axes, line.x, mean, low, high, look)
+    drawn = draw_line(axes, line.x, line.means, look)
     colour = drawn.get_color()
     if sum(map(isfinite, mean)) == 1:
         drawn.set(marker="o", markersize=5)

@@ -151,7 +151,7 @@ def cost_findings(stages: Stages) -> Iterator[Finding]:
 def empty_findings(stages: Stages) -> Iterator[Finding]:
     """What the model says of a text without its words, which is where all curves end."""
     ends = [
-        curve.mean[-1]
+        curve.means[-1].value
         for _, stage in stages
         for curve in curves_of(stage.curves, stage.roles).get("deletion", [])[:1]
         if curve.fractions and curve.fractions[-1] == 1

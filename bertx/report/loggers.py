@@ -272,11 +272,7 @@ def _picture(figure: "Figure") -> "Image":
 def _wandb_plot(curves: Sequence[Curve], kind: Kind, epoch: int, unit: Unit) -> "CustomChart":
     import wandb
 
-    points = [
-        [epoch, curve.name, *point]
-        for curve in curves
-        for point in zip(curve.fractions, curve.mean, curve.low, curve.high, strict=True)
-    ]
+    points = [[epoch, curve.name, *point] for curve in curves for point in curve.points]
     columns: list[str | int] = ["epoch", "method", "fraction", "probability", "low", "high"]
     return wandb.plot_table(
         "wandb/lineseries/v0",

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from bertx.leaderboard.example_values import (
 from bertx.rendering.curves import Curve, Role
 from bertx.rendering.heatmap_file import HeatmapFile, read_heatmap_file
 from bertx.report.history import Logged, find_history, read_history
+from bertx.statistics.correlations import Interval
 
 CONFIG = "config.yaml"
 ALARM = {"bound": 0.15, "min_texts": 30}
@@ -324,10 +326,8 @@ def curves_of(rows: Sequence[Row], roles: Mapping[str, Role]) -> dict[str, list[
 
 def _curve(name: str, rows: Sequence[Row], role: Role) -> Curve:
     rows = sorted(rows, key=lambda row: row["fraction"])
-    xs, ys = [row["fraction"] for row in rows], [row["mean"] for row in rows]
     area = sum(
-        (b - a) * (one + other) / 2
-        for a, b, one, other in zip(xs, xs[1:], ys, ys[1:], strict=False)
+        (b["fraction"] - a["fraction"]) * (a["mean"] + b["mean"]) / 2 for a, b in pairwise(rows)
     )
-    lows, highs = [row["low"] for row in rows], [row["high"] for row in rows]
-    return Curve(name, xs, ys, lows, highs, area, role)
+    means = [Interval(row["mean"], row["low"], row["high"]) for row in rows]
+    return Curve(name, [row["fraction"] for row in rows], means, area, role)

@@ -119,8 +119,8 @@ def _curves_chart(
     lines = [
         Line(
             curve.name,
-            list(zip(curve.fractions, curve.mean, strict=True)),
-            list(zip(curve.low, curve.high, strict=True)),
+            [(x, mean) for x, mean, _, _ in curve.points],
+            [(low, high) for _, low, high in curve.means],
             short(curve.auc, ".3f"),
             curve.role if curve.role != "method" else styles.get(curve.name, "c0 s0"),
         )

@@ -103,7 +103,7 @@ def test_a_model_without_probabilities_is_not_taken_for_missing_examples(tmp_pat
     module.net.classifier.bias.data.fill_(torch.nan)
     with caplog.at_level(logging.WARNING, "bertx"):
         trainer(tmp_path, [FaithfulnessMonitor(METHODS)]).validate(module, loader(), verbose=False)
-    assert caplog.text.count("not finite; it is left out of all metrics") == len(DATA)
+    assert caplog.text.count("not finite; all metrics skip this example") == len(DATA)
     assert "probabilities of example 0" in caplog.text and "seen" not in caplog.text
 
 

@@ -10,7 +10,7 @@ import torch
 
 from bertx.attribution import Attribution, GradientXInput, Occlusion, Random
 from bertx.errors import InputError
-from bertx.evaluation import Evaluator, check_asked
+from bertx.evaluation import Evaluator, check_settings
 from bertx.metrics import (
     AccuracyDrop,
     Comprehensiveness,
@@ -159,13 +159,18 @@ def test_the_ceiling_is_no_worse_than_any_order():
         assert values == pytest.approx([best[name, number] for number in NUMBERS], abs=1e-12)
 
 
+def figures(estimates):
+    """The curves by part, which is empty for all texts, and by kind."""
+    return {part: curves for part, curves, _ in estimates.figures("random")}
+
+
 def test_only_chosen_texts_are_searched():
     evaluator = evaluated(recorded(), searched=lambda number: number == 12)
     assert {v.example for v in evaluator.values if v.role == "ceiling"} == {12}
     found = evaluator.compute()
     limits = [("gi", "method"), ("occ", "method"), ("random", "floor")]
-    assert [(c.name, c.role) for c in found.drawn("random")["deletion"]] == limits
-    beside = found.drawn_searched("random")["deletion"]
+    assert [(c.name, c.role) for c in figures(found)[""]["deletion"]] == limits
+    beside = figures(found)["searched"]["deletion"]
     assert [(c.name, c.role) for c in beside] == [*limits, ("ceiling", "ceiling")]
     own = {(v.metric, v.method): v.value for v in evaluator.values if v.example == 12}
     scalars = found.scalars()
@@ -180,8 +185,8 @@ def test_only_chosen_texts_are_searched():
 
 def test_a_ceiling_of_all_texts_is_in_the_figures():
     found = evaluated(recorded(), searched=lambda _: True).compute()
-    assert found.drawn("random")["deletion"][-1].role == "ceiling"
-    assert not found.drawn_searched("random")
+    drawn = figures(found)
+    assert drawn[""]["deletion"][-1].role == "ceiling" and "searched" not in drawn
     assert not any("searched" in key for key in found.scalars())
 
 
@@ -209,7 +214,7 @@ def test_scores_that_are_no_numbers_leave_the_text_out(caplog):
 def test_a_text_without_units_is_left_out():
     own = recorded(["", "the film"])
     evaluator = evaluated(own, numbers=[0, 1])
-    assert evaluator.left_out == 0 and evaluator.compute().count == 1
+    assert evaluator.skipped == 0 and evaluator.compute().count == 1
     assert all(isnan(v.value) for v in evaluator.values if v.example == 0)
 
 
@@ -239,9 +244,10 @@ def test_batches_do_not_matter():
 
 
 def test_curves_of_one_text_have_no_band():
-    for lines in evaluated(recorded(TEXTS[:1]), numbers=[7]).compute().drawn("random").values():
+    estimates = evaluated(recorded(TEXTS[:1]), numbers=[7]).compute()
+    for lines in figures(estimates)[""].values():
         for line in lines:
-            assert line.low == line.mean == line.high
+            assert all(p == low == high for p, low, high in line.means)
 
 
 def test_without_a_control_there_are_no_gains():
@@ -253,7 +259,7 @@ def test_without_a_control_there_are_no_gains():
 
 def test_what_is_no_metric_is_refused():
     with pytest.raises(InputError, match="metric 'auc': expected an instance"):
-        check_asked([], {"auc": 3}, None)
+        check_settings([], {"auc": 3}, None)
 
 
 class Known(FaithfulnessMetric):
@@ -310,8 +316,8 @@ def test_probabilities_that_are_no_numbers_leave_the_text_out(caplog):
     with caplog.at_level(logging.WARNING, "bertx"):
         evaluator = evaluated(own)
     assert caplog.text.count("not finite") == 1
-    assert "probabilities of example 3 are not finite; it is left out" in caplog.text
-    assert evaluator.left_out == 1 and evaluator.compute().count == 2
+    assert "probabilities of example 3 are not finite; all metrics skip" in caplog.text
+    assert evaluator.skipped == 1 and evaluator.compute().count == 2
     assert all(isnan(v.value) == (v.example == 3) for v in evaluator.values)
 
 
@@ -347,35 +353,35 @@ def test_tables_of_several_processes_are_one():
 def test_one_metric_of_a_kind_is_drawn_and_the_others_are_named(caplog):
     asked = {"coarse": DeletionCurve(3), "fine": DeletionCurve(6), "up": InsertionCurve(3)}
     with caplog.at_level(logging.WARNING, "bertx"):
-        check_asked([], asked, None)
+        check_settings([], asked, None)
     assert caplog.messages == [
-        "metric 'fine': its curves are not drawn, because the figure of deletion shows those of "
-        "'coarse'"
+        "metric 'fine': its curves are not drawn, because the deletion figure shows the "
+        "curves of 'coarse'"
     ]
-    drawn = evaluated(recorded(), asked=asked).compute().drawn("random")
-    assert [len(line.mean) for line in drawn["deletion"]] == [3, 3, 3]
+    drawn = figures(evaluated(recorded(), asked=asked).compute())[""]
+    assert [len(line.means) for line in drawn["deletion"]] == [3, 3, 3]
     assert list(drawn) == ["deletion", "insertion"]
 
 
 @pytest.mark.parametrize("name", ["fully_perturbed", "ceiling", "cost", "count"])
 def test_names_that_are_taken_are_refused(name):
     with pytest.raises(InputError, match=f"metric '{name}': expected a name other than ceiling"):
-        check_asked([], {name: DeletionCurve()}, None)
-    with pytest.raises(InputError, match="method 'ceiling': that is the name of what a search"):
-        check_asked(["ceiling"], {}, None)
-    with pytest.raises(InputError, match="method 'ceiling': that is the name of what a search"):
+        check_settings([], {name: DeletionCurve()}, None)
+    with pytest.raises(InputError, match="method 'ceiling': this name is reserved"):
+        check_settings(["ceiling"], {}, None)
+    with pytest.raises(InputError, match="method 'ceiling': this name is reserved"):
         evaluated(recorded(), {"ceiling": GradientXInput()})
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["d", "d_auc"], "metric 'd_auc': 'd_gain' is also what the gain of 'd'"),
-        (["d_auc", "d_gain"], "metric 'd_gain': 'd_gain' is also what the gain of 'd_auc'"),
-        (["d_gain", "d"], "metric 'd_gain': 'd_gain' is also what the gain of 'd'"),
+        (["d", "d_auc"], "metric 'd_auc': 'd_gain' is also the name of the gain of 'd'"),
+        (["d_auc", "d_gain"], "metric 'd_gain': 'd_gain' is also the name of the gain of 'd_auc'"),
+        (["d_gain", "d"], "metric 'd_gain': 'd_gain' is also the name of the gain of 'd'"),
     ],
 )
 def test_no_two_numbers_share_a_key(names, message):
     with pytest.raises(InputError, match=message):
-        check_asked([], {name: Sufficiency() for name in names}, None)
-    check_asked([], {name: Sufficiency() for name in ("d_auc", "e_auc", "e_gain_auc")}, 0)
+        check_settings([], {name: Sufficiency() for name in names}, None)
+    check_settings([], {name: Sufficiency() for name in ("d_auc", "e_auc", "e_gain_auc")}, 0)

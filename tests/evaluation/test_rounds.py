@@ -69,7 +69,7 @@ def test_what_is_clear_stops_early_and_is_right(decided):
 def test_everything_is_asked_of_the_first_portion_and_the_rest_in_the_same_order(decided):
     rows = [v for v in decided.values if v.metric == "deletion_auc" and v.role != "ceiling"]
     texts = list(dict.fromkeys(v.example for v in rows))
-    assert texts == Rounds(0.9).drawn(range(len(TEXTS)))[: len(texts)]
+    assert texts == Rounds(0.9).shuffled(range(len(TEXTS)))[: len(texts)]
     for method, count in asked(decided, "deletion_auc").items():
         if method != "ceiling":
             assert [v.example for v in rows if v.method == method] == texts[:count]
@@ -126,7 +126,7 @@ class Counted(Occlusion):
 
 
 def test_each_portion_is_asked_what_those_before_it_leave_open(model, monkeypatch):
-    rounds, opened, whom = Rounds(0.9, relevant=1e-7), [], Rounds.open
+    rounds, opened, whom = Rounds(0.9, relevant=1e-7), [], Rounds.undecided
 
     def counting(self, values, count, of):
         opened.append((count, of))
@@ -135,10 +135,10 @@ def test_each_portion_is_asked_what_those_before_it_leave_open(model, monkeypatc
     methods = {"best": Counted(1), "worst": Counted(-1), "chance": Random()}
     metrics = {"deletion_auc": DeletionCurve(), "log_odds": LogOdds([0.3])}
     with monkeypatch.context() as patched:
-        patched.setattr(Rounds, "open", counting)
+        patched.setattr(Rounds, "undecided", counting)
         found = judge(model, tiny_tokenizer(), TEXTS, methods, metrics, ("mask", "zero"),
                       confidence=0.9, relevant=1e-7, ceiling_examples=0)  # fmt: skip
-    order = rounds.drawn(range(len(TEXTS)))
+    order = rounds.shuffled(range(len(TEXTS)))
     expected = {(m, o): set(methods) for m in metrics for o in ("mask", "zero")}
     seen, explained, different = [], Counter(), set()
     for portion in rounds.portions(order):
@@ -151,7 +151,7 @@ def test_each_portion_is_asked_what_those_before_it_leave_open(model, monkeypatc
         different.add(tuple(map(len, expected.values())))
         seen += portion if any(expected.values()) else []
         before = [v for v in found.values if v.example in seen]
-        expected = rounds.open(before, len(seen), len(TEXTS))
+        expected = rounds.undecided(before, len(seen), len(TEXTS))
     assert len(different) > 2, "all stop at once: nothing is told apart"
     assert opened == [(count, len(TEXTS)) for count in range(20, len(seen) + 1, 20)]
     assert len(seen) < len(TEXTS)
@@ -164,7 +164,7 @@ def test_each_portion_is_asked_what_those_before_it_leave_open(model, monkeypatc
 def test_methods_that_have_stopped_cost_nothing(model, monkeypatch):
     """Neither what they need of the forwards, nor the plain forwards that tell their cost."""
     left = {("deletion_auc", "mask"): {"best", "worst"}}
-    monkeypatch.setattr(Rounds, "open", lambda *_: left)
+    monkeypatch.setattr(Rounds, "undecided", lambda *_: left)
     forwards, plain = [], []
     monkeypatch.setattr("bertx.evaluation.forwards.plain_seconds", lambda *_: plain.append(1) or 1)
     note = model.register_forward_hook(lambda *_: forwards.append(torch.is_grad_enabled()))
@@ -190,18 +190,18 @@ def rows(values):
 def test_methods_of_pairs_that_are_open_are_asked_and_no_other():
     close = [(0.5 + 0.2 * (-1) ** n, 0.52, 0.1 + 0.01 * (n % 3)) for n in range(40)]
     rounds = Rounds(0.95, relevant=0.01)
-    assert rounds.open(list(rows(close)), 40, 10_000) == {("auc", "mask"): {"a", "b"}}
+    assert rounds.undecided(list(rows(close)), 40, 10_000) == {("auc", "mask"): {"a", "b"}}
     clear = [(a + 0.4, b, c) for a, b, c in close]
-    assert rounds.open(list(rows(clear)), 40, 10_000) == {("auc", "mask"): set()}
+    assert rounds.undecided(list(rows(clear)), 40, 10_000) == {("auc", "mask"): set()}
 
 
 def test_what_is_open_follows_from_the_settings():
     near = list(rows([(0.5 + 0.05 * (-1) ** n, 0.52) for n in range(60)]))
-    assert Rounds(0.95, relevant=0.01).open(near, 60, 10_000)["auc", "mask"] == {"a", "b"}
-    assert Rounds(0.95, relevant=0.3).open(near, 60, 10_000)["auc", "mask"] == set()
+    assert Rounds(0.95, relevant=0.01).undecided(near, 60, 10_000)["auc", "mask"] == {"a", "b"}
+    assert Rounds(0.95, relevant=0.3).undecided(near, 60, 10_000)["auc", "mask"] == set()
     better = list(rows([(0.6 + 0.2 * (-1) ** n, 0.52) for n in range(60)]))
-    assert Rounds(0.5).open(better, 60, 10_000)["auc", "mask"] == set()
-    assert Rounds(0.999).open(better, 60, 10_000)["auc", "mask"] == {"a", "b"}
+    assert Rounds(0.5).undecided(better, 60, 10_000)["auc", "mask"] == set()
+    assert Rounds(0.999).undecided(better, 60, 10_000)["auc", "mask"] == {"a", "b"}
 
 
 def test_whom_it_is_worth_to_ask_follows_from_the_chance_of_a_verdict():
@@ -219,7 +219,7 @@ def test_whom_it_is_worth_to_ask_follows_from_the_chance_of_a_verdict():
             if chance_of_verdict(pair.difference, pair.detectable, 40, of, 0.01, 0.1 / 3) > 0.2
             for name in (pair.better, pair.worse)
         }
-        assert rounds.open(given, 40, of)["auc", "mask"] == expected, of
+        assert rounds.undecided(given, 40, of)["auc", "mask"] == expected, of
         answers.add(frozenset(expected))
     assert {len(names) for names in answers} == {2, 3}
 
@@ -236,13 +236,13 @@ def test_values_count_in_the_order_in_which_texts_were_drawn():
 def test_what_is_unlikely_to_be_decided_is_not_asked():
     rounds = Rounds(0.95, relevant=0.01)
     apart = [(0.5 + 0.2 * (-1) ** n, 0.5) for n in range(60)]
-    assert rounds.open(list(rows(apart)), 60, 80)["auc", "mask"] == set()
-    assert rounds.open(list(rows(apart)), 60, 100_000)["auc", "mask"] == {"a", "b"}
+    assert rounds.undecided(list(rows(apart)), 60, 80)["auc", "mask"] == set()
+    assert rounds.undecided(list(rows(apart)), 60, 100_000)["auc", "mask"] == {"a", "b"}
     missing = [(float("nan"), 0.5)] * 60
-    assert rounds.open(list(rows(missing)), 60, 100_000)["auc", "mask"] == set()
+    assert rounds.undecided(list(rows(missing)), 60, 100_000)["auc", "mask"] == set()
     rare = [(0.5 if n % 10 == 0 else float("nan"), 0.6 + 0.2 * (-1) ** n) for n in range(60)]
-    assert rounds.open(list(rows(rare)), 60, 190)["auc", "mask"] == set()  # 19 have values
-    assert rounds.open(list(rows(rare)), 60, 400)["auc", "mask"] == {"a", "b"}
+    assert rounds.undecided(list(rows(rare)), 60, 190)["auc", "mask"] == set()  # 19 have values
+    assert rounds.undecided(list(rows(rare)), 60, 400)["auc", "mask"] == {"a", "b"}
 
 
 def test_portions_are_all_texts_and_grow():
@@ -256,8 +256,8 @@ def test_portions_are_all_texts_and_grow():
 
 
 def test_texts_are_drawn_at_random_and_the_same_each_time():
-    drawn = Rounds(0.95).drawn(range(1000))
-    assert sorted(drawn) == list(range(1000)) and drawn == Rounds(0.9).drawn(range(1000))
+    drawn = Rounds(0.95).shuffled(range(1000))
+    assert sorted(drawn) == list(range(1000)) and drawn == Rounds(0.9).shuffled(range(1000))
     rho = np.corrcoef(drawn, range(1000))[0, 1]
     assert abs(rho) < 0.1 and abs(np.mean(drawn[:100]) - 500) < 100
 
@@ -280,5 +280,5 @@ def test_a_text_that_cannot_be_judged_changes_no_other(model, caplog):
     with caplog.at_level(logging.WARNING, "bertx"):
         found = judge(model, tiny_tokenizer(), texts, METHODS, METRICS, confidence=0.9,
                       relevant=1e-7, ceiling_examples=0)  # fmt: skip
-    assert found.left_out == {40: "it has no words"}
+    assert found.skipped == {40: "it has no words"}
     assert verdicts_of(found)[frozenset(("best", "worst"))].verdict == "beats"

@@ -119,14 +119,14 @@ def test_texts_that_cannot_be_used_are_told(caplog):
     texts = ["", "\ud800", *TEXTS[:1], "the film " * 60]
     with caplog.at_level(logging.WARNING, "bertx"):
         verdicts = judged(texts, ceiling_examples=0)
-    assert verdicts.left_out[0] == "it has no words" and "surrogate" in verdicts.left_out[1]
+    assert verdicts.skipped[0] == "it has no words" and "surrogate" in verdicts.skipped[1]
     assert {v.example for v in verdicts.values} == {2, 3}
-    assert "1 texts are longer than the model takes" in caplog.text
-    with pytest.raises(InputError, match="at least one text to judge on; text 0: it has no words"):
+    assert "1 texts are longer than the model's longest input" in caplog.text
+    with pytest.raises(InputError, match="at least one usable text; text 0: it has no words"):
         judged([""])
-    with pytest.raises(InputError, match="there is none"):
+    with pytest.raises(InputError, match="at least one usable text, got none"):
         judged([])
-    left = judged([TEXTS[0], "no label here"], target="gold").left_out
+    left = judged([TEXTS[0], "no label here"], target="gold").skipped
     assert left == {1: "target 'gold', but it has no label of the model's classes"}
 
 
@@ -162,10 +162,13 @@ def test_ceilings_are_for_about_so_many_texts():
         ({"texts": 5}, "expected one or more texts, got int"),
         ({"texts": b"good"}, "got bytes"),
         ({"methods": {}}, "methods: expected at least one"),
-        ({"methods": {"random": GradientXInput()}}, "method 'random': the random control"),
+        (
+            {"methods": {"random": GradientXInput()}},
+            "method 'random': this name is reserved for the random control",
+        ),
         (
             {"methods": {"ceiling": GradientXInput()}},
-            "method 'ceiling': that is the name of",
+            "method 'ceiling': this name is reserved for",
         ),
         ({"metrics": {"ceiling": DeletionCurve()}}, "metric 'ceiling': expected a name other"),
         ({"token_budget": 0}, "token_budget must be a whole number of at least 1"),
@@ -256,4 +259,4 @@ def test_methods_and_texts_are_given_as_to_explain():
     ]  # fmt: skip
     for texts in (Text(text), (text for _ in range(1)), [text]):
         assert numbers(judged(texts)) == pytest.approx(numbers(judged(text)))
-    assert judged([text, 5]).left_out.keys() == {1}
+    assert judged([text, 5]).skipped.keys() == {1}

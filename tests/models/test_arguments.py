@@ -83,7 +83,7 @@ def test_a_tokenizer_by_its_name_and_a_model_behind_shells(tmp_path):
 @pytest.mark.parametrize("texts", [tuple, iter, np.array, pd.Series, pd.Index])
 def test_texts_in_any_form(texts):
     assert explained(texts=texts(TEXTS)) == explained()
-    assert judged(texts=texts(TEXTS)).left_out == {}
+    assert judged(texts=texts(TEXTS)).skipped == {}
 
 
 @pytest.mark.parametrize("texts", [None, 3, {"text": TEXTS}, pd.DataFrame({"text": TEXTS})])

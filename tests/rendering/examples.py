@@ -9,6 +9,7 @@ from pathlib import Path
 from bertx.rendering.curves import Curve
 from bertx.rendering.heatmap import Heatmap, heatmap_html, legend_html
 from bertx.rendering.heatmap_page import HeatmapRow
+from bertx.statistics.correlations import Interval
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -52,9 +53,9 @@ def hostile_row():
 
 def curve(name, drop, auc, role="method"):
     fractions = [k / 10 for k in range(11)]
-    mean = [0.95 - drop * f**0.6 * 0.7 for f in fractions]
-    low, high = [m - 0.03 for m in mean], [m + 0.03 for m in mean]
-    return Curve(name, fractions, mean, low, high, auc, role)
+    values = [0.95 - drop * f**0.6 * 0.7 for f in fractions]
+    means = [Interval(value, value - 0.03, value + 0.03) for value in values]
+    return Curve(name, fractions, means, auc, role)
 
 
 def curves():

@@ -13,6 +13,7 @@ from bertx.errors import InputError
 from bertx.rendering.canvas import figure_png, figure_svg
 from bertx.rendering.colours import GREY, PALETTE
 from bertx.rendering.curves import STYLES, Curve, curves_figure, looks
+from bertx.statistics.correlations import Interval
 from tests.rendering.examples import curve, curves
 
 
@@ -24,10 +25,11 @@ def test_a_line_and_a_band_per_method():
     axes = curves_figure(curves(), "deletion").axes[0]
     for drawn, line, band in zip(curves(), axes.lines, axes.collections, strict=True):
         np.testing.assert_allclose(line.get_xdata(), drawn.fractions)
-        np.testing.assert_allclose(line.get_ydata(), drawn.mean)
+        mean, low, high = zip(*drawn.means, strict=True)
+        np.testing.assert_allclose(line.get_ydata(), mean)
         [outline] = band.get_paths()
         corners = {tuple(np.round(corner, 6)) for corner in outline.vertices}
-        for edge in (drawn.low, drawn.high):
+        for edge in (low, high):
             assert set(zip(np.round(drawn.fractions, 6), np.round(edge, 6), strict=True)) <= corners
 
 
@@ -117,14 +119,14 @@ def test_figures_stay_out_of_pyplot():
 
 
 def test_points_of_other_lengths_are_refused():
-    with pytest.raises(InputError, match=r"'gi'.*\[2, 2, 1, 2\]"):
-        Curve("gi", [0, 1], [1, 0], [1], [1, 0], 0.5)
+    with pytest.raises(InputError, match="'gi': expected as many means as fractions, got 1 and 2"):
+        Curve("gi", [0, 1], [Interval(1, 1, 1)], 0.5)
 
 
 def test_the_figure_has_room_for_every_method():
     """matplotlib warns where a legend leaves nothing of the axes."""
-    line = [0.9, 0.1]
-    curves = [Curve(f"integrated_gradients_{i}", [0, 1], line, line, line, 0.5) for i in range(40)]
+    line = [Interval(0.9, 0.9, 0.9), Interval(0.1, 0.1, 0.1)]
+    curves = [Curve(f"integrated_gradients_{i}", [0, 1], line, 0.5) for i in range(40)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = curves_figure(curves, "deletion", note="Without words:\nbad .31\ngood .69")

@@ -65,7 +65,7 @@ def test_curves_have_pictures_and_one_growing_table(tmp_path):
         one.name,
     ]
     numbers = [float(point[k]) for k in ("fraction", "mean", "low", "high")]
-    assert numbers == [one.fractions[4], one.mean[4], one.low[4], one.high[4]]
+    assert numbers == [one.fractions[4], *one.means[4]]
 
 
 def test_scores_grow_under_one_header(tmp_path):

@@ -91,7 +91,7 @@ def test_wandb_plot(wandb_logger):
     assert table["columns"] == ["epoch", "method", "fraction", "probability", "low", "high"]
     assert len(table["data"]) == 3 * 11
     one = examples.curves()[1]
-    expected = [3, one.name, one.fractions[2], one.mean[2], one.low[2], one.high[2]]
+    expected = [3, one.name, one.fractions[2], *one.means[2]]
     assert table["data"][11 + 2] == pytest.approx(expected)
 
     panel = run.config["_wandb"]["visualize"]["val/curves/deletion"]["panel_config"]
