@@ -21,8 +21,6 @@ from bertx.callbacks.shards import ShardWriter, read_shards, shards
 from bertx.callbacks.trainer import check_within, gather, run_folder
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.forwards import gold_class
-from bertx.explanation import Explanation
-from bertx.explanation.parts import Part, parts_of
 from bertx.explanation.provenance import describe
 from bertx.explanation.reading import Reader
 from bertx.explanation.scoring import Scoring
@@ -228,18 +226,8 @@ class AttributionWriter(ExplainingCallback):
     def _rows(self, examples: Sequence[Reading]) -> list[dict[str, Any]]:
         """Return a row for each text, also for texts that fail."""
         readings = [self._prepared(example) for example in examples]
-        scored = iter(self._score([self._parts(each) for each in readings if each.error is None]))
-        rows = []
-        for reading in readings:
-            if reading.error is None:
-                explanations = next(scored)
-            else:
-                explanations = [Explanation(reading.index, reading.text, error=reading.error)]
-            rows.append(self._table.row(reading, explanations))
-        return rows
-
-    def _parts(self, reading: Reading) -> list[Part]:
-        return parts_of(reading, None if self._reader is None else self._reader.windows(reading))
+        explained = zip(readings, self._score(readings, self._reader), strict=True)
+        return [self._table.row(reading, explanations) for reading, explanations in explained]
 
     def _prepared(self, example: Reading) -> Reading:
         """Return a text with its units and target, or with the error that prevents explaining."""

@@ -1,4 +1,4 @@
-"""Explaining texts in one call, outside of any training run: ``bertx.explain``."""
+"""`bertx.explain`: explanations of texts in one call, outside of any training run."""
 
 from bertx.attribution.choices import DEFAULT_METHODS
 from bertx.explanation.explainer import Explainer, explain

@@ -1,4 +1,4 @@
-"""What comes out: the words of a text, with a score of each method for each of them."""
+"""Explanations: the words of a text with a score of each method for each word."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,23 +17,22 @@ class Explanation:
 
     Attributes:
         index: The number of the text, from 0.
-        text: The text as it was given; what is no text is spelt as Python would.
+        text: The text; the ``repr`` of an object that is not a string.
         words: The U words (or tokens) as they stand in the text.
-        spans: Start and end character of each in the text (U,): sorted and disjoint.
+        spans: Start and end character of each word in the text (U,): sorted and disjoint.
         classes: The names of the C classes.
-        probabilities: The model's probability of each (C,).
+        probabilities: The model's probability of each class (C,).
         predicted: The number of the most probable class.
         target: The number of the explained class.
-        scores: For each method one score per word (U,). What a score means is the method's matter:
-            only its order and, for signed methods, its sign compare between texts.
+        scores: For each method one score per word (U,). The scale depends on the method: between
+            texts only the order of the scores and, for signed methods, their signs compare.
         signed: For each method whether positive scores speak for the explained class and negative
-            ones against it. If not, scores only say how much a word matters.
-        left_out: How many words of the text the model did not see, or not as a whole: those at its
-            end, or those at its beginning if the tokenizer's ``truncation_side`` is left; None if
-            it cannot be known.
-        error: Why this text could not be explained, or which methods did not end in numbers; None
-            if all is well. Words, probabilities and scores are then empty as far as they are not
-            known, ``predicted`` and ``target`` None.
+            scores against it. Scores without a sign only say how much a word matters.
+        left_out: Number of words that the model did not see, or not completely: the last words of
+            the text, or the first if the tokenizer's ``truncation_side`` is left. None if unknown.
+        error: Why the text could not be explained, or which methods have scores that are not
+            finite; None without an error. If the text could not be explained, words, probabilities
+            and scores are empty, and ``predicted`` and ``target`` are None.
     """
 
     index: int
@@ -56,7 +55,7 @@ class Explanation:
 
     @property
     def verdict(self) -> str:
-        """The predicted class with its probability and, if another one is explained, that one.
+        """The predicted class with its probability and, if it is another, the explained class.
 
         Examples:
             >>> Explanation(0, "", (), (), ("bad", "good"), (0.25, 0.75), 1, 0).verdict
@@ -64,23 +63,21 @@ class Explanation:
         """
         if self.predicted is None or self.target is None:
             return "not explained"
-        prediction = self._named(self.predicted)
-        return (
-            prediction
-            if self.target == self.predicted
-            else f"{prediction}, explained: " + self._named(self.target)
-        )
+        verdict = self._class(self.predicted)
+        if self.target != self.predicted:
+            verdict += f", explained: {self._class(self.target)}"
+        return verdict
 
     def heatmap(self, method: str) -> Heatmap:
-        """The text with the scores of a method, to be drawn by `bertx.rendering`.
+        """Return the text with the scores of a method, to be drawn by `bertx.rendering`.
 
         Raises:
-            KeyError: If there are no scores of that method.
+            KeyError: If there are no scores of this method.
         """
         return Heatmap.from_offsets(self.text, self.spans, self.scores[method], self.signed[method])
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``json.dumps`` takes: classes by name, None in place of what is no number."""
+        """Return all fields for ``json.dumps``: classes by name, None for scores not finite."""
         names = self.classes
         return {
             "index": self.index,
@@ -99,11 +96,11 @@ class Explanation:
             "error": self.error,
         }
 
-    def _named(self, number: int) -> str:
+    def _class(self, number: int) -> str:
         return f"{self.classes[number]} {self.probabilities[number]:.3f}"
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it: the prediction, and a heatmap for each method."""
+        """Return the prediction and a heatmap of each method, for a notebook."""
         facts = escape(printable(self.verdict))
         if self.error is not None:
             facts += f" · {escape(printable(self.error))}"
@@ -117,16 +114,16 @@ class Explanation:
 
 
 class Explanations(list[Explanation]):
-    """A list that a notebook shows as heatmaps; so is a part of it."""
+    """A list that a notebook shows as heatmaps; so are its slices."""
 
     @overload
-    def __getitem__(self, place: SupportsIndex) -> Explanation: ...
+    def __getitem__(self, key: SupportsIndex) -> Explanation: ...
     @overload
-    def __getitem__(self, place: slice) -> "Explanations": ...
-    def __getitem__(self, place: SupportsIndex | slice) -> "Explanation | Explanations":
-        if isinstance(place, slice):
-            return Explanations(super().__getitem__(place))
-        return super().__getitem__(place)
+    def __getitem__(self, key: slice) -> "Explanations": ...
+    def __getitem__(self, key: SupportsIndex | slice) -> "Explanation | Explanations":
+        if isinstance(key, slice):
+            return Explanations(super().__getitem__(key))
+        return super().__getitem__(key)
 
     def _repr_html_(self) -> str:
         return "".join(explanation._repr_html_() for explanation in self)

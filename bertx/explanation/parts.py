@@ -1,4 +1,4 @@
-"""Parts of texts, as many as fit into the model at once, and what becomes of them."""
+"""Windows of texts with their logits and scores, and the explanation assembled from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,15 +17,15 @@ from bertx.models.inputs import Merge, merge_by_unit
 
 @dataclass
 class Part:
-    """A window of a text; it is the whole text if that fits into the model.
+    """A window of a text; the whole text if it fits into the model.
 
     Attributes:
         reading: The text.
-        start, stop: The window within its t own tokens.
-        target: The class to explain, None if it is the predicted one and not known yet.
-        logits: (C,), once they are known.
+        start, stop: The window within the t tokens of the text.
+        target: The class to explain; None as long as it is the predicted one and not computed.
+        logits: (C,); None until computed.
         scores: For each method (1, stop - start), or (C, stop - start) for all classes.
-        error: Why there are none.
+        error: Why it has no logits or scores; None without an error.
     """
 
     reading: Reading
@@ -38,7 +38,7 @@ class Part:
 
     @cached_property
     def window(self) -> Reading:
-        """What is in it."""
+        """The tokens of the window as a text."""
         return self.reading.cut(self.start, self.stop)
 
     @property
@@ -48,11 +48,11 @@ class Part:
 
     @property
     def ranked(self) -> bool:
-        """Whether there is anything to score."""
+        """Whether the window has units to score."""
         return any(unit >= 0 for unit in self.window.units)
 
     def take_logits(self, logits: Tensor, dtype: torch.dtype) -> None:
-        """Keep the logits (C,); an overflow is an error."""
+        """Store the logits (C,); an overflow becomes the error."""
         self.logits = logits.cpu()
         if not logits.isfinite().all():
             shown = ", ".join(f"{value:.3g}" for value in logits.tolist())
@@ -62,28 +62,23 @@ class Part:
             )
 
     def take_scores(self, method: str, scores: Tensor) -> None:
-        """Keep the scores of the window's own tokens out of those of a batch (C, T)."""
+        """Store the scores of the window's tokens, taken from a row of a batch (C, T)."""
         head = len(self.reading.before)
         self.scores[method] = scores[:, head : head + self.stop - self.start].clone()
 
 
-def parts_of(reading: Reading, places: Sequence[tuple[int, int]] | None = None) -> list[Part]:
-    """The parts of a text: one for each of its windows, or all in one."""
-    return [Part(reading, *place) for place in places or [(0, len(reading.ids))]]
-
-
 def probabilities(parts: Sequence[Part]) -> tuple[float, ...]:
-    """The mean of the softmax over a text's parts (C,); empty if one is not known."""
+    """Return the mean softmax over a text's parts (C,); empty if a part has no logits."""
     each = [part.logits.softmax(-1) for part in parts if part.logits is not None]
     return tuple(torch.stack(each).mean(0).tolist()) if len(each) == len(parts) else ()
 
 
 def predicted_of(parts: Sequence[Part]) -> int | None:
-    """The predicted class of a text, None if it is not known yet."""
+    """Return the predicted class of a text; None if a part has no logits or an error."""
     if any(part.error or part.logits is None for part in parts):
         return None
     if len(parts) == 1 and parts[0].logits is not None:
-        return int(parts[0].logits.argmax())  # in a softmax, different logits may become equal
+        return int(parts[0].logits.argmax())  # the softmax may round different logits to one
     mean = probabilities(parts)
     return mean.index(max(mean))
 
@@ -95,14 +90,14 @@ def assemble(
     signed: Mapping[str, bool],
     merge: Merge,
 ) -> list[Explanation]:
-    """Put the parts of a text together: an explanation for each target.
+    """Assemble the parts of a text to an explanation for each target.
 
     Args:
-        parts: The parts, from the left.
-        targets: The explained classes, None for the predicted one: of the rows of the scores.
+        parts: The parts, from left to right.
+        targets: The explained class of each row of the scores; None for the predicted one.
         classes: The names of the C classes.
         signed: For each method whether its scores have a sign.
-        merge: How the scores of an unsigned method's tokens become one.
+        merge: How the token scores of an unsigned method are merged to word scores.
     """
     reading = parts[0].reading
     explanation = Explanation(
@@ -126,35 +121,37 @@ def assemble(
 def _scored(
     explanation: Explanation, target: int | None, scores: dict[str, list[float]]
 ) -> Explanation:
-    lost = [name for name, values in scores.items() if not all(map(isfinite, values))]
+    overflowed = [name for name, values in scores.items() if not all(map(isfinite, values))]
+    error = f"{', '.join(overflowed)}: not all scores are finite. Use a wider type."
     return replace(
         explanation,
         target=target,
         scores={name: tuple(values) for name, values in scores.items()},
-        error=f"{', '.join(lost)}: not all scores are finite. Use a wider type." if lost else None,
+        error=error if overflowed else None,
     )
 
 
 def _scores(
     parts: Sequence[Part], count: int, signed: Mapping[str, bool], merge: Merge
 ) -> list[dict[str, list[float]]]:
-    """The scores of all units by each method, for each of the rows of the parts' scores."""
+    """Return the scores of all units by each method, for each row of the parts' scores."""
     reading = parts[0].reading
     if not reading.spans:
         return [{name: [] for name in signed} for _ in range(count)]
     units = torch.tensor(reading.units)
     by_method: dict[str, list[list[float]]] = {}
-    for how in get_args(Merge):
-        if names := [name for name, signs in signed.items() if ("sum" if signs else merge) == how]:
+    for how in get_args(Merge):  # signed scores are always summed
+        names = [name for name, sign in signed.items() if ("sum" if sign else merge) == how]
+        if names:
             tokens = _tokens(parts, names)
             flat = tokens.flatten(0, 1)
             merged = merge_by_unit(flat, units.expand(len(flat), -1), how)
             by_method |= zip(names, merged.unflatten(0, tokens.shape[:2]).tolist(), strict=True)
-    return [{name: by_method[name][place] for name in signed} for place in range(count)]
+    return [{name: by_method[name][row] for name in signed} for row in range(count)]
 
 
 def _tokens(parts: Sequence[Part], methods: Sequence[str]) -> Tensor:
-    """The scores of a text's own tokens (M, C, t)."""
+    """Return the scores of the t tokens of a text (M, C, t)."""
     if len(parts) == 1:
         return torch.stack([parts[0].scores[method].double() for method in methods])
     rows = next(len(part.scores[methods[0]]) for part in parts if part.ranked)

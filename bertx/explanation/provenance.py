@@ -1,4 +1,4 @@
-"""How attributions are made, in words that tell one way from another."""
+"""Provenance of attributions: model, tokenizer, methods and settings as JSON."""
 
 import json
 import zlib
@@ -13,7 +13,7 @@ from bertx import __version__
 from bertx.attribution import Attribution
 from bertx.models.classifier import class_names
 
-_PROBED = 64  # numbers of each weight that its fingerprint is taken of
+_SAMPLED = 64  # numbers of each weight in the fingerprint of a model
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -23,13 +23,15 @@ def describe(
     methods: Mapping[str, Attribution],
     run: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """How attributions are made, as it is written with them (all of it as JSON can say it).
+    """Describe how attributions are computed, in a form that JSON can hold.
+
+    Attributions may only be mixed in one table if their descriptions are equal.
 
     Args:
         model: The explained model.
-        tokenizer: What makes its inputs.
+        tokenizer: Its tokenizer.
         methods: The methods by name.
-        run: What else decides the rows, by name.
+        run: All other settings that the attributions depend on, by name.
     """
     return {
         "version": __version__,
@@ -44,43 +46,43 @@ def describe(
     }
 
 
-def settings(thing: object) -> Any:
-    """The class of a thing and what it was set to, as far as it is plain."""
-    if isinstance(thing, _PLAIN):
-        return thing
-    if isinstance(thing, (list, tuple)):
-        return [settings(part) for part in thing]
-    if isinstance(thing, Mapping):
-        return {str(key): settings(value) for key, value in thing.items()}
-    kind = type(thing)
-    names = [f.name for f in fields(thing)] if is_dataclass(thing) else vars_of(thing)
+def settings(value: object) -> Any:
+    """Return the class of an object and its public attributes, recursively, as JSON values."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [settings(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): settings(part) for key, part in value.items()}
+    kind = type(value)
+    names = [f.name for f in fields(value)] if is_dataclass(value) else _public_attributes(value)
     return {
         "class": f"{kind.__module__}.{kind.__qualname__}",
-        "settings": {name: settings(getattr(thing, name)) for name in names},
+        "settings": {name: settings(getattr(value, name)) for name in names},
     }
 
 
-def vars_of(thing: object) -> list[str]:
-    """Names of a thing's public attributes; none for what has no dictionary, such as a tensor."""
-    if isinstance(thing, Tensor) or (callable(thing) and not isinstance(thing, Attribution)):
+def _public_attributes(value: object) -> list[str]:
+    """Names of an object's public attributes; empty for tensors and functions."""
+    if isinstance(value, Tensor) or (callable(value) and not isinstance(value, Attribution)):
         return []
-    return sorted(name for name in getattr(thing, "__dict__", {}) if not name.startswith("_"))
+    return sorted(name for name in getattr(value, "__dict__", {}) if not name.startswith("_"))
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """Eight hexadecimal digits that change when training changes the weights."""
+    """Return eight hexadecimal digits that change when training changes the weights."""
     checksum = 0
     for weight in model.parameters():
         flat = weight.detach().flatten()
-        some = flat[:: max(1, len(flat) // _PROBED)][:_PROBED]
-        checksum = zlib.crc32(some.float().cpu().numpy().tobytes(), checksum)
+        sample = flat[:: max(1, len(flat) // _SAMPLED)][:_SAMPLED]
+        checksum = zlib.crc32(sample.float().cpu().numpy().tobytes(), checksum)
     return f"{checksum:08x}"
 
 
 def rules(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Eight hexadecimal digits that change with what a tokenizer makes of a whole text."""
+    """Return eight hexadecimal digits that change with how a tokenizer splits a whole text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     contents = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())
-    if backend is not None:  # what the last call has set
+    if backend is not None:  # truncation and padding are left over from the last call
         contents |= {"truncation": None, "padding": None}
     return f"{zlib.crc32(json.dumps(contents, sort_keys=True).encode()):08x}"

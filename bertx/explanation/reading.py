@@ -1,4 +1,4 @@
-"""Reading texts for a model: whether it can read them, and how long they may be."""
+"""Tokenization of texts for a model, with checks of tokenizer, text and length."""
 
 from dataclasses import replace
 from typing import Any, get_args
@@ -12,22 +12,22 @@ from bertx.models.inputs import UNKNOWN, Unit
 from bertx.models.pretrained import longest_input
 
 _UNLIMITED = 10**9
-"""Tokenizers without a limit name 10³⁰ as their longest input."""
+"""Tokenizers without a limit give 10³⁰ as their longest input."""
 
 
 class Reader:
-    """Reads texts with a fast tokenizer, for a model with so many positions.
+    """Tokenizes texts with a fast tokenizer, up to the longest input of a model.
 
     Args:
         tokenizer: The tokenizer.
         model: The classifier.
         unit: What a unit is.
-        window: Most tokens of a window, special ones included; None to cut long texts off.
-        cut: Between which units long texts are cut off.
+        window: Most tokens of a window, special tokens included; None to cut off long texts.
+        cut: The units between which long texts are cut off.
 
     Raises:
-        InputError: If the tokenizer knows no offsets, cannot pad, or belongs to another model, or
-            if the model has no place for the window.
+        InputError: If the tokenizer has no offsets, no padding token, or more tokens than the
+            model, or if the window is longer than the model's longest input.
     """
 
     def __init__(
@@ -49,24 +49,24 @@ class Reader:
         self._tokenize = UnitTokenizer(tokenizer, unit, None if window else self.longest, cut)
 
     def read(self, index: int, text: Any, label: int = UNKNOWN) -> Reading:
-        """The tokens of a text, cut to the model's longest input unless there are windows.
+        """Tokenize a text and, without windows, cut it to the model's longest input.
 
         Raises:
-            InputError: If it is no text that the model can read.
+            InputError: If it is not a string, has no tokens, or tokens that the model lacks.
         """
         [reading] = self._tokenize([_checked(text)])
         outside = [i for i in reading.input_ids if i >= self._vocabulary]
         if outside:
             raise InputError(
-                f"token id {outside[0]} is none of the model's {self._vocabulary}: its tokenizer "
-                "has tokens that the model was never given. Use the model's own tokenizer."
+                f"token id {outside[0]} is not one of the model's {self._vocabulary}: tokens were "
+                "added to the tokenizer, but not to the model. Use the tokenizer of the model."
             )
         if not len(reading):
-            raise InputError("the tokenizer makes no token of it, so there is nothing to classify")
+            raise InputError("expected a text with tokens, but the tokenizer returns none")
         return replace(reading, index=index, label=label)
 
     def windows(self, reading: Reading) -> list[tuple[int, int]]:
-        """The windows of a text's own tokens: one if it fits, else overlapping by half."""
+        """Return the windows over the t tokens of a text: one if it fits, else with overlap."""
         most = self.window or self.longest
         room = len(reading.ids) if most is None else most - reading.specials
         return list(windows(reading.units, room))
@@ -82,23 +82,23 @@ class Reader:
                 )
         if self.window is not None and self.longest is not None and self.window > self.longest:
             raise InputError(
-                f"window of {self.window} tokens: the model takes {self.longest} at most"
+                f"window of {self.window} tokens: the model takes at most {self.longest}"
             )
 
 
 def check_unit(unit: str) -> None:
-    """Raise `InputError` for a unit that does not exist."""
+    """Raise `InputError` if ``unit`` is not a `Unit`."""
     if unit not in get_args(Unit):
         raise InputError(f"unit {unit!r}: expected 'word', 'whitespace' or 'token'")
 
 
 def longest_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Most tokens of a text, special ones included; None if nothing is said.
+    """Return the most tokens of a text, special tokens included; None without a limit.
 
-    It is what the model has positions for, or was made for, and what its tokenizer allows.
+    The limit is the number of positions of the model, or the limit of the tokenizer if smaller.
     """
-    made_for = longest_input(model) or getattr(model.config, "max_position_embeddings", None)
-    limits = [limit for limit in (made_for, tokenizer.model_max_length) if limit]
+    positions = longest_input(model) or getattr(model.config, "max_position_embeddings", None)
+    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit]
     return min((int(limit) for limit in limits if limit < _UNLIMITED), default=None)
 
 
@@ -107,11 +107,11 @@ def _checked(text: Any) -> str:
         raise InputError("expected one text, but got a pair. Pairs of texts are not supported.")
     if not isinstance(text, str):
         raise InputError(f"expected text, but got {type(text).__name__}")
-    half = next((c for c in text if "\ud800" <= c <= "\udfff"), None)
-    if half is not None:
+    surrogate = next((c for c in text if "\ud800" <= c <= "\udfff"), None)
+    if surrogate is not None:
         raise InputError(
-            f"expected text, but character {text.index(half)} is {half!a}, half of a "
-            "surrogate pair, which no tokenizer takes. Decode the text anew."
+            f"expected text, but character {text.index(surrogate)} is {surrogate!a}, half of a "
+            "surrogate pair, which tokenizers cannot encode. Decode the text again."
         )
     return str(text)
 
@@ -120,16 +120,16 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Non
     name = type(tokenizer).__name__
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(
-            f"tokenizer {name}: expected a fast tokenizer (a tokenizer.json), which knows the "
-            "characters of each token; this one does not."
+            f"tokenizer {name}: expected a fast tokenizer (with a tokenizer.json), which gives the "
+            "characters of each token."
         )
     if tokenizer.pad_token_id is None:
         raise InputError(
-            f"tokenizer {name}: expected a padding token to make batches with, but it has none. "
-            "Set tokenizer.pad_token."
+            f"tokenizer {name}: expected a padding token for batches, but it has none. Set "
+            "tokenizer.pad_token."
         )
     if tokenizer.vocab_size > vocabulary:
         raise InputError(
-            f"tokenizer {name} has {tokenizer.vocab_size} tokens, but the model knows "
+            f"tokenizer {name} has {tokenizer.vocab_size} tokens, but the model has "
             f"{vocabulary}. Use the tokenizer that the model was trained with."
         )

@@ -1,6 +1,6 @@
-"""What is made of texts that have been read: their classes, and scores of all methods."""
+"""Predictions and scores of tokenized texts by several methods."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 import torch
@@ -12,8 +12,9 @@ from bertx.attribution.perturbation import in_precision
 from bertx.errors import InputError
 from bertx.explanation.explanation import Explanation
 from bertx.explanation.parts import Part, assemble, predicted_of
+from bertx.explanation.reading import Reader
 from bertx.models.classifier import class_names, class_number, logits_of, require_classifier
-from bertx.models.encode import inputs_of
+from bertx.models.encode import Reading, inputs_of
 from bertx.models.inputs import Merge
 from bertx.models.scope import evaluating, isolated_rng
 from bertx.perturb import Precision
@@ -25,21 +26,21 @@ from bertx.trace.rules import wide
 
 
 class Scoring:
-    """Explains texts that are cut into parts; one that fails costs no other one its scores.
+    """Explains tokenized texts in batches; a text that fails does not affect the others.
 
     Args:
         model: A Hugging Face sequence classifier, or a module that holds one.
-        tokenizer: The tokenizer that made the ids; it needs a padding token.
-        methods: One, several, or several by name; None for `DEFAULT_METHODS`.
+        tokenizer: The tokenizer of the texts; it needs a padding token.
+        methods: One method, several, or several by name; None for `DEFAULT_METHODS`.
         target: The explained class: ``predicted``, its name or number, or ``all``.
-        merge: How the scores of an unsigned method's tokens become one for each unit.
-        token_budget: Padded tokens that are explained at once. Default: what is fast.
-        precision: That of perturbed forwards; None for the model's.
+        merge: How the token scores of an unsigned method are merged to word scores.
+        token_budget: Padded tokens in one batch. Default: 1024 on a CPU, else 8192.
+        precision: Precision of perturbed forwards; None for the precision of the model.
 
     Attributes:
         model: The classifier.
         methods: The methods by name.
-        signed: For each of them whether its scores have a sign.
+        signed: For each method whether its scores have a sign.
         classes: The names of the C classes.
 
     Raises:
@@ -76,48 +77,65 @@ class Scoring:
         self._budget = budget_for(self.model.device, token_budget, recorded=True)
         self._needs = Needs.of(*self.methods.values())
 
-    def __call__(self, texts: Sequence[Sequence[Part]]) -> list[list[Explanation]]:
+    def __call__(
+        self, readings: Sequence[Reading], reader: Reader | None = None
+    ) -> list[list[Explanation]]:
         """Explain texts.
 
         Args:
-            texts: The parts of each text, at least one.
+            readings: The texts. A text with an error is passed over: its explanation has the error.
+            reader: Cuts long texts into windows; None if each text fits into the model.
 
         Returns:
             For each text its explanations: one, or one for each of the C classes.
         """
-        self._fill(texts)
-        return [self._done(parts) for parts in texts]
+        texts = {
+            place: _parts(reading, reader)
+            for place, reading in enumerate(readings)
+            if reading.error is None
+        }
+        self._fill(list(texts.values()))
+        return [
+            self._explanations(texts[place])
+            if place in texts
+            else [Explanation(reading.index, reading.text, error=reading.error)]
+            for place, reading in enumerate(readings)
+        ]
 
     def _fill(self, texts: Sequence[Sequence[Part]]) -> None:
-        """Give all parts of all texts their probabilities and scores, or an error."""
-        everything = [(parts, part) for parts in texts for part in parts]
-        unknown = [
+        """Give all parts of all texts their logits and scores, or an error."""
+        # Parts without units are never scored. A text of several parts has its predicted class
+        # only with the logits of all of them.
+        unscored = [
             part
-            for parts, part in everything
-            if not part.ranked or (len(parts) > 1 and self._target(part) is None and not self._all)
+            for parts in texts
+            for part in parts
+            if not part.ranked
+            or (len(parts) > 1 and self._target(part.reading) is None and not self._all)
         ]
-        for chunk in chunks(unknown, attrgetter("length"), self._budget):
-            self._try(chunk, scoring=False)
+        for chunk in chunks(unscored, attrgetter("length"), self._budget):
+            self._try(self._classify, chunk)
+        ranked = []
         for parts in texts:
             predicted = None if self._all else predicted_of(parts)
+            fixed = self._target(parts[0].reading)
             for part in parts:
-                fixed = self._target(part)
                 part.target = predicted if fixed is None else fixed
-        sound = [part for parts in texts if not any(p.error for p in parts) for part in parts]
-        ranked = [part for part in sound if part.ranked]
+            if not any(part.error for part in parts):
+                ranked += [part for part in parts if part.ranked]
         with progress("Explaining texts", len(ranked)) as advance:
             for chunk in chunks(ranked, attrgetter("length"), self._budget):
-                self._try(chunk, scoring=True)
+                self._try(self._score, chunk)
                 advance(len(chunk))
 
-    def _target(self, part: Part) -> int | None:
-        """The class that was asked for, None for the predicted one and for all."""
-        return self._fixed if part.reading.target is None else part.reading.target
+    def _target(self, reading: Reading) -> int | None:
+        """The explained class; None for the predicted one and for all."""
+        return self._fixed if reading.target is None else reading.target
 
-    def _try(self, chunk: list[Part], scoring: bool) -> None:
-        """Run a chunk; parts that fail even alone keep the error."""
+    def _try(self, run: Callable[[list[Part]], None], chunk: list[Part]) -> None:
+        """Run a chunk; a part that fails even alone gets the error."""
         with isolated_rng():
-            by_halves(chunk, self._score if scoring else self._classify, self._fail)
+            by_halves(chunk, run, self._fail)
 
     def _classify(self, chunk: list[Part]) -> None:
         inputs = inputs_of([part.window for part in chunk], self._tokenizer, self.model.device)
@@ -143,9 +161,15 @@ class Scoring:
                 part.take_scores(name, scores)
 
     def _fail(self, part: Part, error: Exception) -> None:
-        way_out = "Use a shorter window, or methods that need less."
+        way_out = "Use a shorter window, or methods that need less memory."
         part.error = reason_of(error, part.length, self.model.device, way_out)
 
-    def _done(self, parts: Sequence[Part]) -> list[Explanation]:
-        targets = range(len(self.classes)) if self._all else [self._target(parts[0])]
+    def _explanations(self, parts: Sequence[Part]) -> list[Explanation]:
+        targets = range(len(self.classes)) if self._all else [self._target(parts[0].reading)]
         return assemble(parts, targets, self.classes, self.signed, self._merge)
+
+
+def _parts(reading: Reading, reader: Reader | None) -> list[Part]:
+    """The windows of a text; one of all its tokens without a reader."""
+    places = [(0, len(reading.ids))] if reader is None else reader.windows(reading)
+    return [Part(reading, *place) for place in places]

@@ -1,4 +1,4 @@
-"""Windows over a long text, and one score for each token out of those of all windows."""
+"""Windows over a long text, and the scores of its tokens joined from overlapping windows."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def windows(units: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
-    """Cut T tokens into windows that overlap by about half and part no unit that fits into one.
+    """Cut T tokens into windows that overlap by about half and split no unit that fits into one.
 
     Args:
-        units: The number of each token's unit, -1 for none (T,).
+        units: The number of each token's unit, -1 without a unit (T,).
         room: Most tokens of a window.
 
-    Returns:
-        Start and stop of each window, from the left. The last one is as long as it can be.
+    Yields:
+        Start and stop of each window, from left to right. The last window is as long as possible.
 
     Examples:
         >>> list(windows([0, 1, 1, 2, 3, 3, 4], 4))
@@ -38,15 +38,15 @@ def windows(units: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
 def join(
     scores: Sequence[Tensor], places: Sequence[tuple[int, int]], units: Sequence[int]
 ) -> Tensor:
-    """Put the token scores of overlapping windows together (see `sources`).
+    """Join the token scores of overlapping windows (see `sources`).
 
     Args:
         scores: For each window the scores of its tokens (..., w).
-        places: Start and stop of each window, in an order in which neither falls.
-        units: The number of each token's unit, -1 for none (T,).
+        places: Start and stop of each window; neither decreases.
+        units: The number of each token's unit, -1 without a unit (T,).
 
     Returns:
-        Scores of all tokens (..., T), 0 for tokens of no unit.
+        Scores of all tokens (..., T), 0 for tokens without a unit.
     """
     source = torch.tensor(sources(places, units))
     joined = scores[0].new_zeros(*scores[0].shape[:-1], len(units))
@@ -57,35 +57,38 @@ def join(
 
 
 def sources(places: Sequence[tuple[int, int]], units: Sequence[int]) -> list[int]:
-    """From which window each token takes its scores.
+    """Choose the window from which each token takes its scores.
 
-    All tokens of a unit take them from one window: of those that hold the whole unit the one with
-    the most tokens on the shorter side of it. The ends of the text count as no end. A unit that is
-    longer than a window takes each of its tokens from such a window.
+    All tokens of a unit take their scores from one window: of the windows that contain the whole
+    unit, the one with the most tokens of context on the shorter side of the unit. Where the text
+    itself begins or ends, the context does not count as short. The tokens of a unit that is longer
+    than a window choose one by one.
 
     Args:
-        places: Start and stop of each window, in an order in which neither falls.
-        units: The number of each token's unit, -1 for none (T,).
+        places: Start and stop of each window; neither decreases.
+        units: The number of each token's unit, -1 without a unit (T,).
 
     Returns:
-        The number of a window for each token, -1 for tokens of no unit (T,).
+        The number of a window for each token, -1 for tokens without a unit (T,).
     """
     total = len(units)
     source = [-1] * total
     starts, stops = [start for start, _ in places], [stop for _, stop in places]
 
-    def holds(start: int, stop: int) -> range:
+    def containing(start: int, stop: int) -> range:
         return range(bisect_left(stops, stop), bisect_right(starts, start))
 
     for start, stop in _runs(units):
-        parts = [(start, stop)] if holds(start, stop) else [(i, i + 1) for i in range(start, stop)]
+        whole = containing(start, stop)
+        parts = [(start, stop)] if whole else [(i, i + 1) for i in range(start, stop)]
         for first, last in parts:
-            best = max(holds(first, last), key=_context(places, first, last, total))
+            best = max(containing(first, last), key=_context(places, first, last, total))
             source[first:last] = [best] * (last - first)
     return source
 
 
 def _runs(units: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Start and stop of each run of tokens of one unit."""
     start = 0
     for i in range(1, len(units) + 1):
         if i == len(units) or units[i] != units[start]:
@@ -97,10 +100,10 @@ def _runs(units: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _context(
     places: Sequence[tuple[int, int]], start: int, stop: int, total: int
 ) -> Callable[[int], int]:
-    def tokens(k: int) -> int:
-        first, last = places[k]
+    def shorter_side(window: int) -> int:
+        first, last = places[window]
         left = total if first == 0 else start - first
         right = total if last == total else last - stop
         return min(left, right)
 
-    return tokens
+    return shorter_side

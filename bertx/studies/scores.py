@@ -18,7 +18,6 @@ from bertx import __version__
 from bertx.attribution.choices import ALL, GOLD
 from bertx.errors import InputError
 from bertx.explanation import Explanation
-from bertx.explanation.parts import parts_of
 from bertx.explanation.scoring import Scoring
 from bertx.statistics.spread import Array
 from bertx.statistics.words import WordSums, common_words, scaled, text_draws, word_sums
@@ -153,7 +152,7 @@ class _StoredScores:
 
     def _explain(self, scoring: Scoring, numbers: Sequence[int]) -> pa.Table:
         readings = [reading_for(self._subject, number, self._target) for number in numbers]
-        explanations = scoring([parts_of(reading) for reading in readings])
+        explanations = scoring(readings)
         return _table(numbers, list(self._settings.methods), explanations)
 
 

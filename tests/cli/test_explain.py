@@ -182,7 +182,7 @@ def test_warnings_go_to_standard_error_with_the_text_s_number(model):
     )  # fmt: skip
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
     assert "text 1: the model takes 64 tokens, so it does not see the last 37 words" in done.stderr
-    assert "Give a window to explain all" in done.stderr
+    assert "Set a window to explain the whole text" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -468,7 +468,7 @@ def test_tokenizers_that_cannot_be_used(bert):
     with pytest.raises(InputError, match="expected a fast tokenizer"):
         bertx.explain(bert, Slow(), TEXTS)
     foreign = KINDS["byte-level"]()
-    with pytest.raises(InputError, match="300 tokens, but the model knows 45") as e:
+    with pytest.raises(InputError, match="300 tokens, but the model has 45") as e:
         bertx.explain(bert, foreign, TEXTS)
     assert "the model was trained with" in str(e.value)
     padless = tiny_tokenizer()
