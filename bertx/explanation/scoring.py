@@ -89,18 +89,9 @@ class Scoring:
         Returns:
             For each text its explanations: one, or one for each of the C classes.
         """
-        texts = {
-            place: _parts(reading, reader)
-            for place, reading in enumerate(readings)
-            if reading.error is None
-        }
-        self._fill(list(texts.values()))
-        return [
-            self._explanations(texts[place])
-            if place in texts
-            else [Explanation(reading.index, reading.text, error=reading.error)]
-            for place, reading in enumerate(readings)
-        ]
+        texts = [_parts(reading, reader) for reading in readings]
+        self._fill([parts for parts in texts if parts])
+        return list(map(self._explanations, readings, texts))
 
     def _fill(self, texts: Sequence[Sequence[Part]]) -> None:
         """Give all parts of all texts their logits and scores, or an error."""
@@ -164,12 +155,16 @@ class Scoring:
         way_out = "Use a shorter window, or methods that need less memory."
         part.error = reason_of(error, part.length, self.model.device, way_out)
 
-    def _explanations(self, parts: Sequence[Part]) -> list[Explanation]:
-        targets = range(len(self.classes)) if self._all else [self._target(parts[0].reading)]
+    def _explanations(self, reading: Reading, parts: Sequence[Part]) -> list[Explanation]:
+        if reading.error is not None:
+            return [Explanation(reading.index, reading.text, error=reading.error)]
+        targets = range(len(self.classes)) if self._all else [self._target(reading)]
         return assemble(parts, targets, self.classes, self.signed, self._merge)
 
 
 def _parts(reading: Reading, reader: Reader | None) -> list[Part]:
-    """The windows of a text; one of all its tokens without a reader."""
+    """The windows of a text: one of all its tokens without a reader, none with an error."""
+    if reading.error is not None:
+        return []
     places = [(0, len(reading.ids))] if reader is None else reader.windows(reading)
     return [Part(reading, *place) for place in places]

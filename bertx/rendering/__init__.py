@@ -1,7 +1,6 @@
-"""What a run shows: heatmaps as HTML, curves as figures, tables, in files and in loggers.
+"""Heatmaps as HTML, curves and other results as figures, and tables, for files and loggers.
 
-Nothing here computes a metric. `bertx.report.loggers` is apart from this list because it needs
-Lightning's loggers.
+Nothing here computes a metric. Logging itself is in `bertx.report.loggers`, which needs Lightning.
 """
 
 from bertx.rendering.canvas import figure_png, figure_svg

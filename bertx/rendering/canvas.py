@@ -1,4 +1,4 @@
-"""What all figures have in common: a style, a heading, and what they become in a file."""
+"""What all figures share: style, heading, and conversion to SVG and PNG."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -44,11 +44,11 @@ _STYLE: Any = {
 # in inches
 _EDGE, _TITLE, _SUBTITLE = 0.14, 0.22, 0.17
 _LETTERS = {_TITLE: 8.0, _SUBTITLE: 12.0}
-"""How many letters have room in an inch."""
+"""How many letters fit into an inch."""
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Let a function draw in the style of all figures."""
+    """Decorate a drawing function so that it uses the style of all figures."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -61,7 +61,7 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 
 def blank_figure(width: float, height: float, dpi: int = 150) -> "Figure":
-    """A figure with an Agg canvas that pyplot does not know of: nothing to close.
+    """Create an empty figure with an Agg canvas, independent of pyplot: it need not be closed.
 
     Args:
         width: In inches.
@@ -77,7 +77,7 @@ def blank_figure(width: float, height: float, dpi: int = 150) -> "Figure":
 
 
 def add_heading(figure: "Figure", title: str, subtitle: str = "") -> None:
-    """Write a title, and small below it a subtitle, at the top of a figure, which grows by them."""
+    """Add a title and below it, smaller, a subtitle; the figure grows by their height."""
     width, height = figure.get_size_inches()
     lines = [
         (line, size)
@@ -98,7 +98,7 @@ def add_heading(figure: "Figure", title: str, subtitle: str = "") -> None:
 
 @styled
 def figure_svg(figure: "Figure") -> str:
-    """The source of an SVG with letters as outlines: no date, no font and no chance in it."""
+    """Return a figure as SVG, reproducible byte for byte: no date, letters as outlines."""
     source = BytesIO()
     figure.savefig(source, format="svg", metadata={"Date": None})
     return source.getvalue().decode("utf-8")
@@ -106,14 +106,14 @@ def figure_svg(figure: "Figure") -> str:
 
 @styled
 def figure_png(figure: "Figure") -> bytes:
-    """The bytes of a PNG in the figure's own resolution."""
+    """Return a figure as PNG in its resolution."""
     image = BytesIO()
     figure.savefig(image, format="png")
     return image.getvalue()
 
 
 def shortened(text: str, longest: int) -> str:
-    """A text with so many letters at most, the last one an ellipsis where it is cut.
+    """Shorten a text to ``longest`` letters, the last of them an ellipsis.
 
     Examples:
         >>> shortened("GradientXInput", 9), shortened("LRP", 9)

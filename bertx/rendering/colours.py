@@ -7,7 +7,7 @@ TOWARDS = ("#ffffff", "#fddbc7", "#f4a582", "#d6604d", "#b2182b")
 AGAINST = ("#ffffff", "#d1e5f0", "#92c5de", "#4393c3", "#2166ac")
 """White to blue, the other arm of RdBu."""
 AMOUNT = ("#ffffff", "#dadaeb", "#9e9ac8", "#6a51a3", "#3f007d")
-"""White to violet (ColorBrewer Purples): how much, without a direction."""
+"""White to violet (ColorBrewer Purples), for amounts without a direction."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours for colour-blind readers, without yellow, which is faint on white."""
@@ -17,16 +17,16 @@ PAPER = "#ffffff"
 
 
 def scale(signed: bool) -> tuple[str, ...]:
-    """The colours from the smallest level (-1, or 0 if unsigned) to the largest, evenly spaced."""
+    """Return the evenly spaced colours from the smallest level (-1, or 0 if unsigned) to 1."""
     return (*reversed(AGAINST[1:]), *TOWARDS) if signed else AMOUNT
 
 
 def shade(level: float, signed: bool) -> str:
-    """The background of a word.
+    """Return the background colour of a word.
 
     Args:
-        level: Score divided by the largest absolute score of the text, in [-1, 1]. Below zero it
-            is drawn as zero where there is no sign.
+        level: Score divided by the largest absolute score of the text, in [-1, 1]. Without a sign
+            levels below zero count as zero.
         signed: Whether the sign has a meaning.
 
     Returns:
@@ -42,18 +42,18 @@ def shade(level: float, signed: bool) -> str:
 
 
 def ink_on(background: str) -> str:
-    """Black or white, whichever contrasts more: at least 4.58 on any background."""
+    """Return black or white, whichever contrasts more: at least 4.58 on any background."""
     return INK if contrast(INK, background) >= contrast(PAPER, background) else PAPER
 
 
-def contrast(one: str, other: str) -> float:
-    """Contrast ratio of two colours, 1 (none) to 21 (WCAG 2.1, "contrast ratio").
+def contrast(a: str, b: str) -> float:
+    """Compute the contrast ratio of two colours, from 1 for equal ones to 21 (WCAG 2.1).
 
     Examples:
         >>> contrast("#000000", "#ffffff")
         21.0
     """
-    dark, light = sorted((_luminance(one), _luminance(other)))
+    dark, light = sorted((_luminance(a), _luminance(b)))
     return (light + 0.05) / (dark + 0.05)
 
 

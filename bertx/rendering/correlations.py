@@ -1,4 +1,4 @@
-"""Correlations of each two methods or data sets: as a matrix of numbers, or beside their points."""
+"""Pairwise correlations of methods or data sets: as a matrix, or as a grid with scatter plots."""
 
 from collections.abc import Mapping, Sequence
 from math import isnan
@@ -22,7 +22,7 @@ _LONGEST, _LONGEST_OF_PANEL = 24, 18
 _BINS = 24
 
 Labelled = tuple[float, str]
-"""A correlation, and what is printed below it."""
+"""A correlation and the text printed below it."""
 
 
 @styled
@@ -33,28 +33,28 @@ def matrix_figure(
     subtitle: str = "",
     note: str = "",
 ) -> "Figure":
-    """Draw the correlations of each two of M methods as coloured cells with their numbers.
+    """Draw the pairwise correlations of M methods as coloured cells with their numbers.
 
     A value has the same colour in every figure: red at 1, white at 0, blue at -1. The diagonal is
     empty; a cell without a value has a dash.
 
     Args:
         names: Names of the methods (M).
-        values: Their correlations (M, M), each in [-1, 1]; NaN where there is none.
+        values: Their correlations (M, M), each in [-1, 1]; NaN for a missing value.
         title: The heading.
         subtitle: Printed small below it, such as the epoch.
         note: Printed small below the cells.
 
     Returns:
-        A figure as large as its contents, with an Agg canvas that pyplot does not know of.
+        A figure as large as its contents, with an Agg canvas, independent of pyplot.
 
     Raises:
         InputError: If there are not M rows of M values.
     """
     if any(len(part) != len(names) for part in (values, *values)):
         raise InputError(
-            f"a matrix of {len(names)} names needs as many rows and columns, got rows of "
-            f"{[len(row) for row in values]} values"
+            f"matrix_figure: expected {len(names)} rows of {len(names)} values, one for each name, "
+            f"got rows of {[len(row) for row in values]} values"
         )
     shown = [shortened(name, _LONGEST) for name in names]
     side = _CELL * len(shown) + _LETTER * max(map(len, shown), default=0) + 0.4
@@ -92,19 +92,19 @@ def pair_grid_figure(
     title: str,
     subtitle: str = "",
 ) -> "Figure":
-    """Draw each two of several series of the same W things against each other.
+    """Draw a grid of scatter plots of several series of W values.
 
     Distributions are on the diagonal, points below it, correlations above.
 
     Args:
         values: The series by name, (W,) each.
-        correlations: What each pair comes to, by the names in the order of ``values``: the cell
-            above the diagonal has its colour, red at 1, white at 0, blue at -1.
+        correlations: The correlation of each pair, with its names in the order of ``values``. It
+            colours the cell above the diagonal: red at 1, white at 0, blue at -1.
         title: The heading.
         subtitle: Printed small below it.
 
     Returns:
-        A figure with an Agg canvas that pyplot does not know of: nothing to close.
+        A figure with an Agg canvas, independent of pyplot: it need not be closed.
 
     Raises:
         InputError: If there are fewer than two series, or they differ in length.
@@ -112,7 +112,7 @@ def pair_grid_figure(
     names, lengths = list(values), {len(series) for series in values.values()}
     if len(names) < 2 or len(lengths) > 1:
         raise InputError(
-            f"pair_grid_figure: expected two series or more of one length, got {len(names)} of the "
+            f"pair_grid_figure: expected at least two series of one length, got {len(names)} of "
             f"lengths {sorted(lengths)}"
         )
     side = max(len(names) * _PANEL + 0.6, _LEAST)
@@ -150,7 +150,7 @@ def _histogram(axes: "Axes", values: Sequence[float], name: str) -> None:
 
 
 def _points(axes: "Axes", x: Sequence[float], y: Sequence[float]) -> None:
-    """Points with their regression line, and zero where it is in sight."""
+    """Draw points with their regression line, and lines at zero."""
     axes.scatter(x, y, s=7, color=PALETTE[0], alpha=0.45, linewidths=0)
     ends = np.asarray([min(x), max(x)])
     if ends[0] < ends[1]:

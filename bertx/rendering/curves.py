@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from bertx.errors import InputError
 from bertx.rendering.canvas import blank_figure, figure_svg, styled
 from bertx.rendering.colours import BLACK, GREY, PALETTE
-from bertx.rendering.files import append_scores, write_whole
+from bertx.rendering.files import Cell, append_scores, write_whole
 from bertx.statistics.correlations import Interval
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def write_curves(
         write_whole(folder / "curves" / f"{kind}_step={step:05d}.svg", picture)
         write_whole(folder / f"{kind}.svg", picture)
     columns = ("epoch", "step", "kind", "method", "fraction", "mean", "low", "high")
-    rows = [
+    rows: list[dict[str, Cell]] = [
         dict(zip(columns, (epoch, step, kind, curve.name, *point), strict=True))
         for kind, lines in curves.items()
         for curve in lines

@@ -1,4 +1,4 @@
-"""The faithfulness of all methods as tables for the terminal."""
+"""Tables of the faithfulness of all methods, for the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,21 +24,21 @@ class Score:
 
     @property
     def decided(self) -> bool:
-        """Whether the 95 % interval excludes zero; False where there is none."""
+        """Whether the 95 % interval excludes zero; False without an interval."""
         return abs(self.mean) > Z95 * self.se
 
 
 @dataclass(frozen=True)
 class MethodResult:
-    """How faithful one method is, over all examples.
+    """The faithfulness of one method, over all examples.
 
     Attributes:
         method: Its name.
-        signed: Whether its scores have a sign. Methods with and without one are ranked apart.
+        signed: Whether its scores have a sign. Methods with and without a sign are ranked apart.
         scores: The mean of each metric.
-        gains: For each metric how much better the method is than the random control, the mean over
-            the same examples: positive where it is better. None for the control itself; without
-            a control there are no gains.
+        gains: For each metric the mean difference to the random control over the same examples,
+            positive where the method is better. None for the control itself; empty without a
+            control.
         cost: Time in plain forwards of the same examples.
         count: Number of examples.
     """
@@ -51,7 +51,7 @@ class MethodResult:
     count: int = 0
 
     def row(self) -> dict[str, Cell]:
-        """All numbers by name, for a line of a CSV table."""
+        """Return all numbers by column, for a row of a CSV table."""
         numbers: dict[str, Cell] = {"method": self.method, "signed": self.signed}
         gains = {gain_name(name): gain for name, gain in self.gains.items()}
         for name, score in [*self.scores.items(), *gains.items()]:
@@ -61,22 +61,22 @@ class MethodResult:
 
 
 def gain_name(metric: str) -> str:
-    """How the paired gain over the control is called: ``deletion_auc`` makes ``deletion_gain``."""
+    """Return the name of the gain of a metric: ``deletion_gain`` for ``deletion_auc``."""
     return f"{metric.removesuffix('_auc')}_gain"
 
 
 def faithfulness_table(
     rows: Sequence[MethodResult], higher_is_better: Mapping[str, bool | None], title: str = ""
 ) -> "Group":
-    """Lay out the results for 80 columns, with or without colours: four metrics a table.
+    """Lay out the results in tables of 80 columns with up to four metrics each.
 
-    Signed methods come first, then the unsigned. The best of each kind is bold and starred; a ✓
-    stands where a method differs from the random control by more than chance.
+    Signed methods come first, then unsigned ones. The best of each kind is bold and starred; ✓
+    marks a method that differs from the random control by more than chance.
 
     Args:
         rows: The methods.
-        higher_is_better: For each metric whether a larger number is better; None if neither is.
-        title: What the tables are of.
+        higher_is_better: For each metric whether a larger value is better; None if neither is.
+        title: The heading of the tables.
     """
     from rich.console import Group
 
@@ -104,7 +104,8 @@ def _table(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None], tit
         table.add_column(_head(name, higher), justify="right", no_wrap=True)
     table.add_column("for-\nwards", justify="right", no_wrap=True)
     for signed, league in ((True, "signed"), (False, "unsigned")):
-        if league_rows := [row for row in rows if row.signed is signed]:
+        league_rows = [row for row in rows if row.signed is signed]
+        if league_rows:
             table.add_row(f"[dim]{league}[/dim]")
             for cells in _cells(league_rows, metrics):
                 table.add_row(*cells)
@@ -121,7 +122,7 @@ def _head(name: str, higher: bool | None) -> str:
 
 
 def _cells(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None]) -> Iterator[list[str]]:
-    """The cells of all methods of one kind."""
+    """Yield the cells of each method of one kind."""
     from rich.markup import escape
 
     best = {name: _best(rows, name, higher) for name, higher in metrics.items()}
@@ -144,7 +145,7 @@ def _best(rows: Sequence[MethodResult], name: str, higher: bool | None) -> float
 
 
 def interval(score: Score) -> str:
-    """A mean and half of its 95 % interval in few letters: ``.360 ±.032``."""
+    """Format a mean and half of its 95 % interval, such as ``.360 ±.032``."""
     width = Z95 * score.se
     half = "" if isnan(width) else f" ±{_short(width)}"
     return f"{_short(score.mean)}{half}"

@@ -1,4 +1,4 @@
-"""Files that are whole even after a kill, and tables that grow."""
+"""Atomic writing of files and folders, and tables that rows are appended to."""
 
 import csv
 import logging
@@ -16,23 +16,23 @@ from bertx.errors import InputError
 log = logging.getLogger("bertx")
 
 Cell = str | int | float | bool | None
-"""What a line of a table may hold."""
+"""The value of a cell of a table."""
 
 
 def append_scores(path: Path, rows: Sequence[Mapping[str, Cell]]) -> Path:
-    """Add rows to a CSV table, which is replaced as a whole.
+    """Append rows to a CSV table, atomically.
 
     Args:
-        path: The table. If it is missing, the keys become its first line. If it has other columns,
-            it is kept under another name (of ``scores.csv`` the first free one of
-            ``scores.1.csv``, ``scores.2.csv`` and so on), with a warning, and a new table begins.
+        path: The table. If it is missing, it is created with the keys as its header. If it has
+            other columns, it is renamed, with a warning, and a new table begins: ``scores.csv``
+            becomes ``scores.1.csv``, or ``scores.2.csv`` if that exists, and so on.
         rows: Rows with equal keys in equal order. None becomes an empty cell.
 
     Returns:
         ``path``.
 
     Raises:
-        InputError: If the keys of rows differ from each other.
+        InputError: If the rows have different keys.
     """
     if not rows:
         return path
@@ -43,21 +43,21 @@ def append_scores(path: Path, rows: Sequence[Mapping[str, Cell]]) -> Path:
                 f"{path}: expected rows of the columns {', '.join(columns)}, got {', '.join(row)}. "
                 "Give every row the same keys in the same order."
             )
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    before_columns = next(csv.reader(StringIO(before)), columns)
-    if before_columns != columns:
-        _set_aside(path, before_columns, columns)
-        before = ""
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    old_columns = next(csv.reader(StringIO(old)), columns)
+    if old_columns != columns:
+        _set_aside(path, old_columns, columns)
+        old = ""
     lines = StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    if not before:
+    if not old:
         writer.writerow(columns)
     writer.writerows(row.values() for row in rows)
-    return write_whole(path, before + lines.getvalue())
+    return write_whole(path, old + lines.getvalue())
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a file through a draft, so that it is never seen half written."""
+    """Write a file atomically: no reader ever sees half of it."""
     with drafted(path) as draft:
         draft.write_text(text, encoding="utf-8", errors="replace", newline="")
     return path
@@ -65,7 +65,7 @@ def write_whole(path: Path, text: str) -> Path:
 
 @contextmanager
 def drafted(path: Path) -> Iterator[Path]:
-    """Where the body may write what takes the place of a file, unless the body raises."""
+    """Provide a path for the body to write; it replaces a file unless the body raises."""
     draft = begin_draft(path)
     try:
         yield draft
@@ -76,14 +76,14 @@ def drafted(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def drafted_folder(path: Path) -> Iterator[Path]:
-    """A folder that takes the place of another one as a whole, unless the body raises."""
+    """Provide a folder for the body to fill; it replaces another unless the body raises."""
     draft = begin_draft(path)
     before = draft.with_name(f"{draft.name}.before")
     try:
         draft.mkdir()
         yield draft
         if path.exists():
-            path.rename(before)  # no folder can be moved over one that has something in it
+            path.rename(before)  # a folder cannot be moved over one that is not empty
         draft.rename(path)
     finally:
         for remains in (draft, before):
@@ -91,9 +91,9 @@ def drafted_folder(path: Path) -> Iterator[Path]:
 
 
 def begin_draft(path: Path) -> Path:
-    """Where to write what shall stand under a path: beside the file that a link leads to.
+    """Return a path to write a draft of a file to, in the folder of the file or of a link's target.
 
-    The folder of the file is made if it is missing.
+    The folder is created if it is missing.
     """
     if is_stream(path):
         handle, name = tempfile.mkstemp(prefix="bertx-")
@@ -105,9 +105,9 @@ def begin_draft(path: Path) -> Path:
 
 
 def put_in_place(draft: Path, path: Path) -> None:
-    """Put a draft in the place of a file, links kept, or send it to a pipe or device."""
+    """Replace a file by a draft and keep links; a pipe or device receives the draft."""
     if is_stream(path):
-        # Appended: /dev/stdout may be a file that has more in it.
+        # Append: /dev/stdout may be a file with earlier output.
         with draft.open("rb") as written, path.open("ab") as stream:
             shutil.copyfileobj(written, stream)
     else:
@@ -115,7 +115,7 @@ def put_in_place(draft: Path, path: Path) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path is a pipe, a device or an open file (/dev/stdout): no file may replace it."""
+    """Whether a path is a pipe, a device or an open file (/dev/stdout), not to be replaced."""
     opened = str(path.absolute().parent) in ("/dev", "/dev/fd", "/proc/self/fd")
     return path.exists() and not path.is_dir() and (opened or not path.is_file())
 
@@ -124,12 +124,12 @@ def _behind_links(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
 
 
-def _set_aside(path: Path, before: Sequence[str], columns: Sequence[str]) -> None:
-    """Rename a table, never over another file."""
+def _set_aside(path: Path, old: Sequence[str], columns: Sequence[str]) -> None:
+    """Rename a table, but never over another file."""
     names = (path.with_name(f"{path.stem}.{n}{path.suffix}") for n in count(1))
     kept = next(name for name in names if not name.exists())
     path.rename(kept)
     log.warning(
-        f"{path} had the columns {', '.join(before)}, but now they are {', '.join(columns)}: the "
+        f"{path} has the columns {', '.join(old)}, but the new rows have {', '.join(columns)}: the "
         f"old table is kept as {kept}, and a new one begins"
     )

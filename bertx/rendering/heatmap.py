@@ -1,4 +1,4 @@
-"""One text with one score per word, as a fragment of HTML that stands on its own."""
+"""Heatmaps: a text with a score for each word, as a self-contained fragment of HTML."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from bertx.rendering.colours import ink_on, scale, shade
 
 NOT_A_NUMBER = "not a number"
 BLANK = "␣"
-"""Stands for a word without a visible character."""
+"""Printed for a word without visible characters."""
 
 _TAIL = 200
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -31,15 +31,15 @@ _LEGEND = (
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A text cut into words, with a score for each.
+    """A text split into words, with a score for each.
 
     Attributes:
         words: Pieces of the original text, one per unit.
         scores: One per word; NaN is shown as such.
-        signed: True where a positive score speaks for the explained class and a negative one
-            against it; False where a score (at least 0) only says how much.
+        signed: Whether positive scores speak for the explained class and negative scores against
+            it; scores without a sign (at least 0) only say how much a word matters.
         gaps: The text before each word and after the last one: ``len(words) + 1``.
-        marked: Which words a human rationale names, if there is one.
+        marked: Which words belong to a human rationale; None without one.
     """
 
     words: Sequence[str]
@@ -49,7 +49,7 @@ class Heatmap:
     marked: Sequence[bool] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse parts of different lengths.
+        """Check the lengths.
 
         Raises:
             InputError: If there is not one score and mark per word, or not one gap more.
@@ -58,8 +58,8 @@ class Heatmap:
         marks = count if self.marked is None else len(self.marked)
         if (len(self.scores), len(self.gaps), marks) != (count, count + 1, count):
             raise InputError(
-                f"a heatmap of {count} words needs as many scores and marks and one gap more, got "
-                f"{len(self.scores)} scores, {marks} marks, {len(self.gaps)} gaps"
+                f"heatmap: expected a score and a mark for each of {count} words, and one gap "
+                f"more, got {len(self.scores)} scores, {marks} marks and {len(self.gaps)} gaps"
             )
 
     @classmethod
@@ -71,20 +71,20 @@ class Heatmap:
         signed: bool,
         marked: Sequence[bool] | None = None,
     ) -> "Heatmap":
-        """Cut a text into words by character offsets; `text` of the result is the text again.
+        """Split a text into words by character offsets; `text` of the result is the text again.
 
-        White space at the ends of a span is left to the gaps. Where spans overlap, as the bytes of
-        one emoji do, the characters go to the first of them.
+        White space at the ends of a span belongs to the gaps. Where spans overlap, as the bytes of
+        one emoji do, the characters belong to the first of them.
 
         Args:
             text: The original text.
-            spans: Start and end of each unit, from the left.
+            spans: Start and end of each unit, from left to right.
             scores: One per unit.
             signed: See `Heatmap`.
             marked: See `Heatmap`.
 
         Raises:
-            InputError: If a span lies outside of the text, or the lengths differ.
+            InputError: If a span lies outside the text, or the lengths differ.
 
         Examples:
             >>> heatmap = Heatmap.from_offsets("Not bad!", [(0, 3), (4, 7)], [0.5, -1.0], True)
@@ -95,8 +95,8 @@ class Heatmap:
         for start, end in spans:
             if not 0 <= start <= end <= len(text):
                 raise InputError(
-                    f"span ({start}, {end}) is not inside of a text of {len(text)} characters; "
-                    "offsets and text must belong together"
+                    f"span ({start}, {end}): expected a range within a text of {len(text)} "
+                    "characters. Offsets and text must belong together."
                 )
             start, end = _trimmed(text, max(start, cursor), max(end, cursor))
             gaps.append(text[cursor:start])
@@ -113,7 +113,7 @@ class Heatmap:
 
     @property
     def limit(self) -> float:
-        """The largest finite absolute score, to which the colours are scaled; 1 if all are 0."""
+        """The largest finite absolute score, to which colours are scaled; 1 if all are 0."""
         return max((abs(score) for score in self.scores if isfinite(score)), default=0.0) or 1.0
 
     @property
@@ -124,11 +124,11 @@ class Heatmap:
 
     @property
     def marks(self) -> Sequence[bool]:
-        """Which words are marked; none without a rationale."""
+        """For each word whether it is marked; False for all without a rationale."""
         return self.marked if self.marked is not None else [False] * len(self.words)
 
     def without_text(self) -> "Heatmap":
-        """The same scores, with numbers from 1 in place of the words.
+        """Replace the words by numbers from 1 on and keep the scores.
 
         Examples:
             >>> heatmap = Heatmap.from_offsets("Not bad!", [(0, 3), (4, 7)], [0.5, -1.0], True)
@@ -140,13 +140,13 @@ class Heatmap:
         return replace(self, words=tuple(str(n + 1) for n in range(count)), gaps=gaps)
 
     def strongest(self, count: int) -> list[str]:
-        """The words with the largest absolute scores, largest first, each with its score."""
+        """Return the words with the largest absolute scores, largest first, with their scores."""
         ranked = [i for i, score in enumerate(self.scores) if not isnan(score)]
         ranked.sort(key=lambda i: -abs(self.scores[i]))
         return [f"{visible(self.words[i])} {self.describe(i)}" for i in ranked[:count]]
 
     def describe(self, word: int) -> str:
-        """The score of a word in three significant digits, with its sign if it has a meaning."""
+        """Format the score of a word in three significant digits, with its sign if signed."""
         score = self.scores[word]
         if isnan(score):
             return NOT_A_NUMBER
@@ -156,10 +156,10 @@ class Heatmap:
 def heatmap_html(heatmap: Heatmap) -> str:
     """Draw a heatmap as one ``<div>``.
 
-    All styles are inline, with explicit colours for paper and ink, so that it looks the same on
-    light and dark pages; there is no script and nothing is loaded. Colours are scaled to the
-    largest absolute score of the text. Hovering over a word shows its score. Text between the
-    words, such as the tail of a truncated text, is dimmed.
+    All styles are inline, with explicit colours of background and text, so it looks the same on
+    light and dark pages; it has no script and loads nothing. Colours are scaled to the largest
+    absolute score of the text. Hovering over a word shows its score. Text between the words, such
+    as the tail of a truncated text, is dimmed.
     """
     levels, marks = heatmap.levels, heatmap.marks
     body = [_gap_html(heatmap.gaps[0])]
@@ -176,7 +176,7 @@ def heatmap_html(heatmap: Heatmap) -> str:
 
 
 def legend_html(signed: bool) -> str:
-    """Draw what the colours of `heatmap_html` mean, as one ``<div>`` in the same manner."""
+    """Draw the legend of the colours of `heatmap_html` as one ``<div>``."""
     low, high = ends(signed)
     bar = (
         f"width:8em;height:.8em;border-radius:.2em;border:1px solid #ccc;"
@@ -189,24 +189,24 @@ def legend_html(signed: bool) -> str:
 
 
 def ends(signed: bool) -> tuple[str, str]:
-    """What the two ends of the colours mean."""
+    """Return the meaning of the two ends of the colours."""
     return ("against the class", "towards the class") if signed else ("0", "largest score")
 
 
 def clipped(gap: str) -> str:
-    """Text without a score as it is printed: of a long one the beginning."""
+    """Return text without a score as it is printed: the beginning, if it is long."""
     if not is_text(gap) or len(gap) <= _TAIL:
         return printable(gap)
     return f"{printable(gap[:_TAIL])}…"
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD in place of what no page can hold (NUL, controls, lone surrogates)."""
+    """Replace characters that no page can hold (NUL, controls, lone surrogates) by U+FFFD."""
     return _CONTROLS.sub("\ufffd", text)
 
 
 def visible(word: str) -> str:
-    """What to print for a word, also if it is blank: white space, zero-width characters, nothing.
+    """Return a word as it is printed: ``␣`` if it has no visible characters.
 
     Examples:
         >>> visible("film"), visible("")
@@ -217,7 +217,7 @@ def visible(word: str) -> str:
 
 
 def is_text(gap: str) -> bool:
-    """Whether a gap holds more than white space: text without a score."""
+    """Whether a gap has text without a score, not only white space."""
     return bool(gap.strip())
 
 
@@ -239,6 +239,7 @@ def _gap_html(gap: str) -> str:
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without white space at its ends, unless it has nothing else."""
     piece = text[start:end]
     word = piece.strip()
     if not word:

@@ -1,8 +1,7 @@
-"""Heatmaps drawn by matplotlib, for loggers that show pictures but no HTML, and for papers."""
+"""Heatmaps as matplotlib figures, for loggers that show pictures but no HTML, and for papers."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
-from itertools import islice
 from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import bidirectional
@@ -26,7 +25,7 @@ _DPI = 120
 
 
 class _Word(NamedTuple):
-    """A word, or what stands between two; no level means no score."""
+    """A word or the text between two words; the level is None without a score."""
 
     text: str
     level: float | None = None
@@ -35,7 +34,7 @@ class _Word(NamedTuple):
 
 @styled
 def heatmap_figure(rows: Sequence[HeatmapRow], dated: bool = True) -> "Figure":
-    """Draw the rows one below the other, each method's words as coloured boxes.
+    """Draw rows below each other, with the words of each method as coloured boxes.
 
     Texts wrap; after six lines they end in an ellipsis. Characters that the font lacks become □.
 
@@ -44,7 +43,7 @@ def heatmap_figure(rows: Sequence[HeatmapRow], dated: bool = True) -> "Figure":
         dated: Whether the epoch and step of each are printed.
 
     Returns:
-        A figure as high as its contents, which pyplot does not know of.
+        A figure as high as its contents, independent of pyplot.
     """
     figure = blank_figure(1, 1, _DPI)
     figure.set_layout_engine("none")
@@ -80,7 +79,7 @@ def _draw_heading(axes: "Axes", row: HeatmapRow, middle: float, dated: bool) -> 
 
 
 def _draw_words(axes: "Axes", heatmap: Heatmap | None, top: float) -> float:
-    """Draw the words in lines below ``top``; returns where the last line ends."""
+    """Draw the words in lines below ``top``; return the bottom of the last line."""
     if heatmap is None:
         _write(axes, _START, top + _LINE / 2, "–", color=GREY)
         return top + _LINE
@@ -98,28 +97,28 @@ def _draw_word(
 
     ink = GREY
     if word.level is not None:
-        unknown = isnan(word.level)
-        face = "#f4f4f4" if unknown else shade(word.level, signed)
-        ink = INK if unknown else ink_on(face)
+        missing = isnan(word.level)
+        face = "#f4f4f4" if missing else shade(word.level, signed)
+        ink = INK if missing else ink_on(face)
         box = Rectangle((left, top + 1.5), width, _LINE - 3, facecolor=face, linewidth=0)
-        if unknown:
+        if missing:
             box.set(hatch="/////", edgecolor="#cfcfcf")
-        axes.add_artist(box)  # not add_patch, which works out limits that are given
+        axes.add_artist(box)  # add_patch would compute limits, which are set below
     if word.marked:
         axes.hlines(top + _LINE - 3.2, left + _PAD, left + width - _PAD, color=ink, linewidth=1.1)
     _write(axes, left + _PAD, top + _LINE / 2, word.text, color=ink)
 
 
 def _flow(heatmap: Heatmap) -> Iterator[tuple[_Word, float, float, int]]:
-    """Words with their left edge, width and line; too long a text ends in an ellipsis."""
+    """Yield words with their left edge, width and line; a long text ends in an ellipsis."""
     left, line = _START, 0
     for word in _words(heatmap):
         width = _width(word.text) + 2 * _PAD
         if left > _START and left + width > _END:
-            left, line = (_START, line + 1) if line + 1 < _MOST_LINES else (left, line)
-            if left > _START:
+            if line + 1 == _MOST_LINES:
                 yield _Word("…"), left, _width("…"), line
                 return
+            left, line = _START, line + 1
         if not word.text.isspace():
             yield word, left, width, line
             left += width
@@ -128,21 +127,26 @@ def _flow(heatmap: Heatmap) -> Iterator[tuple[_Word, float, float, int]]:
 
 
 def _words(heatmap: Heatmap) -> Iterator[_Word]:
-    """Words with their levels, and between them white space and text without a score."""
-    scored = zip(heatmap.words, heatmap.levels, heatmap.marks, strict=True)
-    for gap in heatmap.gaps:
-        if gap[:1].isspace():
+    """Yield words with their levels, and between them white space and text without a score."""
+    yield from _between(heatmap.gaps[0])
+    rest = zip(heatmap.words, heatmap.levels, heatmap.marks, heatmap.gaps[1:], strict=True)
+    for word, level, marked, gap in rest:
+        yield _Word(drawable(shortened(visible(word), _LONGEST)), level, marked)
+        yield from _between(gap)
+
+
+def _between(gap: str) -> Iterator[_Word]:
+    """Yield the text of a gap, if it has any, with one space for white space at its ends."""
+    if gap[:1].isspace():
+        yield _Word(" ")
+    if is_text(gap):
+        yield _Word(drawable(shortened(gap.strip(), _LONGEST)))
+        if gap[-1].isspace():
             yield _Word(" ")
-        if is_text(gap):
-            yield _Word(drawable(shortened(gap.strip(), _LONGEST)))
-            if gap[-1].isspace():
-                yield _Word(" ")
-        for word, level, marked in islice(scored, 1):
-            yield _Word(drawable(shortened(visible(word), _LONGEST)), level, marked)
 
 
 def _draw_scale(axes: "Axes", signed: bool, left: float, middle: float) -> None:
-    """Draw the colours with what their ends mean."""
+    """Draw the scale of colours with the meaning of its ends."""
     from matplotlib.colors import to_rgb
 
     low, high = ends(signed)
@@ -159,7 +163,7 @@ def _write(axes: "Axes", left: float, middle: float, text: str, **look: Any) -> 
 
 
 def drawable(text: str) -> str:
-    """The text with □ for what the font lacks: matplotlib would warn of each."""
+    """Replace characters that the font lacks by □: matplotlib would warn of each."""
     return "".join(c if ord(c) in _glyphs() and c.isprintable() else "□" for c in text)
 
 
@@ -171,14 +175,14 @@ def _glyphs() -> frozenset[int]:
 
 
 def _from_right(text: str) -> bool:
-    """Whether the first letter with a direction runs from right to left."""
+    """Whether a text runs from right to left, by its first letter with a direction."""
     directions = (bidirectional(c) for c in text)
     return next((d != "L" for d in directions if d in ("L", "R", "AL")), False)
 
 
 @lru_cache(maxsize=4096)
 def _width(text: str) -> float:
-    """How wide a word is in the resolution of the figure, where hinting moves its letters."""
+    """The width of a word in points, at the resolution of the figure, as hinting depends on it."""
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties
 

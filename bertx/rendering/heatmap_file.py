@@ -1,4 +1,4 @@
-"""The scores behind a page of heatmaps, kept beside it: every class, to be drawn again later."""
+"""``heatmaps.json``: the scores behind a page of heatmaps for every class, to draw them again."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,27 +13,28 @@ from bertx.rendering.heatmap import Heatmap
 from bertx.rendering.heatmap_page import HeatmapRow
 
 VERSION = 1
-"""The form of the file."""
+"""Version of the file format."""
 
 Scores = Sequence[float]
 
 
 @dataclass(frozen=True)
 class ExplainedText:
-    """A text and how each method explains each class.
+    """A text with the scores of each method for each class.
 
     Attributes:
         index: Its number in the data set.
         text: The original text.
         gold: Number of its label; None if unknown.
-        explained: Number of the class that was explained.
-        probabilities: What the model says of it, class by class (C).
+        explained: Number of the explained class.
+        probabilities: The probability of each class (C).
         words: Pieces of the text, one per unit (U).
         gaps: The text between them (U + 1).
-        marked: Which words a human rationale names (U); None without one.
+        marked: Which words belong to a human rationale (U); None without one.
         scores: For each method and class the scores of the words (C, U); None for a class that was
             not explained.
-        disagreement: 1 - the mean rank correlation of each two methods, in [0, 2]; NaN if none.
+        disagreement: 1 - the mean pairwise rank correlation of the methods, in [0, 2]; NaN if
+            undefined.
     """
 
     index: int
@@ -49,16 +50,16 @@ class ExplainedText:
 
     @property
     def predicted(self) -> int:
-        """Number of the class that the model chose."""
+        """Number of the predicted class."""
         return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
 
     @property
     def right(self) -> bool | None:
-        """Whether the prediction is right; None where the label is unknown."""
+        """Whether the prediction is right; None if the label is unknown."""
         return None if self.gold is None else self.gold == self.predicted
 
     def heatmap(self, method: str, number: int, signed: bool) -> Heatmap | None:
-        """The words coloured by what a method says of a class; None if it was not asked."""
+        """Return the heatmap of a method for a class; None if the class was not explained."""
         scores = self.scores[method][number]
         if scores is None:
             return None
@@ -86,11 +87,11 @@ class HeatmapFile:
     texts: Sequence[ExplainedText]
 
     def rows(self) -> list[HeatmapRow]:
-        """The texts with the heatmaps of their explained class."""
+        """Return the texts with the heatmaps of their explained class."""
         return [self._row(text) for text in self.texts]
 
     def _row(self, text: ExplainedText) -> HeatmapRow:
-        drawn = {
+        heatmaps = {
             name: text.heatmap(name, text.explained, sign) for name, sign in self.signed.items()
         }
         return HeatmapRow(
@@ -100,12 +101,12 @@ class HeatmapFile:
             gold="" if text.gold is None else self.classes[text.gold],
             predicted=self.classes[text.predicted],
             probability=text.probabilities[text.predicted],
-            heatmaps={name: heatmap for name, heatmap in drawn.items() if heatmap is not None},
+            heatmaps={name: heatmap for name, heatmap in heatmaps.items() if heatmap is not None},
         )
 
 
 def write_heatmap_file(path: Path, contents: HeatmapFile) -> Path:
-    """Write all of it as JSON, whole or not at all; numbers that are not finite become null."""
+    """Write the file as JSON, atomically; numbers that are not finite become null."""
     return write_whole(path, json.dumps({"version": VERSION, **_plain(asdict(contents))}))
 
 
@@ -113,15 +114,15 @@ def read_heatmap_file(path: Path) -> HeatmapFile:
     """Read what `write_heatmap_file` wrote.
 
     Raises:
-        InputError: If the file cannot be read, is of another version or is damaged.
+        InputError: If the file cannot be read, has another version or is damaged.
     """
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
         version = contents.pop("version")
         if version != VERSION:
             raise InputError(
-                f"{path}: expected version {VERSION}, but it is of version {version!r}. Read it "
-                "with the bertx that wrote it, or explain again."
+                f"{path}: expected version {VERSION}, got version {version!r}. Read it with the "
+                "version of bertx that wrote it, or explain again."
             )
         texts = [_text(text) for text in contents.pop("texts")]
         heatmaps = HeatmapFile(**contents, texts=texts)
@@ -131,13 +132,13 @@ def read_heatmap_file(path: Path) -> HeatmapFile:
         if isinstance(error, InputError) and str(error).startswith(f"{path}: "):
             raise
         raise InputError(
-            f"{path}: expected the scores as HeatmapLogger writes them, but it cannot be read "
+            f"{path}: expected scores as written by HeatmapLogger, but they cannot be read "
             f"({type(error).__name__}: {error}). Explain again."
         ) from error
 
 
 def _text(entry: dict[str, Any]) -> ExplainedText:
-    """A text, with NaN where there is null; damaged parts raise."""
+    """Read a text, with NaN for null; damaged parts raise."""
     values = {field.name: entry[field.name] for field in fields(ExplainedText)}
     scores = {
         method: [None if row is None else [_number(score) for score in row] for row in rows]
@@ -154,12 +155,12 @@ def _text(entry: dict[str, Any]) -> ExplainedText:
 
 
 def _check(heatmaps: HeatmapFile) -> None:
-    """Raise where parts of a file are of another kind, or not of one size."""
+    """Raise if parts of a file have the wrong type or size."""
     if not isinstance(heatmaps.signed, dict) or not isinstance(heatmaps.classes, list):
         raise ValueError("its methods or classes are missing")
     for text in heatmaps.texts:
         if text.scores.keys() != heatmaps.signed.keys():
-            raise ValueError(f"text {text.index}: its methods are not those of the file")
+            raise ValueError(f"text {text.index}: its methods differ from the methods of the file")
         for rows in [text.probabilities, *text.scores.values()]:
             if len(rows) != len(heatmaps.classes):
                 raise ValueError(
@@ -167,7 +168,7 @@ def _check(heatmaps: HeatmapFile) -> None:
                 )
         for number in range(len(heatmaps.classes)):
             for method in heatmaps.signed:
-                text.heatmap(method, number, True)
+                text.heatmap(method, number, True)  # checks the lengths
     heatmaps.rows()
 
 
@@ -176,7 +177,7 @@ def _number(value: float | None) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: numbers in five digits, and null for those that are not finite."""
+    """Return a value as JSON can hold it: numbers in five digits, None for numbers not finite."""
     if isinstance(value, float):
         return float(f"{value:.5g}") if isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Texts with their heatmaps as one HTML page that needs nothing else, whole or text by text."""
+"""Self-contained HTML pages of texts with their heatmaps, written at once or text by text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 _KEEP = (KeyboardInterrupt, BrokenPipeError, InputError)
-"""Ends of the body after which what there is stays worth reading."""
+"""Exceptions after which the page is kept as far as it is written."""
 
 
 @dataclass(frozen=True)
 class HeatmapRow:
-    """One example and how each method explains it.
+    """One example with its heatmaps.
 
     Attributes:
         epoch: The epoch in which it was explained.
         step: The optimizer step.
         text: The original text.
         gold: Name of its label, empty if unknown.
-        predicted: Name of the class that the model chose.
-        probability: The model's probability of that class.
+        predicted: Name of the predicted class.
+        probability: The model's probability of the predicted class.
         heatmaps: A heatmap for each method. A method without one is shown as a dash.
     """
 
@@ -43,26 +43,26 @@ class HeatmapRow:
 
     @property
     def right(self) -> bool | None:
-        """Whether the prediction is right; None where the label is unknown."""
+        """Whether the prediction is right; None if the label is unknown."""
         return self.gold == self.predicted if self.gold else None
 
     def without_text(self, instead: str) -> "HeatmapRow":
-        """The same row without a word of its text: the words are numbers.
+        """Replace the text, and its words in the heatmaps by numbers.
 
         Args:
-            instead: What stands in the text's place.
+            instead: The replacement of the text.
         """
         heatmaps = {name: heatmap.without_text() for name, heatmap in self.heatmaps.items()}
         return replace(self, text=instead, heatmaps=heatmaps)
 
 
 def methods_of(rows: Sequence[HeatmapRow]) -> list[str]:
-    """The names of all methods of all rows, in the order of their first appearance."""
+    """Return the names of all methods of all rows, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.heatmaps))
 
 
 def heatmap_page(rows: Sequence[HeatmapRow], title: str) -> str:
-    """Make a page of examples: text, label, prediction and the methods' heatmaps, line by line.
+    """Render a page of examples: for each its text, label, prediction and heatmaps.
 
     Args:
         rows: The examples.
@@ -76,10 +76,10 @@ def heatmap_page(rows: Sequence[HeatmapRow], title: str) -> str:
 
 
 def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: int) -> Path:
-    """Write ``heatmaps/step=00063.html`` and its copy ``heatmaps.html``, always the latest.
+    """Write ``heatmaps/step=00063.html`` and ``heatmaps.html``, a copy of the latest page.
 
     Args:
-        folder: Where to; made if it is missing.
+        folder: The folder; created if it is missing.
         rows: The examples.
         title: The heading of the page.
         step: The optimizer step that names the page.
@@ -95,18 +95,17 @@ def write_heatmaps(folder: Path, rows: Sequence[HeatmapRow], title: str, step: i
 class HeatmapSheet:
     """Writes one HTML page, text by text; everything that comes from data is escaped.
 
-    Used as a context. The file is seen only when it is whole, at the end of the body, on Ctrl-C,
-    when nobody reads the output on, or when the input turns out to be unusable; if the body raises
-    anything else, what was there before stays. The file that a link leads to is written, and what
-    is a pipe or a device gets the page at the end.
+    A context manager. The page replaces the file when the body ends, also on Ctrl-C, a broken pipe
+    or an `InputError`; after any other exception the old file stays. A link is followed; a pipe or
+    a device receives the page at the end.
 
     Args:
-        path: The file; its folder is made if it is missing.
+        path: The file; its folder is created if it is missing.
         title: The heading.
         signed: For each method whether its scores have a sign.
 
     Attributes:
-        written: Whether the page is in its place.
+        written: Whether the page has replaced the file.
     """
 
     def __init__(self, path: Path, title: str, signed: Mapping[str, bool]) -> None:
@@ -125,7 +124,7 @@ class HeatmapSheet:
             legends=_legends(self._signed.values()),
             marked=False,
         )
-        head, end, tail = page.partition("</main>")  # data is escaped and cannot have one
+        head, end, tail = page.partition("</main>")  # data is escaped and cannot contain it
         self._end = end + tail
         self._file.write(head)
         return self
@@ -137,11 +136,10 @@ class HeatmapSheet:
 
         Args:
             number: Its number.
-            text: The text, shown where there is no heatmap; if it is empty, there may be a note
-                in its place.
-            verdict: What the model makes of it.
-            heatmaps: How each method explains it.
-            note: What else there is to say, such as an error.
+            text: The text, shown if there is no heatmap.
+            verdict: The prediction of the model.
+            heatmaps: The heatmap of each method.
+            note: A further line, such as an error.
         """
         shown = text.strip() or ("" if note else "(empty)")
         macros: Any = template("example.html.jinja").module
@@ -153,7 +151,7 @@ class HeatmapSheet:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the page and put it in its place."""
+        """End the page and replace the file by it."""
         try:
             self._file.write(self._end)
             self._file.close()
@@ -191,14 +189,14 @@ def _example(row: HeatmapRow, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def _legends(signs: Iterable[bool]) -> list["Markup"]:
-    """The colour scales of methods with and without a sign, as HTML, each once."""
+    """The legends of methods with and without a sign, as HTML, each once."""
     from markupsafe import Markup
 
     return [Markup(legend_html(signed)) for signed in sorted(set(signs), reverse=True)]
 
 
 def _drawn(heatmaps: Mapping[str, Heatmap | None]) -> list[tuple[str, "Markup | None"]]:
-    """The name and the HTML of each heatmap; None where there is none."""
+    """The name and the HTML of each heatmap; None without a heatmap."""
     from markupsafe import Markup
 
     return [

@@ -1,4 +1,4 @@
-"""Values with their intervals in rows: dots of methods, and bars of words."""
+"""Figures of values with their intervals: dots for methods, and bars for words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ _LONGEST, _LONGEST_WORD = 28, 16
 _ZERO: dict[str, Any] = {"color": "#8a8a8a", "lw": 0.9}
 _MARKERS = ("o", "s", "D", "^")
 _OPEN: dict[str, Any] = {"ls": "", "marker": "o", "ms": 8, "mfc": "none", "mec": BLACK, "mew": 1.3}
-"""The circles of what others have published."""
+"""The circles of published values."""
 
 Bar = tuple[str, float, float]
 """A word, its mean score, and half of the width of its 95 % interval."""
@@ -34,11 +34,11 @@ class Dot:
 
     Attributes:
         row: The row, such as a method.
-        series: What it is of; it looks the same in all panels.
+        series: The series; it looks the same in all panels.
         value: The value; NaN is not drawn.
         low: Lower end of its interval.
-        high: Upper end.
-        single: What it is the mean of, drawn small and faint.
+        high: Upper end of its interval.
+        single: The single values that it is the mean of, drawn small and faint.
     """
 
     row: str
@@ -51,12 +51,12 @@ class Dot:
 
 @dataclass(frozen=True)
 class DotPanel:
-    """One panel.
+    """One panel of a figure of dots.
 
     Attributes:
         title: Its heading.
         dots: The values, at most 1.
-        published: Values that others have published, by row.
+        published: Published values to compare with, by row.
     """
 
     title: str
@@ -66,13 +66,13 @@ class DotPanel:
 
 @dataclass(frozen=True)
 class WordBars:
-    """One panel.
+    """One panel of a figure of words.
 
     Attributes:
         method: The method.
-        signed: Whether scores speak for and against.
-        high: The highest words, from the top.
-        low: The lowest ones, further below, the lowest last.
+        signed: Whether scores have a sign.
+        high: The words with the highest scores, the highest first.
+        low: The words with the lowest scores, drawn further below, the lowest last.
     """
 
     method: str
@@ -83,7 +83,7 @@ class WordBars:
 
 @styled
 def dots_figure(panels: Sequence[DotPanel], title: str, subtitle: str = "") -> "Figure":
-    """Draw panels side by side that share their rows, which come in the order of the dots.
+    """Draw panels side by side with the same rows, in the order of their first dots.
 
     Args:
         panels: The panels.
@@ -91,7 +91,7 @@ def dots_figure(panels: Sequence[DotPanel], title: str, subtitle: str = "") -> "
         subtitle: Printed small below it.
 
     Returns:
-        A figure with an Agg canvas that pyplot does not know of: nothing to close.
+        A figure with an Agg canvas, independent of pyplot: it need not be closed.
 
     Raises:
         InputError: If there is no dot.
@@ -157,10 +157,10 @@ def _legend(figure: "Figure", series: Sequence[str], published: bool) -> None:
 
 @styled
 def word_bars_figure(panels: Sequence[WordBars], title: str, subtitle: str = "") -> "Figure":
-    """Draw words as horizontal bars with whiskers; each panel has a scale of its own.
+    """Draw words as horizontal bars with whiskers, each panel on its own scale.
 
-    Red speaks for a class, blue against it, violet is an amount without a direction, as in
-    heatmaps.
+    As in heatmaps, red speaks for a class, blue against it, and violet is an amount without a
+    direction.
 
     Args:
         panels: The panels.
@@ -168,15 +168,17 @@ def word_bars_figure(panels: Sequence[WordBars], title: str, subtitle: str = "")
         subtitle: Printed small below it.
 
     Returns:
-        A figure with an Agg canvas that pyplot does not know of: nothing to close.
+        A figure with an Agg canvas, independent of pyplot: it need not be closed.
 
     Raises:
         InputError: If there is no panel.
     """
     if not panels:
         raise InputError("word_bars_figure: expected at least one panel, got none")
-    leagues = [[panel for panel in panels if panel.signed == signed] for signed in (True, False)]
-    rows = [league[at : at + _MOST] for league in leagues for at in range(0, len(league), _MOST)]
+    rows = []
+    for signed in (True, False):
+        league = [panel for panel in panels if panel.signed == signed]
+        rows += [league[start : start + _MOST] for start in range(0, len(league), _MOST)]
     heights = [max(map(_lines, row)) * _LINE + _FRAME for row in rows]
     columns = max(map(len, rows))
     width = columns * (_PANEL + _LETTER * _LONGEST_WORD / 2)
@@ -196,12 +198,14 @@ def _lines(panel: WordBars) -> int:
 
 
 def _draw_bars(axes: "Axes", panel: WordBars, lines: int) -> None:
-    words, means, reaches = zip(*panel.high, *panel.low, strict=True)
+    words, means, widths = zip(*panel.high, *panel.low, strict=True)
     places = [i + bool(panel.low and i >= len(panel.high)) for i in range(len(words))]
     red, blue, violet = TOWARDS[-1], AGAINST[-1], AMOUNT[-2]
-    colours = [violet if not panel.signed else red if mean >= 0 else blue for mean in means]
+    colours = [red if mean >= 0 else blue for mean in means]
+    if not panel.signed:
+        colours = [violet] * len(words)
     whisker = {"ecolor": BLACK, "elinewidth": 1.0}
-    axes.barh(places, means, height=0.72, color=colours, xerr=reaches, error_kw=whisker)
+    axes.barh(places, means, height=0.72, color=colours, xerr=widths, error_kw=whisker)
     axes.set_yticks(places, [drawable(shortened(word, _LONGEST_WORD)) for word in words])
     axes.set_ylim(lines - 0.4, -0.6)
     axes.axvline(0, **_ZERO)

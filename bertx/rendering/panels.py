@@ -21,7 +21,7 @@ _WIDTH, _HEIGHT, _LEGEND = 2.7, 2.6, 2.3
 _TICK, _ENTRY = 0.075, 0.21
 _LONGEST = 28
 _OPEN: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "mfc": "white", "mew": 1.4}
-"""The circles of what others have published."""
+"""The circles of published values."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class PanelLine:
     """One line with its band.
 
     Attributes:
-        name: What it is of; it looks the same in all panels.
-        x: Where it has values (K); places of the axis from 0 on where that has names.
-        means: The values with their intervals (K); NaN where there is none.
+        name: Its name; a line of one name looks the same in all panels.
+        x: The x of each value (K); its place from 0 on if the axis has names.
+        means: The values with their intervals (K); NaN for a missing value.
         role: What it is; the floor is drawn grey and dashed, the ceiling black and dotted.
-        published: Points (x, y) that others have published of it, drawn as open circles.
+        published: Published points (x, y) to compare with, drawn as open circles.
     """
 
     name: str
@@ -43,10 +43,10 @@ class PanelLine:
     published: Sequence[tuple[float, float]] = ()
 
     def __post_init__(self) -> None:
-        """Refuse parts of different lengths.
+        """Check the lengths.
 
         Raises:
-            InputError: If there are not K of each.
+            InputError: If there are not as many means as x.
         """
         if len(self.x) != len(self.means):
             raise InputError(
@@ -63,7 +63,7 @@ class LinePanel:
         title: Its heading.
         lines: The lines.
         note: Printed small below the heading, such as the number of texts.
-        places: Names of the places of the x axis, where it has names instead of numbers.
+        places: Names along the x axis, if it has names instead of numbers.
     """
 
     title: str
@@ -74,14 +74,14 @@ class LinePanel:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the axes of all panels have in common.
+    """The axes of all panels.
 
     Attributes:
-        x: What the x axis shows.
-        y: What the y axis shows.
+        x: Label of the x axis.
+        y: Label of the y axis.
         bottom: The smallest y.
         top: The largest y.
-        share: Whether x is a share from 0 to 1, which is printed in percent.
+        share: Whether x is a share from 0 to 1, printed in percent.
     """
 
     x: str
@@ -93,15 +93,15 @@ class Scale:
 
 @styled
 def panels_figure(rows: Sequence[Sequence[LinePanel]], scale: Scale, title: str) -> "Figure":
-    """Draw rows of panels with one legend beside them.
+    """Draw rows of panels with one legend.
 
     Args:
-        rows: The panels; those of a column have the same x axis, and rows may differ in length.
+        rows: The panels; panels of a column have the same x axis, and rows may differ in length.
         scale: Their axes.
         title: The heading.
 
     Returns:
-        A figure with an Agg canvas that pyplot does not know of: nothing to close.
+        A figure with an Agg canvas, independent of pyplot: it need not be closed.
 
     Raises:
         InputError: If there is no panel.

@@ -1,4 +1,4 @@
-"""The templates of pages: strict about what they are given, and escaping all of it."""
+"""Templates of pages: undefined variables raise, and all values are escaped."""
 
 from functools import cache
 from pathlib import Path
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def template(name: str) -> "Template":
-    """A template by the name of its file."""
+    """Return a template by its file name."""
     return _environment().get_template(name)
 
 
 def source(name: str) -> str:
-    """The style sheet or the script of a page by the name of its file."""
+    """Return the style sheet or the script of a page by its file name."""
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -28,12 +28,12 @@ def _environment() -> "Environment":
         loader=PackageLoader("bertx.rendering"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
 
 
-def _shown(value: Any) -> Any:
-    """A value as a page can hold it; HTML of our making stays as it is."""
+def _printable(value: Any) -> Any:
+    """Replace what no page can hold; `Markup`, which is HTML already, stays as it is."""
     return printable(value) if type(value) is str else value

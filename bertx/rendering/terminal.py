@@ -1,17 +1,17 @@
-"""Heatmaps for the terminal: coloured words, or words with numbers where there are no colours."""
+"""Heatmaps for the terminal: coloured words, or words with numbers if there are no colours."""
 
 import re
 from math import isnan
 from typing import TYPE_CHECKING
 
 from bertx.rendering.colours import PAPER, ink_on, scale, shade
-from bertx.rendering.heatmap import Heatmap, is_text, printable, visible
+from bertx.rendering.heatmap import Heatmap, ends, is_text, printable, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-# What a page may hold but a terminal would obey: C1 controls, a carriage return, bidi overrides.
+# Characters that control a terminal: C1 controls, carriage return, bidirectional overrides.
 _COMMANDS = re.compile("[\x80-\x9f\r\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _TAIL = 60
 _PAPER, _PALE = f"on {PAPER}", "#6b6b6b"
@@ -20,9 +20,9 @@ _PAPER, _PALE = f"on {PAPER}", "#6b6b6b"
 class TerminalHeatmap:
     """A heatmap for ``rich.print``.
 
-    On a terminal of 256 colours or more every word has its colour (`bertx.rendering.colours`), and
-    a line names the strongest words with their numbers. Elsewhere, in a pipe or with NO_COLOR set,
-    each word is followed by its score.
+    On a terminal with at least 256 colours every word is coloured (`bertx.rendering.colours`), and
+    a line lists the strongest words with their scores. Elsewhere, such as in a pipe or with
+    NO_COLOR set, each word is followed by its score.
 
     Args:
         heatmap: The text and its scores.
@@ -32,7 +32,7 @@ class TerminalHeatmap:
         self.heatmap = heatmap
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
-        """Draw it as the console can."""
+        """Draw the heatmap with the colours of the console."""
         from rich.text import Text
 
         if not coloured(console):
@@ -45,13 +45,13 @@ class TerminalHeatmap:
 
 
 def terminal_legend(signed: bool, colours: bool) -> "Text":
-    """What colours or numbers mean, in one line."""
+    """Return one line on the meaning of the colours or numbers."""
     from rich.text import Text
 
     if not colours:
         meaning = "above 0 towards the class, below 0 against it" if signed else "0 or more"
         return Text(f"word(score), {meaning}")
-    low, high = ("against the class", "towards the class") if signed else ("0", "largest score")
+    low, high = ends(signed)
     legend = Text(f"{low} ", style="dim")
     for colour in scale(signed):
         legend.append("  ", style=f"on {colour}")
@@ -64,7 +64,7 @@ def coloured(console: "Console") -> bool:
 
 
 def for_terminal(text: str) -> str:
-    """The text with U+FFFD in place of what a terminal would obey."""
+    """Replace characters that control a terminal by U+FFFD."""
     return _COMMANDS.sub("\ufffd", printable(text).replace("\r\n", "\n"))
 
 

@@ -1,1 +1,1 @@
-"""Runs and studies as one page, and what they log."""
+"""Reports of runs and studies as one page, and logging of media."""

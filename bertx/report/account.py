@@ -1,4 +1,4 @@
-"""Whether a run can be sent to Weights & Biases: known within seconds, and nobody is asked."""
+"""A check, within seconds and without prompts, whether Weights & Biases accepts a run."""
 
 import os
 from base64 import b64encode
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from wandb import Settings
 
 PATIENCE = 8.0
-"""How many seconds the server has to answer."""
+"""Seconds that the server has to respond."""
 
 LOGIN = "wandb login && "
 RELOGIN = "wandb login --relogin && "
 
-_QUESTION = b'{"query": "query Viewer { viewer { id } }", "operationName": "Viewer"}'
+_QUERY = b'{"query": "query Viewer { viewer { id } }", "operationName": "Viewer"}'
 
 
 class Obstacle(NamedTuple):
-    """What is in the way.
+    """A reason why a run cannot be sent.
 
     Attributes:
-        reason: What it is.
-        remedy: The command, up to an ``&&``, that comes before ``wandb sync``; may be empty.
+        reason: The reason.
+        remedy: Commands to run before ``wandb sync``, up to an ``&&``; may be empty.
     """
 
     reason: str
@@ -36,13 +36,13 @@ class Obstacle(NamedTuple):
 
 
 def obstacle(settings: "Settings", key: str | None = None) -> Obstacle | None:
-    """What would keep wandb from sending a run with these settings; None if nothing is known.
+    """Return why wandb could not send a run with these settings; None without a reason.
 
-    Keys are looked up where wandb has them. The server is asked once who the key belongs to.
+    Keys are looked up where wandb looks them up. One query to the server checks the key.
 
     Args:
-        settings: What ``wandb.init`` would go by, the user's files and environment included.
-        key: The key that the program itself gives, which comes before all others.
+        settings: The settings of ``wandb.init``, with those of files and environment.
+        key: A key passed to the logger, which takes precedence over all others.
     """
     from wandb.errors import AuthenticationError
 
@@ -53,12 +53,12 @@ def obstacle(settings: "Settings", key: str | None = None) -> Obstacle | None:
         return Obstacle(f"No valid Weights & Biases key ({first_line(error)})", RELOGIN)
     if not key and not settings.identity_token_file:
         return Obstacle("No Weights & Biases key found", LOGIN)
-    answers: Queue[Obstacle | None] = Queue()
-    question = _question(settings, host, key)
-    # A socket's own timeout covers neither the look-up of the name nor a server that trickles.
-    Thread(target=lambda: answers.put(_ask(*question, host)), daemon=True).start()
+    results: Queue[Obstacle | None] = Queue()
+    query = _query(settings, host, key)
+    # The timeout of a socket covers neither the name lookup nor a server that sends byte by byte.
+    Thread(target=lambda: results.put(_send(*query, host)), daemon=True).start()
     try:
-        return answers.get(timeout=PATIENCE)
+        return results.get(timeout=PATIENCE)
     except Empty:
         return Obstacle(f"{host} did not answer within {PATIENCE:g} s")
 
@@ -69,29 +69,30 @@ def _key(settings: "Settings", host: str) -> str | None:
     return os.environ.get("WANDB_API_KEY") or read_netrc_auth(host=host) or settings.api_key
 
 
-def _question(settings: "Settings", host: str, key: str | None) -> tuple[OpenerDirector, Request]:
-    """The request, and what sends it on the way that wandb itself would take."""
-    given: dict[str, Any] = {"http": settings.http_proxy, "https": settings.https_proxy}
-    proxies = getproxies() | {scheme: proxy for scheme, proxy in given.items() if proxy}
+def _query(settings: "Settings", host: str, key: str | None) -> tuple[OpenerDirector, Request]:
+    """The request, and an opener with the proxies that wandb would use."""
+    chosen: dict[str, Any] = {"http": settings.http_proxy, "https": settings.https_proxy}
+    proxies = getproxies() | {scheme: proxy for scheme, proxy in chosen.items() if proxy}
     headers = {"Content-Type": "application/json", "User-Agent": "bertx"}
     if key:
         headers["Authorization"] = f"Basic {b64encode(f'api:{key}'.encode()).decode()}"
     headers |= dict(settings.x_extra_http_headers or {})
-    return build_opener(ProxyHandler(proxies)), Request(f"{host}/graphql", _QUESTION, headers)
+    return build_opener(ProxyHandler(proxies)), Request(f"{host}/graphql", _QUERY, headers)
 
 
-def _ask(opener: OpenerDirector, request: Request, host: str) -> Obstacle | None:
+def _send(opener: OpenerDirector, request: Request, host: str) -> Obstacle | None:
     try:
         opener.open(request, timeout=PATIENCE).close()
     except HTTPError as error:
-        refused = error.code in (401, 403)
-        what = f"{host} does not accept the Weights & Biases key ({error.code})"
-        return Obstacle(what, RELOGIN) if refused else None
+        if error.code not in (401, 403):
+            return None
+        reason = f"{host} does not accept the Weights & Biases key ({error.code})"
+        return Obstacle(reason, RELOGIN)
     except URLError as error:
         if isinstance(error.reason, SSLError):  # wandb may trust other certificates
             return None
-        why = getattr(error.reason, "strerror", None) or error.reason
-        return Obstacle(f"{host} cannot be reached ({why})")
+        cause = getattr(error.reason, "strerror", None) or error.reason
+        return Obstacle(f"{host} cannot be reached ({cause})")
     except Exception as error:
         return Obstacle(f"{host} does not answer as expected ({first_line(error)})")
     return None

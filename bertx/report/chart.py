@@ -1,4 +1,4 @@
-"""A chart of lines as a page draws it: places in an SVG, and the words beside each of them."""
+"""Line charts for a page: coordinates in an SVG, formatted values, and a table of them."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -10,10 +10,10 @@ from bertx.leaderboard.formatting import short
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 46
-_PLACES = 120
-"""Places along a chart at which values can be read."""
-_ROWS = 24
-"""Rows of the table of a chart at most."""
+_MOST_PLACES = 120
+"""Most places along a chart at which values can be read."""
+_MOST_ROWS = 24
+"""About the most rows of the table of a chart."""
 
 Form = Callable[[float], str]
 
@@ -23,10 +23,10 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        name: What it is of.
-        points: x and y, by x.
-        band: The ends of the interval at each point; empty without one.
-        note: What stands beside the name in the legend, such as the area below the line.
+        name: Its name in the legend.
+        points: x and y, sorted by x.
+        band: The ends of the interval at each point; empty without intervals.
+        note: A value beside the name in the legend, such as the area under the line.
         look: The class of its colour and stroke; see `bertx.rendering.curves.looks`.
     """
 
@@ -39,19 +39,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines with what belongs to them.
+    """A line chart.
 
     Attributes:
         title: The heading.
-        x: What the horizontal axis is, as in "step".
-        y: What the vertical axis is.
+        x: Label of the horizontal axis, such as "step".
+        y: Label of the vertical axis.
         lines: The lines, in the order of the legend.
-        alt: What is to be seen, for somebody who cannot see it.
+        alt: A description for readers who cannot see the chart.
         group: Charts of one group hide and show lines of one name together.
-        x_form: How a place on the horizontal axis is written.
-        y_form: How a value is written.
-        y_range: The ends of the vertical axis; None for those of the values.
-        legend: What the notes of the legend are.
+        x_form: Formats a place on the horizontal axis.
+        y_form: Formats a value.
+        y_range: The ends of the vertical axis; None for the range of the values.
+        legend: What the notes in the legend are.
     """
 
     title: str
@@ -67,15 +67,15 @@ class Chart:
 
 
 def percent(value: float) -> str:
-    """A share in percent."""
+    """Format a share in percent."""
     return f"{100 * value:.0f} %"
 
 
 def chart_contents(chart: Chart) -> dict[str, Any]:
-    """What a template draws: everything placed and written.
+    """Return a chart as a template draws it, with all coordinates and formatted values.
 
-    The key ``read`` is what a script needs to show the values at a place: for each place its
-    distance from the left, its name, and the height and the words of every line.
+    The key ``read`` has the values for the script of the page: for each place along the chart its
+    x coordinate, its label, and the y coordinate and formatted value of every line.
     """
     frame = _Frame.around(chart)
     places = _places([x for line in chart.lines for x, _ in line.points])
@@ -83,7 +83,7 @@ def chart_contents(chart: Chart) -> dict[str, Any]:
         "width": WIDTH,
         "height": HEIGHT,
         "box": {"left": _LEFT, "right": WIDTH - _RIGHT, "top": _TOP, "bottom": HEIGHT - _BOTTOM},
-        "x_ticks": _named((frame.x(t), chart.x_form(t)) for t in ticks(*frame.across, 5)),
+        "x_ticks": _distinct((frame.x(t), chart.x_form(t)) for t in ticks(*frame.across, 5)),
         "y_ticks": [(frame.y(t), _tick(t)) for t in ticks(*frame.up, 5)],
         "lines": [_drawn(line, frame) for line in chart.lines],
         "table": _table(chart, places),
@@ -92,7 +92,7 @@ def chart_contents(chart: Chart) -> dict[str, Any]:
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers between two.
+    """Return about ``about`` round numbers between two numbers.
 
     Examples:
         >>> ticks(0.0, 1.0, 5), ticks(3, 128, 4)
@@ -105,16 +105,18 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     return [round(n * step, 12) + 0.0 for n in range(first, floor(high / step + 1e-9) + 1)]
 
 
-def _named(marks: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Places with their names, each name once: between whole numbers there is none."""
+def _distinct(marks: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Drop ticks with the label of an earlier tick, such as fractions of steps."""
     places: dict[str, float] = {}
-    for place, name in marks:
-        places.setdefault(name, place)
-    return [(place, name) for name, place in places.items()]
+    for place, label in marks:
+        places.setdefault(label, place)
+    return [(place, label) for label, place in places.items()]
 
 
 @dataclass(frozen=True)
 class _Frame:
+    """The ranges of both axes, which map values to coordinates."""
+
     across: tuple[float, float]
     up: tuple[float, float]
 
@@ -136,7 +138,7 @@ class _Frame:
 
 
 def _span(values: Sequence[float], margin: float, alone: float = 0.0) -> tuple[float, float]:
-    """The ends of an axis, `alone` to either side of a single value (half of it, if that is 0)."""
+    """Return the ends of an axis; around a single value ``alone``, or half of it if that is 0."""
     finite = [value for value in values if isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
     if low == high:
@@ -177,11 +179,12 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _places(xs: Sequence[float]) -> list[float]:
-    """Where values can be read: where there are points, thinned out if these are many."""
+    """The places at which values can be read: those of the points, thinned out if many."""
     every = sorted(set(xs))
-    if len(every) <= _PLACES:
+    if len(every) <= _MOST_PLACES:
         return every
-    return [every[round(i * (len(every) - 1) / (_PLACES - 1))] for i in range(_PLACES)]
+    last = len(every) - 1
+    return [every[round(i * last / (_MOST_PLACES - 1))] for i in range(_MOST_PLACES)]
 
 
 def _read(chart: Chart, frame: _Frame, place: float) -> dict[str, Any]:
@@ -191,17 +194,18 @@ def _read(chart: Chart, frame: _Frame, place: float) -> dict[str, Any]:
         "label": f"{chart.x} {chart.x_form(place)}",
         "y": [None if i is None else frame.y(line.points[i][1])
               for line, i in zip(chart.lines, indices, strict=True)],
-        "values": [_words(chart, line, i) for line, i in zip(chart.lines, indices, strict=True)],
+        "values": [_value(chart, line, i) for line, i in zip(chart.lines, indices, strict=True)],
     }  # fmt: skip
 
 
 def _at(line: Line, place: float) -> int | None:
-    """The point at a place, or the last one before it."""
+    """The index of the point at a place, or of the last one before it; None if it is missing."""
     i = bisect_right([x for x, _ in line.points], place) - 1
     return i if i >= 0 and not isnan(line.points[i][1]) else None
 
 
-def _words(chart: Chart, line: Line, i: int | None) -> str:
+def _value(chart: Chart, line: Line, i: int | None) -> str:
+    """A formatted value with its interval, a dash without a value."""
     if i is None:
         return "–"
     value = chart.y_form(line.points[i][1])
@@ -212,10 +216,10 @@ def _words(chart: Chart, line: Line, i: int | None) -> str:
 
 
 def _table(chart: Chart, places: Sequence[float]) -> dict[str, Any]:
-    """The values as a table, of many places every n-th and the last."""
-    every = -(-len(places) // _ROWS) or 1
+    """The values as a table, thinned out to every n-th place and the last if there are many."""
+    every = -(-len(places) // _MOST_ROWS) or 1
     kept = [x for i, x in enumerate(places) if i % every == 0 or i == len(places) - 1]
     rows = [
-        (chart.x_form(x), [_words(chart, line, _at(line, x)) for line in chart.lines]) for x in kept
+        (chart.x_form(x), [_value(chart, line, _at(line, x)) for line in chart.lines]) for x in kept
     ]
     return {"names": [line.name for line in chart.lines], "rows": rows}

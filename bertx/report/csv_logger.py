@@ -1,4 +1,4 @@
-"""Lightning's CSV logger, made so that a run that goes on in its own folder keeps its curves."""
+"""A `CSVLogger` that keeps the logged values of a run when it is resumed in its folder."""
 
 import csv
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from lightning.pytorch.utilities import rank_zero_only
 class ContinuedCSVLogger(CSVLogger):
     """A `CSVLogger` that keeps the rows of ``metrics.csv`` when its run is resumed.
 
-    Lightning's own removes the file of a folder that it is given once more. What was logged behind
-    the checkpoint from which the run goes on is logged anew, and is dropped.
+    Lightning's `CSVLogger` removes the file if its folder exists. Rows after the checkpoint from
+    which the run is resumed are dropped, because they are logged again.
     """
 
     _first: int | None = None
-    _over = False
+    _beyond = False
 
     @classmethod
     def of(cls, logger: CSVLogger) -> Self:
-        """The same as a logger of Lightning's that has not begun."""
+        """Create a logger with the settings of a `CSVLogger` that has not begun."""
         continued = cls.__new__(cls)
         vars(continued).update(vars(logger))
         return continued
@@ -31,7 +31,7 @@ class ContinuedCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """What writes the file, with the rows that were in it."""
+        """The writer of the file, with the rows that it has already."""
         if self._experiment is None:
             rows = _rows(Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE)
             _put(super().experiment, rows)
@@ -39,10 +39,10 @@ class ContinuedCSVLogger(CSVLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log numbers; the step of the first ones is where the run goes on."""
-        if step is not None and not self._over:
+        """Log numbers; the run is resumed at the step of the first."""
+        if step is not None and not self._beyond:
             self._first = step if self._first is None else self._first
-            self._over = step > self._first  # nothing is there of what follows
+            self._beyond = step > self._first  # then no old row is left to drop
             _drop(self.experiment, {*metrics}, step)
         super().log_metrics(dict(metrics), step)
 
@@ -55,7 +55,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _drop(writer: ExperimentWriter, keys: set[str], step: int) -> None:
-    """Drop the rows behind a step, and the one that has the same numbers of this step."""
+    """Drop the rows after a step, and the row of this step with the same keys."""
     path, common = Path(writer.metrics_file_path), {"step", "epoch"}
     rows = _rows(path)
     kept = [
@@ -70,7 +70,7 @@ def _drop(writer: ExperimentWriter, keys: set[str], step: int) -> None:
 
 
 def _put(writer: ExperimentWriter, rows: list[dict[str, Any]]) -> None:
-    """Write rows before those that wait to be written."""
+    """Write rows ahead of the rows that are still to be written."""
     waiting, writer.metrics = writer.metrics, list(rows)
     writer.save()
     writer.metrics = waiting

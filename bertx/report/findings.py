@@ -1,4 +1,4 @@
-"""What runs have found, in sentences with their evidence."""
+"""Findings of runs as sentences with their evidence."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import isnan
@@ -9,45 +9,45 @@ from bertx.report.chart import percent
 from bertx.report.history import Logged, values_of
 from bertx.report.run import Row, Run, Stage, curves_of
 from bertx.report.study import Finding
-from bertx.statistics import Comparison
 
 Stages = Sequence[tuple[Run, Stage]]
 """One stage of several runs."""
 
 _ALARMS = 3
-"""Words that are named as shortcuts of a run at most."""
+# most words of a run that are reported as shortcuts
 _RISEN = 1.05
-"""How much a loss may rise from its lowest value before that is told."""
+# a loss that rises to this multiple of its lowest value is reported
 
 
 def training_findings(runs: Sequence[Run]) -> Iterator[Finding]:
-    """How well runs classify, and whether they have trained too long."""
+    """Yield the accuracy of runs, and which of them overfit."""
     for stage, texts in (("val", "validation"), ("test", "test")):
-        best = {
-            run.name: max(rows, key=lambda row: row.value)
-            for run in runs
-            if (rows := values_of(run.history, f"{stage}/accuracy"))
-        }
-        if best:
-            shares = [100 * row.value for row in best.values()]
-            evidence = {r.name: _accuracy(r, best[r.name], stage) for r in runs if r.name in best}
+        shares, evidence = [], {}
+        for run in runs:
+            rows = values_of(run.history, f"{stage}/accuracy")
+            if rows:
+                best = max(rows, key=lambda row: row.value)
+                shares.append(100 * best.value)
+                evidence[run.name] = _accuracy(run, rows, best, stage)
+        if evidence:
             yield Finding(
-                f"{_subject(best, 'classifies', 'classify')} {_span(shares, '.1f')} % of the "
+                f"{_subject(evidence, 'classifies', 'classify')} {_span(shares, '.1f')} % of the "
                 f"{texts} texts correctly.",
                 _lines(evidence),
             )
-    risen = {run.name: rise for run in runs if not run.shuffled and (rise := _rise(run))}
-    if risen:
+    rises = {run.name: _rise(run) for run in runs if not run.shuffled}
+    overfit = {name: rise for name, rise in rises.items() if rise}
+    if overfit:
         yield Finding(
-            f"{', '.join(risen)} {'overfits' if len(risen) == 1 else 'overfit'}: the validation "
-            "loss has risen.",
-            _lines(risen),
+            f"{', '.join(overfit)} {'overfits' if len(overfit) == 1 else 'overfit'}: the "
+            "validation loss has risen.",
+            _lines(overfit),
             tone="warn",
         )
 
 
 def board_findings(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
-    """Which methods are best and by how much, which are no better than chance, what is possible."""
+    """Yield the best methods, those no better than chance, and the distance to the ceiling."""
     for name in ("signed", "unsigned"):
         leagues = [(board, board.leagues[name]) for board in boards if name in board.leagues]
         if leagues:
@@ -57,33 +57,29 @@ def board_findings(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
 
 
 def drift_findings(stages: Stages) -> Iterator[Finding]:
-    """Whether the explanations still change."""
-    moving = {run.name: rows for run, stage in stages if (rows := _moving(stage))}
-    settled = {
-        name: [f"{row['method']} since epoch {row['settled']}" for row in rows if _settled(row)]
-        for name, rows in moving.items()
-    }
-    count = sum(1 for methods in settled.values() if methods)
-    if not moving:
+    """Yield whether the explanations still change."""
+    evidence, count = {}, 0
+    for run, stage in stages:
+        rows = _last_drift(stage)
+        if rows:
+            settled = [f"{r['method']} since epoch {r['settled']}" for r in rows if _settled(r)]
+            count += bool(settled)
+            moved = ", ".join(f"{row['method']} {percent(row['drift'])}" for row in rows)
+            parts = [", ".join(settled), f"moved since the validation before: {moved}"]
+            evidence[run.name] = "; ".join(filter(None, parts))
+    if not evidence:
         return
-    if count == len(moving):
+    if count == len(evidence):
         text = "The explanations have settled."
     elif count:
-        text = f"The explanations have settled in {count} of {len(moving)} runs."
+        text = f"The explanations have settled in {count} of {len(evidence)} runs."
     else:
         text = "The explanations still change from one validation to the next."
-    evidence = {
-        name: "; ".join(
-            filter(None, [", ".join(settled[name]), "moved since the validation before: "
-                   + ", ".join(f"{row['method']} {percent(row['drift'])}" for row in rows)])
-        )
-        for name, rows in moving.items()
-    }  # fmt: skip
-    yield Finding(text, _lines(evidence), tone="good" if count == len(moving) else "warn")
+    yield Finding(text, _lines(evidence), tone="good" if count == len(evidence) else "warn")
 
 
 def shortcut_findings(stages: Stages) -> Iterator[Finding]:
-    """Whether a class hangs on one word."""
+    """Yield the words that carry much of a class, or that there is none."""
     quiet: dict[str, str] = {}
     for run, stage in stages:
         least, bound = run.alarm["min_texts"], run.alarm["bound"]
@@ -109,7 +105,7 @@ def shortcut_findings(stages: Stages) -> Iterator[Finding]:
 
 
 def agreement_findings(stages: Stages) -> Iterator[Finding]:
-    """Which methods say the same."""
+    """Yield how much the methods agree."""
     means, evidence = [], {}
     for run, stage in stages:
         methods = stage.methods
@@ -131,7 +127,7 @@ def agreement_findings(stages: Stages) -> Iterator[Finding]:
 
 
 def cost_findings(stages: Stages) -> Iterator[Finding]:
-    """What the methods cost."""
+    """Yield the cost of the methods."""
     every, evidence = [], {}
     for run, stage in stages:
         costs = sorted((row["cost"], row["method"]) for row in stage.results if row["cost"] > 0)
@@ -149,7 +145,7 @@ def cost_findings(stages: Stages) -> Iterator[Finding]:
 
 
 def empty_findings(stages: Stages) -> Iterator[Finding]:
-    """What the model says of a text without its words, which is where all curves end."""
+    """Yield the probability of a text without words, which is where all curves end."""
     ends = [
         curve.means[-1].value
         for _, stage in stages
@@ -166,12 +162,12 @@ def empty_findings(stages: Stages) -> Iterator[Finding]:
 
 
 def _subject(names: Collection[str], one: str, several: str) -> str:
-    """Who does what: the one run, or the number of them."""
+    """Name the run, or the number of runs if there are several, with the verb for it."""
     return f"{next(iter(names))} {one}" if len(names) == 1 else f"The {len(names)} runs {several}"
 
 
 def _lines(evidence: Mapping[str, str]) -> str:
-    """A line for each run, with its name where there are several."""
+    """Return a line for each run, with its name if there are several."""
     if len(evidence) == 1:
         return next(iter(evidence.values()))
     return "\n".join(f"{name}: {words}" for name, words in evidence.items())
@@ -182,8 +178,8 @@ def _span(values: Sequence[float], form: str) -> str:
     return " to ".join(ends)
 
 
-def _accuracy(run: Run, best: Logged, stage: str) -> str:
-    accuracy = values_of(run.history, f"{stage}/accuracy")
+def _accuracy(run: Run, accuracy: Sequence[Logged], best: Logged, stage: str) -> str:
+    """The evidence of a run's best accuracy: when, and other metrics at the same step."""
     others = {f"{stage}/macro_f1": "macro-F1", f"{stage}/loss": "loss"}
     beside = [
         f"{name} {short(row.value, '.3f')}"
@@ -197,7 +193,7 @@ def _accuracy(run: Run, best: Logged, stage: str) -> str:
 
 
 def _rise(run: Run) -> str:
-    """How far the validation loss has risen from its lowest value; empty if it has not."""
+    """Describe the rise of the validation loss from its lowest value; empty without a rise."""
     loss = values_of(run.history, "val/loss")
     lowest = min(loss, key=lambda row: row.value, default=None)
     if lowest is None or loss[-1].value <= _RISEN * lowest.value:
@@ -208,8 +204,8 @@ def _rise(run: Run) -> str:
     )
 
 
-def _moving(stage: Stage) -> list[Row]:
-    """The last drift of each method that has one, the control apart, smallest first."""
+def _last_drift(stage: Stage) -> list[Row]:
+    """The last drift of each method except the control, smallest first."""
     rows = [row for row in stage.drift if not isnan(row["drift"])]
     last = {row["method"]: row for row in rows if row["method"] in stage.methods}
     return sorted(last.values(), key=lambda row: row["drift"])
@@ -224,16 +220,20 @@ def _pair(row: Row, how: str) -> str:
 
 
 def _best(name: str, leagues: Sequence[tuple[Leaderboard, League]]) -> Iterator[Finding]:
-    """The method of a league that is best by most metrics."""
-    tops = [(board, league, top) for board, league in leagues if (top := _top(board, league))]
+    """Yield the method of a league that is best by most metrics."""
+    tops = []
+    for board, league in leagues:
+        top = _top(board, league)
+        if top is not None:
+            tops.append((board, league, top))
     if not tops:
         return
     wins = [top.method for _, _, top in tops]
     leader = max(dict.fromkeys(wins), key=wins.count)
     every = dict.fromkeys(s.method for _, league in leagues for s in _methods(league.standings))
     rivals = [method for method in every if method != leader]
-    beaten = {v.worse for _, league, _ in tops for v in _of(league, leader)
-              if v.verdict == "beats"} & set(rivals)  # fmt: skip
+    verdicts = [v for _, league, _ in tops for v in league.verdicts if v.better == leader]
+    beaten = {v.worse for v in verdicts if v.verdict == "beats"} & set(rivals)
     by = f"by {wins.count(leader)} of {len(wins)} metrics" if len(wins) > 1 else "by the one metric"
     alike = [method for method in rivals if method not in beaten]
     if not rivals:
@@ -248,14 +248,15 @@ def _best(name: str, leagues: Sequence[tuple[Leaderboard, League]]) -> Iterator[
 
 
 def _evidence(board: Leaderboard, league: League, top: Standing) -> str:
-    """A metric's best method, with its margin over the next."""
+    """The best method by a metric, with its margin over the second."""
     form = format_spec(board.ranked(league.standings))
     width = "" if isnan(top.width) else f" ±{short(top.width, form)}"
     sentence = f"{board.metric}: {top.method} {short(top.mean, form)}{width}"
     rivals = [s.method for s in _methods(board.ranked(league.standings)) if s.method != top.method]
     if not rivals:
         return sentence
-    pair = next((v for v in _of(league, top.method) if v.worse == rivals[0]), None)
+    pairs = {(v.better, v.worse): v for v in league.verdicts}
+    pair = pairs.get((top.method, rivals[0]))
     if pair is None:
         return sentence
     margin = f"{short(pair.difference, form)} ({short(pair.low, form)} to {short(pair.high, form)})"
@@ -267,7 +268,7 @@ def _evidence(board: Leaderboard, league: League, top: Standing) -> str:
 
 
 def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
-    """Methods that beat the random control by no metric."""
+    """Yield the methods that do not beat the random control by any metric."""
     beaten, judged = set[str](), dict[str, int]()
     for board in boards:
         for league in board.leagues.values():
@@ -288,7 +289,7 @@ def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
 
 
 def _within_reach(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
-    """How much of what a search shows to be possible the best method reaches."""
+    """Yield how close the best method comes to the ceiling, by the first metric with one."""
     for board in boards:
         for league in board.leagues.values():
             standings = board.ranked(league.searched or league.standings)
@@ -316,7 +317,3 @@ def _top(board: Leaderboard, league: League) -> Standing | None:
 
 def _methods(standings: Sequence[Standing]) -> list[Standing]:
     return [standing for standing in standings if standing.role == "method"]
-
-
-def _of(league: League, method: str) -> list[Comparison]:
-    return [verdict for verdict in league.verdicts if verdict.better == method]

@@ -1,4 +1,4 @@
-"""The heatmaps of a report as numbers and words, from which its script draws what is chosen."""
+"""The heatmaps of a report as data, from which the script of the page draws the chosen text."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from bertx.rendering.heatmap_file import ExplainedText, HeatmapFile
 from bertx.report.run import Run
 
 BUDGET = 3_800_000
-"""Characters that all heatmaps of a page may take."""
+"""Most characters of all heatmaps of a page."""
 
 _LEVELS = 100
 
 
 def palette() -> dict[str, list[tuple[str, str]]]:
-    """Background and ink of every level, from -1 or 0 to 1 in steps of a hundredth."""
+    """Return background and text colour of every level, from -1 or 0 to 1 in steps of 0.01."""
     return {
         "signed": [_colours(n / _LEVELS, True) for n in range(-_LEVELS, _LEVELS + 1)],
         "unsigned": [_colours(n / _LEVELS, False) for n in range(_LEVELS + 1)],
@@ -25,16 +25,20 @@ def palette() -> dict[str, list[tuple[str, str]]]:
 
 
 def sheets_of(runs: Sequence[Run], budget: int = BUDGET) -> list[dict[str, Any]]:
-    """The explained texts of all runs and stages.
+    """Return the explained texts of all runs and stages.
 
-    If they take more than the budget, the classes are left out that were neither explained,
-    predicted nor right, then the last texts; ``left_out`` of a sheet says so.
+    If they exceed the budget, the scores of classes that are neither explained, predicted nor right
+    are dropped, then the last texts; ``left_out`` of a sheet says so.
     """
-    stages = [(run, stage) for run in runs for stage in run.stages if stage.heatmaps]
-    files = [(f"{run.name}, {stage.name}", stage.heatmaps) for run, stage in stages]
-    sheets = [_sheet(name, file, all_classes=True) for name, file in files if file]
+    files = [
+        (f"{run.name}, {stage.name}", stage.heatmaps)
+        for run in runs
+        for stage in run.stages
+        if stage.heatmaps is not None
+    ]
+    sheets = [_sheet(name, file, all_classes=True) for name, file in files]
     if _size(sheets) > budget:
-        sheets = [_sheet(name, file, all_classes=False) for name, file in files if file]
+        sheets = [_sheet(name, file, all_classes=False) for name, file in files]
     for sheet in sheets:
         share = budget * len(sheet["texts"]) // max(1, sum(len(s["texts"]) for s in sheets))
         count = len(sheet["texts"])
@@ -48,7 +52,10 @@ def sheets_of(runs: Sequence[Run], budget: int = BUDGET) -> list[dict[str, Any]]
 
 
 def _sheet(name: str, file: HeatmapFile, all_classes: bool) -> dict[str, Any]:
-    note = "" if all_classes else "Classes beside the explained, predicted and right ones are left "
+    note = (
+        "Classes beside the explained, predicted and right ones are left out, so that the page "
+        "stays small."
+    )
     return {
         "name": printable(name),
         "when": f"epoch {file.epoch}, step {file.step}",
@@ -58,7 +65,7 @@ def _sheet(name: str, file: HeatmapFile, all_classes: bool) -> dict[str, Any]:
             {"name": printable(method), "signed": signed} for method, signed in file.signed.items()
         ],
         "texts": [_text(text, file, all_classes) for text in file.texts],
-        "left_out": f"{note}out, so that the page stays small." if note else "",
+        "left_out": "" if all_classes else note,
     }
 
 
@@ -86,7 +93,7 @@ def _text(text: ExplainedText, file: HeatmapFile, all_classes: bool) -> dict[str
 
 
 def _scores(heatmap: Heatmap | None) -> list[Any] | None:
-    """The largest absolute score, to which the colours are scaled, and all scores."""
+    """The largest absolute score, to which colours are scaled, and all scores."""
     if heatmap is None:
         return None
     return [heatmap.limit, [_short(score) for score in heatmap.scores]]

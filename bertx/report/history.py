@@ -1,4 +1,4 @@
-"""How a training went: a small table of what was logged, written and read again."""
+"""The history of a training: reading and writing the table of its logged values."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,13 +19,13 @@ _STAGES = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Logged:
-    """One number of a training.
+    """A logged value.
 
     Attributes:
         epoch: The epoch; -1 if unknown.
         step: The optimizer step.
-        key: What it is, such as ``val/accuracy``.
-        value: The number.
+        key: Its key, such as ``val/accuracy``.
+        value: The value.
     """
 
     epoch: int
@@ -35,12 +35,12 @@ class Logged:
 
 
 def history_path(run: Path) -> Path:
-    """The file in the folder of a run."""
+    """Return the path of the history in the folder of a run."""
     return run / "bertx" / "history.csv"
 
 
 def is_history(key: str) -> bool:
-    """Whether a key belongs to the training: losses, accuracy, F1, and not the explanations.
+    """Whether a key belongs to the training (loss, accuracy, F1) and not to the explanations.
 
     Examples:
         >>> is_history("val/accuracy"), is_history("val/deletion_auc/attnlrp")
@@ -51,7 +51,7 @@ def is_history(key: str) -> bool:
 
 
 def write_history(path: Path, rows: Iterable[Logged]) -> Path:
-    """Write all rows, whole or not at all."""
+    """Write all rows, atomically."""
     lines = StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -60,12 +60,12 @@ def write_history(path: Path, rows: Iterable[Logged]) -> Path:
 
 
 def find_history(run: Path) -> Path | None:
-    """The history of a run: its own, or that of Lightning's `CSVLogger`; None without either."""
+    """Find the history of a run, or the table of Lightning's `CSVLogger`; None without either."""
     return next(filter(Path.is_file, (history_path(run), run / "metrics.csv")), None)
 
 
 def read_history(path: Path) -> list[Logged]:
-    """Read a history, or the ``metrics.csv`` of a `CSVLogger`; what is not finite is left out.
+    """Read a history, or the ``metrics.csv`` of a `CSVLogger`, without values that are not finite.
 
     Raises:
         InputError: If it cannot be read.
@@ -80,14 +80,14 @@ def read_history(path: Path) -> list[Logged]:
             rows = [logged for row in reader for logged in read(row)]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(
-            f"{path}: expected a table of epoch, step, key and value, or of one column a key as "
-            f"CSVLogger writes it, but it cannot be read ({error})."
+            f"{path}: expected a table of epoch, step, key and value, or the table of a CSVLogger "
+            f"with a column for each key, but it cannot be read ({error})."
         ) from error
     return [row for row in rows if isfinite(row.value)]
 
 
 def values_of(rows: Sequence[Logged], key: str) -> list[Logged]:
-    """The rows of a key, by step; of one step the last."""
+    """Return the rows of a key, sorted by step, with the last row of each step."""
     by_step = {row.step: row for row in rows if row.key == key}
     return [by_step[step] for step in sorted(by_step)]
 

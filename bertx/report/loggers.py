@@ -1,8 +1,8 @@
-"""Curves, heatmaps, figures and studies to whatever logger the Trainer has.
+"""Logging of curves, heatmaps, figures and studies to Weights & Biases and TensorBoard.
 
-The functions dispatch on the logger's type. A logger that is not known here gets nothing: the
-scalars reach it through Lightning. Support for one more is one more ``@log_curves.register``.
-Call them on rank zero, through `to_each`: a logger that fails must not end a training.
+The functions dispatch on the type of the logger. Other loggers only get the scalars, which
+Lightning sends; ``@log_curves.register`` adds support for one. Call the functions on rank zero,
+through `to_each`: a logger that fails must not end a training.
 """
 
 import json
@@ -38,9 +38,9 @@ log = logging.getLogger("bertx")
 P = ParamSpec("P")
 
 MOST_ROWS = 64
-"""How many examples a W&B table gets; W&B asks for less than 25 MB in one call."""
+"""Most examples in a W&B table; W&B takes less than 25 MB in one call."""
 MOST_DRAWN = 8
-"""How many examples are drawn where only a picture can be shown."""
+"""Most examples in a picture, for loggers that show no HTML."""
 
 _failed: WeakSet[Logger] = WeakSet()
 
@@ -51,13 +51,13 @@ def to_each(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> None:
-    """Send something to each of several loggers; of one that fails it is said once, in one line.
+    """Call a function for each of several loggers; warn once of a logger that fails.
 
     Args:
         loggers: The loggers.
-        send: A function such as `log_curves`, which takes the logger first.
+        send: A function such as `log_curves`, whose first argument is the logger.
         *args: Its other arguments.
-        **kwargs: Those by name.
+        **kwargs: Its keyword arguments.
     """
     for logger in loggers:
         try:
@@ -67,8 +67,8 @@ def to_each(
                 _failed.add(logger)
                 log.warning(
                     f"{type(logger).__name__} failed ({type(error).__name__}: "
-                    f"{first_line(error)}) and does not have everything that it was sent; the run "
-                    "goes on, and its own files have it all"
+                    f"{first_line(error)}), so it does not have everything; the run goes on, and "
+                    "its files are complete"
                 )
 
 
@@ -85,17 +85,17 @@ def log_curves(
     """Log the curves of one validation.
 
     Weights & Biases: for the prefix ``val/curves``, the plot ``val/curves/deletion`` (its points
-    are in the history as the table ``val/curves/deletion_table``; the page shows the last) and the
-    picture ``val/curves/deletion_image``, which has a slider over the steps.
+    are in the history as the table ``val/curves/deletion_table``; the page shows the last one) and
+    the picture ``val/curves/deletion_image``, which has a slider over the steps.
     TensorBoard: the picture ``val/curves/deletion``.
 
     Args:
-        logger: Any logger of Lightning's.
+        logger: Any Lightning logger.
         prefix: First part of every key.
         curves: The curves of each kind.
-        figures: The same, drawn.
+        figures: The figure of each kind.
         epoch: The epoch.
-        step: The step as the logger's scalars have it.
+        step: The step of the logger's scalars.
         unit: What was deleted or inserted.
     """
 
@@ -105,16 +105,16 @@ def log_heatmaps(logger: Logger, key: str, rows: Sequence[HeatmapRow], step: int
     """Log the heatmaps of one validation.
 
     Weights & Biases: a table with the columns epoch, step, text, gold, predicted, probability and
-    then one per method, of at most 64 rows, and under ``<key>_page`` the same rows as one page of
-    HTML, which has a slider over the steps; of tables W&B shows the last, all are in the history.
+    one for each method, of at most 64 rows, and under ``<key>_page`` the same rows as a page of
+    HTML, which has a slider over the steps. W&B shows the last table; all are in the history.
     TensorBoard: a picture of the first 8 rows, and all rows as a text with each method's strongest
     words.
 
     Args:
-        logger: Any logger of Lightning's.
+        logger: Any Lightning logger.
         key: The key.
         rows: The examples.
-        step: The step as the logger's scalars have it.
+        step: The step of the logger's scalars.
     """
 
 
@@ -123,20 +123,20 @@ def log_figure(logger: Logger, key: str, figure: "Figure", caption: str, step: i
     """Log a figure as a picture, which has a slider over the steps.
 
     Args:
-        logger: Any logger of Lightning's.
+        logger: Any Lightning logger.
         key: The key.
         figure: The figure.
-        caption: A line below it, for loggers that show one.
-        step: The step as the logger's scalars have it.
+        caption: A line below it, for loggers that show captions.
+        step: The step of the logger's scalars.
     """
 
 
 @singledispatch
 def log_study(logger: Logger, folder: Path) -> None:
-    """Log what a study has found.
+    """Log the results of a study.
 
-    Weights & Biases: its numbers are ``study/<name>/<number>``, in one step with
-    ``study/<name>/tables/<table>`` and ``study/<name>/figures/<figure>``.
+    Weights & Biases: numbers as ``study/<name>/<number>``, tables as
+    ``study/<name>/tables/<table>`` and figures as ``study/<name>/figures/<figure>``, in one step.
 
     Args:
         logger: The logger.
@@ -238,12 +238,12 @@ def _log_study_to_wandb(logger: WandbLogger, folder: Path) -> None:
 
 
 def log_media(logger: WandbLogger, media: dict[str, Any], step: int | None = None) -> None:
-    """Log everything in one call, so that it has one step.
+    """Log everything in one call, and so in one step.
 
-    A table is an artifact, and the files of an offline one stay where they are staged until they
-    are sent. By default that is the user's home, from where they do not come along when the folder
-    of the run is copied from a cluster; so they are staged in that folder. The manifest still has
-    their absolute paths: of a copy, ``wandb sync`` sends the page, which is no artifact.
+    A table is an artifact, whose files stay offline in a staging folder until they are sent. By
+    default that is in the user's home, and is missing when the folder of a run is copied from a
+    cluster. Here the files are staged in the folder of the run. Their manifest still has absolute
+    paths: ``wandb sync`` of a copy sends the page, which is not an artifact, but not the table.
     """
     with _staged_in(Path(str(logger.experiment.dir)).parent):
         logger.log_metrics(media, step=step)
@@ -251,7 +251,7 @@ def log_media(logger: WandbLogger, media: dict[str, Any], step: int | None = Non
 
 @contextmanager
 def _staged_in(folder: Path) -> Iterator[None]:
-    """Let wandb stage files in a folder; it has no other setting for this than the variable."""
+    """Let wandb stage files in a folder; the environment variable is its only setting for this."""
     before = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = str(folder)
     try:
@@ -304,7 +304,7 @@ def _wandb_heatmap(heatmap: Heatmap | None) -> "Html | None":
 def _wandb_html(text: str) -> "Html":
     import wandb
 
-    # inject would link a style sheet of W&B's
+    # inject would link a style sheet of W&B
     return wandb.Html(text, inject=False, data_is_not_path=True)
 
 
@@ -323,6 +323,6 @@ def _markdown(rows: Sequence[HeatmapRow]) -> str:
 
 
 def _literal(cell: str) -> str:
-    """One line of Markdown that shows the text as it is: punctuation becomes entities."""
+    """Escape a text as one line of Markdown: punctuation becomes entities."""
     line = " ".join(printable(cell).split())
     return "".join(c if c.isalnum() or c in " .,-+" else f"&#{ord(c)};" for c in line)

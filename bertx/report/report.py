@@ -1,4 +1,4 @@
-"""Runs and studies as one page that needs nothing else: what was found, and all it rests on."""
+"""The report: runs and studies as one self-contained page of findings with their evidence."""
 
 import json
 from base64 import b64encode
@@ -34,21 +34,21 @@ _PARTS = {
     "agreement": "Agreement",
     "cost": "Cost",
 }
-"""The parts of a stage; heatmaps come after the leaderboards."""
+"""The sections of a stage; heatmaps come after the leaderboards."""
 _NAMED = 2
-"""Runs and studies whose names the heading has; of more, their number."""
+# most runs or studies that the heading names; of more it has the number
 
 
 @dataclass
 class Report:
-    """What a page is made of.
+    """The contents of a page.
 
     Attributes:
         runs: The runs.
         studies: The studies.
-        boards: The leaderboards of each stage, by what they are of: the data where there are
-            several, a run where it cannot be compared with others; empty for all.
-        problems: What could not be read or compared.
+        boards: For each stage its leaderboards by the name of their data, or by the name of a run
+            that cannot be compared with the others; the name is empty if all runs have one data.
+        problems: Files that could not be read, and runs that could not be compared.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -58,25 +58,25 @@ class Report:
 
 
 def check_places(places: Sequence[Path]) -> None:
-    """Refuse what is neither the folder of a run nor that of a study.
+    """Check that all places are folders of runs or studies, and different.
 
     Raises:
-        InputError: Naming the first such place, or one that is given twice.
+        InputError: For the first place that is not.
     """
     seen = set[Path]()
     for place in places:
         if not place.is_dir():
             raise InputError(
                 f"{place}: expected the folder of a run or of a study, but "
-                f"{'it is a file' if place.exists() else 'there is none'}."
+                f"{'it is a file' if place.exists() else 'it does not exist'}."
             )
         if not is_run(place) and not is_study(place):
             raise InputError(
                 f"{place}: expected the folder of a run (with config.yaml or bertx/) or of a study "
-                "(with study.json or summary.json), but it is neither."
+                "(with study.json or summary.json), but it has none of these."
             )
         if place.resolve() in seen:
-            raise InputError(f"{place} is given twice. Give each folder once.")
+            raise InputError(f"{place}: expected each folder once, got it twice.")
         seen.add(place.resolve())
 
 
@@ -100,20 +100,20 @@ def read_report(places: Sequence[Path], relevant: float = 0.01) -> Report:
                 report.problems.append(problem_of(error, place))
         else:
             report.runs.append(read_run(place, name))
-    report.studies = _told_apart(report.studies)
+    report.studies = _with_distinct_titles(report.studies)
     report.problems += [problem for run in report.runs for problem in run.problems]
     for stage in dict.fromkeys(stage.name for run in report.runs for stage in run.stages):
         report.boards[stage] = _boards(report, stage, relevant)
-    report.problems += _of_other_versions(report)
+    report.problems += _other_versions(report)
     return report
 
 
 def report_page(report: Report) -> str:
-    """Make the page.
+    """Render the page.
 
     Returns:
-        A whole HTML document that loads nothing; its policy allows its one script and its one
-        style sheet alone. Everything that comes from data is escaped.
+        A whole HTML document that loads nothing; its content security policy allows only its one
+        script and its one style sheet. Everything that comes from data is escaped.
     """
     style, script = source("report.css"), source("report.js")
     contents = _contents(report)
@@ -137,13 +137,13 @@ def report_page(report: Report) -> str:
 
 
 def script_json(data: Any) -> str:
-    """JSON that may stand inside of a script element: no ``<`` can end it, no letter is raw."""
+    """Return JSON that is safe inside a script element: ASCII without ``<``, ``>`` and ``&``."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by their data, which is an empty name where all have the same."""
+    """Group runs by the name of their data; the name is empty if all have the same."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.data, []).append(run)
@@ -151,7 +151,7 @@ def groups_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _boards(report: Report, name: str, relevant: float) -> dict[str, list[Leaderboard]]:
-    """The leaderboards of a stage: of all runs of the same data, or of each if that cannot be."""
+    """The leaderboards of a stage, for all runs of the same data, or for each run on its own."""
     boards: dict[str, list[Leaderboard]] = {}
     for data, runs in groups_of(report.runs).items():
         stages = {
@@ -168,7 +168,7 @@ def _boards(report: Report, name: str, relevant: float) -> dict[str, list[Leader
 def _ranked(
     report: Report, stages: Mapping[str, Stage], where: str, relevant: float
 ) -> dict[str, list[Leaderboard]]:
-    """The leaderboards of runs together; where they cannot be compared, which is told, of each."""
+    """Rank the methods of runs together, or of each run if the runs cannot be compared."""
     when = {stage.when for stage in stages.values()}
     names = {stage.name for stage in stages.values()}
     note = ", ".join(filter(None, [where, *names, *(when if len(when) == 1 else ())]))
@@ -180,13 +180,14 @@ def _ranked(
         apart = "not compared with each other, each stands alone: " if len(stages) > 1 else ""
         report.problems.append(Problem(", ".join(stages), f"{apart}{error}"))
     boards: dict[str, list[Leaderboard]] = {}
-    for run, stage in stages.items() if len(stages) > 1 else ():
-        boards |= _ranked(report, {run: stage}, run, relevant)
+    if len(stages) > 1:
+        for run, stage in stages.items():
+            boards |= _ranked(report, {run: stage}, run, relevant)
     return boards
 
 
-def _told_apart(studies: list[Study]) -> list[Study]:
-    """The studies; those with a title that another one has too get the name of their folder."""
+def _with_distinct_titles(studies: list[Study]) -> list[Study]:
+    """Add the name of the folder to titles that occur more than once."""
     titles = [study.title for study in studies]
     names = [
         f"{study.title}, {study.folder.name}" if titles.count(study.title) > 1 else study.title
@@ -195,10 +196,10 @@ def _told_apart(studies: list[Study]) -> list[Study]:
     return [replace(study, title=name) for study, name in zip(studies, names, strict=True)]
 
 
-def _of_other_versions(report: Report) -> Iterator[Problem]:
-    """The runs and studies that another bertx wrote."""
-    every: list[Run | Study] = [*report.runs, *report.studies]
-    for place in every:
+def _other_versions(report: Report) -> Iterator[Problem]:
+    """Yield the runs and studies that another version of bertx wrote."""
+    sources: list[Run | Study] = [*report.runs, *report.studies]
+    for place in sources:
         if place.version and place.version != VERSION:
             yield Problem(
                 str(place.folder),
@@ -208,6 +209,7 @@ def _of_other_versions(report: Report) -> Iterator[Problem]:
 
 
 def _contents(report: Report) -> dict[str, Any]:
+    """The variables of the template."""
     every = [b for stage in report.boards.values() for boards in stage.values() for b in boards]
     facts = [_run_facts(run) for run in report.runs]
     contents = {
@@ -233,7 +235,7 @@ def _contents(report: Report) -> dict[str, Any]:
 
 
 def _places(contents: dict[str, Any]) -> list[tuple[str, str]]:
-    """The sections of the page, as its navigation lists them: id and name."""
+    """The sections of the page for its navigation: id and name."""
     shown = {**contents, "findings": [*contents["findings"], *contents["studies"]]}
     first = {"problems": "Missing", "findings": "Findings", "training": "Training"}
     places = [(key, name) for key, name in first.items() if any(shown[key])]
@@ -277,17 +279,17 @@ def _of_stage(report: Report, name: str) -> list[tuple[Run, Stage]]:
 
 
 def _stage_contents(report: Report, name: str) -> dict[str, Any]:
-    """The parts of a stage: of each run that has it what a template draws, and the leaderboards."""
+    """The sections of a stage: charts and tables of each run, and the leaderboards."""
     parts: dict[str, Any] = {part: [] for part in _PARTS}
     for run, stage in _of_stage(report, name):
         unit = "token" if run.fact("faithfulness", "unit") == "token" else "word"
         parts["curves"] += sections.faithfulness(run, stage, unit)
-        parts["drift"] += filter(None, [sections.drift(run, stage)])
-        for part, drawn in (
-            ("agreement", sections.agreement(stage)),
-            ("cost", sections.costs(stage)),
-        ):
-            parts[part] += [(run.name, drawn)] if drawn else []
+        if chart := sections.drift(run, stage):
+            parts["drift"].append(chart)
+        if table := sections.agreement(stage):
+            parts["agreement"].append((run.name, table))
+        if bars := sections.costs(stage):
+            parts["cost"].append((run.name, bars))
     parts["boards"] = [
         board_contents(board) for boards in report.boards[name].values() for board in boards
     ]
@@ -295,7 +297,7 @@ def _stage_contents(report: Report, name: str) -> dict[str, Any]:
 
 
 def _charts(contents: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """All charts, each of which gets an id here."""
+    """All charts by their id, which each of them gets here."""
     charts = [chart for charts in contents["training"] for chart in charts]
     charts += [
         chart for stage in contents["stages"] for chart in (*stage["curves"], *stage["drift"])
@@ -306,6 +308,7 @@ def _charts(contents: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _run_facts(run: Run) -> dict[str, str]:
+    """The settings of a run in the head of the page."""
     steps = [row for row in run.history if row.key.startswith("val/") or row.key == "train/loss"]
     last = max(steps, key=lambda row: row.step, default=None)
     facts = {
@@ -316,8 +319,8 @@ def _run_facts(run: Run) -> dict[str, str]:
         "batch size": run.fact("data", "batch_size"),
         "trained": None if last is None else f"to epoch {last.epoch}, step {last.step}",
     }
-    given = {key: str(value) for key, value in facts.items() if value not in (None, "")}
-    return {"run": run.name, **given, "folder": str(run.folder)}
+    present = {key: str(value) for key, value in facts.items() if value not in (None, "")}
+    return {"run": run.name, **present, "folder": str(run.folder)}
 
 
 def _title(report: Report) -> str:
@@ -330,7 +333,7 @@ def _title(report: Report) -> str:
 
 
 def _names(places: Sequence[Path]) -> list[str]:
-    """A short name for each place: as many of its last folders as tell it from the others."""
+    """A short name for each place: as few of its last folders as make all names different."""
     parts = [place.resolve().parts for place in places]
     for count in range(1, max(map(len, parts), default=1) + 1):
         names = ["/".join(folders[-count:]) for folders in parts]
@@ -340,7 +343,7 @@ def _names(places: Sequence[Path]) -> list[str]:
 
 
 def _hash(source: str) -> str:
-    """What the policy of a page says of an inline script or style."""
+    """The hash of an inline script or style for the content security policy."""
     return "sha256-" + b64encode(sha256(source.encode("utf-8")).digest()).decode()
 
 

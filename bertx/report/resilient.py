@@ -1,4 +1,4 @@
-"""Lightning's logger for Weights & Biases, made so that trouble with it never costs a run."""
+"""A `WandbLogger` with which no failure of Weights & Biases ends a run."""
 
 import atexit
 import logging
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
 
 _BOUNDS = {"init_timeout": 20.0, "finish_timeout": 30.0}
-"""Seconds, where nobody has set others, after which wandb gives up to begin and to end a run."""
+"""Default timeouts in seconds for beginning and ending a run of wandb."""
 
 _UPLOADS = 600.0
-"""The latter where models are uploaded, which happens at the end."""
+"""Default of ``finish_timeout`` with uploads of models, which happen at the end."""
 
 _OFFLINE = ("offline", "dryrun", "disabled")
 
 
 class ResilientWandbLogger(WandbLogger):
-    """A `WandbLogger` that goes on offline where Weights & Biases cannot be reached.
+    """A `WandbLogger` that goes offline if Weights & Biases cannot be reached.
 
-    Without a key, with one that is not accepted, without a network, and where the server hangs, the
-    run is logged offline, which is known within seconds and said in one line, with the command that
-    sends it later. So it is if wandb's own process dies in the middle. If nothing can be written at
-    all, nothing is; training goes on. Nobody is asked for a key.
+    Without a key, with a key that is not accepted, without a network, or if the server hangs, the
+    run is logged offline. This is decided within seconds and printed in one line, with the command
+    that sends the run later. The same happens if the process of wandb dies. If nothing can be
+    written at all, training goes on without logging. There is no prompt for a key.
 
-    All arguments are those of Lightning's `WandbLogger`. wandb's settings ``init_timeout`` and
-    ``finish_timeout`` (also ``WANDB_INIT_TIMEOUT``, ``WANDB_FINISH_TIMEOUT``) are 20 and 30 seconds
-    unless they are set; with ``log_model`` the latter is ten minutes.
+    The arguments are those of Lightning's `WandbLogger`. The settings ``init_timeout`` and
+    ``finish_timeout`` of wandb (also ``WANDB_INIT_TIMEOUT``, ``WANDB_FINISH_TIMEOUT``) default to
+    20 and 30 seconds; with ``log_model`` the latter defaults to ten minutes.
     """
 
     _local = False
@@ -50,7 +50,7 @@ class ResilientWandbLogger(WandbLogger):
 
     @classmethod
     def of(cls, logger: WandbLogger) -> Self:
-        """The same as a logger of Lightning's that has not begun its run."""
+        """Create a logger with the settings of a `WandbLogger` that has not begun its run."""
         resilient = cls.__new__(cls)
         vars(resilient).update(vars(logger))
         return resilient
@@ -58,7 +58,7 @@ class ResilientWandbLogger(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> "Run | RunDisabled":
-        """The run, which is begun when it is first asked for."""
+        """The run, which begins at the first access."""
         import wandb
 
         if self._experiment is None and wandb.run is None and not hasattr(self, "_attach_id"):
@@ -67,11 +67,11 @@ class ResilientWandbLogger(WandbLogger):
 
     @property
     def version(self) -> str | None:
-        """The id of the run; that of its first part if it had to go on in another one."""
+        """The id of the run; of its first part if it was continued as another run."""
         return self._first or super().version
 
     def keep_local(self) -> None:
-        """Send neither what is printed nor the command line; to be called before the run begins."""
+        """Send neither console output nor the command line; call it before the run begins."""
         self._local = True
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -83,58 +83,61 @@ class ResilientWandbLogger(WandbLogger):
         self._attempt(super().log_metrics, metrics, step)
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Log a checkpoint, if that was asked for."""
+        """Log a checkpoint, if ``log_model`` is set."""
         self._attempt(super().after_save_checkpoint, checkpoint_callback)
 
     def finalize(self, status: str) -> None:
-        """Log what is left to be logged at the end."""
+        """Log everything that is logged at the end."""
         self._attempt(super().finalize, status)
 
     def _begin(self) -> None:
-        wanted = self._wandb_init
+        arguments = self._wandb_init
         if self._offline:
-            wanted["mode"] = "offline"
+            arguments["mode"] = "offline"
         try:
-            given = _given(wanted.get("settings"))
-            settings = _effective(given)
-            wanted["settings"] = self._bounded(given, settings)
-            online = (wanted.get("mode") or settings.mode) not in _OFFLINE
-            problem = obstacle(settings, given.api_key) if online else None
+            chosen = _chosen(arguments.get("settings"))
+            settings = _effective(chosen)
+            arguments["settings"] = self._bounded(chosen, settings)
+            online = (arguments.get("mode") or settings.mode) not in _OFFLINE
+            problem = obstacle(settings, chosen.api_key) if online else None
             problem = problem or self._open()
         except Exception as error:
             problem = _failure(error)
         if problem is not None:
             self._go_offline(problem, "this run is logged offline")
         elif online:
-            # Before wandb's own, which waits for what is not sent yet and does not say why.
-            atexit.register(self._end, partial(obstacle, settings, given.api_key))
+            # Runs before the handler of wandb, which waits for pending data without a reason.
+            atexit.register(self._end, partial(obstacle, settings, chosen.api_key))
 
     def _end(self, check: Callable[[], Obstacle | None]) -> None:
-        """Say how to send what the server, which has gone since, does not have."""
+        """If the server is gone by now, print how to send the missing data."""
         import wandb
 
-        if self._experiment is not None and wandb.run is self._experiment and (found := check()):
+        if self._experiment is None or wandb.run is not self._experiment:
+            return
+        problem = check()
+        if problem is not None:
             print(
-                f"{found.reason}: not everything may have been sent. To send it later: "
-                f"{_sync(found, self._experiment)}",
+                f"{problem.reason}: not everything may have been sent. To send it later: "
+                f"{_sync(problem, self._experiment)}",
                 flush=True,
             )
 
-    def _bounded(self, given: "Settings", settings: "Settings") -> "Settings":
-        """The settings that were given, with ours where nobody has chosen."""
+    def _bounded(self, chosen: "Settings", settings: "Settings") -> "Settings":
+        """Set our defaults in the chosen settings, but keep timeouts that the user has set."""
         bounds = _BOUNDS | ({"finish_timeout": _UPLOADS} if self._log_model else {})
-        ours: dict[str, Any] = dict(bounds)
+        defaults: dict[str, Any] = dict(bounds)
         if self._local:
-            ours |= {"console": "off", "x_disable_meta": True}
+            defaults |= {"console": "off", "x_disable_meta": True}
         fields = type(settings).model_fields
-        for name, value in ours.items():
-            chosen = name in bounds and getattr(settings, name) != fields[name].default
-            if name in fields and not chosen:
-                setattr(given, name, value)
-        return given
+        for name, value in defaults.items():
+            set_by_user = name in bounds and getattr(settings, name) != fields[name].default
+            if name in fields and not set_by_user:
+                setattr(chosen, name, value)
+        return chosen
 
     def _open(self) -> Obstacle | None:
-        """Begin the run as it is set up; what went wrong, if something did."""
+        """Begin the run; return what went wrong, if anything."""
         try:
             _ = super().experiment
         except Exception as error:
@@ -148,9 +151,10 @@ class ResilientWandbLogger(WandbLogger):
         *earlier: "Run | RunDisabled",
         modes: Sequence[str] = ("offline", "disabled"),
     ) -> None:
-        # wandb's own telemetry would say at the end that the server refuses it too.
+        # Otherwise the telemetry of wandb would report at the end that the server refuses it.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-        for self._wandb_init["mode"] in modes:
+        for mode in modes:
+            self._wandb_init["mode"] = mode
             if self._open() is None:
                 break
         if self._experiment is None or self._wandb_init["mode"] == "disabled":
@@ -160,11 +164,11 @@ class ResilientWandbLogger(WandbLogger):
         print(f"{problem.reason}: {consequence}. To send it later: {_sync(problem, *runs)}")
 
     def _attempt(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Log; if that fails, say so once, and go on in a new run if wandb's process is gone."""
+        """Log; if that fails, print it once, and begin a new run if the process of wandb died."""
         try:
             call(*arguments)
         except ConnectionError as error:
-            with suppress(Exception):  # what belongs to the first part cannot be logged again
+            with suppress(Exception):  # values of the first part cannot be logged again
                 self._begin_again(error)
                 call(*arguments)
         except Exception as error:
@@ -182,17 +186,18 @@ class ResilientWandbLogger(WandbLogger):
         earlier = () if ended is None else (ended,)
         for run in earlier:
             with suppress(Exception):
-                run._console_stop()  # or what is printed would still be sent to it
+                run._console_stop()  # otherwise console output would still be sent to it
         with suppress(Exception):
             wandb.teardown()
         unset_globals()
-        os.environ.pop("WANDB_SERVICE", None)  # where the process was to be found
+        os.environ.pop("WANDB_SERVICE", None)  # the address of the process that died
         self._wandb_init |= {"id": None, "config": dict(ended.config) if ended else None}
         consequence = "this run goes on offline, as another one"
         self._go_offline(_failure(error), consequence, *earlier, modes=modes)
 
 
-def _given(settings: "Settings | Mapping[str, Any] | None") -> "Settings":
+def _chosen(settings: "Settings | Mapping[str, Any] | None") -> "Settings":
+    """The settings passed to the logger, as a copy."""
     from wandb import Settings
 
     if isinstance(settings, Mapping):
@@ -200,12 +205,12 @@ def _given(settings: "Settings | Mapping[str, Any] | None") -> "Settings":
     return Settings() if settings is None else settings.model_copy()
 
 
-def _effective(given: "Settings") -> "Settings":
-    """What ``wandb.init`` goes by: files and environment, then what is given."""
+def _effective(chosen: "Settings") -> "Settings":
+    """The settings of ``wandb.init``: files and environment, overridden by the chosen ones."""
     from wandb.sdk.wandb_setup import singleton
 
     settings = singleton().settings.model_copy()
-    settings.update_from_settings(given)
+    settings.update_from_settings(chosen)
     return settings
 
 
@@ -215,7 +220,7 @@ def _failure(error: Exception) -> Obstacle:
 
 
 def _sync(problem: Obstacle, *runs: "Run | RunDisabled") -> str:
-    """The command that sends runs once the problem is solved."""
+    """Return the command that sends runs once the problem is solved."""
     folders = [Path(str(run.dir)).parent for run in runs]
     begun_online = not all(folder.name.startswith("offline-") for folder in folders)
     here = Path.cwd()

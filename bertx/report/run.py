@@ -1,4 +1,4 @@
-"""A run's folder, read again: what it trained, and what its callbacks wrote."""
+"""Reading the folder of a run: its configuration, history, and files of callbacks."""
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,9 +22,7 @@ from bertx.statistics.correlations import Interval
 
 CONFIG = "config.yaml"
 ALARM = {"bound": 0.15, "min_texts": 30}
-"""When `ShortcutAlarm` warns, unless it is told otherwise."""
-
-_NUMBERS = (int, float)
+"""The default thresholds of `ShortcutAlarm`."""
 
 
 def _finite(text: str) -> float:
@@ -55,7 +53,7 @@ _COLUMNS: dict[str, dict[str, Callable[[str], Any]]] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """What could not be read, and why."""
+    """A file that could not be read, with the reason."""
 
     path: str
     reason: str
@@ -63,18 +61,19 @@ class Problem:
 
 @dataclass
 class Stage:
-    """What the callbacks wrote of one stage, each part empty if they did not.
+    """The files of callbacks for one stage; the fields of missing files are empty.
 
     Attributes:
         name: ``val``, ``test``, or with the name of a callback, ``val/masked``.
         curves: The points of the last curves, by kind and method.
-        searched: The same over the texts that were searched for a ceiling.
+        searched: The points over the texts that were searched for a ceiling.
         results: The last faithfulness of each method.
         examples: The last values of single examples.
-        when: What ``examples`` are of.
-        confidence: At which pairs of methods were decided text by text, None if they were not.
-        drift: How far explanations moved, all epochs.
-        agreement: The last correlation of each two methods.
+        when: Epoch and step of ``examples``.
+        confidence: The confidence at which pairs of methods were decided text by text; None if
+            all texts were used.
+        drift: The drift of explanations in all epochs.
+        agreement: The last pairwise correlations of the methods.
         shortcuts: The last shares of words.
         heatmaps: The explained texts.
     """
@@ -93,7 +92,7 @@ class Stage:
 
     @property
     def roles(self) -> dict[str, Role]:
-        """What each method of the stage is, in their order."""
+        """The role of each method in any of the tables, in order of appearance."""
         roles: dict[str, Role] = {row["method"]: "method" for row in self.results}
         roles |= {row["method"]: "method" for row in (*self.curves, *self.searched, *self.drift)}
         roles |= {name: "method" for row in self.agreement for name in (row["a"], row["b"])}
@@ -103,22 +102,22 @@ class Stage:
 
     @property
     def methods(self) -> set[str]:
-        """The names in any of its tables that are no control and no ceiling."""
+        """The names in any of the tables except control and ceiling."""
         return {name for name, role in self.roles.items() if role == "method"}
 
 
 @dataclass
 class Run:
-    """What a run left.
+    """A run with everything a report shows of it.
 
     Attributes:
-        folder: Where it lies.
-        name: What it is called in a report.
+        folder: Its folder.
+        name: Its name in a report.
         config: Its configuration; empty if unknown.
-        version: The bertx that wrote it; empty if unknown.
-        history: How the training went.
-        stages: What was explained.
-        problems: What could not be read.
+        version: The version of bertx that wrote it; empty if unknown.
+        history: The logged values of its training.
+        stages: The files of callbacks, by stage.
+        problems: Files that could not be read.
     """
 
     folder: Path
@@ -130,7 +129,7 @@ class Run:
     problems: list[Problem] = field(default_factory=list)
 
     def fact(self, *keys: str) -> Any:
-        """A setting by its path; None if it is not there."""
+        """Return a setting by its path in the configuration; None if it is missing."""
         setting: Any = self.config
         for key in keys:
             setting = setting.get(key) if isinstance(setting, Mapping) else None
@@ -138,90 +137,89 @@ class Run:
 
     @property
     def data(self) -> str:
-        """What it was trained on."""
+        """The name of its training data."""
         dataset, path = self.fact("data", "dataset"), self.fact("data", "path")
         name = str(dataset or Path(str(path or "")).name)
         return f"{name} with shuffled labels" if self.shuffled else name
 
     @property
     def shuffled(self) -> bool:
-        """Whether it was trained on shuffled labels, which there is nothing to learn from."""
+        """Whether it was trained on shuffled labels, from which nothing can be learned."""
         return self.fact("data", "shuffle_labels") is True
 
     @property
     def alarm(self) -> dict[str, float]:
-        """When its `ShortcutAlarm` warns: share of a word, and texts of a class."""
+        """The thresholds of its `ShortcutAlarm`: share of a word, and texts of a class."""
         callbacks = self.fact("trainer", "callbacks")
         for callback in callbacks if isinstance(callbacks, list) else []:
-            if isinstance(callback, dict) and str(callback.get("class_path")).endswith(
-                "ShortcutAlarm"
-            ):
-                given = callback.get("init_args")
-                settings = given if isinstance(given, dict) else {}
-                numbers = {
-                    k: v for k, v in settings.items() if k in ALARM and isinstance(v, _NUMBERS)
+            if not isinstance(callback, dict):
+                continue
+            if str(callback.get("class_path")).endswith("ShortcutAlarm"):
+                settings = callback.get("init_args")
+                if not isinstance(settings, dict):
+                    return ALARM
+                return {
+                    name: settings[name] if isinstance(settings.get(name), (int, float)) else usual
+                    for name, usual in ALARM.items()
                 }
-                return ALARM | numbers
         return ALARM
 
 
 def problem_of(error: InputError, folder: Path) -> Problem:
-    """What an error says: the path that it begins with, else that of the folder, and why."""
+    """Split the message of an error into path and reason; without a path it is the folder."""
     path, _, reason = str(error).partition(": ")
     return Problem(path, reason) if reason else Problem(str(folder), path)
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run, finished or not."""
+    """Whether a folder is the folder of a run, finished or not."""
     return (folder / CONFIG).is_file() or (folder / "bertx").is_dir()
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """Read all there is of a run; what cannot be read is among its problems."""
+    """Read a run; files that cannot be read become problems of the run."""
     run = Run(folder, name)
-    if (folder / CONFIG).is_file():  # other projects than bertx's own have none
+    if (folder / CONFIG).is_file():  # projects other than bertx have none
         unknown: tuple[dict[str, Any], str] = ({}, "")
-        run.config, run.version = _try(run, lambda: _config(folder / CONFIG), unknown)
-    if history := find_history(folder):
-        run.history = _try(run, lambda: read_history(history), [])
+        run.config, run.version = _try(run, _config, folder / CONFIG, unknown)
+    history = find_history(folder)
+    if history is not None:
+        run.history = _try(run, read_history, history, [])
     for place in _places(folder / "bertx"):
         run.stages.append(_stage(run, place, place.relative_to(folder / "bertx").as_posix()))
     run.problems += _missing(run)
     return run
 
 
-def _try(run: Run, read: Callable[[], T], otherwise: T) -> T:
-    """What is read; if it cannot be, that becomes a problem of the run."""
+def _try(run: Run, read: Callable[[Path], T], path: Path, default: T) -> T:
+    """Read a file; if that fails, it becomes a problem of the run, and the result is a default."""
     try:
-        return read()
+        return read(path)
     except InputError as error:
         run.problems.append(problem_of(error, run.folder))
-        return otherwise
+        return default
 
 
 def _missing(run: Run) -> Iterator[Problem]:
-    """The files that the configuration lets expect, and that are not there."""
-    stages = run.stages
-    expected = {
-        "faithfulness": (
-            "faithfulness.csv",
-            any(stage.results or stage.examples for stage in stages),
-        ),
-        "heatmaps": ("heatmaps.json", any(stage.heatmaps for stage in stages)),
-    }
-    for key, (file, there) in expected.items():
+    """Yield the missing files of callbacks that the configuration has switched on."""
+    measured = any(stage.results or stage.examples for stage in run.stages)
+    drawn = any(stage.heatmaps for stage in run.stages)
+    for key, file, present in (
+        ("faithfulness", "faithfulness.csv", measured),
+        ("heatmaps", "heatmaps.json", drawn),
+    ):
         settings = run.config.get(key)
-        wanted = isinstance(settings, dict) and settings.get("methods") != {}
-        if wanted and not there and not any(p.path.endswith(file) for p in run.problems):
+        expected = isinstance(settings, dict) and settings.get("methods") != {}
+        if expected and not present and not any(p.path.endswith(file) for p in run.problems):
             yield Problem(
                 str(run.folder / "bertx" / "val" / file),
-                f"expected, as {key!r} is on in {CONFIG}, but there is none: no validation has "
-                "been explained yet, or an older bertx has written the run.",
+                f"expected, as {key!r} is on in {CONFIG}, but it does not exist: no validation has "
+                "been explained yet, or an older version of bertx wrote the run.",
             )
 
 
 def _places(folder: Path) -> list[Path]:
-    """The folders of stages: those that have what a callback writes; ``val`` before ``test``."""
+    """The folders of stages, which have files of callbacks; ``val`` comes before ``test``."""
     if not folder.is_dir():
         return []
     folders = {path.parent for mark in _MARKS for path in folder.rglob(mark)}
@@ -232,7 +230,7 @@ def _places(folder: Path) -> list[Path]:
 def _stage(run: Run, folder: Path, name: str) -> Stage:
     def table(file: str, place: Path = folder) -> list[Row]:
         path = place / file
-        return _try(run, lambda: list(_rows(path)), []) if path.is_file() else []
+        return _try(run, _rows, path, []) if path.is_file() else []
 
     stage = Stage(
         name,
@@ -245,21 +243,21 @@ def _stage(run: Run, folder: Path, name: str) -> Stage:
     )
     if (folder / "examples").is_dir():
         none: tuple[str, list[ExampleValue], float | None] = ("", [], None)
-        last = _try(run, lambda: _examples(folder), none)
-        stage.when, stage.examples, stage.confidence = last
+        stage.when, stage.examples, stage.confidence = _try(run, _examples, folder, none)
     if (folder / "heatmaps.json").is_file():
-        path = folder / "heatmaps.json"
-        stage.heatmaps = _try(run, lambda: read_heatmap_file(path), None)
+        stage.heatmaps = _try(run, read_heatmap_file, folder / "heatmaps.json", None)
     return stage
 
 
 def _examples(folder: Path) -> tuple[str, list[ExampleValue], float | None]:
+    """The last values of single examples: when they were measured, the values, the confidence."""
     path = find_examples(folder)
     when = path.stem.replace("=", " ").replace("-", ", ")
     return when, read_examples(path), confidence_of(path)
 
 
 def _config(path: Path) -> tuple[dict[str, Any], str]:
+    """The configuration of a run, and the version of bertx in its first line."""
     import yaml
 
     try:
@@ -267,26 +265,27 @@ def _config(path: Path) -> tuple[dict[str, Any], str]:
         config = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
-        raise InputError(f"{path}: expected settings in YAML, but it has none ({why}).") from error
+        raise InputError(
+            f"{path}: expected settings in YAML, but they cannot be read ({why})."
+        ) from error
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected settings, but it has none.")
     first = text.split("\n", 1)[0]
     return config, first.partition("==")[2].strip() if first.startswith("# bertx==") else ""
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    """The rows of a table, with the columns that are read; others are left as they are."""
+def _rows(path: Path) -> list[Row]:
+    """The rows of a table, with the values of `_COLUMNS`; other columns stay text."""
     kinds = _COLUMNS[path.name]
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restval="")
-            if missing := [name for name in kinds if name not in (reader.fieldnames or ())]:
-                raise InputError(
-                    f"{path}: expected the columns {', '.join(kinds)}, but {missing[0]!r} is "
-                    "missing."
-                )
-            for number, row in enumerate(reader, 2):
-                yield _row(path, number, row, kinds)
+            for name in kinds:
+                if name not in (reader.fieldnames or ()):
+                    raise InputError(
+                        f"{path}: expected the columns {', '.join(kinds)}, but {name!r} is missing."
+                    )
+            return [_row(path, number, row, kinds) for number, row in enumerate(reader, 2)]
     except (OSError, ValueError, csv.Error) as error:
         if isinstance(error, InputError):
             raise
@@ -314,7 +313,7 @@ def _last(rows: Sequence[Row]) -> list[Row]:
 
 
 def curves_of(rows: Sequence[Row], roles: Mapping[str, Role]) -> dict[str, list[Curve]]:
-    """The curves of a table, by kind, each with its area by the trapezoidal rule."""
+    """Return the curves of a table, by kind, each with its area by the trapezoidal rule."""
     tables: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         tables.setdefault(row["kind"], {}).setdefault(row["method"], []).append(row)

@@ -1,4 +1,4 @@
-"""The parts of a report as a template draws them: training, curves, drift, cost, agreement."""
+"""Sections of a report for the template: training, curves, drift, cost, agreement."""
 
 from collections.abc import Mapping, Sequence
 from math import isnan
@@ -7,51 +7,52 @@ from typing import Any
 from bertx.leaderboard.formatting import short
 from bertx.rendering.colours import ink_on, shade
 from bertx.rendering.curves import BETTER, DONE, Curve, Role, looks
-from bertx.report.chart import Chart, Line, chart_contents, percent
+from bertx.report.chart import Chart, Form, Line, chart_contents, percent
 from bertx.report.history import RATE, Logged, values_of
 from bertx.report.run import Run, Stage, curves_of
 from bertx.statistics.spread import Z95
 
-_SMOOTHED = 150
-"""Points of a training curve; of more, neighbours are averaged."""
+_MOST_POINTS = 150
+"""Most points of a training curve; if there are more, neighbours are averaged."""
 _NAMES = {"macro_f1": "macro-F1"}
 
 
 def training(runs: Sequence[Run], where: str = "") -> list[dict[str, Any]]:
-    """Charts of losses, of accuracy and the like, and of the learning rate.
+    """Return charts of losses, of accuracy and F1, and of the learning rate.
 
     Args:
         runs: Runs of the same data.
-        where: What the titles name; empty for nothing.
+        where: A name in the titles; empty for none.
     """
-    rest = dict.fromkeys(
-        row.key
-        for run in runs
-        for row in run.history
-        if row.key.startswith("val/") and row.key != "val/loss"
-    )
-    asked = {
-        "Loss": (("train/loss", "val/loss"), "loss", None),
-        "Accuracy and F1": (tuple(rest), "value", (0.0, 1.0)),
-        "Learning rate": ((RATE,), "learning rate", None),
-    }
+    keys = dict.fromkeys(row.key for run in runs for row in run.history)
+    metrics = [key for key in keys if key.startswith("val/") and key != "val/loss"]
     charts = []
-    for title, (keys, y, span) in asked.items():
-        lines = _training_lines(runs, keys)
-        if any(not 0 <= value <= 1 for line in lines for _, value in line.points):
-            span = None
+    for title, y, shown in (
+        ("Loss", "loss", ["train/loss", "val/loss"]),
+        ("Accuracy and F1", "value", metrics),
+        ("Learning rate", "learning rate", [RATE]),
+    ):
+        form = _small if shown == [RATE] else _plain
+        lines = _training_lines(runs, shown, form)
+        shares = all(0 <= value <= 1 for line in lines for _, value in line.points)
         if lines:
-            form = _small if keys == (RATE,) else _plain
-            charts.append(
-                Chart(", ".join(filter(None, (title, where))), "step", y, lines,
-                      _told(title, lines, form), f"training {where}", y_form=form, y_range=span,
-                      legend="last value")
-            )  # fmt: skip
-    return [chart_contents(chart) for chart in charts]
+            chart = Chart(
+                title=", ".join(filter(None, (title, where))),
+                x="step",
+                y=y,
+                lines=lines,
+                alt=_description(title, lines, form),
+                group=f"training {where}",
+                y_form=form,
+                y_range=(0.0, 1.0) if shown == metrics and shares else None,
+                legend="last value",
+            )
+            charts.append(chart_contents(chart))
+    return charts
 
 
 def faithfulness(run: Run, stage: Stage, unit: str) -> list[dict[str, Any]]:
-    """Charts of deletion and insertion, then those over the texts that were searched."""
+    """Return charts of deletion and insertion, over all texts and over the searched ones."""
     styles = looks(stage.roles)
     charts = []
     for rows, where in ((stage.curves, ""), (stage.searched, ", texts that were searched")):
@@ -61,7 +62,7 @@ def faithfulness(run: Run, stage: Stage, unit: str) -> list[dict[str, Any]]:
 
 
 def drift(run: Run, stage: Stage) -> dict[str, Any] | None:
-    """A chart of how far the explanations moved; None before the second validation."""
+    """Return a chart of the drift of explanations; None before the second validation."""
     styles = looks(stage.roles)
     lines = []
     for method in dict.fromkeys(row["method"] for row in stage.drift):
@@ -76,14 +77,21 @@ def drift(run: Run, stage: Stage) -> dict[str, Any] | None:
             lines.append(Line(method, points, ends, last, styles.get(method, "c0 s0")))
     if not lines:
         return None
-    return chart_contents(
-        Chart(f"Drift of {run.name}", "step", "share that has moved", lines,
-              _told("Drift", lines, percent), "methods", y_form=percent, legend="last value")
-    )  # fmt: skip
+    chart = Chart(
+        title=f"Drift of {run.name}",
+        x="step",
+        y="share that has moved",
+        lines=lines,
+        alt=_description("Drift", lines, percent),
+        group="methods",
+        y_form=percent,
+        legend="last value",
+    )
+    return chart_contents(chart)
 
 
 def agreement(stage: Stage) -> dict[str, Any] | None:
-    """The correlation of each two methods as a square table; None without any."""
+    """Return the pairwise correlations of the methods as a square table; None without any."""
     if not stage.agreement:
         return None
     names = list(dict.fromkeys(n for row in stage.agreement for n in (row["a"], row["b"])))
@@ -94,14 +102,14 @@ def agreement(stage: Stage) -> dict[str, Any] | None:
 
 
 def shades() -> list[tuple[str, str, str]]:
-    """The classes of the cells of `agreement`: name, background and ink."""
+    """Return the style classes of the cells of `agreement`: name, background, text colour."""
     levels = range(-10, 11)
     colours = [shade(level / 10, signed=True) for level in levels]
     return [(f"m{n}", colour, ink_on(colour)) for n, colour in zip(levels, colours, strict=True)]
 
 
 def costs(stage: Stage) -> list[dict[str, Any]]:
-    """What each method costs, cheapest first, with the length of its bar in percent."""
+    """Return the cost of each method, cheapest first, with the length of its bar in percent."""
     ranked = sorted((row["cost"], row["method"]) for row in stage.results if not isnan(row["cost"]))
     most = max((cost for cost, _ in ranked), default=0.0) or 1.0
     return [
@@ -126,19 +134,22 @@ def _curves_chart(
         )
         for curve in ranked
     ]
+    done = DONE.get(kind, kind)
     best = next((curve for curve in ranked if curve.role == "method"), None)
-    alt = "" if best is None else (
-        f"Mean probability of the explained class while the words that a method ranks first are "
-        f"{DONE.get(kind, kind)}. {better.capitalize()} areas are better: the best method is "
-        f"{best.name} with {short(best.auc, '.3f')}."
-    )  # fmt: skip
+    alt = ""
+    if best is not None:
+        alt = (
+            f"Mean probability of the explained class while the words that a method ranks first "
+            f"are {done}. {better.capitalize()} areas are better: the best method is {best.name} "
+            f"with {short(best.auc, '.3f')}."
+        )
     return Chart(
-        f"{kind.capitalize()}, {run.name}{where}",
-        f"share of {unit}s {DONE.get(kind, kind)}",
-        "probability of the class",
-        lines,
-        alt,
-        "methods",
+        title=f"{kind.capitalize()}, {run.name}{where}",
+        x=f"share of {unit}s {done}",
+        y="probability of the class",
+        lines=lines,
+        alt=alt,
+        group="methods",
         x_form=percent,
         y_range=(0.0, 1.0),
         legend=f"area, {better} is better" if better else "area",
@@ -146,19 +157,18 @@ def _curves_chart(
 
 
 def _limits(roles: Mapping[str, Role], rows: Sequence[Mapping[str, Any]]) -> dict[str, Role]:
-    """The roles, with what runs of earlier epochs call a ceiling."""
+    """Add the role of a method named ceiling, if the tables of a stage do not give it."""
     names = {row["method"] for row in rows}
     return {**dict.fromkeys(names & {"ceiling"}, "ceiling"), **roles}
 
 
-def _training_lines(runs: Sequence[Run], keys: Sequence[str]) -> list[Line]:
-    logged = {
-        f"{run.name}: {_label(key)}" if len(runs) > 1 else _label(key): rows
-        for run in runs
-        for key in keys
-        if (rows := values_of(run.history, key))
-    }
-    form = _small if RATE in keys else _plain
+def _training_lines(runs: Sequence[Run], keys: Sequence[str], form: Form) -> list[Line]:
+    logged = {}
+    for run in runs:
+        for key in keys:
+            rows = values_of(run.history, key)
+            if rows:
+                logged[f"{run.name}: {_label(key)}" if len(runs) > 1 else _label(key)] = rows
     return [
         Line(label, _thinned(logged[label]), (), form(logged[label][-1].value), look)
         for label, look in looks(dict.fromkeys(logged, "method")).items()
@@ -166,7 +176,7 @@ def _training_lines(runs: Sequence[Run], keys: Sequence[str]) -> list[Line]:
 
 
 def _label(key: str) -> str:
-    """What a line of the training is called, such as validation macro-F1."""
+    """The name of a line of the training, such as validation macro-F1."""
     if key == RATE:
         return "rate"
     stage, _, name = key.partition("/")
@@ -175,14 +185,14 @@ def _label(key: str) -> str:
 
 
 def _thinned(rows: Sequence[Logged]) -> list[tuple[float, float]]:
-    """The points of a curve; of many, means of neighbours at their last step."""
-    size = -(-len(rows) // _SMOOTHED)
+    """The points of a curve; if there are many, means of neighbours at their last step."""
+    size = -(-len(rows) // _MOST_POINTS)
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
     return [(float(p[-1].step), sum(row.value for row in p) / len(p)) for p in parts]
 
 
-def _told(title: str, lines: Sequence[Line], form: Any) -> str:
-    """A chart in words: where each line begins and ends."""
+def _description(title: str, lines: Sequence[Line], form: Form) -> str:
+    """A chart in words: the first and last value of each line."""
     ends = [
         f"{line.name} from {form(line.points[0][1])} to {form(line.points[-1][1])}"
         for line in lines
@@ -199,7 +209,9 @@ def _small(value: float) -> str:
 
 
 def _cell(value: float | None) -> tuple[str, str]:
-    """The words and the class of a cell."""
-    if value is None or isnan(value):
-        return "–" if value is not None else "", ""
+    """The text and the style class of a cell; the diagonal is empty, NaN a dash."""
+    if value is None:
+        return "", ""
+    if isnan(value):
+        return "–", ""
     return short(value, ".2f").replace("-", "−"), f"m{round(10 * value)}"

@@ -255,7 +255,7 @@ def headless(folder):
         (["--text", "a", "--methods", "no.such.Method"], ["no.such.Method"]),
         (["--text", "a", "--target", "great"], ["'great'", "0 (LABEL_0)"]),
         (["--text", "a", "--unit", "letter"], ["--unit", "letter", "explain --help"]),
-        (["--text", "a", "--window", "900"], ["900", "64 at most"]),
+        (["--text", "a", "--window", "900"], ["900", "at most 64"]),
         (["--text", "a", "--device", "nowhere"], ["--device nowhere"]),
         (["--text", "a", "--path", "b.csv"], ["--text and --path"]),
         (["--text_column", "a"], ["--path"]),

@@ -231,12 +231,12 @@ def test_an_unfinished_run_is_shown_as_far_as_it_is(run, report, tmp_path):
 def test_bad_input_is_one_line(run, fails, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    assert "nowhere: expected the folder of a run or of a study, but there is none" in fails(
+    assert "nowhere: expected the folder of a run or of a study, but it does not exist" in fails(
         ["report", "nowhere"]
     )
     assert "it is a file" in fails(["report", "file"])
-    assert "but it is neither" in fails(["report", str(run), "empty"])
-    assert "given twice" in fails(["report", str(run), f"{run}/."])
+    assert "but it has none of these" in fails(["report", str(run), "empty"])
+    assert "got it twice" in fails(["report", str(run), f"{run}/."])
     assert "--out empty: expected a file" in fails(["report", str(run), "--out", "empty"])
     assert "cannot be written" in fails(["report", str(run), "--out", "file/x.html"])
     assert "--relevant 0.0: expected a number above 0" in fails(

@@ -438,7 +438,7 @@ def test_default_methods_are_those_that_the_model_supports(tokenizer):
         ({"unit": "letter"}, ["unit 'letter'"]),
         ({"merge": "mean"}, ["merge 'mean'"]),
         ({"window": 2}, ["window of 2", "2 special tokens"]),
-        ({"window": 1000}, ["window of 1000", "64 at most"]),
+        ({"window": 1000}, ["window of 1000", "at most 64"]),
         ({"token_budget": 0}, ["token_budget"]),
         ({"methods": []}, ["at least one"]),
         ({"methods": [GradientXInput(), GradientXInput("squared_norm")]}, ["in a dict"]),

@@ -76,5 +76,5 @@ def test_everything_lies_inside_of_the_picture(count):
 
 @pytest.mark.parametrize("values", [[[1.0, 0.5, 0.1]], [[1.0], [1.0], [1.0]]])
 def test_other_shapes_are_refused(values):
-    with pytest.raises(InputError, match="3 names needs as many rows and columns"):
+    with pytest.raises(InputError, match="expected 3 rows of 3 values"):
         matrix_figure(NAMES, values, "Agreement")

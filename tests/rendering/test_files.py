@@ -106,7 +106,7 @@ def test_a_table_of_other_columns_is_kept_under_another_name(tmp_path, caplog):
     assert (tmp_path / "a.1.csv").read_text() == "mine"
     assert (tmp_path / "a.2.csv").read_bytes() == before
     [said] = caplog.messages
-    assert all(words in said for words in ("a.csv had", "x, y", "x, z", "kept as", "a.2.csv"))
+    assert all(words in said for words in ("a.csv has", "x, y", "x, z", "kept as", "a.2.csv"))
 
 
 def test_no_rows_make_no_file(tmp_path):

@@ -89,7 +89,7 @@ def test_a_span_outside_of_the_text_is_refused(span):
 )
 def test_parts_of_other_lengths_are_refused(parts):
     whole = {"words": ["a", "b"], "scores": [1.0, 2.0], "signed": True, "gaps": ["", " ", ""]}
-    with pytest.raises(InputError, match="a heatmap of 2 words needs"):
+    with pytest.raises(InputError, match="a score and a mark for each of 2 words"):
         Heatmap(**whole | parts)
 
 

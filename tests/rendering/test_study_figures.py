@@ -108,5 +108,5 @@ def test_nothing_to_draw_is_refused():
         word_bars_figure([], "")
     with pytest.raises(InputError, match="at least one value"):
         dots_figure([DotPanel("r", [])], "")
-    with pytest.raises(InputError, match="two series or more of one length"):
+    with pytest.raises(InputError, match="at least two series of one length"):
         pair_grid_figure({"a": [1.0], "b": [1.0, 2.0]}, {}, "")

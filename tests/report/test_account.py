@@ -68,7 +68,7 @@ def test_a_login_to_the_default_host_is_found_there(wandb_home, monkeypatch):
     import wandb
 
     asked = []
-    monkeypatch.setattr(account, "_ask", lambda opener, request, host: asked.append(request))
+    monkeypatch.setattr(account, "_send", lambda opener, request, host: asked.append(request))
     wandb.login(key=KEY, verify=False)
     wandb.teardown()
     assert obstacle(settings()) is None
