@@ -101,8 +101,7 @@ class Evaluator:
             return
         chosen = torch.tensor([self._searched(example) for example in examples])
         searched = valid & (counts <= MOST_UNITS) & chosen.to(valid.device) & bool(self._limits)
-        if evaluated is None:
-            evaluated = dict.fromkeys(self._metrics, tuple(self._methods))
+        evaluated = evaluated or dict.fromkeys(self._metrics, tuple(self._methods))
         finite = {name: row.masked_fill(~valid[:, None], 0) for name, row in scores.items()}
         values = {
             name: value.masked_fill(~valid[:, None], nan).to("cpu", torch.float64)

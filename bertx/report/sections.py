@@ -135,24 +135,28 @@ def _curves_chart(
         for curve in ranked
     ]
     done = DONE.get(kind, kind)
-    best = next((curve for curve in ranked if curve.role == "method"), None)
-    alt = ""
-    if best is not None:
-        alt = (
-            f"Mean probability of the explained class while the words that a method ranks first "
-            f"are {done}. {better.capitalize()} areas are better: the best method is {best.name} "
-            f"with {short(best.auc, '.3f')}."
-        )
     return Chart(
         title=f"{kind.capitalize()}, {run.name}{where}",
         x=f"share of {unit}s {done}",
         y="probability of the class",
         lines=lines,
-        alt=alt,
+        alt=_best_curve(ranked, better, done),
         group="methods",
         x_form=percent,
         y_range=(0.0, 1.0),
         legend=f"area, {better} is better" if better else "area",
+    )
+
+
+def _best_curve(ranked: Sequence[Curve], better: str, done: str) -> str:
+    """The best method in words, for readers who cannot see the chart; empty without a method."""
+    best = next((curve for curve in ranked if curve.role == "method"), None)
+    if best is None:
+        return ""
+    return (
+        f"Mean probability of the explained class while the words that a method ranks first are "
+        f"{done}. {better.capitalize()} areas are better: the best method is {best.name} with "
+        f"{short(best.auc, '.3f')}."
     )
 
 
