@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bertx.data.json_files import json_document, json_lines
-from bertx.data.table import Column, Record, Table, joined, shortened, tabulate
+from bertx.data.table import Column, NumberedRecord, Table, join_tables, shortened, tabulate
 from bertx.errors import InputError
 
 TEXT_FORMATS = ("tsv", "csv", "jsonl", "json")
@@ -46,7 +46,7 @@ _BUFFER = 2**20  # bytes; without a buffer, a whole column of a row group is rea
 
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # first bytes of spreadsheets
 
-Fields = tuple[int, list[str] | InputError]
+_Fields = tuple[int, list[str] | InputError]
 """The number of a record's first line, and its fields or why it is malformed."""
 
 
@@ -88,7 +88,7 @@ class FolderReader:
         tables: Iterable[Table] = chain.from_iterable(stream_tables(file, rows) for file in files)
         if rows is None and len(files) > 1:
             together = re.sub(r"-\d+-of-", "-*-of-", files[0].name)
-            tables = [joined(str(files[0].with_name(together)), list(tables))]
+            tables = [join_tables(str(files[0].with_name(together)), list(tables))]
         start = 0
         for table in tables:
             yield replace(table, numbers=range(start, start + len(table)))
@@ -181,12 +181,11 @@ def _open(file: Path, newline: str) -> io.TextIOWrapper:
     raw: Any = gzip.open(file) if file.suffix == ".gz" else file.open("rb")
     try:
         start = raw.peek(len(_ZIP))
-    except (EOFError, zlib.error, OSError):
+        if start.startswith((_ZIP, _OLE)):
+            raise spreadsheet(file)
+    except (InputError, EOFError, zlib.error, OSError):
         raw.close()
         raise
-    if start.startswith((_ZIP, _OLE)):
-        raw.close()
-        raise spreadsheet(file)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return io.TextIOWrapper(raw, "utf-16", errors="replace", newline=newline)
     # Bytes that are not UTF-8 are kept: they are an error only in columns that are used.
@@ -209,7 +208,7 @@ def _csv(file: Path, lines: Iterable[str], rows: int | None) -> Iterator[Table]:
     return _delimited(file, _csv_records(file, chain([header], lines), separator), rows)
 
 
-def _csv_records(file: Path, lines: Iterable[str], separator: str) -> Iterator[Fields]:
+def _csv_records(file: Path, lines: Iterable[str], separator: str) -> Iterator[_Fields]:
     reader, start = csv.reader(lines, delimiter=separator, strict=True), 1
     fields: list[str] | InputError | None
     while True:
@@ -231,7 +230,7 @@ def _csv_records(file: Path, lines: Iterable[str], separator: str) -> Iterator[F
         start = reader.line_num + 1
 
 
-def _delimited(file: Path, records: Iterator[Fields], rows: int | None) -> Iterator[Table]:
+def _delimited(file: Path, records: Iterator[_Fields], rows: int | None) -> Iterator[Table]:
     """Turn lists of fields, the header first, into tables."""
     _, header = next(records, (0, list[str]()))
     if isinstance(header, InputError):
@@ -239,7 +238,9 @@ def _delimited(file: Path, records: Iterator[Fields], rows: int | None) -> Itera
     return tabulate(str(file), _by_column(file, header, records), "line", rows, header)
 
 
-def _by_column(file: Path, header: list[str], records: Iterator[Fields]) -> Iterator[Record]:
+def _by_column(
+    file: Path, header: list[str], records: Iterator[_Fields]
+) -> Iterator[NumberedRecord]:
     for line, fields in records:
         # A blank line is an empty text if there is one column, and not a record otherwise.
         if not fields and len(header) > 1:

@@ -6,7 +6,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
-from bertx.data.table import Record, Table, Unit, shortened, tabulate
+from bertx.data.table import NumberedRecord, RowUnit, Table, shortened, tabulate
 from bertx.errors import InputError
 
 _EXAMPLE = '{"text": "...", "label": 0}'
@@ -37,7 +37,9 @@ def json_document(file: Path, text: TextIO, rows: int | None) -> Iterator[Table]
     return tabulate(str(file), _checked(file, "row", objects), "row", rows)
 
 
-def _checked(file: Path, unit: Unit, values: Iterable[tuple[int, Any]]) -> Iterator[Record]:
+def _checked(
+    file: Path, unit: RowUnit, values: Iterable[tuple[int, Any]]
+) -> Iterator[NumberedRecord]:
     """Yield the records; raise the error of the first one, as the file is then of another kind."""
     for place, (number, value) in enumerate(values):
         if not isinstance(value, dict | InputError):

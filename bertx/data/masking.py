@@ -62,7 +62,7 @@ class Masking:
 def _chosen(draws: Sequence[Random], share: float) -> list[int]:
     """Return the rows with the smallest draws; their expected share is ``share``."""
     pairs = [(draw.random(), draw.random()) for draw in draws]
-    count = int(share * len(pairs) + pairs[0][1])
+    count = int(share * len(pairs) + pairs[0][1])  # rounded at random
     return sorted(range(len(pairs)), key=pairs.__getitem__)[:count]
 
 

@@ -170,7 +170,7 @@ class HubReader:
     def _available(self) -> list[str]:
         """Return the names of all splits; without a network, of the prepared ones."""
         try:
-            names = split_names(self.source.path, self.source.config)
+            names = available_splits(self.source.path, self.source.config)
         except Exception:
             names = [name for group in self._splits.values() for name in group]
         return names or ["none"]
@@ -231,7 +231,7 @@ def load_splits(
     return _loaded(part, names)
 
 
-def split_names(path: str, config: str | None) -> list[str]:
+def available_splits(path: str, config: str | None) -> list[str]:
     """Return the names of all splits of a data set (raises as `load_splits` does)."""
     import datasets
 

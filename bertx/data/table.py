@@ -13,10 +13,10 @@ from bertx.errors import InputError
 Spans = tuple[tuple[int, int], ...]
 """Character spans (start, end) of a text, the end exclusive."""
 
-Unit = Literal["line", "row"]
+RowUnit = Literal["line", "row"]
 """What the rows of a source are counted by."""
 
-Record = tuple[int, dict[str, Any] | InputError]
+NumberedRecord = tuple[int, dict[str, Any] | InputError]
 """The number of a record's first line or row, and its values by column or why it is malformed."""
 
 
@@ -63,7 +63,7 @@ class Table:
     source: str
     columns: Mapping[str, Sequence[Any]]
     lines: Sequence[int]
-    unit: Unit = "line"
+    unit: RowUnit = "line"
     rationales: Sequence[Spans] | None = None
     unusable: Sequence[str] = ()
     repeated: Collection[str] = ()
@@ -99,8 +99,8 @@ class Table:
 
 def tabulate(
     source: str,
-    records: Iterator[Record],
-    unit: Unit,
+    records: Iterator[NumberedRecord],
+    unit: RowUnit,
     rows: int | None,
     header: Sequence[str] = (),
 ) -> Iterator[Table]:
@@ -126,7 +126,7 @@ def tabulate(
         yield Table(source, columns, lines, unit, repeated=repeated, malformed=malformed)
 
 
-def joined(source: str, tables: Sequence[Table]) -> Table:
+def join_tables(source: str, tables: Sequence[Table]) -> Table:
     """Return the rows of several files as one table; a file may lack a column of another.
 
     Args:

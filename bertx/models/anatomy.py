@@ -18,9 +18,6 @@ from bertx.models.activations import Elementwise, unseen_activations
 _FUSED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 """Modules that compute activations and their products inside a single function of torch."""
 
-Code = tuple[ReferenceType[Any], ...]
-"""The forwards of a model that are not part of transformers or torch."""
-
 
 class UnsupportedArchitecture(InputError):
     """A method is not defined for a model.
@@ -259,7 +256,7 @@ def _block(model: nn.Module, layer: Layer | GatedLayer) -> nn.Module:
     return [module for module in model.modules() if maps <= set(module.modules())][-1]
 
 
-def custom_code(model: nn.Module) -> Code:
+def custom_code(model: nn.Module) -> tuple[ReferenceType[Any], ...]:
     """Return the forwards of all modules whose class or forward is not of transformers or torch."""
     forwards = []
     for module in model.modules():

@@ -16,7 +16,7 @@ from bertx.models.classifier import uncompiled_name
 
 ENDING = ".ckpt"
 
-CONFIG = "config.json"
+_CONFIG = "config.json"
 
 FILES = "hf"
 """Key of a checkpoint that holds the files of `files_of`."""
@@ -58,8 +58,8 @@ class Checkpoint:
     def has(self, component: Component) -> bool:
         """Return whether there are files to build a component from."""
         if component == "model":
-            return CONFIG in self.files
-        return bool(set(self.files) - {CONFIG})
+            return _CONFIG in self.files
+        return bool(set(self.files) - {_CONFIG})
 
     @contextmanager
     def folder(self) -> Iterator[str]:

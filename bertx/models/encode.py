@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from bertx.models.inputs import UNKNOWN, Inputs, Unit
 from bertx.models.words import Span, number_pieces, number_words, spans_of
 
-Item = TypeVar("Item")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Reading:
     def __len__(self) -> int:
         return len(self.ids) + self.specials
 
-    def around(self, values: Sequence[Item], filler: Item) -> list[Item]:
+    def around(self, values: Sequence[_T], filler: _T) -> list[_T]:
         """Return values of the text's tokens (t,), with a filler for each added special token."""
         return [*[filler] * len(self.before), *values, *[filler] * len(self.after)]
 

@@ -30,7 +30,7 @@ def hub(monkeypatch):
 
     hub_splits = DatasetDict({"train": split(["good", "bad"], [1, 0])})
     monkeypatch.setattr("bertx.data.sources.load_splits", load)
-    monkeypatch.setattr("bertx.data.sources.split_names", lambda path, config: [*hub_splits])
+    monkeypatch.setattr("bertx.data.sources.available_splits", lambda path, config: [*hub_splits])
     return hub_splits, asked
 
 
