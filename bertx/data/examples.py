@@ -112,7 +112,7 @@ def usable_rows(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> l
 def input_rows(
     texts: Sequence[str], worded: Sequence[int], tokenizer: "PreTrainedTokenizerBase"
 ) -> list[int]:
-    """Return the rows of which a model has at least one token, be it a special one.
+    """Return the rows with at least one token, special or not.
 
     Args:
         texts: The texts, N.

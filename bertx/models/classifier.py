@@ -135,7 +135,7 @@ def check_chooses(model: PreTrainedModel) -> None:
 
 
 def takes(model: nn.Module, argument: str) -> bool:
-    """Return whether the forward of a model takes an argument, be it through ``**kwargs``."""
+    """Return whether the forward of a model takes an argument, itself or by ``**kwargs``."""
     whole = getattr(model, _COMPILED, model)
     base = getattr(whole, "base_model", whole)  # takes what a wrapper passes on
     for kind in (*type(whole).__mro__, *type(base).__mro__):

@@ -186,7 +186,7 @@ class UnitTokenizer:
 
 
 def kept_range(units: Sequence[int], room: int, left: bool = False) -> tuple[int, int]:
-    """Return which tokens of a too long text are kept; a unit is only cut if it is the only one.
+    """Return which tokens to keep of a text that is too long; a unit is only cut if it is alone.
 
     Args:
         units: The number of each token's unit, -1 for none (T,).

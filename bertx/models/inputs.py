@@ -233,7 +233,7 @@ def merge_by_unit(scores: Tensor, units: Tensor, how: Merge = "sum") -> Tensor:
 
 
 def spread_by_unit(scores: Tensor, units: Tensor) -> Tensor:
-    """Give each token an equal share of its unit's score; the inverse of `merge_by_unit`.
+    """Give each token an equal share of its unit's score, whose sum is the score again.
 
     Args:
         scores: Unit scores (B, U).

@@ -184,7 +184,7 @@ def _trimmed(text: str, start: int, end: int) -> Span:
 
 
 def normal(word: str) -> str:
-    """Return a word in compatibility-normalized, case-folded form.
+    """Return a word normalized to NFKC and case-folded.
 
     Examples:
         >>> normal("Great"), normal("ﬁlm")
