@@ -39,7 +39,7 @@ COMPARED_METHODS: tuple[type[Attribution], ...] = (
 def named(
     methods: Methods | None,
     model: PreTrainedModel,
-    usual: Sequence[type[Attribution]] = DEFAULT_METHODS,
+    default: Sequence[type[Attribution]] = DEFAULT_METHODS,
 ) -> dict[str, Attribution]:
     """Return the methods by name, checked against a model.
 
@@ -47,14 +47,14 @@ def named(
         methods: One method or several, which are named after their classes, or several by name;
             None for the default ones that the model supports.
         model: The classifier.
-        usual: The default methods.
+        default: The default methods.
 
     Raises:
         InputError: If there is no method, two have the same name, or one is not an `Attribution`.
         UnsupportedArchitecture: If a method is not defined for the model, or no default one is.
     """
     if methods is None:
-        defaults = {method.__name__: method() for method in usual}
+        defaults = {method.__name__: method() for method in default}
         chosen = supported(defaults, model)
         if not chosen:
             check_each(defaults, model)  # raises the reason

@@ -59,8 +59,8 @@ class DecompX(Attribution):
     Cost: about T forwards for T tokens; all classes cost as much as one. Memory: 2 · T² · D numbers
     per text (3 · T² · D for ModernBERT), 1.6 GB in float32 for 512 tokens and D = 768; for a batch
     it is bounded by ``budget``.
-    Refuses: model types without `bertx.models.anatomy.anatomy`, models that compute anything else
-    than these parts, activations that are not 0 at 0.
+    Refuses: models whose parts are not known (`bertx.models.anatomy.anatomy`) or that compute
+    anything else than these parts, and activations that are not 0 at 0.
 
     Args:
         bias: How biases are shared: ``dot``, ``norm`` or ``none``.

@@ -19,8 +19,8 @@ class BeamOracle(PerturbationAttribution):
 
     The order minimizes Σ_k p_c after the k-th deletion, which is the deletion AUC up to constants.
     For texts with at most ``exact`` units, it is the best of all orders, by dynamic programming
-    over the 2^U sets of deleted units; for others a beam search, greedy with a beam of 1. It is no
-    explanation but a ceiling for the deletion curves of all methods.
+    over the 2^U sets of deleted units; for others a beam search, greedy with a beam of 1. It is
+    not an explanation, but a ceiling for the deletion curves of all methods.
 
     The unit deleted at place k = 0..U-1 has the score (U - k) / U. Each token has the score of its
     unit divided by the unit's number of tokens; special tokens have 0.

@@ -38,8 +38,8 @@ class ValueZeroing(Attribution):
 
     Range: unsigned, class-blind, Σ_t = 1.
     Cost: one forward and about two thirds of T forwards for T tokens; for ``last`` 1/L of these.
-    Refuses: model types without `bertx.models.anatomy.anatomy`, and models that compute anything
-    else than these parts.
+    Refuses: models whose parts are not known (`bertx.models.anatomy.anatomy`) or that compute
+    anything else than these parts.
 
     Args:
         aggregate: How the layers are combined: ``rollout`` or ``last``.

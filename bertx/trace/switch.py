@@ -2,8 +2,8 @@
 
 `bertx.trace.recording` puts a node before or behind each operation of interest during the forward.
 A node passes its tensor on unchanged. In the backward it looks up the rules in the `Switch` of its
-graph, and sends the gradient through the operation, through the linear map that the rules put in
-its place, or down scaled. One forward thus serves any number of backwards.
+graph. It then sends the gradient through the operation or through a linear map in its place, or
+scales it. One forward thus serves any number of backwards.
 """
 
 from collections.abc import Iterator
