@@ -104,7 +104,7 @@ def test_a_name_of_one_class_is_that_class_though_it_is_shown_with_its_number():
     assert class_number("good (1) (1)", model) == 1
     with pytest.raises(InputError, match="several classes have that name"):
         class_number("good", model)
-    with pytest.raises(InputError, match=r"'good \(2\)': expected a class"):
+    with pytest.raises(InputError, match=r"'good \(2\)': expected one of the classes"):
         class_number("good (2)", model)
 
 
