@@ -40,7 +40,7 @@ OUT = Path("out")
 
 
 def preset(**changes):
-    """Two fits and a study of them, as a YAML file has them."""
+    """Return two fits and a study of them, as in a YAML file."""
     fits = {
         "first": {"dataset": "demo", "minutes": 2, "settings": {"data.seed": 1}},
         "second": {"dataset": "demo", "minutes": 6, "settings": {"data.seed": 2}},
@@ -74,7 +74,7 @@ def no_command(monkeypatch):
 
 
 def finished(name, **config):
-    """The folder of a run as a fit leaves it."""
+    """Write the folder of a finished fit."""
     folder = OUT / "runs" / name
     (folder / "hf").mkdir(parents=True, exist_ok=True)
     (folder / "hf" / "config.json").touch()
@@ -127,7 +127,7 @@ def test_the_plan_names_every_command_and_runs_none(capsys):
 
 @pytest.mark.parametrize("name", shipped_presets())
 def test_presets_that_are_shipped_can_be_used(name, capsys):
-    """Every setting of a fit is one of `bertx fit`, and every one of a study one of its own."""
+    """All settings are settings of `bertx fit` or options of the study."""
     made = read_preset(name)
     for step in steps_of(made, Folders(OUT)):
         if step.name.startswith("study "):
@@ -242,7 +242,7 @@ class Clock:
 
 
 def begun(kind):
-    """A board where the first fit took half the expected time and the second is running."""
+    """Return a board where the first fit took half the expected time and the second is running."""
     every, clock = steps(), Clock()
     StepLog(Path("steps.json")).add(every[0], 60.0)
     board = kind(every, {"fit first"}, StepLog(Path("steps.json")), clock)
@@ -378,7 +378,7 @@ def test_a_step_that_fails_ends_it_and_says_where_to_look(fails, no_command):
 
 @pytest.fixture
 def reproduce(model, data, monkeypatch, workplace):
-    """Reproduce a fit and a study of it, each command in this process, killed at a given place."""
+    """Reproduce a fit and a study of it in this process, killed at a given point."""
     (workplace / "files").mkdir()
     (workplace / "files" / "demo").symlink_to(data)
     common = {
@@ -398,7 +398,7 @@ def reproduce(model, data, monkeypatch, workplace):
     saved(small)
 
     def call(out, kill=None):
-        """The commands that were begun, and whether it was killed in the middle of one."""
+        """Return the commands that were begun, and whether one was killed."""
         begun = []
 
         def run(arguments, log, say):
@@ -421,7 +421,7 @@ def reproduce(model, data, monkeypatch, workplace):
 
 
 def at_a_step(patched):
-    """Behind the second checkpoint, of the twelve steps of the fit."""
+    """Kill the fit after the second checkpoint, in the middle of its twelve steps."""
     step = TextClassifier.training_step
 
     def dying(module, batch, number):
@@ -433,7 +433,7 @@ def at_a_step(patched):
 
 
 def at_a_part(patched):
-    """Behind the first part that the study keeps."""
+    """Kill the study after the first part that it stores."""
 
     def write(path, table):
         real(path, table)
@@ -444,7 +444,7 @@ def at_a_part(patched):
 
 
 def outcome(out):
-    """What a reproduction comes to."""
+    """Return the results of a reproduction."""
     run, study = Path(out, "runs/demo"), Path(out, "studies/words")
     values = parquet.read_table(study / "values.parquet")
     numbers = json.loads((study / "summary.json").read_text())["numbers"]

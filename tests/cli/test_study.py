@@ -23,7 +23,7 @@ FAST = ["--methods", "GradientXInput,LayerwiseAttentionTracing", "--resamples", 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """Two runs on the same data, and others that differ in something."""
+    """Two runs on the same data, and runs that differ in one respect."""
     folder = tmp_path_factory.mktemp("studies")
     data = save_texts(folder / "data")
     for seed in range(2):
@@ -56,7 +56,7 @@ def study(place, capsys):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Figures, which take most of the time, are left out."""
+    """Leave out figures, which take most of the time."""
     nothing = Picture("nothing", "", "", None)
     monkeypatch.setattr("bertx.studies.conducting.draw", lambda folder, picture: None)
     monkeypatch.setattr("bertx.studies.word_rank._pictures", lambda *_: [nothing])
@@ -69,7 +69,7 @@ def summary(folder):
 
 
 def all_bytes(folder):
-    """What is written, without what another name of the folder changes."""
+    """Return the content of all files by their relative path."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -112,7 +112,7 @@ def test_what_is_written(name, study, place):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_study_that_was_killed_ends_as_one_that_was_not(name, place, study, tmp_path, undrawn):
-    """Killed while it writes what comes after the first part."""
+    """It is killed while it writes the second part."""
     more = own_options(name, place)
     whole, _ = study(name, *RUNS[name], more=more, out="whole")
     runs = [str(place / run) for run in RUNS[name]]

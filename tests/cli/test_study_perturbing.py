@@ -29,7 +29,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def study(model, data, tmp_path, capsys):
-    """Runs a study on a model folder; what it printed and its folder."""
+    """Run a study on a model folder, and return what it printed and its folder."""
 
     def call(name, *more, out="out"):
         folder = tmp_path / out

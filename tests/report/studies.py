@@ -1,4 +1,4 @@
-"""A study's folder, made by hand in the form in which studies leave theirs."""
+"""The folder of a study, written by hand."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ SUMMARY = {
 
 
 def save_study(folder, **other):
-    """Write the folder; what is given takes the place of parts of the summary."""
+    """Write the folder; keyword arguments replace parts of the summary."""
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True)
     picture = figure_svg(curves_figure(curves(), "deletion"))

@@ -1,4 +1,4 @@
-"""A study that is killed while it writes."""
+"""Killing a study while it writes."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ from bertx.studies import store
 
 
 def killed_after(parts, act):
-    """Run ``act`` in a process of its own, which is killed with so many whole parts and a half.
+    """Run ``act`` in a forked process, killed after ``parts`` complete parts and half another.
 
-    It keeps to one thread: OpenMP's threads do not come along into a forked process.
+    The process uses one thread, because OpenMP's threads do not survive a fork.
     """
     if not (child := os.fork()):
         try:

@@ -1,4 +1,4 @@
-"""Folders of runs of tiny models, as ``bertx fit`` leaves them, made without training."""
+"""Folders of runs of tiny models as ``bertx fit`` writes them, without training."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ LEXICON = {"awful": -2.0, "bad": -2.5, "dull": -1.7, "good": 1.9, "great": 3.1, 
 
 
 def save_texts(folder, count=36, seed=0, splits=("test",), classes=CLASSES, labelled=True):
-    """A data set in a folder."""
+    """Write a data set."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for split in splits:
         rows = [
@@ -27,7 +27,7 @@ def save_texts(folder, count=36, seed=0, splits=("test",), classes=CLASSES, labe
 
 
 def save_run(folder, data, seed=0, dtype=torch.float64, classes=CLASSES, tokenizer=None, **more):
-    """A run that has exported its model and no longer has a checkpoint."""
+    """Write a run with an exported model and without a checkpoint."""
     folder = Path(folder)
     model = tiny_model("bert", len(classes), dtype, seed)
     model.config.id2label = dict(enumerate(classes))
@@ -40,7 +40,7 @@ def save_run(folder, data, seed=0, dtype=torch.float64, classes=CLASSES, tokeniz
 
 
 def save_lexicon(path, words=LEXICON):
-    """A lexicon as VADER's is."""
+    """Write a lexicon in VADER's format."""
     lines = [f"{word}\t{valence}\t0.5\t[1, 2]\n" for word, valence in words.items()]
     Path(path).write_text("".join(lines))
     return str(path)

@@ -1,4 +1,4 @@
-"""Subjects of tiny models, as the command line makes them of runs."""
+"""Subjects with tiny models, as the command line creates them from runs."""
 
 import random
 
@@ -14,7 +14,7 @@ FEELINGS = ["awful", "bad", "dull", "good", "great", "superb"]
 
 
 def texts(count, seed=0, labels=3):
-    """Sentences of five to eleven words with a label each."""
+    """Draw labelled sentences of five to eleven words."""
     draw = random.Random(seed)
     found = []
     for number in range(count):
@@ -25,7 +25,7 @@ def texts(count, seed=0, labels=3):
 
 
 def subject(name="one", seed=0, settings=None, count=70, labels=3, texts_seed=0, own=None):
-    """A subject of a random model in float64, with texts of its own or drawn ones."""
+    """Return a subject with a random model in float64, and given or drawn texts."""
 
     def load():
         subject.loads.append(name)
@@ -37,4 +37,4 @@ def subject(name="one", seed=0, settings=None, count=70, labels=3, texts_seed=0,
 
 
 subject.loads = []
-"""Which models were loaded."""
+"""The names of the loaded models."""

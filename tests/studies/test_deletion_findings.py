@@ -1,4 +1,4 @@
-"""What is said of word deletion, on answers whose meaning is known."""
+"""Findings of word deletion, on predictions whose findings are known."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ BREAKS, HARMLESS = 0.3, 0.9
 
 
 def answers(*chances, texts=200, runs=1, seed=1, searched=20):
-    """Two thirds of the texts are at first right; what is deleted by each ranker breaks some."""
+    """Two thirds of the texts are initially right; each ranker's deletions break some of them."""
     draw = np.random.default_rng(seed)
     shape = (runs, texts, 1, len(RANKERS), len(POINTS.places))
     chance = np.array([*chances, 0.1])[None, None, None, :, None]
@@ -111,7 +111,7 @@ def test_accuracies_are_those_of_each_group():
 
 
 def test_runs_of_the_same_texts_meet_on_those_that_both_could_use():
-    """One of them could not use its text 1, the other one not its text 3."""
+    """One run could not use text 1, and the other could not use text 3."""
     points = Points(words=1, shares=0)
     subjects = [subject(f"run{seed}", seed, count=4) for seed in (0, 1)]
     used = ([0, 2, 3], [0, 1, 2])
@@ -169,7 +169,7 @@ def test_figures_have_a_line_for_each_ranker():
     "chance, said", [(0.9, "corrects more than"), (0.3, "does not correct more than")]
 )
 def test_what_misled_the_model(chance, said):
-    """Where the answers of one method are right more often, and of random words half as often."""
+    """One method corrects predictions with a given probability, random words with 0.5."""
     found = deletion_findings(drawn(chance, 0.2, 0.5, texts=600), SETTINGS, POINTS)
     text = told(found, f"Of the wrong predictions, deleting the tokens that {GS} ranks highest")
     assert f"{said} random tokens do." in text.text

@@ -1,4 +1,4 @@
-"""Sentences of findings say what was found, whatever the verdict."""
+"""The sentences of findings, for every verdict."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -151,7 +151,7 @@ def test_seeds(means, spread, verdict, text):
 
 
 def test_how_many_seeds_would_tell():
-    """As many as have an error of models and texts that is small enough, known from four on."""
+    """As many as bring the error over models and texts down enough; unknown below four models."""
     effects, runs = np.array([0.3, -0.2, 0.1, -0.2, 0.0]), 5
     pairs = np.array([0.1 + effects[i] + effects[j] for i, j in combinations(range(runs), 2)])
     texts = np.random.default_rng(0).normal(0.1, 0.01, 20_000)

@@ -1,4 +1,4 @@
-"""Randomization beside a loop over single sentences with scipy, and what is said of it."""
+"""Randomization against a loop over single sentences with scipy, and its findings."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def small_and_undrawn(monkeypatch):
 
 
 def values(folder):
-    """Both correlations by run, scheme, step, draw, method and text."""
+    """Return both correlations by run, scheme, step, draw, method and text."""
     rows = read_table(folder / "values.parquet").to_pylist()
     keys = ("run", "scheme", "step", "draw", "method", "text")
     found = {tuple(row[key] for key in keys): (row["spearman"], row["absolute"]) for row in rows}
@@ -48,7 +48,7 @@ def values(folder):
 
 
 def scores(model, batch, number, method, target):
-    """Word scores of one sentence, explained alone; every word is one token."""
+    """Return the word scores of one sentence, explained alone; every word is one token."""
     alone = {name: own[number : number + 1] for name, own in batch.items()}
     trace = Trace(model, Inputs.from_batch(alone), torch.tensor([target]), method.needs)
     length = int(alone["attention_mask"].sum())
@@ -56,7 +56,7 @@ def scores(model, batch, number, method, target):
 
 
 def test_a_loop_over_single_sentences_gives_the_same(tmp_path):
-    """With models whose weights are overwritten in place, and scipy's correlations."""
+    """The weights of the loop's models are overwritten in place."""
     one, other = subject(seed=1, count=4), subject("shuffled", seed=9, count=4)
     options = RandomizationOptions(draws=2, shuffled={"other": other})
     conduct(STUDY, [one], SETTINGS, options, tmp_path)
@@ -100,7 +100,7 @@ def test_a_loop_over_single_sentences_gives_the_same(tmp_path):
 
 
 def test_nothing_is_explained_twice(tmp_path):
-    """The original, four steps of each scheme, and the first one, which both have."""
+    """The original, the first step, which both schemes share, and four more steps of each."""
     called = []
 
     class Counted(GradientXInput):
@@ -129,14 +129,14 @@ def test_a_killed_study_ends_as_one_that_was_not(tmp_path):
 
 
 class Blind(Attribution):
-    """The numbers of the tokens."""
+    """Scores a token by its id."""
 
     def scores(self, trace):
         return trace.inputs.input_ids.double()
 
 
 def test_a_method_that_does_not_look_at_the_model_stays(tmp_path):
-    """Of the random control, which does not either, nothing is said."""
+    """The random control does not look at it either, but has no findings."""
     settings = replace(SETTINGS, methods={"blind": Blind(), "floor": Random()})
     one = subject(settings=settings, count=20)
     findings = conduct(STUDY, [one], settings, RandomizationOptions(draws=2), tmp_path)

@@ -1,4 +1,4 @@
-"""Unit scores in parts: those of `bertx.explain`, made once, whatever was killed."""
+"""Stored unit scores: equal to `bertx.explain`, and computed once even after a kill."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def small_parts(monkeypatch):
 
 
 def by_explain(one, target, method):
-    """Scores of each text, one text at a time."""
+    """Return the scores of each text, one text at a time."""
     model, tokenizer = one.open()
     found = []
     for text in one.texts:

@@ -1,4 +1,4 @@
-"""The heatmap of one text: which text, which class, and scores as `bertx.explain` has them."""
+"""The heatmap of one text: the text, the class, and the scores of `bertx.explain`."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Word deletion beside loops over single sentences, and what it makes of a killed study."""
+"""Word deletion against loops over single sentences, and resuming a killed study."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -42,7 +42,7 @@ def small_and_undrawn(monkeypatch):
 
 
 def answers(folder):
-    """Whether each answer is right, by run, text, operator, method and place."""
+    """Return the rows of predictions by run, text, operator, method and point."""
     rows = read_table(folder / "values.parquet").to_pylist()
     found = {
         (row["run"], row["text"], row["operator"], row["method"], row["by"], row["at"]): row
@@ -58,14 +58,14 @@ def gone(place, count):
 
 
 def scored(model, batch, number, method):
-    """Token scores of one sentence, explained alone."""
+    """Return the token scores of one sentence, explained alone."""
     alone = {name: own[number : number + 1] for name, own in batch.items()}
     trace = Trace(model, Inputs.from_batch(alone), None, method.needs)
     return method(trace)[0]
 
 
 def best_order(ask, count, label):
-    """The order of deletion with the smallest sum of probabilities, of all there are."""
+    """Return the order of deletion with the smallest sum of probabilities, out of all orders."""
     orders = permutations(range(count))
     return min(orders, key=lambda o: sum(ask(o[: k + 1])[label] for k in range(count)))
 
@@ -109,11 +109,12 @@ def test_the_best_order_is_that_of_the_answer_whatever_is_explained(tmp_path):
 
 
 def authors_deletion(model, tokenizer, sentences, method, most):
-    """A transcription of what the authors do, one sentence at a time.
+    """Do what the authors do, one sentence at a time.
 
-    The first sentences; cut at 128 ids, those of at least 10; the last class; squared norms of
-    the gradient, or of it times the embedding; the k highest pieces become id 0, which is still
-    attended to; whether the answer is the label after k = 0..10 of them.
+    They take the first sentences, cut them at 128 ids and leave out sentences of fewer than 10.
+    They explain the last class by squared norms of the gradient, or of the gradient times the
+    embedding. The k highest word pieces become id 0, which is still attended to. The result is
+    whether the prediction is right for k = 0..10.
     """
     found = {}
     for number, sentence in enumerate(sentences[:most]):
@@ -170,7 +171,7 @@ def test_the_authors_preset_is_a_transcription_of_what_they_did(tmp_path):
 
 @pytest.mark.parametrize("preset, nested", [("default", True), ("authors", False)])
 def test_the_control_is_nested_or_drawn_anew(preset, nested, monkeypatch, tmp_path):
-    """All methods, points and the control of a batch are one question to each engine."""
+    """Each engine is called once for all methods, points and the control of a batch."""
     settings = replace(STUDY.presets[preset], methods={"gs": GradientSensitivity()}, texts=8)
     settings = replace(settings, shortest=8, resamples=100)
     asked, call = [], Perturber.__call__
@@ -208,7 +209,7 @@ def test_a_killed_study_ends_as_one_that_was_not(tmp_path):
 
 
 def test_runs_of_one_data_set_come_together(tmp_path):
-    """The texts on which both are right, or both wrong, and bands over them and the runs."""
+    """Groups are the texts on which both runs are right, or both are wrong."""
     settings = replace(SETTINGS, operators=("mask",))
     runs = [subject(f"seed{n}", n, settings, count=30) for n in (1, 2)]
     runs.append(subject("other", 3, settings, count=30, texts_seed=1))
@@ -283,7 +284,7 @@ def test_texts_whose_scores_overflow_are_left_out(tmp_path, caplog, monkeypatch)
 
 @pytest.mark.parametrize("longest, halved", [(5, True), (7, False), (9, True)])
 def test_the_authors_cut_texts_between_pieces(longest, halved):
-    """As a tokenizer truncates them; by default no word is halved."""
+    """Like a truncating tokenizer; by default no word is cut in half."""
     sentence = Text("an unbelievable film , unbelievable", 0)
     model, tokenizer = tiny_model(), tiny_tokenizer()
     source = Source("one", "model", "data", "test", lambda: (model, tiny_tokenizer()))

@@ -41,7 +41,7 @@ MEASURES = ("Pearson", "Spearman", "Kendall", "top-k")
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
-    """Figures take most of the time, and are looked at elsewhere."""
+    """Leave out figures, which take most of the time and are tested elsewhere."""
     for name in ("word_rank._pictures", "seeds._pictures", "transfer._picture"):
         monkeypatch.setattr(f"bertx.studies.{name}", lambda *_: [])
 
@@ -52,7 +52,7 @@ def store(tmp_path):
 
 
 def rows(findings, **wanted):
-    """The rows of the long table that have these values."""
+    """Return the rows of the long table with these values."""
     return [
         row
         for row in findings.values.to_pylist()
@@ -173,7 +173,7 @@ def test_transfer_of_common_words(three, store):
 
 
 def test_nothing_is_found_out_about_the_random_control(three, store, tmp_path):
-    """It agrees with itself whatever the models are; as a floor it stands in the evidence."""
+    """It agrees with itself for any models; as a floor it is part of the evidence."""
     lexicon = read_lexicon(Path(save_lexicon(tmp_path / "lexicon.txt")))
     settings = replace(SETTINGS, methods={"gs": GradientSensitivity(), "floor": Random()})
     studies = (
@@ -261,7 +261,7 @@ def test_words_that_are_left_out_are_in_no_table(three, store):
 
 
 def test_leagues_are_not_compared_for_the_paper(three, tmp_path):
-    """Gradient × input with a sign is not the paper's, and is left out by name."""
+    """Signed gradient × input is not the paper's, and a note says that it is left out."""
     lexicon = read_lexicon(Path(save_lexicon(tmp_path / "lexicon.txt")))
     store, gs, gi = Store(tmp_path / "s", {}), GradientSensitivity(), GradientXInput()
     methods = {"GradientSensitivity": gs, "GradientXInput": gi, "LRP": LRP(),
@@ -279,7 +279,7 @@ def test_leagues_are_not_compared_for_the_paper(three, tmp_path):
 
 
 def test_the_authors_take_the_first_texts_pieces_and_the_last_class(store):
-    """Absolute scores of the last class of word pieces, of texts of ten or more of them."""
+    """Absolute scores of word pieces for the last class, in texts of ten or more pieces."""
     settings = replace(authors(12), resamples=100, minimum_count=2)
     one = subject("a", 3, settings, own=[Text(f"{text.text} unbelievable", text.label)
                                            for text in texts(20)])  # fmt: skip
