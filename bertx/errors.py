@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ class InputError(ValueError):
 def check_positive(**settings: int | None) -> None:
     """Raise `InputError` unless every setting is None or a whole number of at least 1."""
     for name, value in settings.items():
-        if value is not None and not (isinstance(value, int) and value >= 1):
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
             raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 

@@ -5,10 +5,20 @@ import os
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from bertx.errors import causes, diagnose, disk_full, first_line, is_hub_id, one_line
+from bertx.errors import (
+    InputError,
+    causes,
+    check_positive,
+    diagnose,
+    disk_full,
+    first_line,
+    is_hub_id,
+    one_line,
+)
 
 
 def raised(*errors):
@@ -87,3 +97,14 @@ def test_a_folder_is_no_hub_id(tmp_path, monkeypatch):
     (tmp_path / "a/b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert not is_hub_id("a/b") and is_hub_id("a/c")
+
+
+@pytest.mark.parametrize("value", [None, 1, np.int64(3)])
+def test_whole_numbers_of_any_kind_are_settings(value):
+    check_positive(samples=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, "2", np.float64(2)])
+def test_other_values_are_refused_by_the_name_of_the_setting(value):
+    with pytest.raises(InputError, match=r"samples must be a whole number of at least 1, got"):
+        check_positive(samples=value)
