@@ -85,27 +85,27 @@ REPRODUCE = "reproduce"
 
 def command(args: list[str]) -> None:
     """Run ``bertx study`` with the given arguments."""
-    name = args[0] if args else "--help"
+    name, *others = args or ["--help"]
     if name == REPRODUCE:
-        import_module("bertx.cli.reproducing.command").command(args[1:])
+        import_module("bertx.cli.reproducing.command").command(others)
         return
-    options = study_options(args or [name])
+    options = study_options([name, *others])
     with handled_errors():
         _run(name, options)
 
 
 def study_options(args: list[str]) -> Namespace:
     """Parse the name of a study and its options; a wrong option ends the program."""
-    if args[0] not in STUDIES:
-        _introduce(args[0])
-    return _parser(args[0]).parse_args(args[1:])
-
-
-def _introduce(name: str) -> NoReturn:
-    """Print the available studies, or an error that names them."""
-    if name not in ("-h", "--help"):
+    name, *others = args
+    if name in ("-h", "--help"):
+        _print_help()
+    if name not in STUDIES:
         studies = ", ".join([*STUDIES, REPRODUCE])
         fail(f"no study {name!r}: expected {studies}. For all of them: {PROG} study -h")
+    return _parser(name).parse_args(others)
+
+
+def _print_help() -> NoReturn:
     purposes = {study: command.purpose for study, command in STUDIES.items()}
     purposes[REPRODUCE] = "Fit all models, run all studies of them, and write the report."
     width = max(map(len, purposes))
