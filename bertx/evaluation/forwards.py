@@ -88,12 +88,7 @@ class Recorder:
 def timed_scores(
     trace: Trace, methods: Mapping[str, Attribution]
 ) -> tuple[dict[str, Tensor], dict[str | None, float]]:
-    """Compute the scores of methods and the seconds that each takes alone.
-
-    Returns:
-        The token scores (B, T) of each method; its seconds and, under None, those of a plain
-        forward.
-    """
+    """Compute the scores of methods, and the seconds of each; None is a plain forward."""
     scores: dict[str, Tensor] = {}
     seconds: dict[str | None, float] = {None: plain_seconds(trace.model, trace.inputs)}
     for name, method in methods.items():

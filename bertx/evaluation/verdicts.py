@@ -198,28 +198,23 @@ class _Evaluation:
         readings = self._read(texts)
         if self.rounds is not None:
             readings = self.rounds.shuffled(readings)
-        places = {reading.index: place for place, reading in enumerate(readings)}
-        evaluators = self._evaluators(places)
-        seconds = self._evaluate(readings, places, evaluators)
-        for evaluator in evaluators.values():
+        self.places = {reading.index: place for place, reading in enumerate(readings)}
+        self.evaluators = self._evaluators()
+        seconds = self._evaluate(readings)
+        for evaluator in self.evaluators.values():
             evaluator.seconds += seconds[1:] or seconds  # the first forwards are slow
-        estimates = {operator: each.compute() for operator, each in evaluators.items()}
+        estimates = {operator: each.compute() for operator, each in self.evaluators.items()}
         first = next(iter(estimates.values()))
         return Verdicts(
             {operator: each.completed(first) for operator, each in estimates.items()},
-            self._values(evaluators, places),
+            self._values(),
             {name: method.signed for name, method in self.methods.items()},
-            next(iter(evaluators.values())).control,
+            next(iter(self.evaluators.values())).control,
             self.skipped,
             None if self.rounds is None else self.rounds.confidence,
         )
 
-    def _evaluate(
-        self,
-        readings: Sequence[Reading],
-        places: Mapping[int, int],
-        evaluators: Mapping[Operator, Evaluator],
-    ) -> list[dict[str | None, float]]:
+    def _evaluate(self, readings: Sequence[Reading]) -> list[dict[str | None, float]]:
         """Evaluate the explanations of the texts until the last text or the last verdict.
 
         Returns:
@@ -235,34 +230,31 @@ class _Evaluation:
         with task("Judging explanations of texts", len(readings)) as advance:
             for portion in portions:
                 for chunk in self.recorder.chunks(portion):
-                    if seconds := self._explain(chunk, evaluators, selected):
+                    if seconds := self._explain(chunk, selected):
                         spent.append(seconds)
                     advance(len(chunk))
                 count += len(portion)
                 if self.rounds is not None:
-                    values = self._values(evaluators, places)
-                    selected = self.rounds.undecided(values, count, len(readings))
+                    selected = self.rounds.undecided(self._values(), count, len(readings))
                     if not any(selected.values()):
                         break
         return spent
 
-    def _values(
-        self, evaluators: Mapping[Operator, Evaluator], places: Mapping[int, int]
-    ) -> list[ExampleValue]:
+    def _values(self) -> list[ExampleValue]:
         """All values, in the order of the texts if that is random."""
-        values = [value for evaluator in evaluators.values() for value in evaluator.values]
+        values = [value for evaluator in self.evaluators.values() for value in evaluator.values]
         if self.rounds is not None:
-            values.sort(key=lambda value: places[value.example])
+            values.sort(key=lambda value: self.places[value.example])
         return values
 
-    def _evaluators(self, places: Mapping[int, int]) -> dict[Operator, Evaluator]:
+    def _evaluators(self) -> dict[Operator, Evaluator]:
         """An evaluator for each operator; the first alone has the metrics without an operator."""
         using = {name: metric for name, metric in self.metrics.items() if metric.uses_operator}
         first = self.ceiling_examples or 0
         searched = (
-            drawn_by_number(self.ceiling_examples, len(places))
+            drawn_by_number(self.ceiling_examples, len(self.places))
             if self.rounds is None
-            else lambda number: places[number] < first
+            else lambda number: self.places[number] < first
         )
         return {
             operator: Evaluator(
@@ -303,12 +295,7 @@ class _Evaluation:
         return readings
 
     @isolated_rng()
-    def _explain(
-        self,
-        chunk: list[Reading],
-        evaluators: Mapping[Operator, Evaluator],
-        selected: Selection,
-    ) -> dict[str | None, float]:
+    def _explain(self, chunk: list[Reading], selected: Selection) -> dict[str | None, float]:
         """Evaluate the selected methods on some texts; return their seconds if these are all."""
         names = set().union(*selected.values())
         methods = {name: method for name, method in self.methods.items() if name in names}
@@ -318,7 +305,7 @@ class _Evaluation:
             scores, seconds = timed_scores(trace, methods)
         else:
             scores = {name: method(trace) for name, method in methods.items()}
-        for operator, evaluator in evaluators.items():
+        for operator, evaluator in self.evaluators.items():
             evaluated = {
                 name: selected.get((name, operator if metric.uses_operator else ""), scores)
                 for name, metric in self.metrics.items()

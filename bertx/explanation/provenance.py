@@ -38,7 +38,7 @@ def describe(
         "model": str(model.name_or_path),
         "weights": fingerprint(model),
         "classes": class_names(model),
-        "tokenizer": f"{type(tokenizer).__name__} {rules(tokenizer)}",
+        "tokenizer": f"{type(tokenizer).__name__} {tokenizer_fingerprint(tokenizer)}",
         **run,
         "methods": {
             name: {**settings(method), "signed": method.signed} for name, method in methods.items()
@@ -79,7 +79,7 @@ def fingerprint(model: PreTrainedModel) -> str:
     return f"{checksum:08x}"
 
 
-def rules(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return eight hexadecimal digits that change with how a tokenizer splits a whole text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     contents = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())

@@ -46,6 +46,12 @@ def ink_on(background: str) -> str:
     return INK if contrast(INK, background) >= contrast(PAPER, background) else PAPER
 
 
+def colours_of(level: float, signed: bool) -> tuple[str, str]:
+    """Return background and text colour of a word (see `shade`)."""
+    background = shade(level, signed)
+    return background, ink_on(background)
+
+
 def contrast(a: str, b: str) -> float:
     """Compute the contrast ratio of two colours, from 1 for equal ones to 21 (WCAG 2.1).
 

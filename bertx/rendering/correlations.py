@@ -9,7 +9,7 @@ import numpy as np
 
 from bertx.errors import InputError
 from bertx.rendering.canvas import add_heading, blank_figure, shortened, styled
-from bertx.rendering.colours import GREY, PALETTE, ink_on, shade
+from bertx.rendering.colours import GREY, PALETTE, colours_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def matrix_figure(
 def _cell(axes: "Axes", row: int, column: int, value: float) -> None:
     from matplotlib.patches import Rectangle
 
-    colour, ink = _colours(value)
+    colour, ink = colours_of(0.0 if isnan(value) else value, signed=True)
     corner = (column - 0.5, row - 0.5)
     axes.add_patch(Rectangle(corner, 1, 1, facecolor=colour, edgecolor="white", lw=1.5))
     axes.text(column, row, _number(value), ha="center", va="center", color=ink)
@@ -163,16 +163,11 @@ def _points(axes: "Axes", x: Sequence[float], y: Sequence[float]) -> None:
 
 def _fill(axes: "Axes", correlation: Labelled) -> None:
     value, below = correlation
-    colour, ink = _colours(value)
+    colour, ink = colours_of(0.0 if isnan(value) else value, signed=True)
     axes.set(facecolor=colour, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     for y, text, size in ((0.56, _number(value), 16), (0.3, below, 8)):
         axes.text(0.5, y, text, ha="center", va="center", fontsize=size, color=ink)
-
-
-def _colours(value: float) -> tuple[str, str]:
-    colour = shade(0.0 if isnan(value) else value, signed=True)
-    return colour, ink_on(colour)
 
 
 def _number(value: float) -> str:

@@ -8,7 +8,7 @@ from itertools import chain
 from math import isfinite, isnan
 
 from bertx.errors import InputError
-from bertx.rendering.colours import ink_on, scale, shade
+from bertx.rendering.colours import colours_of, scale
 
 NOT_A_NUMBER = "not a number"
 BLANK = "␣"
@@ -225,8 +225,8 @@ def _word_style(level: float, signed: bool) -> str:
     if isnan(level):
         colours = _HATCHED
     else:
-        background = shade(level, signed)
-        colours = f"background:{background};color:{ink_on(background)}"
+        background, ink = colours_of(level, signed)
+        colours = f"background:{background};color:{ink}"
     return f"{colours};padding:.12em .1em;border-radius:.22em"
 
 

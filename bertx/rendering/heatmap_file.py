@@ -91,9 +91,10 @@ class HeatmapFile:
         return [self._row(text) for text in self.texts]
 
     def _row(self, text: ExplainedText) -> HeatmapRow:
-        heatmaps = {
-            name: text.heatmap(name, text.explained, sign) for name, sign in self.signed.items()
-        }
+        heatmaps = {}
+        for name, signed in self.signed.items():
+            if heatmap := text.heatmap(name, text.explained, signed):
+                heatmaps[name] = heatmap
         return HeatmapRow(
             epoch=self.epoch,
             step=self.step,
@@ -101,7 +102,7 @@ class HeatmapFile:
             gold="" if text.gold is None else self.classes[text.gold],
             predicted=self.classes[text.predicted],
             probability=text.probabilities[text.predicted],
-            heatmaps={name: heatmap for name, heatmap in heatmaps.items() if heatmap is not None},
+            heatmaps=heatmaps,
         )
 
 

@@ -168,7 +168,7 @@ def _contents(rows: Sequence[HeatmapRow], title: str) -> dict[str, Any]:
     return {
         "title": title,
         "when": sorted({(row.epoch, row.step) for row in rows}),
-        "known": len(verdicts),
+        "labelled": len(verdicts),
         "right": sum(verdicts),
         "legends": _legends(heatmap.signed for heatmap in heatmaps),
         "marked": any(any(heatmap.marks) for heatmap in heatmaps),

@@ -9,6 +9,7 @@ from bertx.errors import InputError
 from bertx.rendering.canvas import add_heading, blank_figure, shortened, styled
 from bertx.rendering.colours import AGAINST, AMOUNT, BLACK, PALETTE, TOWARDS
 from bertx.rendering.heatmap_figure import drawable
+from bertx.statistics.correlations import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,17 +36,13 @@ class Dot:
     Attributes:
         row: The row, such as a method.
         series: The series; it looks the same in all panels.
-        value: The value; NaN is not drawn.
-        low: Lower end of its interval.
-        high: Upper end of its interval.
-        single: The single values that it is the mean of, drawn small and faint.
+        mean: The value with its interval; NaN is not drawn.
+        single: The values that it is the mean of, drawn small and faint.
     """
 
     row: str
     series: str
-    value: float
-    low: float
-    high: float
+    mean: Interval
     single: Sequence[float] = ()
 
 
@@ -122,13 +119,13 @@ def _draw_dots(axes: "Axes", panel: DotPanel, rows: Sequence[str], series: Seque
         place = series.index(dot.series)
         y, look = rows.index(dot.row) + first + place * step, _look(place)
         axes.plot(dot.single, [y] * len(dot.single), **look, ls="", ms=3.2, alpha=0.35)
-        axes.plot([dot.low, dot.high], [y, y], color=look["color"], lw=1.6)
-        axes.plot([dot.value], [y], **look, ls="", ms=6)
+        axes.plot(dot.mean[1:], [y, y], color=look["color"], lw=1.6)
+        axes.plot([dot.mean.value], [y], **look, ls="", ms=6)
     for row, value in panel.published:
         if row in rows:
             axes.plot([value], [rows.index(row) + first], **_OPEN)
-    places = [x for dot in panel.dots for x in (dot.value, dot.low, *dot.single) if isfinite(x)]
-    low = min([0.0, *places])
+    values = [x for dot in panel.dots for x in (*dot.mean, *dot.single) if isfinite(x)]
+    low = min([0.0, *values])
     axes.set_xlim(low - 0.03, 1.03)
     if low < 0:
         axes.axvline(0, **_ZERO)

@@ -4,7 +4,7 @@ import re
 from math import isnan
 from typing import TYPE_CHECKING
 
-from bertx.rendering.colours import PAPER, ink_on, scale, shade
+from bertx.rendering.colours import PAPER, colours_of, scale
 from bertx.rendering.heatmap import Heatmap, ends, is_text, printable, visible
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def _colours(heatmap: Heatmap) -> "Text":
         if isnan(level):
             style = f"{_PALE} strike {_PAPER}"
         else:
-            background = shade(level, heatmap.signed)
-            style = f"{ink_on(background)} on {background}"
+            background, ink = colours_of(level, heatmap.signed)
+            style = f"{ink} on {background}"
         drawn.append(for_terminal(visible(word)), style=style)
         _gap(drawn, gap, _PAPER)
     return drawn

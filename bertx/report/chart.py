@@ -115,8 +115,6 @@ def _distinct(marks: Iterable[tuple[float, str]]) -> list[tuple[float, str]]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """The ranges of both axes, which map values to coordinates."""
-
     across: tuple[float, float]
     up: tuple[float, float]
 

@@ -154,7 +154,7 @@ def empty_findings(stages: Stages) -> Iterator[Finding]:
     ]
     if ends:
         yield Finding(
-            "Without a word the model still gives the class that it chose a probability of "
+            "Without any words the model still gives the predicted class a probability of "
             f"{_span(ends, '.2f')}.",
             "where the deletion curves end: the further this is from an even guess, the more the "
             "empty text itself speaks for a class",
@@ -239,7 +239,7 @@ def _best(name: str, leagues: Sequence[tuple[Leaderboard, League]]) -> Iterator[
     if not rivals:
         text = f"{leader} is the only {name} method."
     elif beaten:
-        but = f", but cannot be told from {', '.join(alike)}" if alike else ""
+        but = f", but cannot be distinguished from {', '.join(alike)}" if alike else ""
         text = f"{leader} explains best {by} among the {name} methods{but}."
     else:
         text = f"{leader} has the best mean {by} among the {name} methods, but no lead is shown."
@@ -264,7 +264,7 @@ def _evidence(board: Leaderboard, league: League, top: Standing) -> str:
         return f"{sentence}, better than {rivals[0]} by {margin}"
     alike = [v.worse for v in verdicts_of(board, league)
              if v.better == top.method and v.verdict != "beats" and v.worse in rivals]  # fmt: skip
-    return f"{sentence}, not to be told from {', '.join(alike)} on {pair.count:,} texts"
+    return f"{sentence}, not distinguishable from {', '.join(alike)} on {pair.count:,} texts"
 
 
 def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
@@ -282,7 +282,7 @@ def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
     poor = [method for method in judged if method not in beaten]
     if poor:
         yield Finding(
-            f"No better than a random ranking, as far as can be told: {', '.join(poor)}.",
+            f"Not shown to be better than a random ranking: {', '.join(poor)}.",
             f"by no metric, on {max(judged[method] for method in poor):,} texts",
             tone="warn",
         )

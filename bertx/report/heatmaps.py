@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from bertx.rendering.colours import ink_on, shade
+from bertx.rendering.colours import colours_of
 from bertx.rendering.heatmap import Heatmap, clipped, printable, visible
 from bertx.rendering.heatmap_file import ExplainedText, HeatmapFile
 from bertx.report.run import Run
@@ -19,8 +19,8 @@ _LEVELS = 100
 def palette() -> dict[str, list[tuple[str, str]]]:
     """Return background and text colour of every level, from -1 or 0 to 1 in steps of 0.01."""
     return {
-        "signed": [_colours(n / _LEVELS, True) for n in range(-_LEVELS, _LEVELS + 1)],
-        "unsigned": [_colours(n / _LEVELS, False) for n in range(_LEVELS + 1)],
+        "signed": [colours_of(n / _LEVELS, True) for n in range(-_LEVELS, _LEVELS + 1)],
+        "unsigned": [colours_of(n / _LEVELS, False) for n in range(_LEVELS + 1)],
     }
 
 
@@ -105,8 +105,3 @@ def _short(value: float) -> float | None:
 
 def _size(sheets: Any) -> int:
     return len(json.dumps(sheets, separators=(",", ":")))
-
-
-def _colours(level: float, signed: bool) -> tuple[str, str]:
-    background = shade(level, signed)
-    return background, ink_on(background)

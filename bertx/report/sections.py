@@ -5,7 +5,7 @@ from math import isnan
 from typing import Any
 
 from bertx.leaderboard.formatting import short
-from bertx.rendering.colours import ink_on, shade
+from bertx.rendering.colours import colours_of
 from bertx.rendering.curves import BETTER, DONE, Curve, Role, looks
 from bertx.report.chart import Chart, Form, Line, chart_contents, percent
 from bertx.report.history import RATE, Logged, values_of
@@ -103,9 +103,7 @@ def agreement(stage: Stage) -> dict[str, Any] | None:
 
 def shades() -> list[tuple[str, str, str]]:
     """Return the style classes of the cells of `agreement`: name, background, text colour."""
-    levels = range(-10, 11)
-    colours = [shade(level / 10, signed=True) for level in levels]
-    return [(f"m{n}", colour, ink_on(colour)) for n, colour in zip(levels, colours, strict=True)]
+    return [(f"m{n}", *colours_of(n / 10, signed=True)) for n in range(-10, 11)]
 
 
 def costs(stage: Stage) -> list[dict[str, Any]]:

@@ -430,7 +430,7 @@ def _pictures(
 def _dot(compared: Similarity) -> Dot:
     series = {WORDS: "mean scores of words", TEXTS: "units of each text"}[compared.of]
     pairs = tuple(compared.values) if len(compared.pairs) > 1 else ()
-    return Dot(compared.method, series, *compared.mean, pairs)
+    return Dot(compared.method, series, compared.mean, pairs)
 
 
 STUDY = Study(

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bertx.attribution.choices import ALL, GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.evaluation import Recorder, Text
-from bertx.explanation.provenance import fingerprint, rules
+from bertx.explanation.provenance import fingerprint, tokenizer_fingerprint
 from bertx.explanation.reading import Reader
 from bertx.models.classifier import class_names, require_classifier
 from bertx.models.encode import Reading
@@ -168,7 +168,7 @@ def read_subject(
         readings=readings,
         units=tuple(_names(each, tokenizer, settings) for each in readings),
         weights=fingerprint(model),
-        tokenizer=rules(tokenizer),
+        tokenizer=tokenizer_fingerprint(tokenizer),
         longest=longest,
         short=len(read) - len(kept),
         cut=cut,

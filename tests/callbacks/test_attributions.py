@@ -26,7 +26,7 @@ from bertx.callbacks.shards import read_shards, shards
 from bertx.cli import main
 from bertx.data import Collator
 from bertx.errors import InputError
-from bertx.explanation.provenance import fingerprint, rules, settings
+from bertx.explanation.provenance import fingerprint, settings, tokenizer_fingerprint
 from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.trace import Trace
 from tests.callbacks.attributing import (
@@ -622,12 +622,12 @@ def test_fingerprint_sees_training_and_no_copy():
 
 def test_the_last_call_of_a_tokenizer_is_none_of_its_rules():
     tokenizer = tiny_tokenizer()
-    before = rules(tokenizer)
+    before = tokenizer_fingerprint(tokenizer)
     tokenizer("good film", padding="max_length", truncation=True, max_length=9)
     assert tokenizer.backend_tokenizer.padding and tokenizer.backend_tokenizer.truncation
-    assert rules(tokenizer) == before
+    assert tokenizer_fingerprint(tokenizer) == before
     tokenizer.add_tokens(["zorp"])
-    assert rules(tokenizer) != before
+    assert tokenizer_fingerprint(tokenizer) != before
 
 
 def test_class_names_of_the_command_line(tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ def test_fit_writes_the_page_at_its_end_and_names_it(fitted, run):
     last = Path(run, "bertx", "val", "faithfulness.csv").read_text().splitlines()[-1]
     for part in ("version_0 classifies", "among the signed methods", "A shortcut?",
                  "The explanations still change", "rank correlation", "plain forward passes",
-                 "Without a word", "deletion_auc, mask", "Drift of version_0", "Learning rate",
+                 "Without any words", "deletion_auc, mask", "Drift of version_0", "Learning rate",
                  f"{float(last.split(',')[-2]):.1f}"):  # fmt: skip
         assert part in text, part
 

@@ -8,8 +8,10 @@ from bertx.errors import InputError
 from bertx.rendering import figure_svg
 from bertx.rendering.correlations import pair_grid_figure
 from bertx.rendering.intervals import Dot, DotPanel, WordBars, dots_figure, word_bars_figure
+from bertx.statistics.correlations import Interval
 
 NAN = float("nan")
+MEAN, MISSING = Interval(0.5, 0.4, 0.6), Interval(NAN, NAN, NAN)
 
 
 def bars():
@@ -20,9 +22,9 @@ def bars():
 
 def dots():
     panels = [
-        DotPanel("r", [Dot("a", "words", 0.5, 0.4, 0.6, (0.45, 0.55)), Dot("b", "words", NAN, NAN,
-                 NAN)], (("a", 0.9), ("c", 0.8))),
-        DotPanel("rho", [Dot("b", "texts", -0.2, -0.3, -0.1)]),
+        DotPanel("r", [Dot("a", "words", MEAN, (0.45, 0.55)), Dot("b", "words", MISSING)],
+                 (("a", 0.9), ("c", 0.8))),
+        DotPanel("rho", [Dot("b", "texts", Interval(-0.2, -0.3, -0.1))]),
     ]  # fmt: skip
     return dots_figure(panels, "Agreement")
 
@@ -74,7 +76,7 @@ def test_a_grid_has_numbers_above_and_regression_lines_below():
 
 @pytest.mark.parametrize("draw", [
     lambda *heading: word_bars_figure([WordBars("LRP", False, [("good", 1.0, 0.1)])], *heading),
-    lambda *heading: dots_figure([DotPanel("r", [Dot("a", "x", 0.5, 0.4, 0.6)])] * 2, *heading),
+    lambda *heading: dots_figure([DotPanel("r", [Dot("a", "x", MEAN)])] * 2, *heading),
     lambda *heading: pair_grid_figure({"a": [0.0, 1.0], "b": [1.0, 0.0]}, {("a", "b"): (-1, "")},
                                       *heading),
 ])  # fmt: skip
@@ -94,7 +96,7 @@ def test_headings_end_where_the_figure_does(draw):
 def test_labels_and_legends_end_where_the_figure_does():
     name = "LayerwiseAttentionTracing"
     series = "mean scores of words", "units of each text"
-    dot = DotPanel("r", [Dot(name, own, 0.5, 0.4, 0.6) for own in series], [(name, 0.9)])
+    dot = DotPanel("r", [Dot(name, own, MEAN) for own in series], [(name, 0.9)])
     bar = WordBars(name, False, [("extraordinarily-wwwwwwww", 1.0, 0.1)])
     for figure in (dots_figure([dot], "Agreement"), word_bars_figure([bar], "Words")):
         figure.draw_without_rendering()

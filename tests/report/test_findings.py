@@ -68,7 +68,9 @@ def test_the_best_method_and_its_margin():
     )
     assert best.tone == "good"
     assert found[1].text == "lat is the only unsigned method."
-    poor = next(f for f in found if f.text.startswith("No better than a random ranking"))
+    poor = next(
+        f for f in found if f.text.startswith("Not shown to be better than a random ranking")
+    )
     assert poor.text.endswith("grad_x_input, lat.") and poor.tone == "warn"
     # From .5 to .12, and .3 reached.
     reach = "attn_lrp goes 53 % of the way from a random ranking to the best"
@@ -86,14 +88,16 @@ def test_most_metrics_decide_and_a_lead_must_be_shown():
         "shown."
     )
     assert found.evidence.splitlines()[0].endswith(
-        "attn_lrp .300 ±.020, not to be told from occlusion on 128 texts"
+        "attn_lrp .300 ±.020, not distinguishable from occlusion on 128 texts"
     )
 
 
 def test_who_is_not_beaten_is_named():
     pairs = [pair("attn_lrp", "grad_x_input"), pair("attn_lrp", "occlusion", NONE)]
     found = next(iter(board_findings([board(*SIGNED[:1], *SIGNED[2:4], pairs=pairs)])))
-    assert found.text.endswith("among the signed methods, but cannot be told from occlusion.")
+    assert found.text.endswith(
+        "among the signed methods, but cannot be distinguished from occlusion."
+    )
 
 
 def test_boards_without_means_or_floors_say_nothing_wrong():
@@ -157,5 +161,5 @@ def test_a_curve_that_ends_early_says_nothing_of_a_text_without_words():
         return Stage("val", curves=points)
 
     [found] = empty_findings([(run(), stage(0, 0.5, 1)), (run("b"), stage(0, 0.5))])
-    assert found.text.endswith("the class that it chose a probability of .30.")
+    assert found.text.endswith("the predicted class a probability of .30.")
     assert not list(empty_findings([(run(), stage(0, 0.5))]))
