@@ -1,7 +1,8 @@
 """Writing checkpoint files atomically, and reading them with clear errors."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write a checkpoint."""
-        if is_remote(path) or storage_options is not None:
+        if _is_remote(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         with drafted(Path(path)) as draft, draft.open("wb") as file:
@@ -44,12 +45,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             InputError: If the file is damaged.
         """
-        try:
+        with _reading(path):
             return super().load_checkpoint(path, map_location, weights_only)
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # a damaged file fails anywhere from unzipping to unpickling
-            raise damaged(path, error) from error
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -58,25 +55,27 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is damaged.
     """
-    try:
+    with _reading(path):
         checkpoint: dict[str, Any] = torch.load(
             path, map_location="cpu", weights_only=True, mmap=True
         )
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise damaged(path, error) from error
     return checkpoint
 
 
-def damaged(path: str | Path, error: Exception) -> InputError:
-    """Return the error for a checkpoint that cannot be read; it suggests another checkpoint."""
-    others = [] if is_remote(path) else checkpoints_beside(Path(path))
-    other = f"another one, such as {others[0]}" if others else "the checkpoint of another run"
-    return InputError(
-        f"checkpoint {path}: expected a complete file, but it cannot be read: "
-        f"{first_line(error)}. Use {other}."
-    )
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Raise `InputError` for a damaged checkpoint, which suggests another checkpoint."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged file fails anywhere from unzipping to unpickling
+        others = [] if _is_remote(path) else checkpoints_beside(Path(path))
+        other = f"another one, such as {others[0]}" if others else "the checkpoint of another run"
+        raise InputError(
+            f"checkpoint {path}: expected a complete file, but it cannot be read: "
+            f"{first_line(error)}. Use {other}."
+        ) from error
 
 
 def checkpoints_beside(path: Path) -> list[Path]:
@@ -86,6 +85,6 @@ def checkpoints_beside(path: Path) -> list[Path]:
     return sorted(complete, key=lambda other: other.stat().st_mtime, reverse=True)
 
 
-def is_remote(path: str | Path) -> bool:
+def _is_remote(path: str | Path) -> bool:
     """Return whether a path is a URL."""
     return "://" in str(path)

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     WeightAveraging,
 )
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.callbacks.adapters import check_loadable, has_adapters, is_adapter, merge_adapters
@@ -78,31 +78,15 @@ class HuggingFaceExport(LogitsCheck):
             return one_classifier(pl_module, self.model)
 
 
-def submodule_weights(
-    module: LightningModule, submodule: nn.Module, weights: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return the weights of a submodule, given the weights of the module that holds it.
-
-    Args:
-        module: The module.
-        submodule: A submodule of it.
-        weights: The state of the module, compiled or not.
-
-    Returns:
-        The state of the submodule, under its own names.
-    """
-    prefix = f"{path_of(module, submodule)}."
-    plain = {uncompiled_name(key): value for key, value in weights.items()}
-    return {k.removeprefix(prefix): value for k, value in plain.items() if k.startswith(prefix)}
-
-
 def _without_adapters(
     module: LightningModule, model: PreTrainedModel, weights: Mapping[str, Tensor]
 ) -> tuple[PreTrainedModel, dict[str, Tensor]]:
     """Return the model and the state to export, with adapters merged."""
     parents = (part for part in module.modules() if any(p is model for p in part.modules()))
     outermost = next(filter(is_adapter, parents), model)
-    state = submodule_weights(module, outermost, weights)
+    prefix = f"{path_of(module, outermost)}."
+    plain = {uncompiled_name(key): value for key, value in weights.items()}
+    state = {k.removeprefix(prefix): value for k, value in plain.items() if k.startswith(prefix)}
     if not has_adapters(outermost):
         return model, state
     merged = merge_adapters(outermost, state)

@@ -14,7 +14,7 @@ from torch import Tensor
 from bertx.callbacks.checkpoint_file import AtomicCheckpointIO
 from bertx.callbacks.trainer import gather
 
-STATE_KEY = "bertx_resumption"
+_STATE_KEY = "bertx_resumption"
 """Key of this callback's data in a checkpoint."""
 
 _COUNTS = ("ready", "started", "processed", "completed")
@@ -53,7 +53,7 @@ class Resumption(Callback):
         """Add the state that training needs to continue; a collective call."""
         ended = _between_epochs(trainer)
         accumulating = not ended and trainer.fit_loop._should_accumulate()
-        checkpoint[STATE_KEY] = {
+        checkpoint[_STATE_KEY] = {
             "ended": ended,
             "validated": self._validated == _batches_done(trainer),
             "stopped": trainer.should_stop,
@@ -66,9 +66,9 @@ class Resumption(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Set the trainer's counters to the position from which its loops continue."""
-        if trainer.state.fn != TrainerFn.FITTING or STATE_KEY not in checkpoint:
+        if trainer.state.fn != TrainerFn.FITTING or _STATE_KEY not in checkpoint:
             return
-        state, loops = checkpoint[STATE_KEY], checkpoint["loops"]["fit_loop"]
+        state, loops = checkpoint[_STATE_KEY], checkpoint["loops"]["fit_loop"]
         self._resumed = state
         self._loaders = loops["state_dict"].pop("combined_loader", [])
         done = loops["epoch_loop.batch_progress"]["total"]["processed"]

@@ -51,12 +51,8 @@ class WordShare:
         outside = self.elsewhere / self.others if self.others else 0.0
         return self.share * max(1 - outside / frequency, 0.0)
 
-    def __str__(self) -> str:
-        """Describe the word, the class, its share and the example in one line."""
-        return self.describe(show_text=True)
-
     def describe(self, show_text: bool) -> str:
-        """Return the same line, without the word and the text unless ``show_text``."""
+        """Describe the share in one line, which quotes the word and the text if ``show_text``."""
         word = repr(self.word) if show_text else "One word (see shortcuts.csv)"
         text = f": {self.text[:80]!r}" if show_text else ""
         return (

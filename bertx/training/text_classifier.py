@@ -25,7 +25,7 @@ from bertx.models.pretrained import Dtype, load_with_missing, longest_input
 from bertx.training.class_weights import ClassWeights, check_class_weights, loss_weights
 from bertx.training.freezing import Freezing, Frozen
 
-MODEL_FIELDS = ("input_ids", "attention_mask", "token_type_ids")
+_MODEL_FIELDS = ("input_ids", "attention_mask", "token_type_ids")
 """Fields of a batch that the forward of an encoder may take."""
 
 _SHOWN = 80
@@ -58,7 +58,7 @@ class TextClassifier(LightningModule):
         freeze: What is not trained: ``embeddings``, a number of layers counted from the embeddings
             (which are then frozen too), or ``encoder``, all but the head, to which BERT's pooler
             belongs. Dropout stays on in frozen layers.
-        unfreeze_at_epoch: The epoch, counted from 0, from which on all weights are trained, at the
+        unfreeze_at_epoch: The epoch, counted from 0, from which all weights are trained, at the
             current learning rate of the schedule. Default: never.
         unfreeze_at_step: The same, as a step of the optimizer.
 
@@ -98,7 +98,7 @@ class TextClassifier(LightningModule):
         self.model, self.untrained = load_with_missing(name, labels, dtype)
         self._files: dict[str, bytes] = {}
         self._longest = longest_input(self.model)
-        self._fields = [field for field in MODEL_FIELDS if takes(self.model, field)]
+        self._fields = [field for field in _MODEL_FIELDS if takes(self.model, field)]
         self.metrics = EpochMetrics(len(labels))
         self.freezing = Freezing(self.model, freeze, unfreeze_at_epoch, unfreeze_at_step)
         self._weights: Tensor | None = None
