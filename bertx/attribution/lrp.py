@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from bertx.attribution.base import Attribution
 from bertx.attribution.parts import check_parts
 from bertx.attribution.readout import head_reads
-from bertx.models.anatomy import Layer, UnsupportedArchitecture, custom_code
+from bertx.models.anatomy import Layer, UnsupportedArchitecture, anatomy, custom_code
 from bertx.trace import Needs, Trace
 from bertx.trace.rules import one_hot, split_weights, wide
 
@@ -72,12 +72,13 @@ class LRP(Attribution):
         target = trace.target
         start = trace.probabilities.gather(1, target[:, None])[:, 0]
         relevance = one_hot(start, target, trace.logits.shape[1])
-        for step in reversed(trace.anatomy.head):
+        parts = anatomy(trace.model, type(self).__name__)
+        for step in reversed(parts.head):
             relevance = _linear(trace, step.linear, relevance)
         at_cls = relevance.new_zeros(trace.embeddings.shape)
         at_cls[:, 0] = relevance
         relevance = at_cls
-        for layer in reversed(trace.anatomy.layers):
+        for layer in reversed(parts.layers):
             assert isinstance(layer, Layer)
             relevance = _attention(trace, layer, _feed_forward(trace, layer, relevance))
         return relevance.abs().sum(-1)

@@ -124,24 +124,19 @@ class IntegratedGradients(Attribution):
     def attribute(self, trace: Trace) -> PathIntegral:
         """Compute the scores with their completeness gaps and numbers of points."""
         with rerunning(trace.model):
-            return self._refine(trace)
-
-    def _refine(self, trace: Trace) -> PathIntegral:
-        words, start = word_path(trace, self.baseline, type(self).__name__)
-        again = torch.arange(len(words), device=words.device)
-        rise = self._rise(trace, words, start)
-        scores = torch.zeros_like(wide(words[..., 0]))
-        steps = torch.zeros_like(again)
-        gap = rise
-        points = self.steps
-        while len(again):
-            scores[again] = self._integrate(trace, words, start, again, points)[again]
-            steps[again] = points
-            gap = (scores.sum(1) - rise).abs()
-            points *= 2
-            if self.tolerance is None or points > self.max_steps:
-                break
-            again = (gap > self.tolerance).nonzero()[:, 0]
+            words, start = word_path(trace, self.baseline, type(self).__name__)
+            rise = self._rise(trace, words, start)
+            scores = torch.zeros_like(wide(words[..., 0]))
+            again = torch.arange(len(words), device=words.device)
+            steps, gap, points = torch.zeros_like(again), rise, self.steps
+            while len(again):
+                scores[again] = self._integrate(trace, words, start, again, points)[again]
+                steps[again] = points
+                gap = (scores.sum(1) - rise).abs()
+                points *= 2
+                if self.tolerance is None or points > self.max_steps:
+                    break
+                again = (gap > self.tolerance).nonzero()[:, 0]
         return PathIntegral(scores, gap, steps)
 
     def _integrate(

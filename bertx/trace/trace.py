@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bertx.errors import InputError
-from bertx.models.anatomy import Anatomy, UnsupportedArchitecture, anatomy, embedding_block
+from bertx.models.anatomy import UnsupportedArchitecture, anatomy, embedding_block
 from bertx.models.classifier import logits_of
 from bertx.models.inputs import Inputs
 from bertx.models.scope import (
@@ -113,8 +113,8 @@ class Trace:
             elif self.needs & GRAPH:
                 stack.enter_context(Skipping())
             if Needs.ACTIVATIONS in self.needs:
-                self._anatomy = anatomy(self.model, "Trace")
-                self._record = stack.enter_context(recording_modules(self._anatomy.modules()))
+                modules = anatomy(self.model, "Trace").modules()
+                self._record = stack.enter_context(recording_modules(modules))
             logits = logits_of(self.model, self.inputs.arguments(self.model))
         self._check(leaves)
         self._leaf = leaves[0]
@@ -284,31 +284,20 @@ class Trace:
         return result, spent + sum(self._seconds[part] for part in self._used)
 
     @property
-    def anatomy(self) -> Anatomy:
-        """The named parts of the model.
-
-        Raises:
-            RuntimeError: If the trace was made without `Needs.ACTIVATIONS`.
-        """
-        self._require_activations()
-        return self._anatomy
-
-    @property
     def record(self) -> Record:
-        """Inputs and outputs of the anatomy's linear maps and LayerNorms, as part of the graph.
+        """Inputs and outputs of the linear maps and LayerNorms of the model's `anatomy`.
+
+        They are part of the graph.
 
         Raises:
             RuntimeError: If the trace was made without `Needs.ACTIVATIONS`.
         """
-        self._require_activations()
-        self._used.add("forward")
-        return self._record
-
-    def _require_activations(self) -> None:
         if Needs.ACTIVATIONS not in self.needs:
             raise RuntimeError(
                 "this trace has no activations: make it with needs=Needs.ACTIVATIONS"
             )
+        self._used.add("forward")
+        return self._record
 
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:

@@ -172,7 +172,6 @@ def test_the_predicted_class_is_the_default_target(bert, inputs):
         (Needs.ATTENTION, "gradient"),
         (Needs.GRADIENT, "attention"),
         (Needs.GRADIENT, "record"),
-        (Needs.ATTENTION, "anatomy"),
     ],
 )
 def test_what_was_not_recorded_is_an_error_that_says_how(bert, inputs, needs, part):
