@@ -74,7 +74,9 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its class if it has none."""
     lines = iter(str(error).strip().splitlines())
-    return next(lines, type(error).__name__).strip().rstrip(".")
+    line = next(lines, type(error).__name__).strip().rstrip(".")
+    # The command line turns words in backquotes into options, which other libraries do not mean.
+    return line if isinstance(error, InputError) else line.replace("`", "'")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

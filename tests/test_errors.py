@@ -75,6 +75,11 @@ def test_what_is_not_known_is_left_to_its_own_words():
     assert disk_full(error) is None
 
 
+def test_only_our_errors_name_fields_in_backquotes():
+    assert first_line(ValueError("Add a `model_type`.")) == "Add a 'model_type'"
+    assert one_line(InputError("Set `labels`.")) == "Set `labels`"
+
+
 def test_causes_are_those_of_a_traceback():
     try:
         try:

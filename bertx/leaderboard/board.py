@@ -184,7 +184,7 @@ def _league(
     operator: str,
     test: Callable[[Arrays], Sequence[Comparison]],
 ) -> League | None:
-    """Compare methods with all floors and ceilings; None if no method is (un)signed."""
+    """Compare signed or unsigned methods, with all floors and ceilings; None without methods."""
     roles = {
         method: method_rows[method].role
         for method in arrays
