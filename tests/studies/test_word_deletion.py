@@ -243,8 +243,8 @@ def test_what_cannot_be_studied_is_refused(tmp_path):
         ([one], replace(SETTINGS, target="all"), "target all: word-deletion explains one class"),
         ([one, replace(one, source=replace(one.source, name="two"))], SETTINGS, "the same model"),
         ([one], replace(SETTINGS, operators=()), "at least one, such as mask"),
-        ([one], replace(SETTINGS, methods={"ceiling": GradientXInput()}), "that is the name of"),
-        ([one], replace(SETTINGS, methods={"random": GradientXInput()}), "needs that name"),
+        ([one], replace(SETTINGS, methods={"ceiling": GradientXInput()}), "for the search"),
+        ([one], replace(SETTINGS, methods={"random": GradientXInput()}), "random control"),
     ]
     for subjects, settings, message in refused:
         with pytest.raises(InputError, match=message):
