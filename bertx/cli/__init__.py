@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bertx import __version__
-from bertx.cli.subcommand import PROG
+from bertx.cli.subcommand import PROG, ended_with_reader
 from bertx.progress import displayed, usual_display
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def main(args: "ArgsType" = None) -> None:
     """
     if "" not in sys.path:  # an installed script has its own folder there
         sys.path.append("")
-    with displayed(usual_display()):
+    with displayed(usual_display()), ended_with_reader():
         _run(args)
 
 

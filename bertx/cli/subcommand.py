@@ -86,10 +86,32 @@ def handled_errors() -> Iterator[None]:
         if debugging():
             raise
         fail(as_options(str(error)))
-    except BrokenPipeError:  # as by | head; flushing at exit must not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _discard_output()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def ended_with_reader() -> Iterator[None]:
+    """Exit with code 1 and no traceback when the reader of the output is gone: ``... | head``."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:
+            _discard_output()
+            sys.exit(1)
+        raise  # of another pipe
+
+
+def _discard_output() -> None:
+    """Send the output to nowhere, as flushing it at exit would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_writable(option: str, path: Path, folder: bool = False) -> None:

@@ -1,7 +1,11 @@
 """Help lists all settings."""
 
+import os
 import re
+import subprocess
+import sys
 from inspect import getdoc, signature
+from pathlib import Path
 
 import pytest
 from lightning.pytorch.cli import LightningCLI
@@ -10,7 +14,9 @@ from bertx import callbacks
 from bertx.callbacks import FaithfulnessMonitor, HeatmapLogger
 from bertx.callbacks.explaining import ExplainingCallback
 from bertx.cli import COMMANDS, TRAINING, main
+from bertx.cli.subcommand import ended_with_reader
 
+ROOT = Path(__file__).parents[2]
 EXPLAINING = [
     cls
     for cls in vars(callbacks).values()
@@ -77,3 +83,21 @@ def test_help_shows_a_default_once_and_neither_types_nor_null(command, capsys):
         assert described.count("Default:") <= 1, described
     if command in ("explain", "judge"):
         assert "package:MODULE/FOLDER. Required." in shown and "mps. Default: auto." in shown
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["study", "--help"], ["--help"]])
+def test_a_reader_that_stops_early_meets_no_traceback(arguments, unbuffered):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertx.cli", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) in (0, 1)
+
+
+def test_a_broken_pipe_of_another_program_is_an_error():
+    with pytest.raises(BrokenPipeError, match="of a worker"), ended_with_reader():
+        raise BrokenPipeError("of a worker")
