@@ -88,8 +88,8 @@ def shortcut_findings(stages: Stages) -> Iterator[Finding]:
         for row in ranked[:_ALARMS]:
             if row["excess"] > bound:
                 yield Finding(
-                    f"A shortcut? {row['word']!r} carries {percent(row['share'])} of what speaks "
-                    f"for {row['class']!r} in {run.name}.",
+                    f"A shortcut? {row['word']!r} carries {percent(row['share'])} of the "
+                    f"evidence for {row['class']!r} in {run.name}.",
                     f"it is in {row['texts']} of the {row['of']} texts of that class and in "
                     f"{row['elsewhere']} of {row['others']} others",
                     tone="warn",

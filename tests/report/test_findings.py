@@ -128,7 +128,7 @@ def test_a_shortcut_is_an_alarm_by_the_bound_of_the_run():
            "elsewhere": 1, "others": 50}  # fmt: skip
     stage = Stage("val", shortcuts=[row, {**row, "word": "few", "of": 3, "excess": 0.9}])
     [found] = shortcut_findings([(run(), stage)])
-    assert found.text == "A shortcut? 'zorp' carries 40 % of what speaks for 'bad' in run."
+    assert found.text == "A shortcut? 'zorp' carries 40 % of the evidence for 'bad' in run."
     assert found.evidence == "it is in 9 of the 40 texts of that class and in 1 of 50 others"
     alarm = {"class_path": "bertx.callbacks.ShortcutAlarm", "init_args": {"bound": 0.5}}
     quiet = replace(run(), config={"trainer": {"callbacks": [alarm]}})
