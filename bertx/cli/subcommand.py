@@ -99,7 +99,7 @@ def ended_with_reader() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
+            print(end="", flush=True)  # unlike a flush of stdout, also if there is no stdout
     except BrokenPipeError:
         try:
             print(flush=True)

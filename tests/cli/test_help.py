@@ -101,3 +101,9 @@ def test_a_reader_that_stops_early_meets_no_traceback(arguments, unbuffered):
 def test_a_broken_pipe_of_another_program_is_an_error():
     with pytest.raises(BrokenPipeError, match="of a worker"), ended_with_reader():
         raise BrokenPipeError("of a worker")
+
+
+def test_a_process_without_output_ends_without_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)  # as for ``bertx ... >&-``, or a service
+    with ended_with_reader():
+        print("nobody reads this")
