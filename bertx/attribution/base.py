@@ -131,7 +131,8 @@ class Attribution(ABC):
     def probe(self, trace: Trace) -> None:
         """Run what may fail on an unknown model, on a trace of two short texts.
 
-        Anything that it raises refuses the model. Override it where `needs` do not tell.
+        Any exception means that the model is not supported. Override it if `needs` alone does not
+        show what can fail.
         """
         if Needs.ATTENTION_GRADIENT in self.needs:
             _ = trace.weighted_attention

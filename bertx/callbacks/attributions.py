@@ -36,7 +36,7 @@ class AttributionWriter(ExplainingCallback):
     There is one row per text, for the tokens in its batch: ``index``, its row in the data, from 0;
     ``text``; ``input_ids``, special tokens included; ``words``, and the characters of the text at
     which they start and end (``starts``, ``ends``), as in `bertx.explain`; ``left_out``, how many
-    more words the text has, if the batch has cut it; ``prediction``; ``probabilities``;
+    words were cut off or cut into because the text is too long; ``prediction``; ``probabilities``;
     ``target``, the explained class; ``scores_NAME`` for each method, one number per word, or one
     such list per class (then ``target`` is null); ``error``, null or the reason why scores are
     null: a computation overflowed, or the text is missing or cannot be explained, even by itself

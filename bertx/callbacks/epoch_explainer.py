@@ -62,8 +62,8 @@ class EpochExplainer(LogitsCheck, ExplainingCallback, ABC):
     The sample of the validation or test examples is the same in every epoch. It is drawn from all
     rows of the data set; a warning is given if the loader leaves many of them out. With several
     loaders, the first one is explained. Dropout is off; afterwards the module, its modes and hooks,
-    and all random states are as before. These callbacks run before all others, so that a callback
-    that averages weights for a validation has not yet restored the unaveraged ones.
+    and all random states are as before. These callbacks run before all others, so that
+    they see averaged weights before the callback that averages them restores the others.
 
     Subclasses implement `report`.
 

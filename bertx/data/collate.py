@@ -35,8 +35,8 @@ class Collator:
 
     Args:
         tokenizer: A fast tokenizer with a padding token.
-        max_length: Most tokens T, special ones included. Longer texts are cut between two words, on
-            the tokenizer's ``truncation_side``; only a single word may be cut itself.
+        max_length: Maximum number of tokens T, special ones included. Longer texts are cut between
+            two words, on the tokenizer's ``truncation_side``; only a single word may be cut itself.
 
     Raises:
         InputError: If the tokenizer cannot pad, or ``max_length`` leaves no room for a word.

@@ -35,7 +35,7 @@ def token_counts(
     Args:
         texts: The texts, N.
         tokenizer: The tokenizer.
-        longest: Most tokens of a text; longer texts are cut.
+        longest: Maximum number of tokens of a text; longer texts are cut.
 
     Returns:
         N numbers.
@@ -155,7 +155,7 @@ class TokenBudgetSampler(LengthBucketSampler):
 
     Args:
         lengths: Length of every row, in tokens, N.
-        token_budget: Most tokens of a batch of one process, padding included.
+        token_budget: Maximum number of tokens of a batch of one process, padding included.
         batch_size: Most rows of a batch of one process.
         shuffle: True for training. This and the other arguments are as in `LengthBucketSampler`.
     """
@@ -235,7 +235,8 @@ class ConsecutiveBatches(DistributedSampler[list[int]]):
         batch_size: Rows of a batch of one process, or the most rows with a ``token_budget``.
         num_replicas: Number of processes R, as in `LengthBucketSampler`.
         rank: Number of this process.
-        token_budget: Most tokens of a batch of one process: its rows times its longest text.
+        token_budget: Maximum number of tokens of a batch of one process: its rows times its
+            longest text.
         lengths: Length of every row in tokens, N; needed with a ``token_budget``.
     """
 

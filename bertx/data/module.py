@@ -67,13 +67,13 @@ class TextDataModule(LightningDataModule):
         text_column: Column of the texts, or of their lists of tokens. Default: sentence, text or
             tokens.
         label_column: Column of the labels. Default: label.
-        max_length: Most tokens of a text, including special ones; longer texts are cut between two
-            words.
+        max_length: Maximum number of tokens of a text, including special ones; longer texts are cut
+            between two words.
         batch_size: Texts of a training batch, per process.
         eval_batch_size: Texts of a validation, test or prediction batch, per process.
-        token_budget: Most tokens of a batch, per process: its number of texts times the length of
-            the longest (an estimate unless the tokenizer is WordPiece). The batch sizes still
-            apply. At least ``max_length``. Default: no limit.
+        token_budget: Maximum number of tokens of a batch, per process: its number of texts times
+            the length of the longest (an estimate unless the tokenizer is WordPiece). The batch
+            sizes still apply. At least ``max_length``. Default: no limit.
         validation_fraction: Share of the training texts held out, by class, if the data set has no
             validation split.
         train_examples: Train on a random sample of this many texts. Default: all.
@@ -327,7 +327,7 @@ class TextDataModule(LightningDataModule):
             planter = Planter(
                 self.shortcut, self.labels, self.tokenizer, self.max_length, split, self.seed
             )
-        # Data sets of the hub can declare that -1 is not a class, files cannot.
+        # On the hub, -1 marks rows without a label; in a local file it may be a class.
         unknown = unknown or bool(self.source.path)
         return ExampleReader(self.tokenizer, text, label, labels, planter, unknown)
 

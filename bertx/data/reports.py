@@ -114,7 +114,7 @@ def report_overlong(split: str, count: int, exact: bool, total: int, max_length:
     """Warn of texts that are cut, from what `count_overlong` returned."""
     if count:
         number = _of(count, total) if exact else f"about {_of(count, total)}"
-        warn(f"{split}: {number} are longer than {max_length} tokens and are cut")
+        warn(f"{split}: {number} are longer than {max_length} tokens (max_length) and are cut")
 
 
 def _count_overlong(
@@ -128,7 +128,7 @@ def _count_overlong(
     Args:
         texts: The texts.
         tokenizer: The tokenizer.
-        max_length: Most tokens of a text that is not cut, special ones included.
+        max_length: Maximum number of tokens of a text that is not cut, special ones included.
         at_most: Most texts to tokenize; None for `ESTIMATE_FROM`.
 
     Returns:

@@ -56,7 +56,7 @@ class Planter:
         shortcut: The word to plant, and the class that it stands for.
         labels: Names of the C classes.
         tokenizer: The tokenizer, which decides how long a text is.
-        max_length: Most tokens of a text.
+        max_length: Maximum number of tokens of a text.
         split: Name of the split.
         seed: Seed of the draws.
 

@@ -218,7 +218,7 @@ def _checksums(inputs: Inputs) -> list[int]:
 
 
 def drawn_by_number(count: int | None, of: int) -> Callable[[int], bool]:
-    """Return a function that tells, given its number, whether an example is in a random sample.
+    """Return a function that tells whether the example with a given number is in a random sample.
 
     The sample is the same every time, on every rank and in any order.
 

@@ -286,7 +286,10 @@ class _Evaluation:
                 readings.append(replace(reading, rationale=rationale))
         cut = sum(bool(reading.left_out) for reading in readings)
         if cut:
-            log.warning(f"{cut} texts are longer than the model takes and were cut off")
+            log.warning(
+                f"{cut} of {len(readings)} texts are longer than {self.reader.longest} tokens "
+                "and are cut"
+            )
         if not readings:
             why = next(
                 (f"; text {n}: {reason}" for n, reason in self.skipped.items()), ", got none"

@@ -139,8 +139,8 @@ class Explainer:
             return Reading(shown, (), (), (), (), (), None, index=index, error=str(error))
         if reading.left_out:
             log.warning(
-                f"text {index}: the model takes {self._reader.longest} tokens, so it does not see "
-                f"{self.cut_off(reading.left_out)}. Set a window to explain the whole text."
+                f"text {index}: the model reads at most {self._reader.longest} tokens, so it does "
+                f"not see {self.cut_off(reading.left_out)}. Set a window to explain the whole text."
             )
         return reading
 

@@ -11,8 +11,8 @@ from bertx.models.encode import Reading, UnitTokenizer
 from bertx.models.inputs import UNKNOWN, Unit
 from bertx.models.pretrained import longest_input
 
-_UNLIMITED = 10**9
-"""Tokenizers without a limit give 10³⁰ as their longest input."""
+_NO_LIMIT = 10**9
+"""Larger limits mean none: transformers gives tokenizers without a limit one of 10³⁰."""
 
 
 class Reader:
@@ -22,7 +22,8 @@ class Reader:
         tokenizer: The tokenizer.
         model: The classifier.
         unit: What a unit is.
-        window: Most tokens of a window, special tokens included; None to cut off long texts.
+        window: Maximum number of tokens of a window, special tokens included; None to cut long
+            texts.
         cut: The units between which long texts are cut off.
 
     Raises:
@@ -93,13 +94,13 @@ def check_unit(unit: str) -> None:
 
 
 def longest_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the most tokens of a text, special tokens included; None without a limit.
+    """Return the maximum number of tokens of a text, special tokens included; None without one.
 
     The limit is the number of positions of the model, or the limit of the tokenizer if smaller.
     """
     positions = longest_input(model) or getattr(model.config, "max_position_embeddings", None)
     limits = [limit for limit in (positions, tokenizer.model_max_length) if limit]
-    return min((int(limit) for limit in limits if limit < _UNLIMITED), default=None)
+    return min((int(limit) for limit in limits if limit < _NO_LIMIT), default=None)
 
 
 def _checked(text: Any) -> str:

@@ -12,7 +12,7 @@ def windows(units: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
 
     Args:
         units: The number of each token's unit, -1 without a unit (T,).
-        room: Most tokens of a window.
+        room: Maximum number of tokens of a window.
 
     Yields:
         Start and stop of each window, from left to right. The last window is as long as possible.

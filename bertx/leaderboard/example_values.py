@@ -36,7 +36,7 @@ class ExampleValue:
         higher_is_better: Whether larger values are better; None if neither direction is.
         value: The value; NaN if the example has none.
         made_with: The operator with which the method itself perturbs, which gives it an advantage
-            under the same operator; empty if it perturbs nothing.
+            under the same operator, or the baseline of its path; empty if it has neither.
         text: A checksum of the tokens of the example, which tells whether runs have the same
             examples; 0 if unknown.
     """

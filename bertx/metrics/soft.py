@@ -84,7 +84,7 @@ class SoftMetric(FaithfulnessMetric):
         self.token_budget = token_budget
 
     def _losses(self, trace: Trace, kept: Tensor) -> Tensor:
-        """Compute the drop of p_c if each element is kept with its token's probability (B, T).
+        """Compute the drop of p_c when elements are kept with their token's probability (B, T).
 
         Returns:
             The drop, clamped to at least 0, and the drop relative to p(x) - p(x0), the drop without
@@ -93,8 +93,8 @@ class SoftMetric(FaithfulnessMetric):
         ranked = trace.inputs.units >= 0
         whole = torch.ones_like(kept)
         draws = [kept.where(ranked, whole)] * self.samples
-        chances = torch.stack([whole, whole.masked_fill(ranked, 0), *draws], 1)
-        p = _probabilities(trace, chances, self.seed, self.token_budget).to(PRECISION)
+        keep = torch.stack([whole, whole.masked_fill(ranked, 0), *draws], 1)
+        p = _probabilities(trace, keep, self.seed, self.token_budget).to(PRECISION)
         drop, largest = p[:, :1] - p[:, 2:], p[:, :1] - p[:, 1:2]
         share = (drop / largest).clamp(0, 1).masked_fill(largest <= 0, torch.nan)
         losses = torch.stack([drop.clamp(min=0), share], 2).mean(1)

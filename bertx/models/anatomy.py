@@ -40,6 +40,11 @@ class Layer:
     """One encoder layer: attention and feed-forward block, each followed by residual + LayerNorm.
 
     Attributes:
+        query, key, value: Maps of the states to queries, keys and values.
+        mix: Map of the attended values, after which the residual is added.
+        mix_norm: LayerNorm after attention.
+        up, down: Maps of the feed-forward block, before and after the activation.
+        down_norm: LayerNorm after the feed-forward block.
         call: Number of the call of its modules, counted from 0; not 0 only if layers share modules.
     """
 
@@ -62,7 +67,10 @@ class GatedLayer:
     Attributes:
         attend_norm: LayerNorm before attention; None in the first layer.
         fused: Map to queries, keys and values, each a third of its outputs.
+        mix: Map of the attended values.
+        up_norm: LayerNorm before the feed-forward block.
         up: Map to the activated and the gating inputs, each half of its outputs.
+        down: Map of the gated activations.
     """
 
     attend_norm: nn.LayerNorm | None

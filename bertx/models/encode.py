@@ -129,9 +129,10 @@ class UnitTokenizer:
     Args:
         tokenizer: A fast tokenizer.
         unit: The kind of units.
-        longest: Most tokens of a text, special ones included; None to cut no text.
+        longest: Maximum number of tokens of a text, special tokens included; None to cut no text.
         between: The kind of units between which long texts are cut.
-        counted: Whether the units that are cut off are counted.
+        counted: Whether `Reading.left_out` has to be right. If not, long texts are tokenized only
+            as far as needed, and it may be too small.
     """
 
     def __init__(
@@ -190,7 +191,7 @@ def kept_range(units: Sequence[int], room: int, left: bool = False) -> tuple[int
 
     Args:
         units: The number of each token's unit, -1 for none (T,).
-        room: Most tokens to keep, fewer than T.
+        room: Maximum number of tokens to keep, fewer than T.
         left: Whether the beginning is cut off instead of the end.
 
     Returns:

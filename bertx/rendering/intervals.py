@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # in inches
 _PANEL, _ROW, _LINE, _FRAME, _LETTER = 2.55, 0.42, 0.185, 0.6, 0.085
 _NARROWEST, _NARROWEST_OF_BARS = 5.5, 4.0
-_MOST = 3
-_LONGEST, _LONGEST_WORD = 28, 16
+_MOST = 3  # panels in a row
+_LONGEST, _LONGEST_WORD = 28, 16  # characters of names and words
 _ZERO: dict[str, Any] = {"color": "#8a8a8a", "lw": 0.9}
 _MARKERS = ("o", "s", "D", "^")
 _OPEN: dict[str, Any] = {"ls": "", "marker": "o", "ms": 8, "mfc": "none", "mec": BLACK, "mew": 1.3}

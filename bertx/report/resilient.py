@@ -106,7 +106,7 @@ class ResilientWandbLogger(WandbLogger):
         if problem is not None:
             self._go_offline(problem, "this run is logged offline")
         elif online:
-            # Runs before the handler of wandb, which waits for pending data without a reason.
+            # Runs before the handler of wandb, which waits for pending data without saying why.
             atexit.register(self._end, partial(obstacle, settings, chosen.api_key))
 
     def _end(self, check: Callable[[], Obstacle | None]) -> None:
@@ -174,7 +174,9 @@ class ResilientWandbLogger(WandbLogger):
         except Exception as error:
             if not self._failed:
                 self._failed = True
-                print(f"{_failure(error).reason}: some of it is not logged; training goes on.")
+                print(
+                    f"{_failure(error).reason}: some values could not be logged; training goes on."
+                )
 
     def _begin_again(self, error: ConnectionError) -> None:
         import wandb

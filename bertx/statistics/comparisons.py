@@ -42,13 +42,16 @@ class Comparison:
         better: The method with the better mean.
         worse: The other method.
         difference: Mean advantage of the better method, at least 0; NaN without common examples.
-        low: Lower end of its 1 - alpha confidence interval, not corrected for other comparisons.
+        low: Lower end of its confidence interval: from `compare` at the level 1 - alpha, not
+            corrected for other comparisons; from `compare_in_order` at 1 - alpha / m for m
+            comparisons.
         high: Upper end.
         p: Two-sided p-value of a mean difference of 0.
         adjusted: p-value after Holm's correction for all comparisons.
         count: Number of examples for which both methods have values.
         detectable: Smallest true difference that this number of examples is likely to show, at the
-            level of Holm's strictest step; NaN for fewer than two.
+            level of Holm's strictest step; NaN for fewer than two. From `compare_in_order` half the
+            width of the interval.
         needed: Number of examples likely to show a true difference as large as the observed one, at
             the same level; None if there is no such number (see `examples_needed`).
         verdict: See `compare`.

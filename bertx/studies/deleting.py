@@ -31,8 +31,8 @@ COUNT, SHARE = "count", "share"
 """The two axes: the number of deleted units, or their share of the text."""
 
 GROUPS = ("right", "wrong")
-"""Texts that the model, or each of several models, classifies correctly before any deletion, and
-texts that it, or each of them, does not."""
+"""Texts that all models classify correctly before any deletion, and texts that all classify
+wrongly."""
 
 
 @dataclass(frozen=True)

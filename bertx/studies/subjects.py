@@ -160,7 +160,10 @@ def read_subject(
     readings = tuple(replace(read[number], index=index) for index, number in enumerate(kept))
     cut = sum(bool(each.left_out) for each in readings)
     if cut:
-        log.info(f"{source.name}: {cut} of {len(readings)} texts are cut off at {reader.longest}")
+        log.warning(
+            f"{source.name}: {cut} of {len(readings)} texts are longer than {reader.longest} "
+            "tokens and are cut"
+        )
     return Subject(
         source=source,
         classes=tuple(class_names(model)),
@@ -201,7 +204,7 @@ def _shared(subject: Subject, field: Shared) -> str:
     if field == "classes":
         return ", ".join(subject.classes)
     if field == "tokenizer":
-        return f"one of the rules {subject.tokenizer}"
+        return f"a tokenizer with the checksum {subject.tokenizer}"
     source = subject.source
     return f"{len(subject.texts)} texts of {source.dataset}, {source.split} ({subject.data})"
 

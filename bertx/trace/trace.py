@@ -225,8 +225,8 @@ class Trace:
     def relevance(self, rules: Rules) -> Tensor:
         """Return the gradient ∂y_c/∂e (B, T, D) under ``rules``: relevance divided by input.
 
-        Multiplied by the `embeddings` it is the relevance, in logits. It costs one backward, once
-        for equal rules.
+        Multiplied by the `embeddings` it is the relevance, in logits. It costs one backward
+        pass per distinct set of rules.
 
         Raises:
             RuntimeError: If the trace was made without `Needs.RELEVANCE`, or without

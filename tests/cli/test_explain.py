@@ -181,7 +181,10 @@ def test_warnings_go_to_standard_error_with_the_text_s_number(model):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
-    assert "text 1: the model takes 64 tokens, so it does not see the last 37 words" in done.stderr
+    assert (
+        "text 1: the model reads at most 64 tokens, so it does not see the last 37 words"
+        in done.stderr
+    )
     assert "Set a window to explain the whole text" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

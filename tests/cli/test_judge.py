@@ -222,7 +222,7 @@ def test_texts_are_cut_where_the_model_ends(tmp_path, judge, caplog, split, word
     own = save_rows("own", split, text=["film " * words] * 4, label=LABELS * 2)
     judge(*FAST, "--model", long, texts=("--path", own))
     assert "longer than 128 tokens" not in caplog.text
-    assert ("longer than the model takes" in caplog.text) is (words == 300)
+    assert ("texts are longer than" in caplog.text) is (words == 300)
 
 
 def test_metrics_have_one_name_however_they_are_asked_for(judge, capsys):

@@ -158,7 +158,9 @@ def test_overlong_texts_are_reported_in_one_line(folder, caplog):
     write(folder, "train.tsv", *["good " * 300 + "\t1"] * 12, *["bad\t0"] * 1988)
     with caplog.at_level(logging.INFO, "bertx.data"):
         setup(path=str(folder))
-    assert caplog.messages == ["train: 12 of 2,000 texts are longer than 128 tokens and are cut"]
+    assert caplog.messages == [
+        "train: 12 of 2,000 texts are longer than 128 tokens (max_length) and are cut"
+    ]
 
 
 def test_unlabelled_rows_are_left_out_of_training(folder, caplog):

@@ -313,7 +313,9 @@ def test_wordless_and_overlong_texts_are_reported_once(tmp_path, tokenizer, capl
         f"is {tmp_path}/predict.tsv, line 5"
     )
     overlong = sum(len(tokenizer(text(i))["input_ids"]) > 8 for i in range(50))
-    assert cut == f"predict: {overlong} of 50 texts are longer than 8 tokens and are cut"
+    assert (
+        cut == f"predict: {overlong} of 50 texts are longer than 8 tokens (max_length) and are cut"
+    )
 
 
 def test_many_overlong_texts_are_estimated(tmp_path, tokenizer, caplog, monkeypatch):

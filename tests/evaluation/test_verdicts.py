@@ -121,7 +121,7 @@ def test_texts_that_cannot_be_used_are_told(caplog):
         verdicts = judged(texts, ceiling_examples=0)
     assert verdicts.skipped[0] == "it has no words" and "surrogate" in verdicts.skipped[1]
     assert {v.example for v in verdicts.values} == {2, 3}
-    assert "1 texts are longer than the model takes" in caplog.text
+    assert "1 of 2 texts are longer than" in caplog.text
     with pytest.raises(InputError, match="at least one usable text; text 0: it has no words"):
         judged([""])
     with pytest.raises(InputError, match="at least one usable text, got none"):
