@@ -22,7 +22,7 @@ from bertx.callbacks.trainer import check_within, gather, run_folder
 from bertx.errors import InputError, check_positive
 from bertx.evaluation.forwards import gold_class
 from bertx.explanation.provenance import describe
-from bertx.explanation.reading import Reader
+from bertx.explanation.reader import Reader
 from bertx.explanation.scoring import Scoring
 from bertx.models.classifier import ModelChoice, class_number
 from bertx.models.encode import Reading, UnitTokenizer

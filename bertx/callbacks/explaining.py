@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution
 from bertx.errors import InputError
-from bertx.explanation.reading import check_unit
+from bertx.explanation.reader import check_unit
 from bertx.models.classifier import ModelChoice, path_of
 from bertx.models.heads import Logits, classifier_for
 from bertx.models.inputs import Unit

@@ -16,7 +16,7 @@ from bertx.data.dataset import sample_rows
 from bertx.data.reports import report_unlabelled
 from bertx.errors import InputError
 from bertx.evaluation import Text
-from bertx.explanation.reading import longest_text
+from bertx.explanation.reader import longest_text
 from bertx.models.classifier import class_names
 
 log = logging.getLogger("bertx")

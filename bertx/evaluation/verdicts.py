@@ -15,7 +15,7 @@ from bertx.evaluation.estimates import Estimates
 from bertx.evaluation.evaluator import Evaluator, default_metrics, drawn_by_number, with_control
 from bertx.evaluation.forwards import Recorder, Text, engines, marks, timed_scores
 from bertx.evaluation.rounds import Rounds, Selection
-from bertx.explanation.reading import Reader
+from bertx.explanation.reader import Reader
 from bertx.leaderboard.board import leaderboards, operator_tables
 from bertx.leaderboard.example_values import ExampleValue
 from bertx.leaderboard.markdown import leaderboard_markdown

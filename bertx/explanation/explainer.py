@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from bertx.attribution.choices import PREDICTED, Methods, several
 from bertx.errors import InputError
 from bertx.explanation.explanation import Explanations
-from bertx.explanation.reading import Reader
+from bertx.explanation.reader import Reader
 from bertx.explanation.scoring import Scoring
 from bertx.models.arguments import checked_arguments
 from bertx.models.encode import Reading

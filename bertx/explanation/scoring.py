@@ -12,7 +12,7 @@ from bertx.attribution.perturbation import in_precision
 from bertx.errors import InputError
 from bertx.explanation.explanation import Explanation
 from bertx.explanation.parts import Part, assemble, predicted_of
-from bertx.explanation.reading import Reader
+from bertx.explanation.reader import Reader
 from bertx.models.classifier import class_names, class_number, logits_of, require_classifier
 from bertx.models.encode import Reading, inputs_of
 from bertx.models.inputs import Merge

@@ -17,7 +17,7 @@ from bertx.attribution.choices import ALL, GOLD, PREDICTED
 from bertx.errors import InputError
 from bertx.evaluation import Recorder, Text
 from bertx.explanation.provenance import fingerprint, tokenizer_fingerprint
-from bertx.explanation.reading import Reader
+from bertx.explanation.reader import Reader
 from bertx.models.classifier import class_names, require_classifier
 from bertx.models.encode import Reading
 from bertx.models.words import normal
@@ -158,12 +158,9 @@ def read_subject(
             f"all {len(read)} texts are shorter. Lower it, or use other texts."
         )
     readings = tuple(replace(read[number], index=index) for index, number in enumerate(kept))
-    cut = sum(bool(each.left_out) for each in readings)
-    if cut:
-        log.warning(
-            f"{source.name}: {cut} of {len(readings)} texts are longer than {reader.longest} "
-            "tokens and are cut"
-        )
+    if cut := sum(bool(each.left_out) for each in readings):
+        total, limit = len(readings), reader.longest
+        log.warning(f"{source.name}: {cut} of {total} texts are cut to {limit} tokens")
     return Subject(
         source=source,
         classes=tuple(class_names(model)),

@@ -20,9 +20,7 @@ from bertx.models.activations import NOT_ZERO_AT_ZERO, ActivationMode, Elementwi
 from bertx.models.scope import exclusive
 from bertx.trace.attend import attend
 from bertx.trace.needs import SWITCHED, Needs
-from bertx.trace.rules import ConstantDenominator, Secant
-from bertx.trace.skipping import skipping_linear
-from bertx.trace.switch import (
+from bertx.trace.nodes import (
     AttentionNode,
     LinearizeNode,
     LinearNode,
@@ -30,6 +28,8 @@ from bertx.trace.switch import (
     Switch,
     comes_from,
 )
+from bertx.trace.rules import ConstantDenominator, Secant
+from bertx.trace.skipping import skipping_linear
 
 AttentionCore = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
 """A function with the arguments and results of `bertx.trace.attend.attend`."""
@@ -170,7 +170,7 @@ class FunctionRecorder(ActivationMode):
     """Mode of torch that puts switchable nodes into the graph and keeps attention weights.
 
     Nodes stand behind norms, activations, softmax and linear maps, and before or behind products.
-    Other functions run as they are; `bertx.trace.ruled` finds those that need a rule.
+    Other functions run as they are; `bertx.trace.unruled` finds those that need a rule.
 
     Args:
         switch: The switch of the graph.
@@ -197,7 +197,7 @@ class FunctionRecorder(ActivationMode):
     ) -> Any:
         """Handle a call of any function of torch; see `torch.overrides.TorchFunctionMode`."""
         # These are not 0 at 0 and have no secant through 0. Outside of an activation module they
-        # get no node, so that `bertx.trace.ruled` finds them.
+        # get no node, so that `bertx.trace.unruled` finds them.
         if func in NOT_ZERO_AT_ZERO and not self._inside:
             return func(*args, **(kwargs or {}))
         return super().__torch_function__(func, types, args, kwargs)

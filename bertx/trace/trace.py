@@ -22,16 +22,16 @@ from bertx.models.scope import (
     leaf,
 )
 from bertx.trace.needs import EXPLICIT, GRAPH, SWITCHED, Needs
+from bertx.trace.nodes import Switch
 from bertx.trace.recording import (
     Record,
     explicit_attention,
     recording_functions,
     recording_modules,
 )
-from bertx.trace.ruled import without_rule
 from bertx.trace.rules import Rules, one_hot, wide
 from bertx.trace.skipping import Skipping
-from bertx.trace.switch import Switch
+from bertx.trace.unruled import without_rule
 
 
 class Trace:

@@ -11,7 +11,7 @@ from bertx.data.collate import Collator
 from bertx.data.dataset import TextDataset
 from bertx.data.examples import usable_rows
 from bertx.data.shortcut import Planter, Shortcut
-from bertx.explanation.reading import Reader
+from bertx.explanation.reader import Reader
 from bertx.models.encode import inputs_of, special_ids, special_tokens
 from bertx.models.inputs import Inputs
 from tests.tokenizer_kinds import EVERY_KIND

@@ -7,9 +7,9 @@ from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from bertx.trace import attend as core
 from bertx.trace.attend import attend, attend_backward
+from bertx.trace.nodes import Switch
 from bertx.trace.recording import FunctionRecorder
 from bertx.trace.rules import ATTN_LRP, CP_LRP, Rules
-from bertx.trace.switch import Switch
 from tests.tiny import tiny_batch, tiny_model
 
 

@@ -22,9 +22,9 @@ from bertx.models.anatomy import UnsupportedArchitecture
 from bertx.models.inputs import Inputs
 from bertx.trace import Needs, Trace
 from bertx.trace.attend import attend
+from bertx.trace.nodes import Switch
 from bertx.trace.recording import explicit_attention, recording_functions
 from bertx.trace.rules import CP_LRP, Epsilon, Rules
-from bertx.trace.switch import Switch
 from tests.tiny import ARCHITECTURES, tiny_batch, tiny_model
 from tests.trace.test_trace import assert_same, condition, count_backwards, mixed_modes
 

@@ -80,8 +80,8 @@ def _weigh(weighted: dict[int, Tensor], number: int, weights: Tensor, grad: Tens
 class ScaleNode(torch.autograd.Function):
     """Multiplies the gradient of a tensor by the shares that the rules give to ``kinds``.
 
-    ``operands`` serves `bertx.trace.ruled` alone. Behind an operation, it holds the graph nodes of
-    the operation's operands, which have their shares; elsewhere it is None.
+    ``operands`` serves `bertx.trace.unruled` alone. Behind an operation, it holds the graph nodes
+    of the operation's operands, which have their shares; elsewhere it is None.
     """
 
     @staticmethod

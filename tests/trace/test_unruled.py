@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional
 
 from bertx.trace import Needs
+from bertx.trace.nodes import Switch
 from bertx.trace.recording import recording_functions
-from bertx.trace.ruled import without_rule
-from bertx.trace.switch import Switch
+from bertx.trace.unruled import without_rule
 
 attend = functional.scaled_dot_product_attention
 

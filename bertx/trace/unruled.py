@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bertx.trace.switch import AttentionNode, LinearizeNode, LinearNode, ScaleNode, comes_from
+from bertx.trace.nodes import AttentionNode, LinearizeNode, LinearNode, ScaleNode, comes_from
 
 _LINEAR = frozenset(
     "AccumulateGrad Add Alias AsStrided Cat Chunk Clone ConstantPadNd Copy CopySlices Cumsum "
