@@ -149,7 +149,7 @@ class AttributionWriter(ExplainingCallback):
             failed = f", {total['failed']:,} of them with an error" if total["failed"] else ""
             print(
                 f"Attributions: {self.path} ({total['written']:,} texts written{failed}, "
-                f"{total['skipped']:,} skipped that it already held)"
+                f"{total['skipped']:,} already stored and skipped)"
             )
 
     def on_exception(

@@ -193,7 +193,8 @@ class DriftMonitor(EpochExplainer):
         if self._path is not None:
             epochs = [(r.method, r.settled) for r in self.results if r.settled is not None]
             settled = ", ".join(f"{name} since epoch {epoch}" for name, epoch in epochs)
-            print(f"Drift: {self._path} (settled: {settled or 'none'})")
+            status = f"settled: {settled}" if settled else "no method has settled"
+            print(f"Drift: {self._path} ({status})")
 
 
 def _unit_scores(examples: Sequence[Reading], trace: Trace, scores: Tensor) -> TextScores:

@@ -157,7 +157,9 @@ class FaithfulnessMonitor(EpochExplainer):
         estimates = evaluator.compute()
         if not estimates.count:
             if not evaluator.skipped:
-                log.warning(f"{stage}: no batch held an example of the sample; none is explained")
+                log.warning(
+                    f"{stage}: no batch contained an example of the sample; nothing is explained"
+                )
             return
         scalars = estimates.scalars()
         if self._share is not None:

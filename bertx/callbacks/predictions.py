@@ -122,7 +122,7 @@ class PredictionWriter(Callback):
         failed = write_predictions(path, rows, self._names)
         shutil.rmtree(folder, ignore_errors=True)
         self.path = path
-        failures = f" ({failed:,} texts without one: see the column error)" if failed else ""
+        failures = f" ({failed:,} texts failed: see the column error)" if failed else ""
         print(f"Predictions: {path}{failures}")
 
     def on_exception(

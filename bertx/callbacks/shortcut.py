@@ -169,10 +169,10 @@ class ShortcutAlarm(EpochExplainer):
         self._warned_few.update(new)
         if new:
             limit = self.max_examples
-            more = f"raise max_examples, now {limit}," if limit else "validate on more texts"
+            more = f"raise max_examples (now {limit})" if limit else "validate on more texts"
             log.warning(
-                f"{stage}: too few texts to judge {', '.join(map(repr, new))}, so that no "
-                f"shortcut_share is logged: fewer than min_texts, {self.min_texts}, are explained "
+                f"{stage}: too few texts to judge {', '.join(map(repr, new))}, so no "
+                f"shortcut_share is logged: fewer than min_texts ({self.min_texts}) are explained "
                 f"for the class or for all others together. To judge it, {more} or lower "
                 "min_texts."
             )

@@ -59,7 +59,7 @@ STUDIES: Mapping[str, Command] = {
     ),
     "word-deletion": Command(
         "bertx.studies.word_deletion",
-        "How many predictions break, or are corrected, as the highest ranked words are deleted.",
+        "How many predictions change, or are corrected, when the highest ranked words are deleted.",
         add_word_deletion,
     ),
     "seeds": Command(

@@ -62,9 +62,9 @@ def add_word_rank(parser: Parser) -> None:
     add("--lexicon", type=str, metavar="FILE", help="A sentiment lexicon: lines of a word, a tab "
         "and its valence, as in VADER; anything after a second tab is ignored.")  # fmt: skip
     add("--negative", type=str, metavar="CLASS", help="The class that words of negative valence "
-        "speak for. Default: the first class.")  # fmt: skip
+        "support. Default: the first class.")  # fmt: skip
     add("--positive", type=str, metavar="CLASS", help="The class that words of positive valence "
-        "speak for. Default: the last class.")  # fmt: skip
+        "support. Default: the last class.")  # fmt: skip
     add("--top", type=int, metavar="N", help="Words in each table. Default: 30.")
     add("--stop_words", type=str, metavar="FILE", help="Words to leave out: a file with one word "
         "in each line, or english for function words. Default: none.")  # fmt: skip

@@ -65,7 +65,7 @@ def drift_findings(stages: Stages) -> Iterator[Finding]:
             settled = [f"{r['method']} since epoch {r['settled']}" for r in rows if _settled(r)]
             count += bool(settled)
             moved = ", ".join(f"{row['method']} {percent(row['drift'])}" for row in rows)
-            parts = [", ".join(settled), f"moved since the validation before: {moved}"]
+            parts = [", ".join(settled), f"change since the previous validation: {moved}"]
             evidence[run.name] = "; ".join(filter(None, parts))
     if not evidence:
         return
@@ -96,8 +96,8 @@ def shortcut_findings(stages: Stages) -> Iterator[Finding]:
                 )
         if ranked and ranked[0]["excess"] <= bound:
             quiet[run.name] = (
-                f"the largest share, {percent(ranked[0]['excess'])} of {ranked[0]['class']!r}, is "
-                f"that of {ranked[0]['word']!r}; the alarm is raised above {percent(bound)}"
+                f"{ranked[0]['word']!r} has the largest share, {percent(ranked[0]['excess'])} of "
+                f"{ranked[0]['class']!r}; the alarm is raised above {percent(bound)}"
             )
     if quiet:
         where = f" in {', '.join(quiet)}" if len(quiet) < len(stages) else ""
@@ -157,7 +157,7 @@ def empty_findings(stages: Stages) -> Iterator[Finding]:
             "Without any words the model still gives the predicted class a probability of "
             f"{_span(ends, '.2f')}.",
             "where the deletion curves end: the further this is from an even guess, the more the "
-            "empty text itself speaks for a class",
+            "empty text itself supports a class",
         )
 
 
@@ -234,15 +234,18 @@ def _best(name: str, leagues: Sequence[tuple[Leaderboard, League]]) -> Iterator[
     rivals = [method for method in every if method != leader]
     verdicts = [v for _, league, _ in tops for v in league.verdicts if v.better == leader]
     beaten = {v.worse for v in verdicts if v.verdict == "beats"} & set(rivals)
-    by = f"by {wins.count(leader)} of {len(wins)} metrics" if len(wins) > 1 else "by the one metric"
+    by = f" by {wins.count(leader)} of {len(wins)} metrics" if len(wins) > 1 else ""
     alike = [method for method in rivals if method not in beaten]
     if not rivals:
         text = f"{leader} is the only {name} method."
     elif beaten:
         but = f", but cannot be distinguished from {', '.join(alike)}" if alike else ""
-        text = f"{leader} explains best {by} among the {name} methods{but}."
+        text = f"Of the {name} methods, {leader} explains best{by}{but}."
     else:
-        text = f"{leader} has the best mean {by} among the {name} methods, but no lead is shown."
+        text = (
+            f"Of the {name} methods, {leader} has the best mean{by}, but its lead is not "
+            "significant."
+        )
     evidence = "\n".join(_evidence(board, league, top) for board, league, top in tops)
     yield Finding(text, evidence, tone="good" if beaten else "")
 
@@ -304,7 +307,7 @@ def _within_reach(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
             form = format_spec(standings)
             yield Finding(
                 f"By {board.metric}, {best.method} goes {percent(share)} of the way from a random "
-                "ranking to the best that a search finds.",
+                "ranking to the best ranking that a search found.",
                 f"random {short(floor.mean, form)}, {best.method} {short(best.mean, form)}, "
                 f"search {short(ceiling.mean, form)}, on the {ceiling.count:,} texts searched",
             )

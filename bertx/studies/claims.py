@@ -46,7 +46,7 @@ class ClaimTest:
         difference = f"{sign * result.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
         evidence = f"{self.where} {difference}, n = {result.count:,}"
         undecided = self.verdict == "cannot tell"
-        return f"{evidence} ({would_tell(result.needed)})" if undecided else evidence
+        return f"{evidence} ({needed_to_decide(result.needed)})" if undecided else evidence
 
 
 def compare_pairs(
@@ -75,17 +75,22 @@ def overall(tests: Sequence[ClaimTest]) -> ClaimVerdict:
     return min(verdicts, key=("disagree", "cannot tell", "agree").index)
 
 
-def would_tell(needed: int | None) -> str:
+def needed_to_decide(needed: int | None) -> str:
     """Say how many texts would decide an open comparison.
 
     Examples:
-        >>> would_tell(133), would_tell(5_000_000), would_tell(None)
-        ('133 would tell', 'more than 1,000,000 would tell', 'no number would tell')
+        >>> needed_to_decide(133)
+        '133 texts would be needed to decide'
+        >>> needed_to_decide(5_000_000)
+        'more than 1,000,000 texts would be needed to decide'
+        >>> needed_to_decide(None)
+        'cannot be decided with any number of texts'
     """
     if needed is None:
-        return "no number would tell"
+        return "cannot be decided with any number of texts"
     most = 1_000_000
-    return f"more than {most:,} would tell" if needed > most else f"{needed:,} would tell"
+    count = f"more than {most:,}" if needed > most else f"{needed:,}"
+    return f"{count} texts would be needed to decide"
 
 
 def evidence_of(tests: Sequence[ClaimTest]) -> str:
@@ -162,11 +167,12 @@ def seeds_needed(differences: Array, draws: Array, models: int) -> float | None:
     return max(2, ceil(over_models / room)) if room > 0 else inf
 
 
-def texts_would_tell(texts: int, name: str, difference: Interval) -> str:
+def texts_to_decide(texts: int, name: str, difference: Interval) -> str:
     """Say how many texts would decide a difference that ``texts`` texts leave open."""
     count = texts_needed(difference, texts)
-    many = "no number of" if count is None else f"about {count:,}"
-    return f"{name}: {many} texts would tell"
+    if count is None:
+        return f"{name}: cannot be decided with any number of texts"
+    return f"{name}: about {count:,} texts would be needed to decide"
 
 
 def all_positive(
@@ -231,7 +237,7 @@ def papers_methods(settings: Settings) -> tuple[list[str], str]:
     signed = [name for name in computed if name not in unsigned]
     notes = {
         "Not computed": missing,
-        "Not compared, as it has a sign here and none in the paper": signed,
+        "Not compared, because signed here but not in the paper": signed,
     }
     parts = [f"{why}: {', '.join(names)}." for why, names in notes.items() if names]
     return unsigned, " ".join(parts)

@@ -33,9 +33,11 @@ _SEARCHED = 5
 _HEADS = ("data", "operator", "method", "texts")
 
 _NOTE = (
-    ", with 95 % intervals over texts and, where there are several, runs. The ceiling is a search "
-    "for the best order, on some of the texts."
+    ", with 95 % intervals over texts and, if there are several, over runs. The ceiling is the "
+    "best order that a search found, on some of the texts."
 )
+
+_TEXTS = {"right": "texts initially classified correctly", "wrong": "texts initially misclassified"}
 
 Curves = Sequence[MethodCurve]
 
@@ -74,7 +76,7 @@ def deletion_tables(curves: Curves, settings: Settings, points: Points) -> list[
 
 
 def _against_random(right: Curves, settings: Settings, points: Points) -> Iterator[Finding]:
-    """Whether each method breaks more right predictions than the random control."""
+    """Whether each method changes more correct predictions than the random control."""
     unit = noun(settings.unit)
     for name in _methods(right):
         tests = _compare(right, [(name, _control(right))], settings, points)
@@ -83,7 +85,8 @@ def _against_random(right: Curves, settings: Settings, points: Points) -> Iterat
         claimed = name in (paper.GS, paper.GI, paper.LRP)
         yield Finding(
             f"Deleting the {unit}s that {name} ranks highest "
-            f"{_shown(tests, 'break', 'more right predictions')} than random {unit}s do{count}.",
+            f"{_shown(tests, 'change', 'more correct predictions')} than deleting random {unit}s "
+            f"does{count}.",
             f"Accuracy lost beyond random, mean over k = 1 to {points.words}: "
             f"{evidence_of(tests)}.",
             f"{paper.BREAKS} {paper.RANDOM_BREAKS_LESS}" if claimed else None,
@@ -92,17 +95,18 @@ def _against_random(right: Curves, settings: Settings, points: Points) -> Iterat
 
 
 def _against_tracing(right: Curves, settings: Settings, points: Points) -> Iterator[Finding]:
-    """Whether LAT breaks fewer predictions than the paper's other methods without a sign."""
+    """Whether LAT changes fewer predictions than the paper's other methods without a sign."""
     unsigned = [name for name in _methods(right) if not settings.signed(name)]
     rivals = [name for name in unsigned if name in (paper.GS, paper.GI, paper.LRP)]
     if not rivals or paper.LAT not in unsigned:
         return
     tests = _compare(right, [(name, paper.LAT) for name in rivals], settings, points)
     beyond = _compare(right, [(paper.LAT, _control(right))], settings, points)
+    unit = noun(settings.unit)
     yield Finding(
-        f"Deleting the {noun(settings.unit)}s that {paper.LAT} ranks highest "
-        f"{_shown(tests, 'break', 'fewer right predictions')} than {joined(rivals)} do, "
-        "the others whose scores have no sign.",
+        f"Deleting the {unit}s that {paper.LAT} ranks highest "
+        f"{_shown(tests, 'change', 'fewer correct predictions')} than deleting the highest ranked "
+        f"{unit}s of {joined(rivals)}, whose scores are also unsigned.",
         f"Accuracy lost beyond {paper.LAT}: {evidence_of(tests)}. {paper.LAT} beyond random: "
         f"{evidence_of(beyond)}.",
         paper.FINDS_WORDS,
@@ -124,26 +128,26 @@ def _published(right: Curves, settings: Settings, points: Points) -> Iterator[Fi
     apart = [abs(ours.value - published) for ours, published in pairs]
     inside = sum(ours.low <= published <= ours.high for ours, published in pairs)
     same = settings.preset == "authors"
-    how = "with the authors' choices" if same else "with other choices than the authors'"
+    how = "With the authors' choices" if same else "With choices other than the authors'"
     yield Finding(
-        f"The accuracies {how} are {np.median(apart):.2f} from the published ones in the "
-        "median; the models are others.",
-        f"{inside} of the {len(pairs)} published accuracies lie in our 95 % intervals; the "
-        f"largest distance is {max(apart):.2f}.",
+        f"{how}, the median difference from the published accuracies is {np.median(apart):.2f}; "
+        "the models differ from the paper's.",
+        f"{inside} of the {len(pairs)} published accuracies are inside the 95 % intervals here; "
+        f"the largest difference is {max(apart):.2f}.",
         "Accuracies at k = 1 and 10 of four methods and Random on four data sets.",
         None,
     )
 
 
 def _leaders(right: Curves, settings: Settings, points: Points) -> Iterator[Finding]:
-    """Which method breaks most predictions, among those with a sign and those without."""
-    for sign, names in _leagues(right, settings):
+    """Which method changes most predictions, among signed and among unsigned methods."""
+    for league, names in _leagues(right, settings):
         first, second = _ranked(right, names, points)[:2]
         tests = _compare(right, [(first, second)], settings, points)
         clear = overall(tests) == "agree"
         yield Finding(
-            f"Of the methods whose scores have {sign} sign, {first} breaks most right predictions"
-            + (f", more than {second} everywhere." if clear else f"; {second} comes next."),
+            f"Of the {league} methods, {first} changes correct predictions most often, "
+            + (f"significantly more often than {second}." if clear else f"followed by {second}."),
             f"Accuracy lost beyond {second}: {evidence_of(tests)}.{_reach(right, first, points)}",
         )
 
@@ -153,12 +157,11 @@ def _operators(right: Curves, settings: Settings, points: Points) -> Iterator[Fi
     by_operator = grouped(right, "by")
     if len(by_operator) < 2:
         return
-    for sign, names in _leagues(right, settings):
+    for league, names in _leagues(right, settings):
         orders = {by: " > ".join(_ranked(of, names, points)) for by, of in by_operator.items()}
-        order = "the same order" if len(set(orders.values())) == 1 else "different orders"
+        differs = "is the same with" if len(set(orders.values())) == 1 else "differs between"
         yield Finding(
-            f"The methods whose scores have {sign} sign come in {order} under "
-            f"{joined(list(orders))}.",
+            f"The order of the {league} methods {differs} {joined(list(orders))}.",
             "; ".join(f"{operator}: {order}" for operator, order in orders.items()) + ".",
         )
 
@@ -176,9 +179,9 @@ def _corrected(wrong: Curves, settings: Settings, points: Points) -> Finding:
     ]
     return Finding(
         f"Of the wrong predictions, deleting the {unit}s that {best} ranks highest "
-        f"{_shown(tests, 'correct', 'more')} than random {unit}s do.",
-        f"Accuracy won beyond random, mean over k = 1 to {points.words}: "
-        f"{evidence_of(tests)}. Right after k = {points.words}: {'; '.join(right)}.",
+        f"{_shown(tests, 'correct', 'more')} than deleting random {unit}s does.",
+        f"Accuracy gained beyond random, mean over k = 1 to {points.words}: "
+        f"{evidence_of(tests)}. Correct after k = {points.words}: {'; '.join(right)}.",
     )
 
 
@@ -192,10 +195,10 @@ def _control(curves: Curves) -> str:
 
 
 def _leagues(curves: Curves, settings: Settings) -> Iterator[tuple[str, list[str]]]:
-    """Yield the leagues of at least two methods: ``a`` sign or ``no`` sign, and the methods."""
+    """Yield the groups of `leagues` that have at least two methods."""
     for league, names in leagues(_methods(curves), settings):
         if len(names) > 1:
-            yield "a" if league == "signed" else "no", names
+            yield league, names
 
 
 def _of(curves: Curves, like: MethodCurve, method: str) -> MethodCurve:
@@ -251,17 +254,17 @@ def _reach(right: Curves, method: str, points: Points) -> str:
         if random > lowest:
             share = (random - accuracy) / (random - lowest)
             shares.append(f"{_where(best)} {share:.0%} ({searched.sum()} texts)")
-    what = "Of what a search for the best order breaks beyond random"
+    what = "Share of what a search for the best order reaches beyond random"
     return f" {what}: {'; '.join(shares)}." if shares else ""
 
 
 def _shown(tests: Sequence[ClaimTest], verb: str, what: str) -> str:
-    """Say whether a method does something, such as ``break`` ``more right predictions``."""
-    everywhere = " everywhere" if len(tests) > 1 else ""
+    """Say whether a method does something, such as ``change`` ``more correct predictions``."""
+    always = " always" if len(tests) > 1 else ""
     start = {
         "agree": f"{verb}s",
-        "disagree": f"does not{everywhere} {verb}",
-        "cannot tell": f"is not shown{everywhere} to {verb}",
+        "disagree": f"does not{always} {verb}",
+        "cannot tell": f"is not{always} shown to {verb}",
     }
     return f"{start[overall(tests)]} {what}"
 
@@ -276,20 +279,20 @@ def _tables(curves: Curves, group: str, settings: Settings, points: Points) -> I
     ]
     yield pivot(
         f"{group}-by-count",
-        f"Accuracy after deleting k {unit}s, texts at first {group}",
+        f"Accuracy after deleting k {unit}s, {_TEXTS[group]}",
         _HEADS,
         [*cells(curves, _key, columns), *published],
-        f"Share of right predictions without the k highest ranked {unit}s{_NOTE}",
+        f"Share of correct predictions without the k highest ranked {unit}s{_NOTE}",
     )
     if points.shares:
         shares = {f"{at:.0%}": n for at, n in places_of(points, SHARE).items() if 0 < at < 1}
         yield pivot(
             f"{group}-by-share",
-            f"Accuracy after deleting a share of the {unit}s, texts at first {group}",
+            f"Accuracy after deleting a share of the {unit}s, {_TEXTS[group]}",
             _HEADS,
             cells(curves, _key, shares),
-            f"Share of right predictions without so many of the {unit}s, highest ranked "
-            f"first{_NOTE}",
+            f"Share of correct predictions after deleting this share of the {unit}s, the highest "
+            f"ranked first{_NOTE}",
         )
 
 
@@ -311,7 +314,7 @@ def _where(curve: MethodCurve) -> str:
 
 
 def deletion_pictures(curves: Curves, settings: Settings, points: Points) -> list[Picture]:
-    """Draw accuracy over k and over shares, for texts at first right and at first wrong."""
+    """Draw accuracy over k and over shares, for each group of texts."""
     groups = grouped(curves, "group")
     axes = (COUNT, SHARE) if points.shares else (COUNT,)
     return [
@@ -332,14 +335,14 @@ def _picture(curves: Curves, axis: str, settings: Settings, points: Points) -> P
     if len(data) == 1:  # operators side by side
         rows = [[panel for row in rows for panel in row]]
     x = f"{unit}s deleted" if axis == COUNT else f"share of {unit}s deleted"
-    title = f"Accuracy on texts at first {group}"
-    best = "falls fast" if group == "right" else "rises"
+    title = f"Accuracy on {_TEXTS[group]}"
+    best = "falls" if group == "right" else "rises"
     return Picture(
         f"{group}-by-{axis}",
         f"{title}, over {x}",
         f"{title} while the highest ranked {unit}s are deleted, a panel for each of "
         f"{', '.join(data)} and each of the operators {', '.join(operators)}; one line "
-        f"a method with its 95 % band. The better the ranking, the more the line {best}.",
+        f"per method with its 95 % band. The better the ranking, the faster the line {best}.",
         panels_figure(rows, Scale(x, "accuracy", share=axis == SHARE), title),
     )
 

@@ -31,8 +31,8 @@ FINDS_WORDS = "GS, GI and LRP find words that matter, LAT does not: it finds pun
 CONSISTENT = "The methods are consistent over seeds: GS = GI > LRP > LAT."
 TRANSFERS = "Mean word scores transfer between data sets of the same kind."
 
-BREAKS = "Deleting the few word pieces that GS, GI or LRP rank highest breaks right predictions."
-RANDOM_BREAKS_LESS = "Deleting random word pieces breaks far fewer right predictions."
+BREAKS = "Deleting the few word pieces that GS, GI or LRP rank highest changes correct predictions."
+RANDOM_BREAKS_LESS = "Deleting random word pieces changes far fewer correct predictions."
 
 RANDOM = "Random"
 
@@ -54,7 +54,8 @@ DELETION: Mapping[str, Mapping[str, tuple[float, float]]] = {
         LAT: (0.99, 0.83),
     },
 }  # fmt: skip
-"""Accuracy on texts at first right after deleting `DELETED` word pieces, by data set and method."""
+"""Accuracy on texts initially classified correctly, after deleting `DELETED` word pieces, by data
+set and method."""
 
 DELETED = (1, 10)
 """The numbers of deleted word pieces for which accuracies are published."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from bertx.rendering.panels import LinePanel, PanelLine, Scale, panels_figure
 from bertx.statistics import MINIMUM
-from bertx.studies.claims import compare_pairs, evidence_of, joined, overall, would_tell
+from bertx.studies.claims import compare_pairs, evidence_of, joined, needed_to_decide, overall
 from bertx.studies.findings import Cell, Finding, Picture, Table, pivot
 from bertx.studies.method_curves import MethodCurve, cells, grouped, with_means
 from bertx.studies.settings import Settings
@@ -24,7 +24,7 @@ _NEAR = 0.1
 _RELEVANT = 0.05
 """The smallest difference between two rank correlations that matters."""
 
-_COMPARED = {"spearman": "scores with their sign", "absolute": "|scores|"}
+_COMPARED = {"spearman": "signed scores", "absolute": "|scores|"}
 """What each measure compares."""
 
 _WITH = {
@@ -35,20 +35,23 @@ _WITH = {
 _END = {CASCADING: "all weights", INDEPENDENT: "embeddings", SHUFFLED: SHUFFLED}
 """What is random at the last step of each scheme."""
 
-_HOW = {CASCADING: "from the top down to this part", INDEPENDENT: "this part alone"}
+_HOW = {
+    CASCADING: "weights random from the top down to this part",
+    INDEPENDENT: "weights random in this part alone",
+}
 
 _TITLES = {
     CASCADING: "random from the top down to",
-    INDEPENDENT: "random alone",
+    INDEPENDENT: "random in this part alone",
     SHUFFLED: "trained on shuffled labels",
 }
 
 _HEADS = ("run", "method")
 
 _MEANING = (
-    "Scores with their sign are compared among methods that have one: which words speak for the "
-    "class, and which against it. |scores| say only how much a word matters; words that stand out "
-    "in any text, such as rare ones or punctuation, keep them alike even where the model is random."
+    "Signed scores show which words support the class and which oppose it; they are compared only "
+    "for signed methods. |scores| only show how much a word matters; words that stand out in any "
+    "text, such as rare words or punctuation, keep them similar even if the model is random."
 )
 
 
@@ -107,17 +110,15 @@ def randomization_tables(curves: Sequence[MethodCurve]) -> list[Table]:
         what = f"Rank correlation of {_COMPARED[measure]}"
         ends = [cell for curve in same for cell in cells([curve], _key, {_END[curve.by]: -1})]
         note = (
-            "Spearman's correlation of each text's words, mean with its 95 % interval over texts "
-            f"and draws of random weights. {_MEANING}"
+            "Spearman's correlation of the scores of each text's words: mean with its 95 % "
+            f"interval over texts and draws of random weights. {_MEANING}"
         )
-        tables.append(
-            pivot(f"{measure}-ends", f"{what} with those of other models", _HEADS, ends, note)
-        )
+        tables.append(pivot(f"{measure}-ends", f"{what} with other models", _HEADS, ends, note))
         for scheme, how in _HOW.items():
             steps = [curve for curve in same if curve.by == scheme]
             heads = {step: n for curve in steps for n, step in enumerate(curve.steps)}
             rows = cells(steps, _key, heads)
-            tables.append(pivot(f"{measure}-{scheme}", f"{what}, random {how}", _HEADS, rows))
+            tables.append(pivot(f"{measure}-{scheme}", f"{what}, {how}", _HEADS, rows))
     return tables
 
 
@@ -127,7 +128,7 @@ def _key(curve: MethodCurve) -> tuple[Cell, ...]:
 
 def _related(curves: Sequence[MethodCurve]) -> Finding:
     """Which methods' explanations are still related to those of the trained model."""
-    scores, trained = _COMPARED[curves[0].group], "those of the trained model"
+    scores, trained = _COMPARED[curves[0].group], "the trained model's"
     verdicts = {
         name: [_unrelated(curve) for curve in of_method]
         for name, of_method in grouped(curves, "method").items()
@@ -137,27 +138,27 @@ def _related(curves: Sequence[MethodCurve]) -> Finding:
     undecided = [name for name in verdicts if name not in (*unrelated, *related)]
     parts = []
     if unrelated:
-        parts.append(f"{scores} by {joined(unrelated)} are not related to {trained}")
+        parts.append(f"{scores} of {joined(unrelated)} are unrelated to {trained}")
     if related:
-        to = "them" if unrelated else trained
-        parts.append(f"{scores} by {joined(related)} are related to {to}")
+        parts.append(f"{scores} of {joined(related)} are related to {trained}")
     if undecided and parts:
-        parts.append(f"for {scores} by {joined(undecided)} it cannot be told")
+        parts.append(f"for {scores} of {joined(undecided)}, this cannot be decided")
     elif undecided:
-        subject = f"{scores} by {joined(undecided)}"
-        parts.append(f"it cannot be told whether {subject} are related to {trained}")
+        subject = f"{scores} of {joined(undecided)}"
+        parts.append(f"it cannot be decided whether {subject} are related to {trained}")
     evidence = "; ".join(
         f"{curve.method}, {curve.data} {curve.means[-1]}, n = {curve.counts[-1]:,}{_needed(curve)}"
         for curve in curves
     )
     return Finding(
         f"{_WITH[curves[0].by]}, {'; '.join(parts)}.",
-        f"Rank correlation of each text's words, mean: {evidence}. Within ±{_NEAR} counts as none.",
+        f"Mean over texts of the rank correlation of a text's words: {evidence}. A correlation "
+        f"within ±{_NEAR} counts as none.",
     )
 
 
 def _unrelated(curve: MethodCurve) -> bool | None:
-    """Return whether the last correlation counts as none; None if it cannot be told."""
+    """Return whether the last correlation counts as none; None if it cannot be decided."""
     _, low, high = curve.means[-1]
     if curve.counts[-1] < MINIMUM:
         return None
@@ -167,12 +168,12 @@ def _unrelated(curve: MethodCurve) -> bool | None:
 
 
 def _needed(curve: MethodCurve) -> str:
-    """Say how many texts would decide a correlation that cannot be told from none."""
+    """Say how many texts would decide whether a correlation counts as none."""
     (value, low, high), count = curve.means[-1], curve.counts[-1]
     room = abs(_NEAR - abs(value))
     if _unrelated(curve) is not None or count < 2 or not room:
         return ""
-    return f" ({would_tell(max(MINIMUM, ceil(count * ((high - low) / 2 / room) ** 2)))})"
+    return f" ({needed_to_decide(max(MINIMUM, ceil(count * ((high - low) / 2 / room) ** 2)))})"
 
 
 def _extremes(curves: Sequence[MethodCurve], settings: Settings) -> Iterator[Finding]:
@@ -197,9 +198,10 @@ def _extremes(curves: Sequence[MethodCurve], settings: Settings) -> Iterator[Fin
         settings,
     )
     if overall(tests) == "agree":
+        scores = _COMPARED[curves[0].group]
         yield Finding(
-            f"{_WITH[curves[0].by]}, {_COMPARED[curves[0].group]} are least like those of the "
-            f"trained model by {most} and most like them by {least}.",
+            f"{_WITH[curves[0].by]}, {scores} of {most} differ most from the trained model's, and "
+            f"{scores} of {least} differ least.",
             f"Difference between their mean rank correlations: {evidence_of(tests)}.",
         )
 
@@ -223,11 +225,10 @@ def _picture(curves: Sequence[MethodCurve], run: str) -> Picture:
     return Picture(
         f"cascade-{_file_name(run)}",
         title,
-        f"Spearman's correlation between the explanations of {run} and those of the same model "
-        f"with random weights, over the parts that are random from the classifier to the "
-        f"embeddings; one line a method with its 95 % band, panels for {schemes} and for "
-        f"{measures}. A line that stays near 1 is of a method that does not depend on what became "
-        "random.",
+        f"Spearman's correlation between the explanations of {run} and of the same model with "
+        f"random weights, by the parts that are random, from the classifier to the embeddings; one "
+        f"line per method with its 95 % band, panels for {schemes} and for {measures}. A line that "
+        "stays near 1 shows a method that does not depend on the random parts.",
         panels_figure(rows, Scale("", "rank correlation", bottom, 1.0), title),
     )
 

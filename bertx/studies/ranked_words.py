@@ -25,8 +25,8 @@ class WordRankOptions:
 
     Attributes:
         lexicon: Words with their valence.
-        negative: The class that words of negative valence speak for; None for the first.
-        positive: The class that words of positive valence speak for; None for the last.
+        negative: The class that words of negative valence support; None for the first.
+        positive: The class that words of positive valence support; None for the last.
         top: The number of highest and lowest words in each table.
         stop_words: Words to leave out.
     """
@@ -64,7 +64,7 @@ class RankedWords:
     Attributes:
         method: The method.
         label: The class.
-        signed: Whether positive scores speak for the class and negative ones against it.
+        signed: Whether positive scores support the class and negative scores oppose it.
         words: The words (W,).
         means: Their mean scores, over runs as well (W,).
         reach: Half the width of the 95 % intervals of the means (W,).
@@ -90,7 +90,7 @@ class RankedWords:
 
 
 def poles(classes: Sequence[str], options: WordRankOptions) -> tuple[str, str]:
-    """Return the classes that words of negative and of positive valence speak for.
+    """Return the classes that words of negative and of positive valence support.
 
     Raises:
         InputError: If one is not a class of the model, or both are the same.
@@ -177,7 +177,7 @@ def _agreement(
     Args:
         words: The words (W,).
         means: Their mean scores, and below them those in each draw (1 + R, W).
-        side: 1 if positive scores speak for the positive class, -1 if for the negative class, 0
+        side: 1 if positive scores support the positive class, -1 if for the negative class, 0
             for any other class or scores without a sign.
         lexicon: The lexicon, if there is one.
     """

@@ -227,16 +227,16 @@ def _differences_finding(differences: Sequence[str]) -> Iterator[Finding]:
     """Say in which settings other than their seed runs differ, if they do."""
     if differences:
         yield Finding(
-            f"These runs differ not in their seed alone, but also in {', '.join(differences)}: how "
-            "far they agree does not tell of seeds alone.",
-            "Settings in their config.yaml, without seeds, loggers, and folders.",
+            f"These runs differ not only in their seed, but also in {', '.join(differences)}, so "
+            "their agreement does not show the effect of seeds alone.",
+            "Settings in their config.yaml, except seeds, loggers, and folders.",
         )
 
 
 def _best_findings(compared: Sequence[Similarity], settings: Settings) -> Iterator[Finding]:
     """Which method agrees most over seeds, among signed and among unsigned methods."""
     for league, names in leagues(filter(settings.explains, settings.methods), settings):
-        for of, what in ((WORDS, "mean scores of words"), (TEXTS, "scores within single texts")):
+        for of, what in ((WORDS, "mean word scores"), (TEXTS, "scores within single texts")):
             means = {
                 each.method: each.mean
                 for each in compared
@@ -247,9 +247,9 @@ def _best_findings(compared: Sequence[Similarity], settings: Settings) -> Iterat
             best = highest(means)
             rho = f"Spearman's rho {means[best].value:.2f}"
             yield Finding(
-                f"Of the {league} methods, {best} agrees most over seeds in {what} ({rho})."
+                f"Of the {league} methods, {best} agrees most across seeds in {what} ({rho})."
                 if len(means) > 1
-                else f"By {best}, {what} agree over seeds with {rho}.",
+                else f"By {best}, {what} agree across seeds with {rho}.",
                 "Means over pairs of models, 95 % intervals over texts and models: "
                 f"{listed(means)}.",
             )
@@ -260,8 +260,8 @@ def _prediction_finding(predictions: Predictions, texts: int) -> Finding:
     mean, r = predictions.classes.mean, np.mean(predictions.probabilities)
     return Finding(
         f"The models predict the same class for {mean.value:.0%} of the texts, and "
-        f"their probabilities correlate with r = {r:.2f}: about what can be expected of "
-        "explanations that follow the decision.",
+        f"their probabilities correlate with r = {r:.2f}; explanations that follow the decision "
+        "can be expected to agree about as much.",
         f"Share of {texts:,} texts, mean over pairs of models: {mean}.",
     )
 
@@ -280,12 +280,12 @@ def _paper_finding(compared: Sequence[Similarity], settings: Settings, models: i
     order = ((paper.GS, paper.LRP), (paper.GI, paper.LRP), (paper.LRP, paper.LAT))
     pairs = {f"{a} - {b}": (a, b) for a, b in order if a in names and b in names}
     if not pairs:
-        text = "Whether methods agree over seeds in the paper's order was not tested."
+        text = "It was not tested whether methods agree across seeds in the paper's order."
         return Finding(text, note, paper.CONSISTENT, "cannot tell")
 
     def needed(name: str, difference: Interval) -> str:
         a, b = pairs[name]
-        return f"{name}: {_seeds_would_tell(of_words[a], of_words[b], models)}"
+        return f"{name}: {_seeds_to_decide(of_words[a], of_words[b], models)}"
 
     differences = {name: _difference(of_words[a], of_words[b]) for name, (a, b) in pairs.items()}
     verdict, evidence = all_positive(differences, needed)
@@ -294,7 +294,7 @@ def _paper_finding(compared: Sequence[Similarity], settings: Settings, models: i
         equal = _difference(of_words[paper.GS], of_words[paper.GI])
         evidence += f"; {paper.GS} - {paper.GI} {equal}"
         if not -_NEAR < equal.value < _NEAR:
-            apart = [f"{paper.GS} and {paper.GI} are {abs(equal.value):.2f} apart"]
+            apart = [f"{paper.GS} and {paper.GI} differ by {abs(equal.value):.2f}"]
             verdict = "disagree" if verdict == "agree" else verdict
     means = {name: of_words[name].mean for name in names}
     evidence = f"Pearson's r: {listed(means)}. Differences: {evidence}. {note}"
@@ -309,36 +309,34 @@ def _order(
     apart: Sequence[str],
 ) -> str:
     """Say whether methods agree in the paper's order, and which order they have here."""
-    here = joined(sorted(means, key=lambda name: -means[name].value))
+    here = f"{joined(sorted(means, key=lambda name: -means[name].value))}, from highest to lowest"
+    agreement = "the agreement of mean word scores across seeds"
     if verdict == "agree":
-        return f"Mean scores of words agree over seeds in the paper's order: most by {here}."
+        return f"T{agreement[1:]} is in the paper's order: {here}."
     if verdict == "cannot tell":
         return (
-            "It cannot be told whether mean scores of words agree over seeds in the paper's order; "
-            f"here they agree most by {here}, in this order."
+            f"It cannot be decided whether {agreement} is in the paper's order; here the order is "
+            f"{here}."
         )
     reasons = list(apart)
     if reversed_pairs:
-        less = joined([f"less by {first} than by {second}" for first, second in reversed_pairs])
-        reasons.insert(0, f"they agree {less}")
-    return (
-        f"Mean scores of words do not agree over seeds in the paper's order: {'; '.join(reasons)}."
-    )
+        lower = joined([f"lower for {first} than for {second}" for first, second in reversed_pairs])
+        reasons.insert(0, f"it is {lower}")
+    return f"T{agreement[1:]} is not in the paper's order: {'; '.join(reasons)}."
 
 
-def _seeds_would_tell(one: Similarity, other: Similarity, models: int) -> str:
+def _seeds_to_decide(one: Similarity, other: Similarity, models: int) -> str:
     """Say how many seeds would decide the difference of two methods."""
     draws = (one.draws - other.draws).mean(0)
     needed = seeds_needed(one.values - other.values, draws, models)
     if needed is None:
-        pairs = "one pair" if models == 2 else f"{len(one.values)} pairs"
         return (
-            f"how many seeds would tell cannot be known from {pairs} of {models} models; four are "
-            "the fewest that show it"
+            f"the number of seeds needed to decide cannot be estimated from {models} models; at "
+            "least four models are needed"
         )
     if needed == inf:
-        return "no number of seeds would tell with so many texts"
-    return f"about {needed:,.0f} seeds would tell"
+        return "cannot be decided with this many texts, whatever the number of seeds"
+    return f"about {needed:,.0f} seeds would be needed to decide"
 
 
 def _difference(one: Similarity, other: Similarity) -> Interval:
@@ -353,12 +351,12 @@ def _means_table(compared: Sequence[Similarity], options: SeedsOptions) -> Table
         for method in dict.fromkeys(each.method for each in compared)
     ]
     note = (
-        "Means over pairs of models with 95 % intervals over texts and models. top-k: share of the "
-        f"{options.top_words} highest words, or of the {options.top} highest units of a text, that "
-        "both have. The paper: SST-5, two models."
+        "Means over pairs of models with 95 % intervals over texts and models. top-k: the share of "
+        f"the {options.top_words} highest words, or of the {options.top} highest units of a text, "
+        "that both models have in common. The paper: SST-5, two models."
     )
     heads = ["method", "compared"]
-    return pivot("agreement", "Agreement over seeds", heads, [*cells, *published], note)
+    return pivot("agreement", "Agreement across seeds", heads, [*cells, *published], note)
 
 
 def _predictions_table(scores: Mapping[str, UnitScores], predictions: Predictions) -> Table:
@@ -370,8 +368,8 @@ def _predictions_table(scores: Mapping[str, UnitScores], predictions: Prediction
     ]
     columns = ["run", "other", "same prediction", "Pearson of probabilities", "accuracy apart"]
     note = (
-        "Explanations that follow the decision can hardly agree more than the decisions; those "
-        "that do not look at the class may. Accuracies of the paper's two models: "
+        "Explanations that follow the decision can hardly agree more than the decisions do; "
+        "explanations that do not depend on the class can. Accuracies of the paper's two models: "
         f"{' and '.join(map(str, paper.SEED_ACCURACIES))}."
     )
     return Table("predictions", "Agreement of predictions", columns, rows, note)
@@ -412,19 +410,19 @@ def _pictures(
     source = subjects[0].source
     subtitle = (
         f"{source.dataset}, {len(subjects)} models, {len(subjects[0].texts):,} texts; the models "
-        f"predict the same class of {predictions.classes.mean.value:.0%} of them"
+        f"predict the same class for {predictions.classes.mean.value:.0%} of them"
     )
-    figure = dots_figure(panels, "Agreement of explanations over seeds", subtitle)
+    figure = dots_figure(panels, "Agreement of explanations across seeds", subtitle)
     in_words = ", ".join(
         f"{each.method} {each.mean.value:.2f}"
         for each in compared
         if each.of == WORDS and each.measure == "Pearson"
     )
     alt = (
-        "How far explanations of models of different seeds agree, by four measures, of mean scores "
-        f"of words and within texts. Pearson's r of words: {in_words}."
+        "Agreement of the explanations of models that differ in their seed, by four measures, for "
+        f"mean word scores and within texts. Pearson's r of mean word scores: {in_words}."
     )
-    return [Picture("agreement", "Agreement of explanations over seeds", alt, figure)]
+    return [Picture("agreement", "Agreement of explanations across seeds", alt, figure)]
 
 
 def _dot(compared: Similarity) -> Dot:

@@ -17,7 +17,7 @@ from bertx.studies.claims import (
     leagues,
     listed,
     negative,
-    texts_would_tell,
+    texts_to_decide,
     undecided,
 )
 from bertx.studies.conducting import Study
@@ -130,13 +130,13 @@ def _best_findings(
         lowest = min(pairs, key=lambda pair: pairs[pair].value)
         several = len(pairs) > 1
         over = f"over {len(pairs)} pairs of runs" if several else f"between {joined(lowest)}"
-        least = f"; least between {joined(lowest)} ({pairs[lowest].value:.2f})" if several else ""
-        rho = f"Spearman's rho {means[best].value:.2f} {over}"
+        least = f", lowest between {joined(lowest)}: {pairs[lowest].value:.2f}" if several else ""
+        rho = f"Spearman's rho {means[best].value:.2f} {over}{least}"
         yield Finding(
-            f"Of the {league} methods, mean scores of words are most alike between runs by {best} "
-            f"({rho}){least}."
+            f"Of the {league} methods, {best} gives the most similar mean word scores in different "
+            f"runs ({rho})."
             if len(names) > 1
-            else f"By {best}, mean scores of words of two runs correlate with {rho}{least}.",
+            else f"By {best}, mean word scores correlate with {rho}.",
             f"Means over pairs, 95 % intervals over texts: {listed(means)}; {common:,} common "
             "words.",
         )
@@ -146,7 +146,7 @@ def _paper_finding(
     subjects: Sequence[Subject], every: Sequence[Similarity], common: int
 ) -> Finding:
     """Whether mean scores correlate between all runs, by each method of the paper."""
-    text = "Whether mean scores of words transfer between data sets was not tested."
+    text = "It was not tested whether mean word scores transfer between data sets."
     of_paper = [each for each in every if each.measure == "Pearson"
                 and each.method in paper.METHODS]  # fmt: skip
     if not of_paper:
@@ -154,7 +154,7 @@ def _paper_finding(
         return Finding(text, reason, paper.TRANSFERS, "cannot tell")
     datasets = [subject.source.dataset for subject in subjects]
     if len(set(datasets)) < len(datasets):
-        reason = f"Not all runs are of different data sets: {', '.join(datasets)}."
+        reason = f"Some runs have the same data set: {', '.join(datasets)}."
         return Finding(text, reason, paper.TRANSFERS, "cannot tell")
     correlations = {
         f"{each.method} ({joined(pair)})": interval
@@ -162,14 +162,13 @@ def _paper_finding(
         for pair, interval in each.pairs.items()
     }
     texts = min(len(subject.texts) for subject in subjects)
-    verdict, evidence = all_positive(correlations, partial(texts_would_tell, texts))
-    by = joined([each.method for each in of_paper])
+    verdict, evidence = all_positive(correlations, partial(texts_to_decide, texts))
     text = {
-        "agree": "Mean scores of words of different data sets are positively correlated: each two "
-        f"of them, by {by}.",
-        "disagree": "Mean scores of words of different data sets are negatively correlated by "
+        "agree": "Mean word scores of each pair of data sets are positively correlated by "
+        f"{joined([each.method for each in of_paper])}.",
+        "disagree": "Mean word scores of different data sets are negatively correlated by "
         f"{joined(negative(correlations))}.",
-        "cannot tell": "It cannot be told whether mean scores of words of different data sets are "
+        "cannot tell": "It cannot be decided whether mean word scores of different data sets are "
         f"positively correlated by {joined(undecided(correlations))}.",
     }[verdict]
     evidence = f"Pearson's r: {evidence}; {common:,} common words."
@@ -217,7 +216,7 @@ def _picture(
     figure = pair_grid_figure(values, cells, title, subtitle)
     values_in_words = "; ".join(f"{joined(pair)} {r:.2f}" for pair, (r, _) in cells.items())
     alt = (
-        "Mean scores of words of each two runs against each other, with their distributions. "
+        "Mean word scores of each pair of runs against each other, with their distributions. "
         f"Pearson's r: {values_in_words}."
     )
     return Picture(f"pairs-{compared[0].method}", title, alt, figure)

@@ -1,4 +1,4 @@
-"""Word rank (section 3.2.1): which words speak for and against a class, by each method."""
+"""Word rank (section 3.2.1): which words support and which oppose a class, by each method."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -20,7 +20,7 @@ from bertx.studies.claims import (
     listed,
     negative,
     papers_methods,
-    texts_would_tell,
+    texts_to_decide,
     undecided,
 )
 from bertx.studies.conducting import Study
@@ -126,11 +126,17 @@ def _words_findings(shown: Sequence[RankedWords]) -> Iterator[Finding]:
         if each.signed:
             most = [index for index in first if each.means[index] > 0]
             least = [index for index in last if each.means[index] < 0]
-            speak = f"{_quoted(each, most)} speak most" if most else "no word speaks"
-            against = f"{_quoted(each, least)} most" if least else "none"
-            text = f"By {each.method}, {speak} for {each.label}, and {against} against it."
+            support = _clause(each, most, "support", each.label)
+            text = f"By {each.method}, {support}, and {_clause(each, least, 'oppose', 'it')}."
             evidence += f"; {_scores(each, last)}"
         yield Finding(text, f"{evidence}; {len(each.words):,} words.")
+
+
+def _clause(ranked: RankedWords, indices: Sequence[int], verb: str, label: str) -> str:
+    """Say which words support or oppose a class most."""
+    if not indices:
+        return f"no word {verb}s {label}"
+    return f"{_quoted(ranked, indices)} {verb}{'s' if len(indices) == 1 else ''} {label} most"
 
 
 def _lexicon_findings(shown: Sequence[RankedWords], settings: Settings) -> Iterator[Finding]:
@@ -143,12 +149,12 @@ def _lexicon_findings(shown: Sequence[RankedWords], settings: Settings) -> Itera
             continue
         areas = {name: agreements[name].auc for name in names}
         best = highest({name: areas[name] for name in explaining})
-        what = f"Of the {league} methods, the words of the lexicon stand out most by"
+        what = f"Of the {league} methods, words of the lexicon stand out most with"
         if not areas[best].low > 0.5:
-            what = f"By no {league} method are words of the lexicon shown to stand out; nearest is"
+            what = f"No {league} method is shown to make lexicon words stand out; the closest is"
         yield Finding(
-            f"{what} {best} ({ranked[best].label}): a word of it has a larger absolute score than "
-            f"another word with a probability of {areas[best].value:.2f}.",
+            f"{what} {best} ({ranked[best].label}): with a probability of {areas[best].value:.2f}, "
+            "a word of the lexicon has a larger absolute score than another word.",
             f"AUC with 95 % intervals: {listed(areas)}; {agreements[best].words} of "
             f"{len(ranked[best].words)} words are in the lexicon.",
         )
@@ -157,25 +163,22 @@ def _lexicon_findings(shown: Sequence[RankedWords], settings: Settings) -> Itera
             best = highest(signs)
             yield Finding(
                 f"By {best}, {signs[best].value:.0%} of the words of the lexicon have the sign of "
-                "their valence (by chance 50 %).",
-                f"{listed(signs, '; ')}, the mean of positive and negative words.",
+                "their valence (50 % by chance).",
+                f"{listed(signs, '; ')}, averaged over positive and negative words.",
             )
 
 
 def _paper_finding(shown: Sequence[RankedWords], settings: Settings, texts: int) -> Finding:
     """Whether the paper's other methods find words that matter more than LAT does."""
     names, note = papers_methods(settings)
-    text = (
-        f"Whether the other methods find words that matter, and {paper.LAT} does not, was not "
-        "tested."
-    )
+    text = f"It was not tested whether other methods, unlike {paper.LAT}, find words that matter."
     if paper.LAT not in names or len(names) < 2:
         return Finding(text, note, paper.FINDS_WORDS, "cannot tell")
     ranked = {each.method: each for each in shown if each.method in names}
     agreements = {name: each.agreement for name, each in ranked.items() if each.agreement}
     if not agreements:
         shares = ", ".join(f"{name} {_punctuation(each, 30):.0%}" for name, each in ranked.items())
-        evidence = f"Without a lexicon only this: of the 30 highest, punctuation is {shares}."
+        evidence = f"Without a lexicon, only the punctuation in the top 30 is compared: {shares}."
         return Finding(text, f"{evidence} {note}".strip(), paper.FINDS_WORDS, "cannot tell")
     floor = agreements.pop(paper.LAT)
     differences = {
@@ -183,14 +186,14 @@ def _paper_finding(shown: Sequence[RankedWords], settings: Settings, texts: int)
         for name, each in agreements.items()
     }
     against = {f"{name} - {paper.LAT}": interval for name, interval in differences.items()}
-    verdict, evidence = all_positive(against, partial(texts_would_tell, texts))
-    evidence = f"Differences of AUC: {evidence}; {texts:,} texts. {note}".strip()
-    than = f"than by {paper.LAT}"
+    verdict, evidence = all_positive(against, partial(texts_to_decide, texts))
+    evidence = f"Differences in AUC: {evidence}; {texts:,} texts. {note}".strip()
+    than = f"than with {paper.LAT}"
     text = {
-        "agree": f"Words of the lexicon stand out more by {joined(list(differences))} {than}.",
-        "disagree": "Words of the lexicon stand out less by "
+        "agree": f"Words of the lexicon stand out more with {joined(list(differences))} {than}.",
+        "disagree": "Words of the lexicon stand out less with "
         f"{joined(negative(differences))} {than}.",
-        "cannot tell": "It cannot be told whether words of the lexicon stand out more by "
+        "cannot tell": "It cannot be decided whether words of the lexicon stand out more with "
         f"{joined(undecided(differences))} {than}.",
     }[verdict]
     return Finding(text, evidence, paper.FINDS_WORDS, verdict)
@@ -233,8 +236,8 @@ def _lexicon_tables(ranked: Sequence[RankedWords], options: WordRankOptions) -> 
     yield Table(
         "lexicon", f"Agreement with {options.lexicon.name}", columns, rows,
         "AUC: the probability that a word of the lexicon has a larger absolute score than another "
-        "word, 0.5 by chance. Sign agreement: the share of its words whose score has the sign of "
-        "their valence, the mean of that of positive and of negative words, 0.5 by chance.",
+        "word; 0.5 by chance. Sign agreement: the share of lexicon words whose score has the sign "
+        "of their valence, averaged over positive and negative words; 0.5 by chance.",
     )  # fmt: skip
 
 
@@ -256,8 +259,9 @@ def _words_table(ranked: RankedWords, top: int) -> Table:
     columns = ["#"]
     for end in ends:
         columns += [end, f"score ({end})", f"± ({end})", f"times ({end})"]
-    title = f"{ranked.method}, {ranked.label}: words {ends[0]} and {ends[1]}"
-    note = "Mean scores; ± is half of the 95 % interval over texts (and runs)."
+    which = "words for and against it" if ranked.signed else "highest and lowest words"
+    title = f"{ranked.method}, {ranked.label}: {which}"
+    note = "Mean scores; ± is half the width of the 95 % interval over texts (and runs)."
     return Table(f"words-{ranked.method}-{ranked.label}", title, columns, rows, note)
 
 
@@ -277,8 +281,8 @@ def _paper_table(shown: Sequence[RankedWords]) -> Table:
                 ours = [float(each.means[each.order[rank]]), rank + 1]
             rows.append([each.method, word, score, *ours, len(each.words)])
     columns = ["method", "word", "paper's score", "score", "rank", "of"]
-    note = "The paper: SST-5, the last class, absolute scores of word pieces. Empty: not frequent."
-    return Table("paper", "Words that the paper prints", columns, rows, note)
+    note = "The paper: SST-5, last class, absolute scores of word pieces. Empty: not frequent here."
+    return Table("paper", "Words listed in the paper", columns, rows, note)
 
 
 def _pictures(

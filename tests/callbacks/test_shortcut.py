@@ -122,9 +122,7 @@ def test_the_planted_word_is_named_and_shared_ones_are_not(tmp_path, caplog, cap
     warning, few = [record.message for record in caplog.records if record.name == "bertx"]
     assert warning.startswith("val: a shortcut? 'plot' carries 55% of the evidence for 'LABEL_1'.")
     assert "10 of the 10 texts of that class and in 0 of 10 others; example 10:" in warning
-    assert few.startswith(
-        "val: too few texts to judge 'LABEL_2', so that no shortcut_share is logged"
-    )
+    assert few.startswith("val: too few texts to judge 'LABEL_2', so no shortcut_share is logged")
     printed = capsys.readouterr().out
     path = tmp_path / "version_0/bertx/val/shortcuts.csv"
     assert printed.count("A shortcut? 'plot' carries 55%") == 1
@@ -175,7 +173,7 @@ def test_classes_that_cannot_be_judged_are_named_once_and_not_logged(tmp_path, c
             assert len(few) == 1 and named == {f"LABEL_{n}" for n in range(9)} - {
                 key.rpartition("/")[2] for key in found[size]
             }
-            assert "raise max_examples, now 18, or lower min_texts" in few[0]
+            assert "raise max_examples (now 18) or lower min_texts" in few[0]
     assert len(found[18]) < 9 == len(found[None]) and "nothing is said" not in caplog.text
 
 

@@ -18,7 +18,7 @@ SUMMARY = {
     "settings": {"operators": ["pad", "mask"], "most": 10, "limit": None},
     "findings": [
         {
-            "text": "Deleting one word that AttnLRP ranks first breaks right predictions.",
+            "text": "Deleting one word that AttnLRP ranks first changes correct predictions.",
             "evidence": "accuracy .72 (.69 to .75) after one word, Random .93, n = 1,001",
             "paper": "GS, GI and LRP find words that matter.",
             "verdict": "agree",

@@ -62,7 +62,7 @@ def test_a_loss_that_rises_is_told():
 def test_the_best_method_and_its_margin():
     found = list(board_findings([BOARD]))
     best = found[0]
-    assert best.text == "attn_lrp explains best by the one metric among the signed methods."
+    assert best.text == "Of the signed methods, attn_lrp explains best."
     assert best.evidence == (
         "deletion_auc: attn_lrp .300 ±.020, better than occlusion by .100 (.050 to .150)"
     )
@@ -84,8 +84,8 @@ def test_most_metrics_decide_and_a_lead_must_be_shown():
     third = replace(one, metric="comprehensiveness")
     found = next(iter(board_findings([one, other, third])))
     assert found.text == (
-        "attn_lrp has the best mean by 2 of 3 metrics among the signed methods, but no lead is "
-        "shown."
+        "Of the signed methods, attn_lrp has the best mean by 2 of 3 metrics, but its lead is not "
+        "significant."
     )
     assert found.evidence.splitlines()[0].endswith(
         "attn_lrp .300 ±.020, not distinguishable from occlusion on 128 texts"
@@ -96,7 +96,7 @@ def test_who_is_not_beaten_is_named():
     pairs = [pair("attn_lrp", "grad_x_input"), pair("attn_lrp", "occlusion", NONE)]
     found = next(iter(board_findings([board(*SIGNED[:1], *SIGNED[2:4], pairs=pairs)])))
     assert found.text.endswith(
-        "among the signed methods, but cannot be distinguished from occlusion."
+        "attn_lrp explains best, but cannot be distinguished from occlusion."
     )
 
 
@@ -116,10 +116,10 @@ def test_drift_settles_in_some_runs():
     moving, still = (run("a"), stage("", "nan")), (run("b"), stage("2", ""))
     [found] = drift_findings([moving])
     assert found.text.startswith("The explanations still change") and found.tone == "warn"
-    assert found.evidence == "moved since the validation before: m0 0 %, m1 10 %"
+    assert found.evidence == "change since the previous validation: m0 0 %, m1 10 %"
     [found] = drift_findings([moving, still])
     assert found.text == "The explanations have settled in 1 of 2 runs."
-    assert "b: m0 since epoch 2; moved" in found.evidence
+    assert "b: m0 since epoch 2; change" in found.evidence
     assert not list(drift_findings([(run(), Stage("val"))]))
 
 

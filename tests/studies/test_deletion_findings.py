@@ -72,14 +72,14 @@ def told(found, part):
 def test_verdicts_on_the_papers_claims(chances, texts, verdicts):
     found = deletion_findings(drawn(*chances, texts=texts), SETTINGS, POINTS)
     breaks = told(found, f"Deleting the tokens that {GS} ranks highest")
-    finds = told(found, "the others whose scores have no sign")
+    finds = told(found, "whose scores are also unsigned")
     assert (breaks.verdict, finds.verdict) == verdicts
-    said = {"agree": "highest {}s {} right", "disagree": "highest does not {} {} right",
-            "cannot tell": "highest is not shown to {} {} right"}  # fmt: skip
-    for finding, break_, less in ((breaks, "break", "more"), (finds, "break", "fewer")):
-        own = said[finding.verdict].format(break_, less)
-        assert own in finding.text and "everywhere" not in finding.text  # of one comparison
-    assert "would tell" in breaks.evidence or verdicts[0] != "cannot tell"
+    said = {"agree": "highest changes {} correct", "disagree": "highest does not change {} correct",
+            "cannot tell": "highest is not shown to change {} correct"}  # fmt: skip
+    for finding, less in ((breaks, "more"), (finds, "fewer")):
+        own = said[finding.verdict].format(less)
+        assert own in finding.text and "always" not in finding.text  # of one comparison
+    assert "to decide" in breaks.evidence or verdicts[0] != "cannot tell"
     assert breaks.paper.startswith("Deleting the few word pieces that GS, GI or LRP")
 
 
@@ -88,7 +88,7 @@ def test_a_claim_that_fails_on_one_of_two_data_sets_fails_everywhere():
     both = [*drawn(BREAKS, HARMLESS, HARMLESS), *other]
     found = told(deletion_findings(both, SETTINGS, POINTS), f"Deleting the tokens that {GS} ranks")
     assert found.verdict == "disagree" and found.text.endswith(
-        "does not everywhere break more right predictions than random tokens do (1 of 2 "
+        "does not always change more correct predictions than deleting random tokens does (1 of 2 "
         "comparisons)."
     )
 
@@ -140,15 +140,15 @@ def test_the_papers_numbers_stand_beside_ours():
     assert rows["ceiling"]["paper, k = 1"] is None
     assert rows[GS]["k = 10"].startswith("0.3") or rows[GS]["k = 10"].startswith("0.2")
     assert "paper, k = 1" not in tables["wrong-by-count"].columns
-    text = told(deletion_findings(found, SETTINGS, POINTS), "published ones").evidence
+    text = told(deletion_findings(found, SETTINGS, POINTS), "published accuracies").evidence
     assert "of the 6 published accuracies" in text
 
 
 def test_what_a_search_breaks_on_the_same_texts_sets_the_scale():
     given = answers(BREAKS, HARMLESS, HARMLESS)
     found = lines(given)
-    leader = told(deletion_findings(found, SETTINGS, POINTS), "most right")
-    assert leader.text.startswith(f"Of the methods whose scores have no sign, {GS} breaks most")
+    leader = told(deletion_findings(found, SETTINGS, POINTS), "most often")
+    assert leader.text.startswith(f"Of the unsigned methods, {GS} changes correct")
     own, _, random, ceiling = given[0, :20, 0, :, 1:11][np.arange(20) % 3 > 0].mean((0, 2))
     share = (random - own) / (random - ceiling)
     assert f"beyond random: sst5, pad {share:.0%} (13 texts)." in leader.evidence
@@ -162,7 +162,7 @@ def test_figures_have_a_line_for_each_ranker():
     (axes,) = pictures[0].figure.axes
     marks = [line for line in axes.lines if line.get_marker() == "o"]
     assert len(axes.lines) - len(marks) == 4 and len(marks) == 6  # the paper's two of three
-    assert "sst5" in pictures[0].alt and pictures[0].title.startswith("Accuracy on texts at first")
+    assert "sst5" in pictures[0].alt and pictures[0].title.startswith("Accuracy on texts initially")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_what_misled_the_model(chance, said):
     """One method corrects predictions with a given probability, random words with 0.5."""
     found = deletion_findings(drawn(chance, 0.2, 0.5, texts=600), SETTINGS, POINTS)
     text = told(found, f"Of the wrong predictions, deleting the tokens that {GS} ranks highest")
-    assert f"{said} random tokens do." in text.text
+    assert f"{said} deleting random tokens does." in text.text
     won = float(text.evidence.partition("sst5, pad ")[2].split()[0])
     assert won == pytest.approx(chance - 0.5, abs=0.05)
 
@@ -187,7 +187,10 @@ def test_a_claim_holds_where_every_comparison_comes_as_foretold():
     assert ClaimTest("here", "a", comparison("a", "no difference shown")).verdict == "disagree"
     unclear = ClaimTest("here", "a", comparison("b", "too few examples"))
     assert unclear.verdict == "cannot tell"
-    assert unclear.evidence == "here -0.100 [-0.150, -0.050], n = 50 (90 would tell)"
+    assert (
+        unclear.evidence
+        == "here -0.100 [-0.150, -0.050], n = 50 (90 texts would be needed to decide)"
+    )
     agreed, failed = (ClaimTest("here", "a", comparison(name, "beats")) for name in "ab")
     assert overall([]) == overall([agreed, unclear]) == "cannot tell"
     assert overall([agreed, agreed]) == "agree"

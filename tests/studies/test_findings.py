@@ -36,11 +36,11 @@ def subject(name):
 @pytest.mark.parametrize(
     "value, verdict, text",
     [
-        (0.5, "agree", f"Mean scores of words of different data sets are positively correlated: "
-         f"each two of them, by {LAT}."),
-        (-0.5, "disagree", "Mean scores of words of different data sets are negatively correlated "
-         f"by {LAT} (one and other)."),
-        (0.01, "cannot tell", "It cannot be told whether mean scores of words of different data "
+        (0.5, "agree", "Mean word scores of each pair of data sets are positively correlated by "
+         f"{LAT}."),
+        (-0.5, "disagree", "Mean word scores of different data sets are negatively correlated by "
+         f"{LAT} (one and other)."),
+        (0.01, "cannot tell", "It cannot be decided whether mean word scores of different data "
          f"sets are positively correlated by {LAT} (one and other)."),
     ],
 )  # fmt: skip
@@ -49,9 +49,9 @@ def test_transfer(value, verdict, text):
     own = SimpleNamespace(method=LAT, measure="Pearson", pairs=pairs)
     found = transfer._paper_finding([subject("one"), subject("other")], [own], 20)
     assert (found.verdict, found.text) == (verdict, text)
-    assert ("would tell" in found.evidence) == (verdict == "cannot tell")
+    assert ("needed to decide" in found.evidence) == (verdict == "cannot tell")
     alike = transfer._paper_finding([subject("one"), subject("one")], [own], 20)
-    assert alike.verdict == "cannot tell" and alike.text.endswith("was not tested.")
+    assert alike.verdict == "cannot tell" and alike.text.startswith("It was not tested")
 
 
 def ranked_by(method, **more):
@@ -68,10 +68,10 @@ def ranked(method, value, spread):
 @pytest.mark.parametrize(
     "value, spread, verdict, text",
     [
-        (0.7, 0.01, "agree", f"Words of the lexicon stand out more by {GS} than by {LAT}."),
-        (0.3, 0.01, "disagree", f"Words of the lexicon stand out less by {GS} than by {LAT}."),
-        (0.6, 0.2, "cannot tell", "It cannot be told whether words of the lexicon stand out more "
-         f"by {GS} than by {LAT}."),
+        (0.7, 0.01, "agree", f"Words of the lexicon stand out more with {GS} than with {LAT}."),
+        (0.3, 0.01, "disagree", f"Words of the lexicon stand out less with {GS} than with {LAT}."),
+        (0.6, 0.2, "cannot tell", "It cannot be decided whether words of the lexicon stand out "
+         f"more with {GS} than with {LAT}."),
     ],
 )  # fmt: skip
 def test_word_rank(value, spread, verdict, text):
@@ -82,7 +82,11 @@ def test_word_rank(value, spread, verdict, text):
 
 
 @pytest.mark.parametrize(
-    "value, start", [(0.7, "Of the unsigned methods, the"), (0.52, "By no unsigned method are")]
+    "value, start",
+    [
+        (0.7, "Of the unsigned methods, words of the lexicon stand out most with "),
+        (0.52, "No unsigned method is shown to make lexicon words stand out; "),
+    ],
 )
 def test_a_lexicon_that_stands_out_by_no_method(value, start):
     agreement = SimpleNamespace(auc=around(value), sign=None, words=4)
@@ -99,15 +103,15 @@ def bars(means):
     )  # fmt: skip
 
 
-def test_words_speak_for_a_class_only_where_their_sign_says_so():
+def test_words_support_a_class_only_where_their_sign_says_so():
     (both,) = word_rank._words_findings([bars([3, 2, 1, -1, -2, -3])])
     assert both.text == (
-        f"By {GI}, “a”, “b” and “c” speak most for good, and “f”, “e” and “d” most against it."
+        f"By {GI}, “a”, “b” and “c” support good most, and “f”, “e” and “d” oppose it most."
     )
     (none,) = word_rank._words_findings([bars([-1, -2, -3, -4, -5, -6])])
-    assert none.text.startswith(f"By {GI}, no word speaks for good, and “f”, “e” and “d” most")
-    (one,) = word_rank._words_findings([bars([6, 5, 4, 3, 2, 1])])
-    assert one.text.endswith("speak most for good, and none against it.")
+    assert none.text == f"By {GI}, no word supports good, and “f”, “e” and “d” oppose it most."
+    (one,) = word_rank._words_findings([bars([6, 0, 0, 0, 0, 0])])
+    assert one.text.endswith("“a” supports good most, and no word opposes it.")
 
 
 def compared(means, spread=0.001, runs=3):
@@ -133,15 +137,15 @@ def compared(means, spread=0.001, runs=3):
 @pytest.mark.parametrize(
     "means, spread, verdict, text",
     [
-        ((0.9, 0.9, 0.8, 0.7), 0.001, "agree", "Mean scores of words agree over seeds in the "
-         f"paper's order: most by {GS}, {GI}, {LRP} and {LAT}."),
-        ((0.9, 0.9, 0.7, 0.8), 0.001, "disagree", "Mean scores of words do not agree over seeds in "
-         f"the paper's order: they agree less by {LRP} than by {LAT}."),
-        ((0.95, 0.9, 0.8, 0.7), 0.001, "disagree", "Mean scores of words do not agree over seeds "
-         f"in the paper's order: {GS} and {GI} are 0.05 apart."),
-        ((0.9, 0.89, 0.8, 0.81), 0.5, "cannot tell", "It cannot be told whether mean scores of "
-         "words agree over seeds in the paper's order; here they agree most by "
-         f"{GS}, {GI}, {LAT} and {LRP}, in this order."),
+        ((0.9, 0.9, 0.8, 0.7), 0.001, "agree", "The agreement of mean word scores across "
+         f"seeds is in the paper's order: {GS}, {GI}, {LRP} and {LAT}, from highest to lowest."),
+        ((0.9, 0.9, 0.7, 0.8), 0.001, "disagree", "The agreement of mean word scores across "
+         f"seeds is not in the paper's order: it is lower for {LRP} than for {LAT}."),
+        ((0.95, 0.9, 0.8, 0.7), 0.001, "disagree", "The agreement of mean word scores across "
+         f"seeds is not in the paper's order: {GS} and {GI} differ by 0.05."),
+        ((0.9, 0.89, 0.8, 0.81), 0.5, "cannot tell", "It cannot be decided whether the agreement "
+         "of mean word scores across seeds is in the paper's order; here the order is "
+         f"{GS}, {GI}, {LAT} and {LRP}, from highest to lowest."),
     ],
 )  # fmt: skip
 def test_seeds(means, spread, verdict, text):
@@ -150,7 +154,7 @@ def test_seeds(means, spread, verdict, text):
     assert (found.verdict, found.text) == (verdict, text)
 
 
-def test_how_many_seeds_would_tell():
+def test_how_many_seeds_are_needed():
     """As many as bring the error over models and texts down enough; unknown below four models."""
     effects, runs = np.array([0.3, -0.2, 0.1, -0.2, 0.0]), 5
     pairs = np.array([0.1 + effects[i] + effects[j] for i, j in combinations(range(runs), 2)])
@@ -166,16 +170,16 @@ def test_how_many_seeds_would_tell():
 @pytest.mark.parametrize(
     "runs, told",
     [
-        (2, "cannot be known from one pair of 2 models; four are the fewest that show it"),
-        (3, "cannot be known from 3 pairs of 3 models; four are the fewest that show it"),
+        (2, "cannot be estimated from 2 models; at least four models are needed"),
+        (3, "cannot be estimated from 3 models; at least four models are needed"),
         (5, ": about "),
     ],
 )
-def test_a_claim_about_seeds_says_how_many_would_tell(runs, told):
+def test_a_claim_about_seeds_says_how_many_are_needed(runs, told):
     own = compared(dict(zip(METHODS, (0.9, 0.89, 0.8, 0.7), strict=True)), 0.5, runs)
     found = seeds._paper_finding(own, SETTINGS, runs)
     assert found.verdict == "cannot tell" and told in found.evidence
-    assert "texts would tell" not in found.evidence
+    assert "texts would be needed" not in found.evidence
 
 
 def trained(name, **changes):
@@ -201,7 +205,7 @@ def test_runs_that_differ_in_more_than_their_seed_are_named():
         "model.learning_rate (a: 2e-05, b: 0.001)", "model.freeze.0 (a: not set, b: 0)"
     ]  # fmt: skip
     (found,) = _differences_finding(differences)
-    assert "not in their seed alone, but also in model.learning_rate (a: 2e-05" in found.text
+    assert "not only in their seed, but also in model.learning_rate (a: 2e-05" in found.text
 
 
 def test_one_method_alone_is_not_the_best_of_any():
@@ -216,13 +220,12 @@ def test_one_method_alone_is_not_the_best_of_any():
     ]
     (alone,) = transfer._best_findings(own[:1], SETTINGS, 20)
     assert alone.text == (
-        f"By {GS}, mean scores of words of two runs correlate with Spearman's rho 0.40 between one "
-        "and other."
+        f"By {GS}, mean word scores correlate with Spearman's rho 0.40 between one and other."
     )
     (best,) = transfer._best_findings(own, SETTINGS, 20)
-    assert best.text.startswith("Of the unsigned methods, mean scores of words are most alike")
+    assert best.text.startswith(f"Of the unsigned methods, {GS} gives the most similar mean word")
     spearman = [replace(one, measure="Spearman") for one in compared({GS: 0.9, LRP: 0.8})]
     (alone,) = seeds._best_findings(spearman[:1], SETTINGS)
-    assert alone.text == f"By {GS}, mean scores of words agree over seeds with Spearman's rho 0.90."
+    assert alone.text == f"By {GS}, mean word scores agree across seeds with Spearman's rho 0.90."
     (best,) = seeds._best_findings(spearman, SETTINGS)
-    assert best.text.startswith(f"Of the unsigned methods, {GS} agrees most over seeds in mean")
+    assert best.text.startswith(f"Of the unsigned methods, {GS} agrees most across seeds in mean")

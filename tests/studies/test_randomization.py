@@ -145,7 +145,7 @@ def test_a_method_that_does_not_look_at_the_model_stays(tmp_path):
     assert {own.text.partition(", ")[0] for own in findings.findings} == {
         "With random weights throughout", "With random embeddings",
     }  # fmt: skip
-    assert all("|scores| by blind are related" in own.text for own in findings.findings)
+    assert all("|scores| of blind are related" in own.text for own in findings.findings)
 
 
 def test_what_cannot_be_studied_is_refused(tmp_path):
@@ -192,22 +192,23 @@ def test_what_is_said_of_what_stays_and_goes():
     ]
     (related,) = randomization_findings(found, SETTINGS)
     assert related.text == (
-        "With random weights throughout, |scores| by goes are not related to those of the trained "
-        "model; |scores| by stays are related to them; for |scores| by unclear and few it cannot "
-        "be told."
+        "With random weights throughout, |scores| of goes are unrelated to the trained model's; "
+        "|scores| of stays are related to the trained model's; for |scores| of unclear and few, "
+        "this cannot be decided."
     )
     assert "goes, run 0.05 [0.03, 0.07], n = 100;" in related.evidence
-    assert "unclear, run 0.05 [-0.15, 0.25], n = 100 (1,600 would tell)" in related.evidence
+    needed = "unclear, run 0.05 [-0.15, 0.25], n = 100 (1,600 texts would be needed to decide)"
+    assert needed in related.evidence
     assert related.verdict is None
     (alone,) = randomization_findings(found[2:3], SETTINGS)
     assert alone.text == (
-        "With random weights throughout, it cannot be told whether |scores| by unclear are related "
-        "to those of the trained model."
+        "With random weights throughout, it cannot be decided whether |scores| of unclear are "
+        "related to the trained model's."
     )
     _, apart = randomization_findings(found[:2], SETTINGS)
     assert apart.text == (
-        "With random weights throughout, |scores| are least like those of the trained model by "
-        "goes and most like them by stays."
+        "With random weights throughout, |scores| of goes differ most from the trained model's, "
+        "and |scores| of stays differ least."
     )
     assert apart.evidence.startswith("Difference between their mean rank correlations: run +0.550")
 
@@ -227,7 +228,7 @@ def test_scores_with_and_without_a_sign_are_never_together():
     assert tables["absolute-ends"].columns == ["run", "method", "all weights", "shuffled labels"]
     assert tables["absolute-ends"].rows[1][2:] == ["0.50 [0.48, 0.52]", "0.30 [0.28, 0.32]"]
     assert tables["absolute-cascading"].columns[2:] == STEPS
-    assert "which words speak for the class" in tables["spearman-ends"].note
+    assert "which words support the class" in tables["spearman-ends"].note
     assert randomization_numbers(found)["run/cascading/layer 1/spearman/signed"] == 0.2
     (picture,) = randomization_pictures(found)
     signed, _, unsigned, _ = picture.figure.axes

@@ -90,8 +90,8 @@ def test_word_rank_of_all_classes_and_runs(three, store, tmp_path):
             )
     first = next(own.text for own in found.findings if own.text.startswith("By gi, "))
     positive = three[0].classes[-1]
-    assert f" for {positive}, and " in first
-    assert not any(f" for {other}, and " in own.text for own in found.findings
+    assert f" {positive} most, and " in first
+    assert not any(f" {other} most, and " in own.text for own in found.findings
                    for other in three[0].classes if other != positive)  # fmt: skip
     highest = sorted(expected, key=expected.get, reverse=True)
     table = next(t for t in found.tables if t.name == f"words-gs-{label}")
