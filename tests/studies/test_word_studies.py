@@ -271,7 +271,7 @@ def test_leagues_are_not_compared_for_the_paper(three, tmp_path):
     compared = seeds(three[:2], settings, store, SeedsOptions(top_words=5)).findings[-1]
     for finding in (ranked, compared):
         assert finding.verdict in ("agree", "disagree", "cannot tell") and finding.paper
-        assert "Not compared, as it has a sign here and none in the paper: GradientXInput" in (
+        assert "Not compared, because signed here but not in the paper: GradientXInput" in (
             finding.evidence
         )
         assert "LRP - LayerwiseAttentionTracing" in finding.evidence
