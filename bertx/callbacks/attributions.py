@@ -149,7 +149,7 @@ class AttributionWriter(ExplainingCallback):
             failed = f", {total['failed']:,} of them with an error" if total["failed"] else ""
             print(
                 f"Attributions: {self.path} ({total['written']:,} texts written{failed}, "
-                f"{total['skipped']:,} already stored and skipped)"
+                f"{total['skipped']:,} skipped because already stored)"
             )
 
     def on_exception(

@@ -79,7 +79,7 @@ def test_one_row_a_text_with_everything(tmp_path, capsys):
         for name, expected in scores.items():
             assert row[f"scores_{name}"] == pytest.approx(expected.tolist(), abs=1e-5)
         assert row["error"] is None
-    said = f"Attributions: {tmp_path / 'kept'} (57 texts written, 0 already stored and skipped)"
+    said = f"Attributions: {tmp_path / 'kept'} (57 texts written, 0 skipped because already stored)"
     assert said in capsys.readouterr().out
 
 
@@ -455,7 +455,7 @@ def test_after_an_exception_nothing_is_lost_and_the_rest_is_added(tmp_path, caps
     assert len(table(folder)) == 24
     before = {path: path.read_bytes() for path in shards(folder)}
     predict(tmp_path, writer(folder))
-    assert "33 texts written, 24 already stored and skipped" in capsys.readouterr().out
+    assert "33 texts written, 24 skipped because already stored" in capsys.readouterr().out
     assert [row["text"] for row in table(folder)] == TEXTS
     assert all(path.read_bytes() == content for path, content in before.items())
     predict(tmp_path, writer(folder))

@@ -39,7 +39,7 @@ def test_two_processes_equal_one(model, data, run, workplace):
     for key in ("test/loss", "test/accuracy", "test/macro_f1"):
         one = last_value(RUNS / "version_3", key)
         assert last_value(RUNS / "version_1", key) == pytest.approx(one, abs=1e-6)
-    assert "(23 texts written, 0 already stored and skipped)" in done.stdout
+    assert "(23 texts written, 0 skipped because already stored)" in done.stdout
     run("predict", last, ON_THE_COMMAND_LINE)
     two, one = predictions(RUNS / "version_2"), predictions(RUNS / "version_4")
     assert len(two) == 23
