@@ -93,7 +93,7 @@ def test_fit_writes_the_page_at_its_end_and_names_it(fitted, run):
     assert "Report: lightning_logs/version_0/report.html\n" in fitted[1]
     text = words_of(run / "report.html")
     last = Path(run, "bertx", "val", "faithfulness.csv").read_text().splitlines()[-1]
-    for part in ("version_0 classifies", "among the signed methods", "A shortcut?",
+    for part in ("version_0 classifies", "Of the signed methods", "A shortcut?",
                  "The explanations still change", "rank correlation", "plain forward passes",
                  "Without any words", "deletion_auc, mask", "Drift of version_0", "Learning rate",
                  f"{float(last.split(',')[-2]):.1f}"):  # fmt: skip
