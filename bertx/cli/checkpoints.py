@@ -194,13 +194,16 @@ def find_checkpoint(which: str, folders: Iterable[str], option: str = "--ckpt_pa
             f"{', '.join(folders)}, but found none. Give the path of a checkpoint."
         )
     newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
-    return str(newest if which == LAST_FILE else _best_of(newest, option))
+    return str(newest if which == LAST_FILE else best_of(newest))
 
 
-def _best_of(last: Path, option: str) -> Path:
+def best_of(last: Path) -> Path:
     """Return the best checkpoint of the run that wrote ``last``.
 
     A checkpoint that became the best after ``last`` was written records this itself.
+
+    Raises:
+        InputError: If no best checkpoint is recorded, or it does not exist.
     """
     recorded = list[str]()
     for checkpoint in (last, *checkpoints_beside(last)):
@@ -209,8 +212,9 @@ def _best_of(last: Path, option: str) -> Path:
             if best := _existing(path, last):
                 return best
     raise InputError(
-        f"{option} best: expected {last} to name a best checkpoint that exists, but it names "
-        f"{', '.join(recorded) or 'none: no validation was run'}. Use {option} last, or a path."
+        f"expected {last} to name a best checkpoint that exists, but it names "
+        f"{', '.join(recorded) or 'none: no validation was run'}. Give the path of a checkpoint, "
+        f"such as {last}."
     )
 
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import set_verbosity_error
 
 from bertx.cli.library_messages import hide_library_bars
+from bertx.cli.runs import trained_model
 from bertx.errors import InputError, diagnose, first_line, one_line
 from bertx.models.pretrained import load_tokenizer, load_with_missing
 
@@ -21,8 +22,9 @@ def load_trained(
     """Load a trained classifier on a device, in evaluation mode, without messages of libraries.
 
     Args:
-        name: A checkpoint (``.ckpt``), ``last`` or ``best`` for a checkpoint of the newest run
-            under the current folder, or a model name (`bertx.models.pretrained.locate`).
+        name: The folder of a run, for its best checkpoint; a checkpoint (``.ckpt``); ``last`` or
+            ``best`` for a checkpoint of the newest run under the current folder; or a model name
+            (`bertx.models.pretrained.locate`).
         device: ``auto`` for a GPU if there is one, or a device of torch.
         label: The name of the model in messages. Default: ``--model`` and ``name``.
 
@@ -37,7 +39,7 @@ def load_trained(
 
         path = find_checkpoint(name, ["."], "--model")
     else:
-        path = local_copy("--model", name)
+        path = local_copy("--model", trained_model(name, label))
     try:
         model, missing = load_with_missing(path, None, None)
         tokenizer = load_tokenizer(path)

@@ -11,9 +11,9 @@ _METHODS = "{ig: {class_path: IntegratedGradients, init_args: {steps: 50}}, lrp:
 def add_model(parser: Parser) -> None:
     """Add ``--model`` and ``--device``."""
     add = parser.add_argument
-    add("--model", required=True, type=str, help="A checkpoint (.ckpt), last or best for a "
-        "checkpoint of the newest run under the current folder, a folder, a hub id, or "
-        "package:MODULE/FOLDER.")  # fmt: skip
+    add("--model", required=True, type=str, help="The folder of a run, for its best "
+        "checkpoint; a checkpoint (.ckpt); last or best for a checkpoint of the newest run under "
+        "the current folder; a model folder; a hub id; or package:MODULE/FOLDER.")  # fmt: skip
     add_device(parser)
 
 

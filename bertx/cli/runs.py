@@ -13,6 +13,7 @@ from bertx.errors import InputError
 
 CONFIG, CHECKPOINTS, EXPORT = "config.yaml", "checkpoints", "hf"
 
+_MODEL_FILES = ("config.json", "adapter_config.json")
 _NAMED = re.compile(r"([\w.-]+)=(.+)")
 
 
@@ -70,42 +71,66 @@ def find_runs(arguments: Iterable[str]) -> list[Run]:
 def _find(argument: str) -> Run:
     match = None if Path(argument).exists() else _NAMED.fullmatch(argument)
     name, model = match.groups() if match else (None, argument)
-    path, folder = Path(model), None
-    if path.is_dir() and (path / CONFIG).is_file():
-        folder, model = path, _best_model(path)
+    path, folder, model = Path(model), None, trained_model(model, f"run {model}")
+    if _is_run(path):
+        folder = path
     elif path.is_dir() and path.name == EXPORT and (path.parent / CONFIG).is_file():
         folder = path.parent
     elif path.is_file() and (path.resolve().parent.parent / CONFIG).is_file():
         folder = path.resolve().parent.parent
-    elif path.is_dir() and not (path / "config.json").is_file():
-        raise InputError(
-            f"run {path}: expected the folder of a run of bertx fit (with {CONFIG}), a "
-            "checkpoint (.ckpt), a model folder (with config.json) or a hub id, but it has none of "
-            "these files."
-        )
     default_name = folder.resolve().name if folder else path.stem or model
     config = _read_config(folder) if folder else None
     return Run(argument, name or default_name, model, folder, config, named=name is not None)
 
 
-def _best_model(folder: Path) -> str:
+def trained_model(name: str, label: str) -> str:
+    """Return the best model of the folder of a run; any other checkpoint or model as it is.
+
+    Args:
+        name: The folder of a run, a checkpoint, a model folder or a hub id.
+        label: Its name in messages.
+
+    Raises:
+        InputError: If the run has no best model, or the folder is neither a run nor a model.
+    """
+    path = Path(name)
+    if _is_run(path):
+        return _best_model(path, label)
+    if path.is_dir() and not any((path / file).is_file() for file in _MODEL_FILES):
+        raise InputError(
+            f"{label}: expected the folder of a run of bertx fit (with {CONFIG}), a "
+            "checkpoint (.ckpt), a model folder (with config.json) or a hub id, but it has none of "
+            "these files."
+        )
+    return name
+
+
+def _is_run(path: Path) -> bool:
+    return (path / CONFIG).is_file() and not any((path / file).is_file() for file in _MODEL_FILES)
+
+
+def _best_model(folder: Path, label: str) -> str:
     """Return the best checkpoint of a run or, if it has no checkpoint, its exported model."""
-    from bertx.cli.checkpoints import LAST_FILE, find_checkpoint
+    from bertx.cli.checkpoints import LAST_FILE, best_of
 
     last = folder / CHECKPOINTS / f"{LAST_FILE}.ckpt"
     if last.is_file():
         try:
-            return find_checkpoint("best", [str(folder)])
+            return str(best_of(last))
         except InputError as error:
-            raise InputError(f"run {folder}: {error}") from error
+            raise InputError(f"{label}: {error}") from error
     others = sorted((folder / CHECKPOINTS).glob("*.ckpt"))
     if len(others) == 1:
         return str(others[0])
     if not others and (folder / EXPORT / "config.json").is_file():
         return str(folder / EXPORT)
     raise InputError(
-        f"run {folder}: expected its best checkpoint in {CHECKPOINTS}, but "
-        + (f"there are {len(others)}. Choose one of them." if others else "there is none.")
+        f"{label}: expected its best checkpoint in {folder / CHECKPOINTS}, but there "
+        + (
+            f"are {len(others)}. Choose one of them."
+            if others
+            else "is none. Give the path of a checkpoint (.ckpt), or another run."
+        )
     )
 
 

@@ -189,15 +189,19 @@ def test_warnings_go_to_standard_error_with_the_text_s_number(model):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_checkpoint_of_a_run(run, explain):
+def test_a_run_and_its_checkpoints(run, explain, data, capsys):
     run("fit", "--trainer.max_epochs=1")
     exported = rows(explain("--text", TEXTS[0], "--json", name="lightning_logs/version_0/hf"))
     last = "lightning_logs/version_0/checkpoints/last.ckpt"
     for name in (last, "last"):
         [row] = rows(explain("--text", TEXTS[0], "--json", name=name))
         assert set(row["probabilities"]) == {"negative", "positive"}
-    [best] = rows(explain("--text", TEXTS[0], "--json", name="best"))
-    assert best["probabilities"] == pytest.approx(exported[0]["probabilities"], abs=1e-5)
+    for name in ("best", "lightning_logs/version_0"):
+        [best] = rows(explain("--text", TEXTS[0], "--json", name=name))
+        assert best["probabilities"] == pytest.approx(exported[0]["probabilities"], abs=1e-5)
+    quick = ["--methods", "GradientXInput", "--max_examples", "4", "--ceiling_examples", "0"]
+    main(["judge", "--model", name, "--device", "cpu", "--path", data, *quick])
+    assert "deletion_auc, mask" in capsys.readouterr().out
 
 
 def test_a_long_text_is_cut_where_training_cuts_it(tmp_path, explain):

@@ -144,6 +144,21 @@ def test_a_folder_without_a_tokenizer(model, tmp_path, fails):
     assert str(folder) in error and "only special tokens" in error
 
 
+def test_a_run_without_a_model_and_a_folder_that_is_no_run(fails):
+    Path("run/checkpoints").mkdir(parents=True)
+    error = fails(["explain", "--model", "run", "--text", "a"])
+    assert "--model run: expected the folder of a run of bertx fit (with config.yaml)" in error
+    Path("run/config.yaml").write_text("data: {}")
+    for command in (["explain", "--text", "a"], ["judge", "--dataset", "demo"]):
+        error = fails([*command, "--model", "run"])
+        assert "--model run: expected its best checkpoint in run/checkpoints, but there is" in error
+        assert "none. Give the path of a checkpoint (.ckpt), or another run." in error
+    torch.save({"callbacks": {}}, "run/checkpoints/last.ckpt")
+    error = fails(["explain", "--model", "run", "--text", "a"])
+    assert "--model run: expected run/checkpoints/last.ckpt to name a best checkpoint" in error
+    assert "Give the path of a checkpoint, such as run/checkpoints/last.ckpt." in error
+
+
 def test_devices_that_are_not_there(model, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for device, words in (("meta", "no numbers"), ("mps", "has none"), ("xla", "--device xla")):

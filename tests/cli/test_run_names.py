@@ -29,6 +29,7 @@ def test_a_run_has_its_only_checkpoint_and_its_data(workplace):
 def test_a_checkpoint_and_an_export_have_the_data_of_their_run(workplace):
     save("run", ["epoch=0-step=5.ckpt", "epoch=1-step=9.ckpt"])
     Path("run/hf").mkdir()
+    Path("run/hf/config.json").touch()
     for given in ("run/checkpoints/epoch=1-step=9.ckpt", "run/hf"):
         (run,) = find_runs([given])
         assert (run.name, run.model, run.data["dataset"]) == ("run", given, "sst5")
