@@ -1,7 +1,7 @@
 """FaithfulnessMonitor: how faithful the explanations of a model are while it trains."""
 
 from collections.abc import Iterator, Sequence
-from math import inf, nan
+from math import nan
 from time import monotonic
 
 from lightning.pytorch import LightningModule, Trainer
@@ -64,9 +64,9 @@ class FaithfulnessMonitor(EpochExplainer):
         ceiling_examples: About how many of the examples, drawn by their index, are searched for
             the best order (greedily; exactly up to 8 units), which takes U² forwards for U units;
             0 for no ceiling, null for all. Texts of more than 40 units are never searched.
-        budget: The largest share of training time to spend on this, such as ``5%`` or ``0.05``.
-            At the end of an epoch, as many examples of the sample are explained as that allows, in
-            a fixed random order and at least 20; their number is logged as
+        budget: The largest share of training time to spend on this, such as ``5%`` or ``0.05``;
+            at most 1. At the end of an epoch, as many examples of the sample are explained as that
+            allows, in a fixed random order and at least 20; their number is logged as
             ``val/faithfulness_examples``. Null: all examples.
         compiled: Run the model on perturbed texts with ``torch.compile``, in few shapes: the first
             result takes some minutes longer, later ones are faster; see `Perturber`.
@@ -218,8 +218,9 @@ def _share(budget: float | str) -> float:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         share = nan
-    if not 0 < share < inf:
+    if not 0 < share <= 1:
         raise InputError(
-            f"budget: expected a share of training time, such as 5% or 0.05, got {budget!r}"
+            "budget: expected a share of training time above 0 and at most 1 (100 %), got "
+            f"{budget!r}. For 5 percent, write `budget: 5%` or 0.05"
         )
     return share

@@ -125,7 +125,7 @@ class Slow(GradientXInput):
         return super().scores(trace)
 
 
-@pytest.mark.parametrize(("budget", "expected"), [("10%", 20), (0.1, 20), ("60%", 60), (9, 96)])
+@pytest.mark.parametrize(("budget", "expected"), [("10%", 20), (0.1, 20), ("60%", 60), (1, 96)])
 def test_a_budget_says_how_many_examples(tmp_path, monkeypatch, budget, expected):
     clock = Timed()
     monkeypatch.setattr(faithfulness, "monotonic", clock)
@@ -150,9 +150,12 @@ def test_a_budget_says_how_many_examples(tmp_path, monkeypatch, budget, expected
     assert runner.callback_metrics["test/faithfulness_examples"] == 96
 
 
-@pytest.mark.parametrize("budget", ["much", "0%", -1, "nan"])
+@pytest.mark.parametrize("budget", ["much", "0%", -1, "nan", 5, "5", "500%", 1.01, "inf"])
 def test_a_budget_is_a_share(budget):
-    with pytest.raises(InputError, match="budget: expected a share of training time"):
+    message = (
+        "budget: expected a share of training time above 0 and at most 1 .* `budget: 5%` or 0.05"
+    )
+    with pytest.raises(InputError, match=message):
         FaithfulnessMonitor(budget=budget)
 
 
