@@ -1,11 +1,12 @@
 """Tables of the faithfulness of all methods, for the terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import TYPE_CHECKING
 
 from bertx.rendering.files import Cell
+from bertx.statistics import MINIMUM
 from bertx.statistics.spread import Z95
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def faithfulness_table(
     """Lay out the results in tables of 80 columns with up to four metrics each.
 
     Signed methods come first, then unsigned ones. The best of each kind is bold and starred; ✓
-    marks a method that differs from the random control by more than chance.
+    marks a method that differs from the random control by more than chance, over at least
+    `MINIMUM` examples.
 
     Args:
         rows: The methods.
@@ -89,14 +91,12 @@ def _table(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None], tit
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    count = max((row.count for row in rows), default=0)
     table = Table(
         title=title or None,
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption=f"n = {count}    ± 1.96 standard errors    * best of its kind    ✓ differs from "
-        "random",
+        caption=_caption(rows, metrics),
         caption_justify="left",
     )
     table.add_column("method", overflow="fold", min_width=8)
@@ -111,6 +111,15 @@ def _table(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None], tit
                 table.add_row(*cells)
             table.add_section()
     return table
+
+
+def _caption(rows: Sequence[MethodResult], metrics: Collection[str]) -> str:
+    count = max((row.count for row in rows), default=0)
+    parts = [f"n = {count}", "± 1.96 standard errors", "* best of its kind"]
+    if any(row.gains.get(name) is not None for row in rows for name in metrics):
+        few = f"too few texts to compare with random: at least {MINIMUM} are needed"
+        parts.append("✓ differs from random" if count >= MINIMUM else few)
+    return "    ".join(parts)
 
 
 def _head(name: str, higher: bool | None) -> str:
@@ -130,7 +139,8 @@ def _cells(rows: Sequence[MethodResult], metrics: Mapping[str, bool | None]) -> 
         cells = [escape(row.method)]
         for name in metrics:
             score, gain = row.scores[name], row.gains.get(name)
-            mark = "✓" if gain is not None and gain.decided else " "
+            sure = row.count >= MINIMUM and gain is not None and gain.decided
+            mark = "✓" if sure else " "
             text = f"{interval(score)}{mark}"
             top = best[name] is not None and score.mean == best[name]
             cells.append(f"[bold]{text}*[/bold]" if top else f"{text} ")

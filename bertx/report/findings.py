@@ -9,6 +9,7 @@ from bertx.report.chart import percent
 from bertx.report.history import Logged, values_of
 from bertx.report.run import Row, Run, Stage, curves_of
 from bertx.report.study import Finding
+from bertx.statistics import MINIMUM
 
 Stages = Sequence[tuple[Run, Stage]]
 """One stage of several runs."""
@@ -271,7 +272,7 @@ def _evidence(board: Leaderboard, league: League, top: Standing) -> str:
 
 
 def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
-    """Yield the methods that do not beat the random control by any metric."""
+    """Yield the methods that do not beat the random control, or have too few texts to tell."""
     beaten, judged = set[str](), dict[str, int]()
     for board in boards:
         for league in board.leagues.values():
@@ -282,7 +283,14 @@ def _no_better_than_chance(boards: Sequence[Leaderboard]) -> Iterator[Finding]:
                 judged[standing.method] = max(judged.get(standing.method, 0), standing.count)
             beaten |= {v.better for v in league.verdicts if v.worse in floors
                        and v.verdict == "beats"}  # fmt: skip
-    poor = [method for method in judged if method not in beaten]
+    few = [method for method, count in judged.items() if count < MINIMUM]
+    if few:
+        yield Finding(
+            f"Not compared with a random ranking: {', '.join(few)}.",
+            f"too few texts ({max(judged[method] for method in few)}; at least {MINIMUM} are "
+            "needed)",
+        )
+    poor = [method for method in judged if method not in beaten and method not in few]
     if poor:
         yield Finding(
             f"Not shown to be better than a random ranking: {', '.join(poor)}.",

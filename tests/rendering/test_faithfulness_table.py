@@ -1,6 +1,8 @@
 import io
+from dataclasses import replace
 from math import nan
 
+import pytest
 from rich.console import Console
 
 from bertx.rendering.faithfulness_table import (
@@ -68,6 +70,19 @@ def test_the_mark_needs_an_interval_without_zero():
     assert [row.gains["deletion_auc"].decided for row in ROWS[:3]] == [False, True, True]
     assert Score(-0.2, 0.01).decided and not Score(0.2, nan).decided
     assert "✓" not in "".join(cells(ROWS, "attention") + cells(ROWS, "random"))
+
+
+@pytest.mark.parametrize(("count", "marked"), [(7, False), (19, False), (20, True)])
+def test_few_texts_are_not_compared_with_random(count, marked):
+    shown = " ".join(printed([replace(row, count=count) for row in ROWS]).split())
+    assert ("±.020✓" in shown) == ("✓ differs from random" in shown) == marked
+    assert ("too few texts to compare with random: at least 20 are needed" in shown) != marked
+
+
+@pytest.mark.parametrize("count", [7, 872])
+def test_without_a_control_no_mark_is_explained(count):
+    shown = printed([replace(row, gains={}, count=count) for row in ROWS[:3]])
+    assert "random" not in shown and "✓" not in shown and f"n = {count}" in shown
 
 
 def test_unknown_numbers_are_shown_and_never_best():

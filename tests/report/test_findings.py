@@ -77,6 +77,18 @@ def test_the_best_method_and_its_margin():
     assert any(reach in text for text in texts(found))
 
 
+@pytest.mark.parametrize("count", [7, 19])
+def test_too_few_texts_are_no_alarm(count):
+    leagues = {
+        name: League([replace(s, count=count) for s in league.standings], [])
+        for name, league in BOARD.leagues.items()
+    }
+    found = list(board_findings([replace(BOARD, **leagues)]))
+    [few] = [f for f in found if "random ranking:" in f.text]
+    assert few.text == "Not compared with a random ranking: occlusion, grad_x_input, attn_lrp, lat."
+    assert few.evidence == f"too few texts ({count}; at least 20 are needed)" and not few.tone
+
+
 def test_most_metrics_decide_and_a_lead_must_be_shown():
     alike = [pair("attn_lrp", "occlusion", NONE), pair("attn_lrp", "random")]
     one = board(*SIGNED[:1], *SIGNED[1:2], SIGNED[3], pairs=alike)
