@@ -52,6 +52,12 @@ class Sample:
             return self._size
         return min(self._limit, self._size)
 
+    def can_grow(self, count: int) -> bool:
+        """Return whether a larger limit would add examples to the ``count`` on all ranks."""
+        if self._size is None:
+            return self._limit is not None and count >= self._limit
+        return self._chosen is not None
+
     def add(self, batch: Any, read: Callable[[Any], list[Reading]]) -> None:
         """Add the sampled rows of a batch, without rows that only pad a rank.
 

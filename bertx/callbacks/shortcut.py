@@ -98,6 +98,7 @@ class ShortcutAlarm(EpochExplainer):
         self.log_text = log_text
         self.alarms: list[WordShare] = []
         self._path: Path | None = None
+        self._unjudged: list[str] = []
         self._show_text = True
         self._warned: set[tuple[str, str]] = set()
         self._warned_few: set[str] = set()
@@ -108,7 +109,8 @@ class ShortcutAlarm(EpochExplainer):
         """Sum the shares of words, log the largest one of each class, and warn."""
         sums = self._sums(stage, chunks).gathered()
         self.alarms, listed, few = [], [], []
-        for number, name in enumerate(class_names(self._model)):
+        classes = class_names(self._model)
+        for number, name in enumerate(classes):
             words = sums.shares(number, name)
             listed += words[:_LISTED]
             if min(sums.counts(number)) < self.min_texts:
@@ -118,6 +120,8 @@ class ShortcutAlarm(EpochExplainer):
             largest = max((word.excess for word in words), default=0.0)
             self._log(pl_module, stage, {f"shortcut_share/{name}": largest})
         self._show_text = texts_are_logged(trainer)
+        count = f"{len(few)} of {len(classes)} classes not judged: too few texts"
+        self._unjudged = [count] if few else []
         self._warn(stage, few)
         self._path = self._append(trainer, stage, "shortcuts.csv", map(_row, listed))
 
@@ -168,13 +172,17 @@ class ShortcutAlarm(EpochExplainer):
         new = [name for name in few if name not in self._warned_few]
         self._warned_few.update(new)
         if new:
-            limit = self.max_examples
-            more = f"raise max_examples (now {limit})" if limit else "validate on more texts"
+            if self._sample is not None and self._sample.can_grow(self._count):
+                more = f"To judge it, raise max_examples (now {self.max_examples})"
+            else:
+                more = (
+                    f"The data has too few of them, as all {self._count} texts are explained "
+                    "already: validate on more texts"
+                )
             log.warning(
                 f"{stage}: too few texts to judge {', '.join(map(repr, new))}, so no "
                 f"shortcut_share is logged: fewer than min_texts ({self.min_texts}) are explained "
-                f"for the class or for all others together. To judge it, {more} or lower "
-                "min_texts."
+                f"for the class or for all others together. {more} or lower min_texts."
             )
 
     def announce(self) -> None:
@@ -182,7 +190,8 @@ class ShortcutAlarm(EpochExplainer):
         if self._path is not None:
             for alarm in self.alarms:
                 print(f"A shortcut? {alarm.describe(self._show_text)}")
-            print(f"Words of each class: {self._path} ({len(self.alarms)} above {self.bound:.0%})")
+            parts = [f"{len(self.alarms)} above {self.bound:.0%}", *self._unjudged]
+            print(f"Words of each class: {self._path} ({'; '.join(parts)})")
 
 
 def _row(word: WordShare) -> dict[str, Cell]:

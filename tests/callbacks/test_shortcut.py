@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils.data import IterableDataset
 
 from bertx.attribution import AttnLRP, Attribution, GradientSensitivity, GradientXInput
 from bertx.callbacks.shortcut import ShortcutAlarm
@@ -39,6 +40,16 @@ class Given(Attribution):
         for number, score in self.given.items():
             scores[trace.inputs.input_ids == number] = score
         return scores
+
+
+class Stream(IterableDataset):
+    """Rows without a length."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(self.rows)
 
 
 def planted(word="plot", count=10, into=10):
@@ -126,7 +137,10 @@ def test_the_planted_word_is_named_and_shared_ones_are_not(tmp_path, caplog, cap
     printed = capsys.readouterr().out
     path = tmp_path / "version_0/bertx/val/shortcuts.csv"
     assert printed.count("A shortcut? 'plot' carries 55%") == 1
-    assert f"Words of each class: {path} (1 above 15%)" in printed
+    assert (
+        f"Words of each class: {path} (1 above 15%; 1 of 3 classes not judged: too few texts)"
+        in printed
+    )
 
 
 @pytest.mark.parametrize(("into", "alarms"), [(2, 0), (3, 1)])
@@ -175,6 +189,23 @@ def test_classes_that_cannot_be_judged_are_named_once_and_not_logged(tmp_path, c
             }
             assert "raise max_examples (now 18) or lower min_texts" in few[0]
     assert len(found[18]) < 9 == len(found[None]) and "nothing is said" not in caplog.text
+
+
+@pytest.mark.parametrize(("size", "larger"), [(19, True), (20, False), (256, False), (None, False)])
+@pytest.mark.parametrize("sized", [True, False])
+def test_a_sample_of_all_texts_cannot_grow(tmp_path, caplog, capsys, size, larger, sized):
+    """Without a length, a data set of as many texts as the sample may have more."""
+    data = numbered(planted())
+    if not sized:
+        data, larger = loader(data=Stream(planted())), larger or size == 20
+    alarm = ShortcutAlarm(Given(plot=1.0), max_examples=size, target="gold")
+    with caplog.at_level(logging.WARNING, "bertx"):
+        validated(tmp_path, alarm, data)
+    [few] = [r.message for r in caplog.records if "too few texts to judge" in r.message]
+    grow = f"To judge it, raise max_examples (now {size}) or lower min_texts."
+    all_used = "The data has too few of them, as all 20 texts are explained already: validate on "
+    assert few.endswith(grow) == larger and (all_used in few) != larger
+    assert "(0 above 15%; 3 of 3 classes not judged: too few texts)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("told", [True, False])
