@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RepoType = Literal["model", "dataset"]
 
@@ -29,6 +32,33 @@ class InputError(ValueError):
     do. It names settings as fields in backquotes. The command line prints it without a traceback
     and replaces each field by its option.
     """
+
+
+class FaultyClass(InputError):
+    """A custom method or metric is faulty. This is an error of no text, and ends the call."""
+
+
+def checked_result(result: Any, where: str, **sizes: int) -> "Tensor":
+    """Return what a method or metric computed.
+
+    Args:
+        result: The result.
+        where: The function that computed it, such as ``Norm.scores``, for the message.
+        sizes: The expected shape, as in ``B=2, T=7``.
+
+    Raises:
+        FaultyClass: If it is not a tensor of this shape.
+    """
+    from torch import Tensor
+
+    shape = tuple(sizes.values())
+    if isinstance(result, Tensor) and result.shape == shape:
+        return result
+    kind = f"{type(result).__module__}.{type(result).__qualname__}".removeprefix("builtins.")
+    got = tuple(result.shape) if isinstance(result, Tensor) else kind
+    raise FaultyClass(
+        f"{where}: expected a tensor of shape ({', '.join(sizes)}) = {shape}, got {got}"
+    )
 
 
 def check_positive(**settings: int | None) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bertx.errors import InputError
+from bertx.errors import FaultyClass, InputError, checked_result
 from bertx.models.anatomy import (
     ENCODERS,
     UnsupportedArchitecture,
@@ -17,7 +17,7 @@ from bertx.models.anatomy import (
 from bertx.models.classifier import logits_of
 from bertx.models.inputs import short_texts
 from bertx.models.scope import alone, evaluating, gradients, isolated_rng
-from bertx.trace import EXPLICIT, GRAPH, SWITCHED, Needs, Trace
+from bertx.trace import EXPLICIT, GRAPH, SWITCHED, MissingNeed, Needs, Trace
 from bertx.trace.recording import explicit_attention
 from bertx.trace.rules import wide
 
@@ -72,9 +72,22 @@ class Attribution(ABC):
             Scores (B, T), 0 on padding, detached, in float32 (float64 for a float64 model).
             Special tokens have scores too. A text whose computation overflows has NaN or infinite
             scores.
+
+        Raises:
+            FaultyClass: If `scores` has another shape, or uses what `needs` does not declare.
         """
+        where = f"{type(self).__name__}.scores"
         with torch.autocast(trace.model.device.type, enabled=False):
-            scores = wide(self.scores(trace).detach())
+            try:
+                scores = self.scores(trace)
+            except MissingNeed as error:
+                if self.needs not in trace.needs:  # the fault of the caller
+                    raise
+                needs = " | ".join(f"Needs.{need.name}" for need in self.needs | error.need)
+                reason = f"the trace has no {error.what}. Set needs = {needs} in the class"
+                raise FaultyClass(f"{where}: {reason}") from error
+        texts, tokens = trace.inputs.attention_mask.shape
+        scores = wide(checked_result(scores, where, B=texts, T=tokens).detach())
         return scores.masked_fill(trace.inputs.attention_mask == 0, 0.0)
 
     @alone()

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bertx.errors import InputError
+from bertx.errors import InputError, checked_result
 from bertx.metrics.estimates import Estimate, MeanMetric
 from bertx.models.inputs import Inputs, merge_by_unit
 from bertx.perturb import Perturber
@@ -193,6 +193,9 @@ def measure_all(
 
     Returns:
         For each metric the values (M, B, J), NaN for explanations that were not selected.
+
+    Raises:
+        FaultyClass: If the values of a metric are not a tensor (B, J).
     """
     search = Search(perturber, trace.inputs, trace.target)
     rankings = [
@@ -213,7 +216,11 @@ def measure_all(
     }
     with torch.inference_mode(False), torch.no_grad():
         for (name, index), probabilities in zip(pairs, predictions, strict=True):
-            values[name][index] = metrics[name].values(rankings[index], probabilities).detach()
+            metric = metrics[name]
+            found = metric.values(rankings[index], probabilities)
+            where = f"{type(metric).__name__}.values"
+            found = checked_result(found, where, B=len(like), J=len(metric.columns))
+            values[name][index] = found.detach()
         return {name: torch.stack(rows) for name, rows in values.items()}
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from bertx.errors import InputError
+from bertx.errors import FaultyClass, InputError
 
 Item = TypeVar("Item")
 
@@ -185,10 +185,15 @@ def by_halves(
         items: At least one item.
         work: Processes several items. If it raises, it is called again for each half.
         failed: Called with each item that fails on its own, and its error.
+
+    Raises:
+        FaultyClass: If ``work`` does, since this concerns all items.
     """
     try:
         work(items)
         return
+    except FaultyClass:
+        raise
     except (InputError, RuntimeError) as error:
         if len(items) == 1:
             failed(items[0], error)

@@ -41,6 +41,19 @@ class Needs(Flag):
         return reduce(or_, (each.needs for each in needy), cls.NOTHING)
 
 
+class MissingNeed(RuntimeError):
+    """A trace lacks what it was not made to record.
+
+    Attributes:
+        what: What it lacks, such as ``graph``.
+        need: What the trace must be made with.
+    """
+
+    def __init__(self, what: str, need: Needs) -> None:
+        super().__init__(f"this trace has no {what}: make it with needs={need}")
+        self.what, self.need = what, need
+
+
 GRAPH = (
     Needs.GRADIENT | Needs.ATTENTION_GRADIENT | Needs.RELEVANCE | Needs.LINEAR | Needs.ACTIVATIONS
 )

@@ -21,7 +21,7 @@ from bertx.models.scope import (
     gradients,
     leaf,
 )
-from bertx.trace.needs import EXPLICIT, GRAPH, SWITCHED, Needs
+from bertx.trace.needs import EXPLICIT, GRAPH, SWITCHED, MissingNeed, Needs
 from bertx.trace.nodes import Switch
 from bertx.trace.recording import (
     Record,
@@ -184,11 +184,11 @@ class Trace:
         """Attention weights A of every layer, L times (B, H, T, T); each row sums to 1.
 
         Raises:
-            RuntimeError: If the trace was made without `Needs.ATTENTION`.
+            MissingNeed: If the trace was made without `Needs.ATTENTION`.
         """
         self._used.add("forward")
         if not self._attention:
-            raise RuntimeError("this trace has no attention: make it with needs=Needs.ATTENTION")
+            raise MissingNeed("attention", Needs.ATTENTION)
         return tuple(self._attention)
 
     @property
@@ -196,7 +196,7 @@ class Trace:
         """∂y_c/∂e (B, T, D), e the `embeddings` and y_c the target's logit.
 
         Raises:
-            RuntimeError: If the trace was made without a graph, such as by `Needs.GRADIENT`.
+            MissingNeed: If the trace was made without a graph, such as by `Needs.GRADIENT`.
         """
         self._used.update(("forward", "gradient"))
         if self._gradient is None:
@@ -213,12 +213,10 @@ class Trace:
         It is computed layer by layer in the backward of `gradient`, which keeps no ∂y_c/∂A.
 
         Raises:
-            RuntimeError: If the trace was made without `Needs.ATTENTION_GRADIENT`.
+            MissingNeed: If the trace was made without `Needs.ATTENTION_GRADIENT`.
         """
         if Needs.ATTENTION_GRADIENT not in self.needs:
-            raise RuntimeError(
-                "this trace has no weighted attention: make it with needs=Needs.ATTENTION_GRADIENT"
-            )
+            raise MissingNeed("weighted attention", Needs.ATTENTION_GRADIENT)
         _ = self.attention, self.gradient
         return tuple(self._weighted[layer] for layer in range(len(self._attention)))
 
@@ -229,12 +227,12 @@ class Trace:
         pass per distinct set of rules.
 
         Raises:
-            RuntimeError: If the trace was made without `Needs.RELEVANCE`, or without
+            MissingNeed: If the trace was made without `Needs.RELEVANCE`, or without
                 `Needs.LINEAR` where the rules have rules for linear maps.
         """
         needed = Needs.RELEVANCE if rules.linear is None else Needs.LINEAR
         if not self.needs & (needed | Needs.LINEAR):
-            raise RuntimeError(f"this trace has no nodes for rules: make it with needs={needed}")
+            raise MissingNeed("nodes for rules", needed)
         if rules not in self._relevance:
             name = f"relevance {len(self._relevance)}"
             with self._part(name), self._switch.set_to(rules):
@@ -261,10 +259,10 @@ class Trace:
             For each input, Σ cotangent · ∂output/∂input, of the input's shape.
 
         Raises:
-            RuntimeError: If the trace was made without a graph.
+            MissingNeed: If the trace was made without a graph.
         """
         if not self.needs & GRAPH:
-            raise RuntimeError("this trace has no graph: make it with needs=Needs.GRADIENT")
+            raise MissingNeed("graph", Needs.GRADIENT)
         weights = torch.ones_like(output) if cotangent is None else cotangent.to(output.dtype)
         with gradients():
             return torch.autograd.grad(output, inputs, weights, retain_graph=True)
@@ -290,12 +288,10 @@ class Trace:
         They are part of the graph.
 
         Raises:
-            RuntimeError: If the trace was made without `Needs.ACTIVATIONS`.
+            MissingNeed: If the trace was made without `Needs.ACTIVATIONS`.
         """
         if Needs.ACTIVATIONS not in self.needs:
-            raise RuntimeError(
-                "this trace has no activations: make it with needs=Needs.ACTIVATIONS"
-            )
+            raise MissingNeed("activations", Needs.ACTIVATIONS)
         self._used.add("forward")
         return self._record
 
