@@ -64,10 +64,12 @@ def named(
     else:
         listed = _listed(methods)
         by_name, count = {type(method).__name__: method for method in listed}, len(listed)
-    if len(by_name) < count or not by_name:
+    if not by_name:
+        raise InputError("methods: expected at least one, got none")
+    if len(by_name) < count:
         raise InputError(
-            "methods: expected at least one, and no class twice in a list. Name them in a dict "
-            "such as {'gi': GradientXInput()}"
+            "methods: expected no class twice in a list. Name them in a dict such as "
+            "{'gi': GradientXInput()}"
         )
     check_each(by_name, model)
     return by_name

@@ -99,7 +99,6 @@ def _run(options: Namespace) -> None:
     boards = leaderboards({STAGE: verdicts.values}, (), options.relevant, note, verdicts.confidence)
     try:
         show(boards, operator_tables(boards), options, f"Explanations of {options.model}")
-        _report_skipped(verdicts)
     finally:  # even if standard output is closed early
         if options.out is not None:
             _write(Path(options.out), verdicts, options.unit)
@@ -175,13 +174,6 @@ def _snake_case(name: str) -> str:
         ('leave_one_out_tau', 'rationale_auprc', 'rationale_f1')
     """
     return _WORD_START.sub("_", name).lower()
-
-
-def _report_skipped(verdicts: "Verdicts") -> None:
-    for number, reason in list(verdicts.skipped.items())[:3]:
-        print(f"Skipped: text {number}: {reason}", file=sys.stderr)
-    if len(verdicts.skipped) > 3:
-        print(f"Skipped: {len(verdicts.skipped)} texts in all", file=sys.stderr)
 
 
 def _write(folder: Path, verdicts: "Verdicts", unit: Any) -> None:

@@ -91,7 +91,7 @@ def judge(
     texts: str | Text | Iterable[str | Text],
     methods: Methods | None = None,
     metrics: Mapping[str, FaithfulnessMetric] | None = None,
-    operators: Sequence[Operator] = ("mask",),
+    operators: Operator | Sequence[Operator] = "mask",
     target: str | int = PREDICTED,
     unit: Unit = "word",
     ceiling_examples: int | None = 16,
@@ -117,8 +117,8 @@ def judge(
         methods: One method, several, or several by name; None for AttnLRP and the four methods of
             the paper, as far as the model supports them.
         metrics: The metrics by name; None for `default_metrics`.
-        operators: What deleting a unit does. Several of them show whether a method that explains
-            by deleting is good under any operator or only under its own.
+        operators: What deleting a unit does: one operator or several. Several show whether a method
+            that explains by deleting is good under any operator or only under its own.
         target: The explained class: ``predicted``, ``gold``, or the name or number of one class.
         unit: What is ranked, deleted and inserted: ``word``, ``whitespace`` or ``token``.
         ceiling_examples: About how many texts to search for the best order; None for all, 0 for
@@ -148,7 +148,7 @@ def judge(
         tokenizer=tokenizer,
         methods=with_control(named(methods, classifier, COMPARED_METHODS)),
         metrics=default_metrics() if metrics is None else metrics,
-        operators=operators,
+        operators=(operators,) if isinstance(operators, str) else operators,
         target=target,
         unit=unit,
         ceiling_examples=ceiling_examples,
@@ -290,11 +290,11 @@ class _Evaluation:
                 f"{cut} of {len(readings)} texts are longer than {self.reader.longest} tokens "
                 "and are cut"
             )
+        why = next((f"; text {n}: {reason}" for n, reason in self.skipped.items()), "")
         if not readings:
-            why = next(
-                (f"; text {n}: {reason}" for n, reason in self.skipped.items()), ", got none"
-            )
-            raise InputError(f"texts: expected at least one usable text{why}")
+            raise InputError(f"texts: expected at least one usable text{why or ', got none'}")
+        if why:
+            log.warning(f"{len(self.skipped)} of {len(texts)} texts are skipped{why}")
         return readings
 
     @isolated_rng()

@@ -48,8 +48,14 @@ def test_the_usual_methods_are_those_that_a_model_supports(bert):
 
 
 def test_a_class_that_stands_twice_in_a_list_is_refused(bert):
-    with pytest.raises(InputError, match="no class twice in a list"):
+    with pytest.raises(InputError, match=r"^methods: expected no class twice in a list"):
         named([GradientXInput(), GradientXInput("squared_norm")], bert)
+
+
+@pytest.mark.parametrize("methods", [{}, []])
+def test_no_methods_are_refused(methods, bert):
+    with pytest.raises(InputError, match=r"^methods: expected at least one, got none$"):
+        named(methods, bert)
 
 
 @pytest.mark.parametrize("kind", ["columns", "column_names"])

@@ -38,7 +38,7 @@ def test_every_operator_is_judged_on_the_same_texts_and_classes():
     both = judged(operators=("mask", "remove"))
     assert list(both.estimates) == ["mask", "remove"] and both.control == "random"
     assert both.signed == {"gi": True, "occ": True, "random": False}
-    alone = judged(operators=("remove",))
+    alone = judged(operators="remove")
     found, expected = numbers(both), numbers(alone)
     assert {key: value for key, value in found.items() if key[0] == "remove"} == pytest.approx(
         expected, abs=1e-12
@@ -122,6 +122,10 @@ def test_texts_that_cannot_be_used_are_told(caplog):
     assert verdicts.skipped[0] == "it has no words" and "surrogate" in verdicts.skipped[1]
     assert {v.example for v in verdicts.values} == {2, 3}
     assert "1 of 2 texts are longer than" in caplog.text
+    assert caplog.text.count("2 of 4 texts are skipped; text 0: it has no words") == 1
+    caplog.clear()
+    judged(TEXTS[:2], ceiling_examples=0)
+    assert "skipped" not in caplog.text
     with pytest.raises(InputError, match="at least one usable text; text 0: it has no words"):
         judged([""])
     with pytest.raises(InputError, match="at least one usable text, got none"):
