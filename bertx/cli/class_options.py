@@ -3,6 +3,7 @@
 import re
 from argparse import ArgumentError
 from collections.abc import Hashable, Iterator, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from inspect import Parameter, isabstract, signature
 from pathlib import Path
@@ -16,6 +17,10 @@ from bertx.errors import InputError
 
 _YAML_FORM = "{NAME: {class_path: CLASS, init_args: {...}}}"
 _KEY = "init_args"  # jsonargparse's errors name it
+_LOGGED = {  # names in logged keys that do not resemble their class
+    "gs": "GradientSensitivity", "gi": "GradientXInput", "lat": "LayerwiseAttentionTracing",
+    "deletion_auc": "DeletionCurve", "insertion_auc": "InsertionCurve",
+}  # fmt: skip
 _NULLABLE = re.compile(r"None|Optional|Any|object|_empty")  # annotations may be strings
 _REWORDED = (  # jsonargparse's messages, and ours
     (rf"Parser key \"{_KEY}\.([\w.]+)\":", r"\1:"),
@@ -110,17 +115,25 @@ class ClassOption:
         try:
             cls = getattr(import_module(module), name) if module else self._classes[name]
         except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
-            reason = f"no such class: {name}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{where}: {reason}. {self._choices()}") from error
+            missing = isinstance(error, KeyError)
+            reason = f"no such class: {name}.{self._suggestion(name)}" if missing else f"{error}."
+            raise InputError(f"{where}: {reason} {self._choices()}") from error
         if isinstance(cls, type) and issubclass(cls, self._base) and not isabstract(cls):
             return cls
         raise InputError(
             f"{where}: {path} is not a usable {self._base.__name__}. {self._choices()}"
         )
 
+    def _suggestion(self, name: str) -> str:
+        classes = {cls.casefold(): cls for cls in self._classes}
+        key = name.casefold()
+        close = get_close_matches(_LOGGED.get(key, key).casefold(), classes, 1)
+        return f" Did you mean {classes[close[0]]}?" if close else ""
+
     def _choices(self) -> str:
-        names = (name for name, cls in self._classes.items() if _needs_no_arguments(cls))
-        return f"Choose from {', '.join(names)}, or give the import path of a custom class."
+        usable = (name for name, cls in self._classes.items() if _needs_no_arguments(cls))
+        names = ", ".join(sorted(usable, key=str.casefold))
+        return f"Choose from {names}, or give the import path of a custom class."
 
     def _parsed(self, value: str) -> Iterator[tuple[Any, Any]]:
         """Yield the items of a mapping that is YAML or the path of a YAML file."""

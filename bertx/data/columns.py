@@ -1,6 +1,7 @@
 """The columns of a table that hold the texts and their labels, and what counts as a text."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from bertx.data.labels import label_text
@@ -29,7 +30,7 @@ def find_text_column(table: Table, named: str | None = None, usual: str | None =
         wanted = repr(named) if named else " or ".join(map(repr, TEXT_COLUMNS))
         raise InputError(
             f"{table.source}: expected a text column {wanted}, but the columns are "
-            f"{listed(table.columns)}. Name it with `text_column`."
+            f"{listed(table.columns)}. {_advice(table, named, 'text_column')}"
         )
     return column
 
@@ -63,7 +64,7 @@ def require_label_column(table: Table, named: str | None = None, usual: str | No
         )
     raise InputError(
         f"{table.source}: expected a label column {named or LABEL_COLUMN!r}, but the columns "
-        f"are {listed(table.columns)}. Name it with `label_column`.{several}"
+        f"are {listed(table.columns)}. {_advice(table, named, 'label_column')}{several}"
     )
 
 
@@ -121,6 +122,14 @@ def _find(
             f"but one, or name another column with `{option}`."
         )
     return column
+
+
+def _advice(table: Table, named: str | None, option: str) -> str:
+    if not named:
+        return f"Name it with `{option}`."
+    close = get_close_matches(named, table.columns, 1)
+    choice = f"Did you mean {close[0]!r}?" if close else "Choose one of them."
+    return f"{choice} Set it with `{option}`."
 
 
 def _is_flag(values: Sequence[Any]) -> bool:

@@ -277,7 +277,11 @@ def test_what_is_refused_before_anything_is_done(fails, arguments, message):
     [
         ({"review": THREE}, [], "Name it with --text_column."),
         ({"text": [1, 2, 3]}, [], "name another column with --text_column."),
-        ({"text": THREE}, ["--label_column", "verdict"], "Name it with --label_column."),
+        (
+            {"text": THREE},
+            ["--label_column", "verdict"],
+            "Choose one of them. Set it with --label_column.",
+        ),
         ({"text": THREE}, ["--target", "gold"], "--target gold needs labels"),
         ({"text": THREE, "label": ["a", "b", "a"]}, [], "--labels or --label_column."),
         ({"text": THREE}, ["--labels", "a,a"], "--labels: expected two or more different names"),
@@ -300,6 +304,10 @@ def test_errors_of_data_name_options_that_are_there(named, fails, columns, argum
         (["--path", "nowhere"], "data folder nowhere"),
         (["--dataset", "demo", "--methods", "GradXInput"], "--methods GradXInput: no such class"),
         (["--dataset", "demo", "--metrics", "AUC"], "--metrics AUC: no such class"),
+        (["--dataset", "demo", "--metrics", "deletion_auc"], "Did you mean DeletionCurve?"),
+        (["--dataset", "demo", "--methods", "attnlrp"], "Did you mean AttnLRP?"),
+        (["--dataset", "demo", "--methods", "AttnLPR"], "Did you mean AttnLRP?"),
+        (["--dataset", "demo", "--methods", "gs"], "Did you mean GradientSensitivity?"),
         (["--dataset", "demo", "--operators", "delete"], "operator 'delete': expected remove"),
         (["--dataset", "demo", "--target", "maybe"], "target 'maybe'"),
         (["--dataset", "demo", "--markdown", "--html", "x"], "--markdown and --html"),

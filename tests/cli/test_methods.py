@@ -111,7 +111,7 @@ class Half(Attribution):
     def __init__(self):
         leave()
 """
-KNOWN = "Choose from CPLRP, LRP"
+KNOWN = "Choose from AttentionRollout, AttnLRP, BeamOracle"
 STEPS = "{ig: {class_path: IntegratedGradients, init_args: {steps: %s}}}"
 
 

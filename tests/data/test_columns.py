@@ -36,6 +36,10 @@ def test_named_column_is_strict_and_the_usual_one_is_not():
     assert find_text_column(data, usual="review") == "review"
     assert find_label_column(data, named="stars") == "stars"
     refuses(lambda: find_text_column(data, named="body"), "'body'", "'review'", "`text_column`")
+    near = "Did you mean 'review'? Set it with `text_column`."
+    refuses(lambda: find_text_column(data, named="reveiw"), near)
+    refuses(lambda: find_text_column(data, named="body"), "Choose one of them.")
+    refuses(lambda: require_label_column(data, named="star"), "Did you mean 'stars'?")
 
 
 def test_missing_columns_list_what_is_there():
