@@ -44,7 +44,7 @@ def read_texts(texts: Sequence[str], file: str | None, column: str | None) -> It
 
     Raises:
         InputError: If both ``texts`` and ``file`` are given, or there is no such file; during
-            iteration, if ``file`` has no such column or is malformed.
+            iteration, if ``file`` has no such column or is malformed, or there are no lines.
     """
     if texts and file:
         raise InputError("--text and --path: expected one of them, but got both")
@@ -100,7 +100,7 @@ def _lines() -> Iterator[list[Any]]:
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
     queue: Queue[Any] = Queue(maxsize=BATCH_SIZE)
     Thread(target=_enqueue_lines, args=(queue,), daemon=True).start()
-    ended = False
+    ended, empty = False, True
     while not ended:
         lines = [queue.get()]
         while len(lines) < BATCH_SIZE and not queue.empty():
@@ -108,7 +108,13 @@ def _lines() -> Iterator[list[Any]]:
         if ended := lines[-1] is _END:
             lines.pop()
         if lines:
+            empty = False
             yield lines
+    if empty:
+        raise InputError(
+            "standard input: expected texts, one per line, but it is empty. Give texts with --text "
+            "or --path."
+        )
 
 
 def _enqueue_lines(queue: "Queue[Any]") -> None:

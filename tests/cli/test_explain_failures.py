@@ -144,6 +144,12 @@ def test_a_folder_without_a_tokenizer(model, tmp_path, fails):
     assert str(folder) in error and "only special tokens" in error
 
 
+def test_no_lines_are_an_error(monkeypatch, model, fails):
+    piped(monkeypatch, b"")
+    error = fails(["explain", "--model", model, "--device", "cpu"])
+    assert "standard input: expected texts, one per line, but it is empty" in error
+
+
 def test_a_run_without_a_model_and_a_folder_that_is_no_run(fails):
     Path("run/checkpoints").mkdir(parents=True)
     error = fails(["explain", "--model", "run", "--text", "a"])
