@@ -28,7 +28,10 @@ class ConfigFile(ActionConfigFile):
         """Read the configuration, which overrides earlier ones."""
         if isinstance(values, str | os.PathLike):
             values = find_config(os.fspath(values))
+            if not _is_inline(values):
+                vars(parser)["config_name"] = values  # for an error in it
         super().__call__(parser, namespace, values, option_string)
+        vars(parser).pop("config_name", None)
 
 
 def find_config(name: str) -> str:
@@ -45,7 +48,7 @@ def find_config(name: str) -> str:
     Raises:
         InputError: If there is no such file; the message lists the shipped configurations.
     """
-    if "://" in name or name.lstrip().startswith("{") or "\n" in name:
+    if "://" in name or _is_inline(name):
         return name
     names = [name] if name.endswith((".yaml", ".yml", ".json")) else [name, f"{name}.yaml"]
     for folder in (Path(), Path("configs"), shipped_folder()):
@@ -56,6 +59,10 @@ def find_config(name: str) -> str:
         f"no configuration {name!r}: expected a path, a file in ./configs, or one of "
         f"{', '.join(shipped_configs())}."
     )
+
+
+def _is_inline(name: str) -> bool:
+    return name.lstrip().startswith("{") or "\n" in name
 
 
 def shipped_configs() -> list[str]:

@@ -74,23 +74,29 @@ _CHECKPOINTS = ("checkpoint", "last_checkpoint")
 
 
 class TrainingParser(LightningArgumentParser):
-    """A parser that prints an error as one line."""
+    """A parser that prints an error as one line, and takes no abbreviated options."""
+
+    config_name = "<unicode string>"  # as PyYAML calls a configuration; see `ConfigFile`
+    _command: Sequence[str] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and exit with code 2; nested parsers raise."""
         if not self.exit_on_error:
             super().error(message, ex)
-        hints = [f"For all settings: {self.prog.replace(' [options]', '')} --help"]
+        prog = " ".join([self.prog.replace(" [options]", ""), *self._command])
+        hints = [f"For all settings: {prog} --help"]
         if '.methods"' in message:
-            names = ", ".join(name for name in attribution.__all__ if name != "Attribution")
-            hints.insert(0, f"Methods: {names}, or the import path of a custom class.")
-        fail("\n".join([message.strip(), *hints]))
+            names = sorted({*attribution.__all__} - {"Attribution"}, key=str.casefold)
+            hints.insert(0, f"Methods: {', '.join(names)}, or the import path of a custom class.")
+        message = message.strip().replace("<unicode string>", self.config_name)
+        fail("\n".join([message, *hints]))
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, *more: Any, **settings: Any
     ) -> Any:
         """Parse arguments, of which ``--KEY null`` switches a callback off."""
         arguments = sys.argv[1:] if args is None else args
+        self._command = [name for name in arguments[:1] if name in TRAINING]
         return super().parse_args(_nulls_as_config(arguments), *more, **settings)
 
 
@@ -150,7 +156,8 @@ class BertxCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Return a parser whose ``--config`` takes names."""
-        parser = self.parser_class(**{"dump_header": [f"bertx=={__version__}"], **kwargs})
+        settings = {"dump_header": [f"bertx=={__version__}"], "allow_abbrev": False, **kwargs}
+        parser = self.parser_class(**settings)
         parser.add_argument(
             "-c",
             "--config",

@@ -63,6 +63,23 @@ def test_unknown_names_list_the_shipped_ones(fails):
     assert ", ".join(NAMES) in fails(["fit", "--config", "sst3"])
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["-c", "broken.yaml"], 'in "broken.yaml", line 2, column 1'),
+        (["-c", "{a: ["], 'in "<unicode string>", line 2'),
+        (["-c", "demo", "-c", "odd.yaml"], "does not accept option 'model.lr'"),
+        (["--trainer.max_epo", "7"], "unrecognized arguments: --trainer.max_epo 7"),
+    ],
+)
+def test_errors_name_the_file_and_the_command(more, message, fails):
+    """An abbreviated option is an error too, as it is in YAML and for other commands."""
+    Path("broken.yaml").write_text("a: [1\n")
+    Path("odd.yaml").write_text("model: {lr: 1}")
+    error = fails(["fit", *more])
+    assert message in error and error.endswith("For all settings: bertx fit --help\n")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_begins_with_its_command(name):
     lines = (shipped_folder() / f"{name}.yaml").read_text().splitlines()
