@@ -121,7 +121,8 @@ class ClassOption:
         if isinstance(cls, type) and issubclass(cls, self._base) and not isabstract(cls):
             return cls
         raise InputError(
-            f"{where}: {path} is not a usable {self._base.__name__}. {self._choices()}"
+            f"{where}: {path} is not a usable {self._base.__name__}{_lacking(cls, self._base)}. "
+            f"{self._choices()}"
         )
 
     def _suggestion(self, name: str) -> str:
@@ -224,3 +225,10 @@ def _public(module: ModuleType, base: type) -> Iterator[tuple[str, type]]:
 def _needs_no_arguments(cls: type) -> bool:
     parameters = signature(cls).parameters.values()
     return not isabstract(cls) and all(p.default is not p.empty for p in parameters)
+
+
+def _lacking(cls: Any, base: type) -> str:
+    """The abstract methods that a subclass does not define, for a message."""
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        return ""
+    return f": it does not define {', '.join(sorted(getattr(cls, '__abstractmethods__', ())))}"
