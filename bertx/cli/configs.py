@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ActionConfigFile
 
 import bertx
@@ -30,6 +31,8 @@ class ConfigFile(ActionConfigFile):
             values = find_config(os.fspath(values))
             if not _is_inline(values):
                 vars(parser)["config_name"] = values  # for an error in it
+                main = getattr(parser, "parent_parser", None) or parser
+                vars(main).setdefault("config_files", []).append(values)
         super().__call__(parser, namespace, values, option_string)
         vars(parser).pop("config_name", None)
 
@@ -63,6 +66,16 @@ def find_config(name: str) -> str:
 
 def _is_inline(name: str) -> bool:
     return name.lstrip().startswith("{") or "\n" in name
+
+
+def has_setting(file: str, key: str) -> bool:
+    """Return whether a local configuration file has a dotted key."""
+    settings = yaml.safe_load(Path(file).read_text("utf-8")) if Path(file).is_file() else None
+    for part in key.split("."):
+        if not isinstance(settings, dict) or part not in settings:
+            return False
+        settings = settings[part]
+    return True
 
 
 def shipped_configs() -> list[str]:

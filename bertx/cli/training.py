@@ -3,6 +3,7 @@
 import glob
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from inspect import signature
@@ -42,7 +43,7 @@ from bertx.cli.checkpoints import (
     best_mode,
     find_checkpoint,
 )
-from bertx.cli.configs import BASE, ConfigFile, shipped_folder
+from bertx.cli.configs import BASE, ConfigFile, has_setting, shipped_folder
 from bertx.cli.library_messages import drop_unset_anonymous, filtered_messages, hide_library_bars
 from bertx.cli.model_loading import local_copy
 from bertx.cli.save_config import SaveConfig
@@ -70,6 +71,7 @@ CALLBACKS: dict[str, type[Callback]] = {
 }
 """The callbacks of every run by their keys in the configuration, where null switches one off."""
 
+_UNKNOWN = re.compile(r"Subcommand '\w+' does not accept option '([\w.]+)'")
 _CHECKPOINTS = ("checkpoint", "last_checkpoint")
 
 
@@ -77,6 +79,7 @@ class TrainingParser(LightningArgumentParser):
     """A parser that prints an error as one line, and takes no abbreviated options."""
 
     config_name = "<unicode string>"  # as PyYAML calls a configuration; see `ConfigFile`
+    config_files: Sequence[str] = ()
     _command: Sequence[str] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -89,6 +92,9 @@ class TrainingParser(LightningArgumentParser):
             names = sorted({*attribution.__all__} - {"Attribution"}, key=str.casefold)
             hints.insert(0, f"Methods: {', '.join(names)}, or the import path of a custom class.")
         message = message.strip().replace("<unicode string>", self.config_name)
+        if unknown := _UNKNOWN.fullmatch(message):
+            files = [file for file in self.config_files if has_setting(file, unknown[1])]
+            message += f", which is in {', '.join(files)}" if files else ""
         fail("\n".join([message, *hints]))
 
     def parse_args(  # type: ignore[override]

@@ -68,7 +68,7 @@ def test_unknown_names_list_the_shipped_ones(fails):
     [
         (["-c", "broken.yaml"], 'in "broken.yaml", line 2, column 1'),
         (["-c", "{a: ["], 'in "<unicode string>", line 2'),
-        (["-c", "demo", "-c", "odd.yaml"], "does not accept option 'model.lr'"),
+        (["-c", "demo", "-c", "odd.yaml"], "option 'model.lr', which is in odd.yaml\n"),
         (["--trainer.max_epo", "7"], "unrecognized arguments: --trainer.max_epo 7"),
     ],
 )
