@@ -36,6 +36,17 @@ COMPARED_METHODS: tuple[type[Attribution], ...] = (
 """The methods that are compared by default: AttnLRP and the four of Wu & Ong."""
 
 
+SHORT_NAMES = {
+    "AttnLRP": "attnlrp",
+    "GradientSensitivity": "gs",
+    "GradientXInput": "gi",
+    "LayerwiseAttentionTracing": "lat",
+    "LRP": "lrp",
+    "Random": "random",
+}
+"""Names under which the default methods are logged."""
+
+
 def named(
     methods: Methods | None,
     model: PreTrainedModel,

@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution import Attribution, Random
-from bertx.attribution.choices import COMPARED_METHODS, check_each, supported
+from bertx.attribution.choices import COMPARED_METHODS, SHORT_NAMES, check_each, supported
 from bertx.callbacks.batches import read_batch
 from bertx.callbacks.explaining import ExplainingCallback, find_tokenizer, log_choice
 from bertx.callbacks.logits_check import LogitsCheck
@@ -41,16 +41,6 @@ _NAME = re.compile(r"[\w.-]+", re.ASCII)
 
 _ENOUGH = 0.75
 """Share of the sample below which a warning is given; loaders may drop the last batch."""
-
-_SHORT_NAMES = {
-    "AttnLRP": "attnlrp",
-    "GradientSensitivity": "gs",
-    "GradientXInput": "gi",
-    "LayerwiseAttentionTracing": "lat",
-    "LRP": "lrp",
-    "Random": "random",
-}
-"""Names under which the default methods are logged."""
 
 Chunk = tuple[list[Reading], Trace]
 """B examples and their recorded forward, which holds the autograd graph: delete it soon."""
@@ -206,7 +196,7 @@ class EpochExplainer(LogitsCheck, ExplainingCallback, ABC):
         self._tokenizer = find_tokenizer(trainer, pl_module, model, self.tokenizer)
         if self.methods is None:
             defaults: tuple[type[Attribution], ...] = (*COMPARED_METHODS, Random)
-            named = {_SHORT_NAMES[method.__name__]: method() for method in defaults}
+            named = {SHORT_NAMES[method.__name__]: method() for method in defaults}
             self._methods = supported(named, model)
         else:
             check_each(self.methods, model)

@@ -17,10 +17,6 @@ from bertx.errors import InputError
 
 _YAML_FORM = "{NAME: {class_path: CLASS, init_args: {...}}}"
 _KEY = "init_args"  # jsonargparse's errors name it
-_LOGGED = {  # names in logged keys that do not resemble their class
-    "gs": "GradientSensitivity", "gi": "GradientXInput", "lat": "LayerwiseAttentionTracing",
-    "deletion_auc": "DeletionCurve", "insertion_auc": "InsertionCurve",
-}  # fmt: skip
 _NULLABLE = re.compile(r"None|Optional|Any|object|_empty")  # annotations may be strings
 _REWORDED = (  # jsonargparse's messages, and ours
     (rf"Parser key \"{_KEY}\.([\w.]+)\":", r"\1:"),
@@ -128,7 +124,7 @@ class ClassOption:
     def _suggestion(self, name: str) -> str:
         classes = {cls.casefold(): cls for cls in self._classes}
         key = name.casefold()
-        close = get_close_matches(_LOGGED.get(key, key).casefold(), classes, 1)
+        close = get_close_matches(_logged_names().get(key, key).casefold(), classes, 1)
         return f" Did you mean {classes[close[0]]}?" if close else ""
 
     def _choices(self) -> str:
@@ -225,6 +221,15 @@ def _public(module: ModuleType, base: type) -> Iterator[tuple[str, type]]:
 def _needs_no_arguments(cls: type) -> bool:
     parameters = signature(cls).parameters.values()
     return not isabstract(cls) and all(p.default is not p.empty for p in parameters)
+
+
+def _logged_names() -> dict[str, str]:
+    """Return the classes of the default methods and metrics by their names in logged keys."""
+    from bertx.attribution.choices import SHORT_NAMES
+    from bertx.evaluation import default_metrics
+
+    methods = {name: cls for cls, name in SHORT_NAMES.items()}
+    return methods | {name: type(metric).__name__ for name, metric in default_metrics().items()}
 
 
 def _lacking(cls: Any, base: type) -> str:
