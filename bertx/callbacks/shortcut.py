@@ -98,7 +98,7 @@ class ShortcutAlarm(EpochExplainer):
         self.log_text = log_text
         self.alarms: list[WordShare] = []
         self._path: Path | None = None
-        self._unjudged: list[str] = []
+        self._unjudged = ""
         self._show_text = True
         self._warned: set[tuple[str, str]] = set()
         self._warned_few: set[str] = set()
@@ -120,8 +120,9 @@ class ShortcutAlarm(EpochExplainer):
             largest = max((word.excess for word in words), default=0.0)
             self._log(pl_module, stage, {f"shortcut_share/{name}": largest})
         self._show_text = texts_are_logged(trainer)
-        count = f"{len(few)} of {len(classes)} classes not judged: too few texts"
-        self._unjudged = [count] if few else []
+        self._unjudged = (
+            f"; {len(few)} of {len(classes)} classes not judged: too few texts" if few else ""
+        )
         self._warn(stage, few)
         self._path = self._append(trainer, stage, "shortcuts.csv", map(_row, listed))
 
@@ -190,8 +191,8 @@ class ShortcutAlarm(EpochExplainer):
         if self._path is not None:
             for alarm in self.alarms:
                 print(f"A shortcut? {alarm.describe(self._show_text)}")
-            parts = [f"{len(self.alarms)} above {self.bound:.0%}", *self._unjudged]
-            print(f"Words of each class: {self._path} ({'; '.join(parts)})")
+            count = f"{len(self.alarms)} above {self.bound:.0%}{self._unjudged}"
+            print(f"Words of each class: {self._path} ({count})")
 
 
 def _row(word: WordShare) -> dict[str, Cell]:

@@ -217,10 +217,10 @@ def measure_all(
     with torch.inference_mode(False), torch.no_grad():
         for (name, index), probabilities in zip(pairs, predictions, strict=True):
             metric = metrics[name]
-            found = metric.values(rankings[index], probabilities)
+            computed = metric.values(rankings[index], probabilities)
             where = f"{type(metric).__name__}.values"
-            found = checked_result(found, where, B=len(like), J=len(metric.columns))
-            values[name][index] = found.detach()
+            computed = checked_result(computed, where, B=len(like), J=len(metric.columns))
+            values[name][index] = computed.detach()
         return {name: torch.stack(rows) for name, rows in values.items()}
 
 
