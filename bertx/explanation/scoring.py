@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bertx.attribution.choices import ALL, PREDICTED, Methods, named
 from bertx.attribution.perturbation import in_precision
-from bertx.errors import InputError
+from bertx.errors import InputError, check_positive
 from bertx.explanation.explanation import Explanation
 from bertx.explanation.parts import Part, assemble, predicted_of
 from bertx.explanation.reader import Reader
@@ -62,8 +62,7 @@ class Scoring:
         check_precision(precision, self.model.device)
         if merge not in ("sum", "max"):
             raise InputError(f"merge {merge!r}: expected 'sum' or 'max'")
-        if token_budget is not None and token_budget < 1:
-            raise InputError(f"token_budget must be at least 1, got {token_budget}")
+        check_positive(token_budget=token_budget)
         self.methods = in_precision(named(methods, self.model), precision)
         self.signed = {name: method.signed for name, method in self.methods.items()}
         self.classes = tuple(class_names(self.model))
